@@ -1,0 +1,41 @@
+using System.Runtime.InteropServices;
+
+namespace KvCache;
+
+/// <summary>
+/// 16-byte id of a <see cref="CacheNamespace"/>: the first half of a SHA-256 over its fields. Tenants are part of the
+/// fields, so another tenant's id can be met only by a second preimage (2^128 work).
+/// </summary>
+/// <param name="High">First eight bytes, little-endian.</param>
+/// <param name="Low">Last eight bytes, little-endian.</param>
+[StructLayout(LayoutKind.Sequential, Size = Size)]
+public readonly record struct NamespaceId(ulong High, ulong Low)
+{
+    /// <summary>Bytes of an id.</summary>
+    public const int Size = 16;
+
+    /// <summary>Reads an id from at least <see cref="Size"/> bytes.</summary>
+    public static NamespaceId Read(ReadOnlySpan<byte> bytes) => MemoryMarshal.Read<NamespaceId>(bytes);
+
+    /// <summary>Copies the bytes to <paramref name="destination"/>, which holds at least <see cref="Size"/> bytes.</summary>
+    public void CopyTo(Span<byte> destination) => MemoryMarshal.Write(destination, in this);
+
+    /// <summary>Parses 32 hexadecimal digits.</summary>
+    public static bool TryParse(ReadOnlySpan<char> hex, out NamespaceId id)
+    {
+        id = default;
+        Span<byte> bytes = stackalloc byte[Size];
+        if (hex.Length != Size * 2 || Convert.FromHexString(hex, bytes, out _, out _) != System.Buffers.OperationStatus.Done)
+            return false;
+        id = Read(bytes);
+        return true;
+    }
+
+    /// <summary>32 lower-case hexadecimal digits.</summary>
+    public override string ToString()
+    {
+        Span<byte> bytes = stackalloc byte[Size];
+        CopyTo(bytes);
+        return Convert.ToHexStringLower(bytes);
+    }
+}

@@ -1,0 +1,227 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Security.Cryptography;
+using System.Text;
+using KvCache.Wire;
+
+namespace KvCache;
+
+/// <summary>
+/// Everything that makes the KV of equal tokens interchangeable. Two engines share blocks exactly when all fields are equal.
+/// </summary>
+/// <remarks>
+/// The id is a SHA-256 over tagged, length-prefixed fields (docs/hashing.md): no two different namespaces meet by
+/// concatenation. The same encoding travels in the protocol's open message, so that a silo computes the id itself and
+/// can check the tenant.
+/// </remarks>
+public sealed record CacheNamespace
+{
+    /// <summary>Longest text field, in bytes of UTF-8.</summary>
+    public const int MaxTextBytes = 256;
+
+    private const byte TenantTag = 1, ModelTag = 2, RevisionTag = 3, LoraTag = 4, RankTag = 5, SizeTag = 6, SaltTag = 7, LayoutTag = 8;
+    private const byte StructuredLayout = 1, OpaqueLayout = 2;
+
+    private byte[]? _encoded;
+    private NamespaceId? _id;
+
+    /// <summary>Creates a namespace from its fields.</summary>
+    public CacheNamespace()
+    {
+    }
+
+    // A copy made by `with` has other fields, so it must not inherit what was computed from the original's.
+    [SetsRequiredMembers]
+    private CacheNamespace(CacheNamespace original)
+    {
+        Tenant = original.Tenant;
+        Model = original.Model;
+        Revision = original.Revision;
+        LoraAdapter = original.LoraAdapter;
+        TensorParallelRank = original.TensorParallelRank;
+        TensorParallelSize = original.TensorParallelSize;
+        Salt = original.Salt;
+        Layout = original.Layout;
+    }
+
+    /// <summary>Owner of the blocks; a connection sees only namespaces of the tenant that it authenticated as.</summary>
+    public required string Tenant { get; init; }
+
+    /// <summary>Name of the model.</summary>
+    public required string Model { get; init; }
+
+    /// <summary>Revision of the model's weights: KV of other weights must never be mixed in.</summary>
+    public string Revision { get; init; } = "";
+
+    /// <summary>LoRA adapter and its version; empty for the base model.</summary>
+    public string LoraAdapter { get; init; } = "";
+
+    /// <summary>Tensor-parallel rank whose heads the blocks hold, from 0.</summary>
+    public int TensorParallelRank { get; init; }
+
+    /// <summary>Number of tensor-parallel ranks, at least 1.</summary>
+    public int TensorParallelSize { get; init; } = 1;
+
+    /// <summary>Separates callers inside one tenant who must not share prefixes; empty for none.</summary>
+    public string Salt { get; init; } = "";
+
+    /// <summary>Shape of a block.</summary>
+    public required KvLayout Layout { get; init; }
+
+    /// <summary>Id of this namespace.</summary>
+    /// <exception cref="ArgumentException">A field is out of its bounds.</exception>
+    public NamespaceId Id => _id ??= ComputeId(Encoded);
+
+    /// <summary>Canonical encoding: for each field in tag order, tag (1 byte), length (4 bytes, little-endian), value.</summary>
+    /// <exception cref="ArgumentException">A field is out of its bounds.</exception>
+    public ReadOnlySpan<byte> Encoded => _encoded ??= Encode();
+
+    /// <summary>Parses a canonical encoding.</summary>
+    /// <exception cref="KvFormatException">A field is missing, repeated, out of order or out of its bounds.</exception>
+    public static CacheNamespace Decode(ReadOnlySpan<byte> encoded)
+    {
+        var reader = new WireReader(encoded);
+        try
+        {
+            var result = new CacheNamespace
+            {
+                Tenant = TextField(ref reader, TenantTag, nameof(Tenant)),
+                Model = TextField(ref reader, ModelTag, nameof(Model)),
+                Revision = TextField(ref reader, RevisionTag, nameof(Revision)),
+                LoraAdapter = TextField(ref reader, LoraTag, nameof(LoraAdapter)),
+                TensorParallelRank = NumberField(ref reader, RankTag, nameof(TensorParallelRank)),
+                TensorParallelSize = NumberField(ref reader, SizeTag, nameof(TensorParallelSize)),
+                Salt = TextField(ref reader, SaltTag, nameof(Salt)),
+                Layout = LayoutField(ref reader),
+            };
+            reader.End();
+            if (!result.Encoded.SequenceEqual(encoded))
+                throw new KvFormatException("The namespace is not in its canonical encoding.");
+            return result;
+        }
+        catch (ArgumentException e)
+        {
+            throw new KvFormatException($"The namespace is not valid: {e.Message}", e);
+        }
+    }
+
+    /// <inheritdoc/>
+    public bool Equals(CacheNamespace? other) => other is not null && Encoded.SequenceEqual(other.Encoded);
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => Id.GetHashCode();
+
+    /// <summary>For logs: no salt, which may be a secret of the caller.</summary>
+    public override string ToString() =>
+        $"{Tenant}/{Model}{(Revision.Length > 0 ? "@" + Revision : "")}{(LoraAdapter.Length > 0 ? "+" + LoraAdapter : "")} rank {TensorParallelRank}/{TensorParallelSize}, {Layout}";
+
+    private static NamespaceId ComputeId(ReadOnlySpan<byte> encoded)
+    {
+        Span<byte> hash = stackalloc byte[SHA256.HashSizeInBytes];
+        using var sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        sha.AppendData("kvcache.namespace.v1"u8);
+        sha.AppendData(encoded);
+        sha.GetHashAndReset(hash);
+        return NamespaceId.Read(hash);
+    }
+
+    private byte[] Encode()
+    {
+        if (Tenant.Length == 0)
+            throw new ArgumentException("A namespace needs a tenant; the single-tenant default is \"default\".");
+        if (TensorParallelSize is < 1 or > 65536 || TensorParallelRank < 0 || TensorParallelRank >= TensorParallelSize)
+            throw new ArgumentException($"A tensor-parallel rank lies in 0..size-1 and the size in 1..65536; got rank {TensorParallelRank} of {TensorParallelSize}.");
+        var writer = new WireWriter();
+        WriteText(writer, TenantTag, Tenant, nameof(Tenant));
+        WriteText(writer, ModelTag, Model, nameof(Model));
+        WriteText(writer, RevisionTag, Revision, nameof(Revision));
+        WriteText(writer, LoraTag, LoraAdapter, nameof(LoraAdapter));
+        WriteNumber(writer, RankTag, TensorParallelRank);
+        WriteNumber(writer, SizeTag, TensorParallelSize);
+        WriteText(writer, SaltTag, Salt, nameof(Salt));
+        WriteLayout(writer, Layout);
+        return writer.Written.ToArray();
+    }
+
+    private static void WriteText(WireWriter writer, byte tag, string value, string name)
+    {
+        var bytes = Encoding.UTF8.GetByteCount(value);
+        if (bytes > MaxTextBytes)
+            throw new ArgumentException($"{name} has {bytes} bytes of UTF-8; at most {MaxTextBytes} are accepted.");
+        writer.UInt8(tag);
+        writer.UInt32((uint)bytes);
+        Encoding.UTF8.GetBytes(value, writer.Take(bytes));
+    }
+
+    private static void WriteNumber(WireWriter writer, byte tag, int value)
+    {
+        writer.UInt8(tag);
+        writer.UInt32(4);
+        writer.UInt32((uint)value);
+    }
+
+    private static void WriteLayout(WireWriter writer, KvLayout layout)
+    {
+        writer.UInt8(LayoutTag);
+        if (layout.IsOpaque)
+        {
+            writer.UInt32((uint)(1 + 4 + 4 + (4 * layout.Layers)));
+            writer.UInt8(OpaqueLayout);
+            writer.UInt32((uint)layout.TokensPerBlock);
+            writer.UInt32((uint)layout.Layers);
+            for (var layer = 1; layer <= layout.Layers; layer++)
+                writer.UInt32((uint)layout.LayerOffset(layer));
+            return;
+        }
+
+        writer.UInt32(1 + 4 + 4 + 4 + 4 + 1 + 1);
+        writer.UInt8(StructuredLayout);
+        writer.UInt32((uint)layout.TokensPerBlock);
+        writer.UInt32((uint)layout.Layers);
+        writer.UInt32((uint)layout.KvHeads);
+        writer.UInt32((uint)layout.HeadDim);
+        writer.UInt8((byte)layout.Parts);
+        writer.UInt8((byte)layout.DataType);
+    }
+
+    private static int Field(ref WireReader reader, byte tag, int maxLength, string name)
+    {
+        var actual = reader.UInt8();
+        if (actual != tag)
+            throw new KvFormatException($"The namespace field {name} (tag {tag}) was expected, tag {actual} was found.");
+        return reader.Count(maxLength, name);
+    }
+
+    private static string TextField(ref WireReader reader, byte tag, string name)
+    {
+        var bytes = reader.Bytes(Field(ref reader, tag, MaxTextBytes, name));
+        return Encoding.UTF8.GetString(bytes); // bytes that are not UTF-8 fail the canonical comparison
+    }
+
+    private static int NumberField(ref WireReader reader, byte tag, string name)
+    {
+        var length = Field(ref reader, tag, 4, name);
+        return length == 4 ? (int)reader.UInt32() : throw new KvFormatException($"The namespace field {name} has 4 bytes, got {length}.");
+    }
+
+    private static KvLayout LayoutField(ref WireReader reader)
+    {
+        _ = Field(ref reader, LayoutTag, 9 + (4 * KvLayout.MaxLayers), nameof(Layout));
+        var kind = reader.UInt8();
+        var tokens = (int)reader.UInt32();
+        var layers = reader.Count(KvLayout.MaxLayers, "layers");
+        switch (kind)
+        {
+            case StructuredLayout:
+                int heads = (int)reader.UInt32(), dim = (int)reader.UInt32();
+                int parts = reader.UInt8();
+                return KvLayout.Create(layers, heads, dim, (KvDataType)reader.UInt8(), tokens, parts);
+            case OpaqueLayout:
+                var offsets = new int[layers + 1];
+                for (var i = 1; i <= layers; i++)
+                    offsets[i] = (int)reader.UInt32();
+                return KvLayout.Opaque(offsets, tokens);
+            default:
+                throw new KvFormatException($"The layout kind is {kind}; {StructuredLayout} (structured) or {OpaqueLayout} (opaque) was expected.");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+namespace KvCache.Storage;
+
+internal enum BlockState : byte
+{
+    Writing,
+    Sealed,
+
+    /// <summary>No longer visible; its memory waits for the last lease.</summary>
+    Removed,
+}
+
+/// <summary>One block of a store. All fields are guarded by the store's lock; bytes and checksums are constant once sealed.</summary>
+internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation, long offset)
+{
+    public readonly BlockKey Key = key;
+    public readonly KvLayout Layout = layout;
+    public readonly ulong Generation = generation;
+    public readonly long Offset = offset;
+
+    public BlockState State;
+    public int Leases;
+    public uint[] Checksums = [];
+    public long ExpiresAt = long.MaxValue; // UTC ticks
+    public long PinnedUntil; // UTC ticks; 0 = not pinned
+    public long LastUse;
+
+    // Recency list. A block that is leased or pinned is not in it, so that its tail can always be evicted.
+    public BlockEntry? Newer;
+    public BlockEntry? Older;
+    public bool InRecency;
+
+    // Prefix tree over resident blocks.
+    public BlockEntry? Parent;
+    public BlockEntry? FirstChild;
+    public BlockEntry? NextSibling;
+    public BlockEntry? PreviousSibling;
+
+    public int Length => Layout.BlockBytes;
+
+    public void Adopt(BlockEntry child)
+    {
+        child.Parent = this;
+        child.NextSibling = FirstChild;
+        if (FirstChild is not null)
+            FirstChild.PreviousSibling = child;
+        FirstChild = child;
+    }
+
+    public void DetachFromTree()
+    {
+        if (Parent is not null)
+        {
+            if (PreviousSibling is not null)
+                PreviousSibling.NextSibling = NextSibling;
+            else
+                Parent.FirstChild = NextSibling;
+            if (NextSibling is not null)
+                NextSibling.PreviousSibling = PreviousSibling;
+            Parent = PreviousSibling = NextSibling = null;
+        }
+
+        for (var child = FirstChild; child is not null;)
+        {
+            var next = child.NextSibling;
+            child.Parent = child.PreviousSibling = child.NextSibling = null;
+            child = next;
+        }
+
+        FirstChild = null;
+    }
+}

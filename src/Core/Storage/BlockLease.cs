@@ -1,0 +1,55 @@
+namespace KvCache.Storage;
+
+/// <summary>
+/// A reader's hold on one generation of a block: its memory is not reused while the lease lives, even when the block is
+/// deleted or expires meanwhile. Dispose it from any thread, any number of times.
+/// </summary>
+public sealed class BlockLease : IDisposable
+{
+    private readonly BlockStore _store;
+    private readonly BlockEntry _entry;
+    private int _released;
+
+    internal BlockLease(BlockStore store, BlockEntry entry)
+    {
+        _store = store;
+        _entry = entry;
+    }
+
+    /// <summary>Key of the block.</summary>
+    public BlockKey Key => _entry.Key;
+
+    /// <summary>Id of the write that produced these bytes.</summary>
+    public ulong Generation => _entry.Generation;
+
+    /// <summary>Shape of the block.</summary>
+    public KvLayout Layout => _entry.Layout;
+
+    /// <summary>CRC-32 of every layer, computed when the bytes arrived.</summary>
+    public ReadOnlySpan<uint> Checksums => _entry.Checksums;
+
+    /// <summary>Start of the block inside the arena, in bytes.</summary>
+    public long Offset => _entry.Offset;
+
+    /// <summary>The bytes of the block.</summary>
+    /// <exception cref="ObjectDisposedException">The lease was released.</exception>
+    public ReadOnlySpan<byte> Bytes
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(Volatile.Read(ref _released) != 0, this);
+            return _store.Arena.Span(_entry.Offset, _entry.Length);
+        }
+    }
+
+    /// <summary>The bytes of a run of layers.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The run is outside the block.</exception>
+    public ReadOnlySpan<byte> Layers(LayerRange range) => Bytes.Slice(Layout.LayerOffset(range.First), Layout.RangeBytes(range));
+
+    /// <summary>Releases the block.</summary>
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _released, 1) == 0)
+            _store.Release(_entry);
+    }
+}

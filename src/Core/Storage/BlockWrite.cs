@@ -1,0 +1,45 @@
+namespace KvCache.Storage;
+
+/// <summary>
+/// Arena memory reserved for one block that is being written. Nobody else sees it until <see cref="BlockStore.Publish"/>;
+/// disposing it before gives the memory back.
+/// </summary>
+/// <remarks>One owner: the thread that receives into it decides when to publish or dispose.</remarks>
+public sealed class BlockWrite : IDisposable
+{
+    private readonly BlockStore _store;
+
+    internal BlockWrite(BlockStore store, BlockEntry entry, BlockLineage lineage)
+    {
+        _store = store;
+        Entry = entry;
+        Lineage = lineage;
+    }
+
+    internal BlockEntry Entry { get; }
+
+    internal BlockLineage Lineage { get; }
+
+    /// <summary>Key of the block.</summary>
+    public BlockKey Key => Entry.Key;
+
+    /// <summary>Id of this write.</summary>
+    public ulong Generation => Entry.Generation;
+
+    /// <summary>Shape of the block.</summary>
+    public KvLayout Layout => Entry.Layout;
+
+    /// <summary>The reserved memory, <see cref="KvLayout.BlockBytes"/> long; not cleared.</summary>
+    /// <exception cref="ObjectDisposedException">The write was published or given back.</exception>
+    public Span<byte> Bytes
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(Entry.State != BlockState.Writing, this);
+            return _store.Arena.Span(Entry.Offset, Entry.Length);
+        }
+    }
+
+    /// <summary>Gives the memory back unless the block was published.</summary>
+    public void Dispose() => _store.Abandon(Entry);
+}

@@ -1,0 +1,142 @@
+namespace KvCache.Wire;
+
+/// <summary>What a frame is. Responses have the type of their request with the high bit set. docs/protocol.md defines each.</summary>
+public enum FrameType : byte
+{
+    /// <summary>First frame of a connection: versions, tenant, client nonce.</summary>
+    Hello = 1,
+
+    /// <summary>Proof that the client knows the tenant's secret.</summary>
+    Authenticate = 2,
+
+    /// <summary>Announces a namespace and gets a handle for it.</summary>
+    OpenNamespace = 3,
+
+    /// <summary>How much of a chain is stored.</summary>
+    Match = 4,
+
+    /// <summary>Bytes of blocks.</summary>
+    Get = 5,
+
+    /// <summary>Stores blocks of one chain.</summary>
+    Put = 6,
+
+    /// <summary>Keeps blocks from eviction, or no longer.</summary>
+    Pin = 7,
+
+    /// <summary>Deletes blocks.</summary>
+    Delete = 8,
+
+    /// <summary>Ends the hold of a match.</summary>
+    Release = 9,
+
+    /// <summary>Counters of the silo.</summary>
+    Stat = 10,
+
+    /// <summary>Asks the silo to check a block whose bytes arrived damaged.</summary>
+    Verify = 11,
+
+    /// <summary>Answer to <see cref="Hello"/>: version, server nonce.</summary>
+    HelloReply = 0x81,
+
+    /// <summary>Answer to <see cref="Authenticate"/>: the server's proof and its limits.</summary>
+    AuthenticateReply = 0x82,
+
+    /// <summary>Answer to <see cref="OpenNamespace"/>.</summary>
+    OpenNamespaceReply = 0x83,
+
+    /// <summary>Answer to <see cref="Match"/>.</summary>
+    MatchReply = 0x84,
+
+    /// <summary>One block in answer to <see cref="Get"/>.</summary>
+    GetBlock = 0x85,
+
+    /// <summary>Answer to <see cref="Put"/>.</summary>
+    PutReply = 0x86,
+
+    /// <summary>Answer to <see cref="Pin"/>.</summary>
+    PinReply = 0x87,
+
+    /// <summary>Answer to <see cref="Delete"/>.</summary>
+    DeleteReply = 0x88,
+
+    /// <summary>Answer to <see cref="Release"/>.</summary>
+    ReleaseReply = 0x89,
+
+    /// <summary>Answer to <see cref="Stat"/>.</summary>
+    StatReply = 0x8A,
+
+    /// <summary>Answer to <see cref="Verify"/>.</summary>
+    VerifyReply = 0x8B,
+
+    /// <summary>Last frame in answer to <see cref="Get"/>.</summary>
+    GetEnd = 0xA5,
+
+    /// <summary>A request or the connection failed; the meta part has a sentence.</summary>
+    Error = 0xFF,
+}
+
+/// <summary>Outcome in a response's header.</summary>
+public enum WireStatus : byte
+{
+    /// <summary>Done.</summary>
+    Ok = 0,
+
+    /// <summary>The block is not stored (any more).</summary>
+    Miss = 1,
+
+    /// <summary>The client speaks no version that the server speaks. The connection ends.</summary>
+    VersionMismatch = 16,
+
+    /// <summary>Unknown tenant or wrong proof. The connection ends.</summary>
+    AuthenticationFailed = 17,
+
+    /// <summary>A frame is not what the protocol says. The connection ends.</summary>
+    BadFrame = 18,
+
+    /// <summary>The namespace belongs to another tenant.</summary>
+    NamespaceForbidden = 19,
+
+    /// <summary>The namespace handle was not opened on this connection.</summary>
+    NamespaceUnknown = 20,
+
+    /// <summary>A field of the request is out of its bounds, or sizes do not fit the layout.</summary>
+    InvalidRequest = 21,
+
+    /// <summary>A limit of the server would be exceeded (connections, namespaces, held bytes).</summary>
+    LimitExceeded = 22,
+
+    /// <summary>The silo is stopping. The connection ends.</summary>
+    ShuttingDown = 23,
+
+    /// <summary>The silo failed to answer; its log says why.</summary>
+    Internal = 24,
+}
+
+/// <summary>What became of one block of a put.</summary>
+public enum PutOutcome : byte
+{
+    /// <summary>The block is stored and visible.</summary>
+    Stored = 0,
+
+    /// <summary>The block had been stored before.</summary>
+    AlreadyStored = 1,
+
+    /// <summary>Another client is writing it now.</summary>
+    BeingWritten = 2,
+
+    /// <summary>The arena is full of leased, pinned and unfinished blocks.</summary>
+    NoMemory = 3,
+
+    /// <summary>The bytes did not match the checksums that came with them.</summary>
+    Corrupt = 4,
+
+    /// <summary>The write was revoked: the block was deleted meanwhile, or the write took too long.</summary>
+    Revoked = 5,
+
+    /// <summary>The block is larger than the silo's arena.</summary>
+    TooLarge = 6,
+
+    /// <summary>The silo failed; its log says why.</summary>
+    Failed = 7,
+}

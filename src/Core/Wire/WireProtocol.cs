@@ -1,0 +1,46 @@
+using System.Security.Cryptography;
+using System.Text;
+
+namespace KvCache.Wire;
+
+/// <summary>Constants and proofs of the data plane. docs/protocol.md is the specification.</summary>
+public static class WireProtocol
+{
+    /// <summary>The one version that exists.</summary>
+    public const ushort Version = 1;
+
+    /// <summary>Bytes of a nonce.</summary>
+    public const int NonceSize = 32;
+
+    /// <summary>Bytes of a proof.</summary>
+    public const int ProofSize = 32;
+
+    /// <summary>Longest meta part: room for 16,384 hashes and their fields.</summary>
+    public const int MaxMetaBytes = 1 << 20;
+
+    /// <summary>Most blocks of one request.</summary>
+    public const int MaxBlocksPerRequest = 16_384;
+
+    /// <summary>Flag of a get: go on behind a block that is not stored, instead of ending there.</summary>
+    public const byte GetContinuePastMisses = 1;
+
+    /// <summary>
+    /// The client's proof: <c>HMAC-SHA256(secret, "kvcache.client.v1" ‖ client nonce ‖ server nonce ‖ tenant)</c> (RFC 2104).
+    /// </summary>
+    public static byte[] ClientProof(ReadOnlySpan<byte> secret, ReadOnlySpan<byte> clientNonce, ReadOnlySpan<byte> serverNonce, string tenant) =>
+        Proof("kvcache.client.v1"u8, secret, clientNonce, serverNonce, tenant);
+
+    /// <summary>The server's proof, with the label "kvcache.server.v1": the client knows that it talks to a silo of its cluster.</summary>
+    public static byte[] ServerProof(ReadOnlySpan<byte> secret, ReadOnlySpan<byte> clientNonce, ReadOnlySpan<byte> serverNonce, string tenant) =>
+        Proof("kvcache.server.v1"u8, secret, clientNonce, serverNonce, tenant);
+
+    private static byte[] Proof(ReadOnlySpan<byte> label, ReadOnlySpan<byte> secret, ReadOnlySpan<byte> clientNonce, ReadOnlySpan<byte> serverNonce, string tenant)
+    {
+        using var mac = IncrementalHash.CreateHMAC(HashAlgorithmName.SHA256, secret);
+        mac.AppendData(label);
+        mac.AppendData(clientNonce);
+        mac.AppendData(serverNonce);
+        mac.AppendData(Encoding.UTF8.GetBytes(tenant));
+        return mac.GetHashAndReset();
+    }
+}
