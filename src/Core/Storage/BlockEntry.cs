@@ -16,10 +16,10 @@ internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation
     public readonly KvLayout Layout = layout;
     public readonly ulong Generation = generation;
     public readonly long Offset = offset;
+    public readonly uint[] Checksums = new uint[layout.Layers];
 
     public BlockState State;
     public int Leases;
-    public uint[] Checksums = [];
     public long ExpiresAt = long.MaxValue; // UTC ticks
     public long PinnedUntil; // UTC ticks; 0 = not pinned
     public long LastUse;

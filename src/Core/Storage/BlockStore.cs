@@ -20,6 +20,9 @@ public enum PublishOutcome
 
     /// <summary>Another generation is visible already; this one was given back. Both are right answers.</summary>
     AlreadyStored,
+
+    /// <summary>The write was published or given back before.</summary>
+    Gone,
 }
 
 /// <summary>
@@ -37,6 +40,7 @@ public sealed class BlockStore : IDisposable
     private readonly Lock _lock = new();
     private readonly Dictionary<BlockKey, BlockEntry> _blocks = [];
     private readonly Dictionary<long, BlockEntry> _byOffset = [];
+    private readonly Dictionary<ulong, BlockWrite> _writes = [];
     private readonly RecencyList _recency = new();
     private readonly PriorityQueue<BlockEntry, long> _deadlines = new();
     private readonly List<BlockEntry> _window = [];
@@ -46,7 +50,7 @@ public sealed class BlockStore : IDisposable
     private long _useClock;
 
     private long _blockBytes, _pinnedBytes, _published, _evicted, _evictedBytes, _expired, _deleted, _corrupt, _refused;
-    private int _leasedBlocks, _writing;
+    private int _leasedBlocks;
 
     /// <summary>Creates a store over an arena, which it owns from then on.</summary>
     public BlockStore(Arena arena, BlockStoreOptions? options = null, TimeProvider? time = null)
@@ -79,28 +83,25 @@ public sealed class BlockStore : IDisposable
             }
 
             var entry = new BlockEntry(key, layout, _nextGeneration++, offset) { State = BlockState.Writing };
+            var write = new BlockWrite(this, entry, lineage);
             _byOffset.Add(offset, entry);
-            _writing++;
-            return new BlockWrite(this, entry, lineage);
+            _writes.Add(entry.Generation, write);
+            return write;
         }
     }
 
-    /// <summary>Makes a written block visible.</summary>
-    /// <param name="write">The reservation, completely written.</param>
-    /// <param name="checksums">CRC-32 of every layer.</param>
+    /// <summary>Makes a written block visible. Its bytes and checksums must be complete.</summary>
+    /// <param name="key">Key of the block.</param>
+    /// <param name="generation">Id of the write.</param>
     /// <param name="timeToLive">Life from now on; null for as long as memory lasts.</param>
-    /// <exception cref="ArgumentException">The number of checksums is not the number of layers.</exception>
-    /// <exception cref="InvalidOperationException">The write was published or given back before.</exception>
-    public PublishOutcome Publish(BlockWrite write, ReadOnlySpan<uint> checksums, TimeSpan? timeToLive = null)
+    public PublishOutcome Publish(BlockKey key, ulong generation, TimeSpan? timeToLive = null)
     {
-        var entry = write.Entry;
-        if (checksums.Length != entry.Layout.Layers)
-            throw new ArgumentException($"A block of {entry.Layout.Layers} layers has as many checksums, got {checksums.Length}.", nameof(checksums));
         lock (_lock)
         {
-            if (entry.State != BlockState.Writing)
-                throw new InvalidOperationException("The write was published or given back before.");
-            _writing--;
+            if (!_writes.TryGetValue(generation, out var write) || write.Key != key)
+                return PublishOutcome.Gone;
+            _writes.Remove(generation);
+            var entry = write.Entry;
             if (Find(entry.Key) is not null)
             {
                 entry.State = BlockState.Removed;
@@ -109,13 +110,12 @@ public sealed class BlockStore : IDisposable
             }
 
             entry.State = BlockState.Sealed;
-            entry.Checksums = checksums.ToArray();
             entry.LastUse = ++_useClock;
             _blocks.Add(entry.Key, entry);
             _blockBytes += entry.Length;
             _published++;
-            if (!write.Lineage.Parent.IsZero && _blocks.TryGetValue(entry.Key with { Hash = write.Lineage.Parent }, out var parent))
-                parent.Adopt(entry);
+            if (!write.Lineage.Parent.IsZero && write.Lineage.Parent != key.Hash)
+                Find(key with { Hash = write.Lineage.Parent })?.Adopt(entry);
             _recency.AddNewest(entry);
             if (timeToLive is { } life)
                 SetDeadline(entry, life);
@@ -130,11 +130,11 @@ public sealed class BlockStore : IDisposable
             return Find(key) is not null;
     }
 
-    /// <summary>Generation of the visible block, or null. Neither extends its life nor counts as use.</summary>
-    public ulong? GenerationOf(BlockKey key)
+    /// <summary>Generation and shape of the visible block, or null. Neither extends its life nor counts as use.</summary>
+    public (ulong Generation, KvLayout Layout)? Describe(BlockKey key)
     {
         lock (_lock)
-            return Find(key)?.Generation;
+            return Find(key) is { } entry ? (entry.Generation, entry.Layout) : null;
     }
 
     /// <summary>
@@ -280,7 +280,7 @@ public sealed class BlockStore : IDisposable
                 BlockBytes = _blockBytes,
                 LeasedBlocks = _leasedBlocks,
                 PinnedBytes = _pinnedBytes,
-                Writing = _writing,
+                Writing = _writes.Count,
                 ArenaBytes = Arena.Capacity,
                 ArenaCommittedBytes = Arena.CommittedBytes,
                 ArenaUsedBytes = Arena.UsedBytes,
@@ -317,10 +317,9 @@ public sealed class BlockStore : IDisposable
     {
         lock (_lock)
         {
-            if (entry.State != BlockState.Writing)
+            if (!_writes.Remove(entry.Generation))
                 return;
             entry.State = BlockState.Removed;
-            _writing--;
             FreeMemory(entry);
         }
     }

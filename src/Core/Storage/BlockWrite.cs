@@ -40,6 +40,9 @@ public sealed class BlockWrite : IDisposable
         }
     }
 
+    /// <summary>CRC-32 of every layer, filled by whoever writes the bytes.</summary>
+    public Span<uint> Checksums => Entry.Checksums;
+
     /// <summary>Gives the memory back unless the block was published.</summary>
     public void Dispose() => _store.Abandon(Entry);
 }

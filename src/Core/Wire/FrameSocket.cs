@@ -1,0 +1,189 @@
+using System.IO.Hashing;
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+
+namespace KvCache.Wire;
+
+/// <summary>
+/// Frames over one connected stream socket, with blocking calls on the thread that owns the connection: straight out of, and
+/// into, the memory that the caller names.
+/// </summary>
+/// <remarks>
+/// Blocking calls, because bytes are moved fastest by a thread that does nothing else: an asynchronous receive costs a wake-up
+/// through the thread pool for every socket buffer. One thread reads and one thread at a time writes;
+/// <see cref="Abort"/> may be called from any thread and ends both.
+/// </remarks>
+public sealed class FrameSocket : IDisposable
+{
+    /// <summary>Bytes moved by one call: large enough to make calls rare, small enough to stay in the second-level cache.</summary>
+    public const int ChunkBytes = 256 * 1024;
+
+    private readonly Socket _socket;
+    private readonly int _maxMeta;
+    private readonly long _maxPayload;
+    private readonly Crc32 _receiveCrc = new();
+    private readonly Crc32 _sendCrc = new();
+    private byte[] _frame = new byte[4096];
+
+    /// <summary>Takes over a connected socket.</summary>
+    /// <param name="socket">The socket, in blocking mode; disposed with this object.</param>
+    /// <param name="maxMeta">Longest meta part that is accepted, in bytes.</param>
+    /// <param name="maxPayload">Longest payload that is accepted, in bytes.</param>
+    public FrameSocket(Socket socket, int maxMeta = WireProtocol.MaxMetaBytes, long maxPayload = long.MaxValue)
+    {
+        _socket = socket;
+        _maxMeta = maxMeta;
+        _maxPayload = maxPayload;
+        if (socket.ProtocolType == ProtocolType.Tcp)
+            socket.NoDelay = true;
+    }
+
+    /// <summary>Bytes received so far, headers included.</summary>
+    public long ReceivedBytes { get; private set; }
+
+    /// <summary>Bytes sent so far, headers included.</summary>
+    public long SentBytes { get; private set; }
+
+    /// <summary>Waits for the next frame and reads its header and meta part.</summary>
+    /// <param name="header">The header, with its bounds and checksum checked.</param>
+    /// <param name="meta">The meta part; valid until the next call.</param>
+    /// <returns>False when the peer closed the connection between two frames.</returns>
+    /// <exception cref="KvFormatException">The bytes are not a frame.</exception>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public bool TryReceive(out FrameHeader header, out ReadOnlySpan<byte> meta)
+    {
+        header = default;
+        meta = default;
+        var got = _socket.Receive(_frame.AsSpan(0, FrameHeader.Size));
+        if (got == 0)
+            return false;
+        ReceivedBytes += got;
+        ReceiveExact(_frame.AsSpan(got, FrameHeader.Size - got));
+        header = FrameHeader.Parse(_frame, _maxMeta, _maxPayload);
+        var length = FrameHeader.Size + header.MetaLength;
+        if (_frame.Length < length)
+            Array.Resize(ref _frame, length);
+        ReceiveExact(_frame.AsSpan(FrameHeader.Size, header.MetaLength));
+        header.Verify(_frame.AsSpan(0, length));
+        meta = _frame.AsSpan(FrameHeader.Size, header.MetaLength);
+        return true;
+    }
+
+    /// <summary>Receives until the span is full.</summary>
+    /// <exception cref="SocketException">The connection broke, ended or was aborted.</exception>
+    public void ReceiveExact(Span<byte> destination)
+    {
+        while (destination.Length > 0)
+        {
+            var got = _socket.Receive(destination);
+            if (got == 0)
+                throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection in the middle of a frame.");
+            ReceivedBytes += got;
+            destination = destination[got..];
+        }
+    }
+
+    /// <summary>Receives a run of layers and computes their checksums on the way.</summary>
+    /// <param name="destination">Memory of exactly the run's size.</param>
+    /// <param name="layout">Shape of the block.</param>
+    /// <param name="range">Layers of the run.</param>
+    /// <param name="checksums">Receives one checksum a layer.</param>
+    /// <exception cref="SocketException">The connection broke, ended or was aborted.</exception>
+    public void ReceiveLayers(Span<byte> destination, KvLayout layout, LayerRange range, Span<uint> checksums)
+    {
+        var cursor = new ChecksumCursor(_receiveCrc, layout, range, checksums);
+        while (destination.Length > 0)
+        {
+            var got = _socket.Receive(destination[..Math.Min(destination.Length, ChunkBytes)]);
+            if (got == 0)
+                throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection in the middle of a block.");
+            ReceivedBytes += got;
+            cursor.Advance(destination[..got]);
+            destination = destination[got..];
+        }
+    }
+
+    /// <summary>Receives and forgets.</summary>
+    /// <exception cref="SocketException">The connection broke, ended or was aborted.</exception>
+    public void Drain(long bytes)
+    {
+        Span<byte> scratch = stackalloc byte[16 * 1024];
+        while (bytes > 0)
+        {
+            var piece = scratch[..(int)Math.Min(bytes, scratch.Length)];
+            ReceiveExact(piece);
+            bytes -= piece.Length;
+        }
+    }
+
+    /// <summary>Sends a frame's header and meta part, and a payload that may be empty.</summary>
+    /// <param name="frame">A writer in which the first <see cref="FrameHeader.Size"/> bytes were taken for the header.</param>
+    /// <param name="type">What the frame is.</param>
+    /// <param name="status">Outcome.</param>
+    /// <param name="requestId">Id of the request.</param>
+    /// <param name="payload">Sent behind the meta part.</param>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public void Send(WireWriter frame, FrameType type, WireStatus status, ulong requestId, ReadOnlySpan<byte> payload = default)
+    {
+        SendHeader(frame, type, status, requestId, payload.Length);
+        SendAll(payload);
+    }
+
+    /// <summary>Sends a frame's header and meta part; the caller sends the payload.</summary>
+    /// <param name="frame">A writer in which the first <see cref="FrameHeader.Size"/> bytes were taken for the header.</param>
+    /// <param name="type">What the frame is.</param>
+    /// <param name="status">Outcome.</param>
+    /// <param name="requestId">Id of the request.</param>
+    /// <param name="payloadLength">Bytes that the caller will send.</param>
+    public void SendHeader(WireWriter frame, FrameType type, WireStatus status, ulong requestId, long payloadLength)
+    {
+        FrameHeader.Write(frame.Writable, type, status, requestId, payloadLength);
+        SendAll(frame.Written);
+    }
+
+    /// <summary>Sends a block and, behind it, the checksums of its layers, which are computed on the way.</summary>
+    /// <param name="block">The block.</param>
+    /// <param name="layout">Shape of the block.</param>
+    /// <param name="checksums">Scratch, one entry a layer.</param>
+    public void SendLayers(ReadOnlySpan<byte> block, KvLayout layout, Span<uint> checksums)
+    {
+        var cursor = new ChecksumCursor(_sendCrc, layout, layout.AllLayers, checksums);
+        while (block.Length > 0)
+        {
+            var piece = block[..Math.Min(block.Length, ChunkBytes)];
+            cursor.Advance(piece);
+            SendAll(piece);
+            block = block[piece.Length..];
+        }
+
+        SendAll(MemoryMarshal.AsBytes(checksums[..layout.Layers]));
+    }
+
+    /// <summary>Sends all bytes.</summary>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public void SendAll(ReadOnlySpan<byte> bytes)
+    {
+        while (bytes.Length > 0)
+        {
+            var sent = _socket.Send(bytes);
+            SentBytes += sent;
+            bytes = bytes[sent..];
+        }
+    }
+
+    /// <summary>Ends the connection from any thread: calls that wait for the peer return with an error.</summary>
+    public void Abort()
+    {
+        try
+        {
+            _socket.Shutdown(SocketShutdown.Both);
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            // It had ended by itself.
+        }
+    }
+
+    /// <summary>Closes the socket. Only the owning thread calls this, when no other uses the connection.</summary>
+    public void Dispose() => _socket.Dispose();
+}

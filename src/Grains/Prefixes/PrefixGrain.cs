@@ -1,0 +1,188 @@
+using System.IO.Hashing;
+using KvCache.Storage;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Concurrency;
+using Orleans.Placement;
+
+namespace KvCache.Grains;
+
+/// <summary>
+/// Authority over one block of this silo's store. The activation is cheap and goes after a minute; the block stays, and the
+/// next activation finds it in the store.
+/// </summary>
+[PreferLocalPlacement, Immovable, CollectionAgeLimit(Minutes = 1)]
+internal sealed partial class PrefixGrain(
+    BlockStore store,
+    IDataPlaneAddresses addresses,
+    IOptions<PrefixGrainOptions> options,
+    TimeProvider time,
+    ILogger<PrefixGrain> logger,
+    [PersistentState("prefix", PrefixDescriptor.StorageName)] IPersistentState<PrefixDescriptor> descriptor)
+    : Grain, IPrefixGrain
+{
+    private readonly PrefixAuthority _authority = new(options.Value.WriteLimit);
+    private BlockKey _key;
+    private TimeSpan? _timeToLive;
+    private BlockWrite? _inlineWrite; // memory that this grain reserved itself
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        var text = this.GetPrimaryKeyString();
+        if (!BlockKey.TryParseGrainKey(text, out _key))
+            throw new ArgumentException($"'{text}' is not the key of a prefix grain; 32 hexadecimal digits, '/', 64 hexadecimal digits were expected (BlockKey.ToGrainKey).");
+        return Task.CompletedTask;
+    }
+
+    public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        _inlineWrite?.Dispose();
+        return Task.CompletedTask;
+    }
+
+    public ValueTask<WriteGrant> BeginAsync(WriteIntent intent, CancellationToken cancellationToken)
+    {
+        var outcome = _authority.MayBegin(store.Contains(_key), time.GetUtcNow());
+        if (outcome != BeginOutcome.Accepted)
+            return new(new WriteGrant(outcome, 0));
+        DropInlineWrite();
+        var generation = intent.Generation;
+        if (generation == 0)
+        {
+            if (Reserve(intent) is not { } write)
+                return new(new WriteGrant(BeginOutcome.NoMemory, 0));
+            _inlineWrite = write;
+            generation = write.Generation;
+        }
+
+        _timeToLive = intent.TimeToLive;
+        _authority.Begin(generation, time.GetUtcNow());
+        return new(new WriteGrant(BeginOutcome.Accepted, generation));
+    }
+
+    public ValueTask<bool> WriteAsync(ulong generation, int offset, Immutable<byte[]> piece, CancellationToken cancellationToken)
+    {
+        var bytes = piece.Value;
+        if (bytes.Length > options.Value.MaxInlineBytes)
+            throw new ArgumentException($"A piece has {bytes.Length} bytes; at most {options.Value.MaxInlineBytes} travel in a call. Use the data plane for more.", nameof(piece));
+        if (_inlineWrite is not { } write || write.Generation != generation || !_authority.IsCurrent(generation, time.GetUtcNow()))
+            return new(false);
+        if (offset < 0 || offset > write.Layout.BlockBytes - bytes.Length)
+            throw new ArgumentException($"The piece {offset}+{bytes.Length} does not lie in the block of {write.Layout.BlockBytes} bytes.", nameof(offset));
+        bytes.CopyTo(write.Bytes[offset..]);
+        return new(true);
+    }
+
+    public ValueTask<SealOutcome> SealAsync(ulong generation, CancellationToken cancellationToken)
+    {
+        if (!_authority.IsCurrent(generation, time.GetUtcNow()))
+        {
+            LogRevoked(_key.Namespace, _key.Hash, generation);
+            if (_inlineWrite?.Generation == generation)
+                DropInlineWrite();
+            return new(SealOutcome.Revoked);
+        }
+
+        if (_inlineWrite is { } write && write.Generation == generation)
+        {
+            for (var layer = 0; layer < write.Layout.Layers; layer++)
+                write.Checksums[layer] = Crc32.HashToUInt32(write.Bytes.Slice(write.Layout.LayerOffset(layer), write.Layout.LayerBytes(layer)));
+        }
+
+        _authority.End(generation);
+        _inlineWrite = null;
+        return new(store.Publish(_key, generation, _timeToLive) switch
+        {
+            PublishOutcome.Published => SealOutcome.Sealed,
+            PublishOutcome.AlreadyStored => SealOutcome.AlreadyStored,
+            _ => SealOutcome.Revoked,
+        });
+    }
+
+    public ValueTask AbandonAsync(ulong generation, CancellationToken cancellationToken)
+    {
+        _authority.End(generation);
+        if (_inlineWrite?.Generation == generation)
+            DropInlineWrite();
+        return default;
+    }
+
+    public ValueTask<BlockDescription?> DescribeAsync(CancellationToken cancellationToken) => new(store.Describe(_key) is { } block
+        ? new BlockDescription(block.Generation, block.Layout.Layers, block.Layout.BlockBytes)
+        : null);
+
+    public ValueTask<LayerReading?> ReadLayersAsync(int firstLayer, int layerCount, CancellationToken cancellationToken)
+    {
+        using var lease = store.TryLease(_key);
+        if (lease is null)
+            return new((LayerReading?)null);
+        var range = new LayerRange(firstLayer, layerCount);
+        if (!lease.Layout.Contains(range))
+            throw new ArgumentOutOfRangeException(nameof(firstLayer), $"The layers {range} do not lie in the block of {lease.Layout.Layers} layers.");
+        var small = lease.Layout.RangeBytes(range) <= options.Value.MaxInlineBytes;
+        return new(new LayerReading
+        {
+            Generation = lease.Generation,
+            Checksums = lease.Checksums.Slice(range.First, range.Count).ToArray(),
+            LayerBytes = Enumerable.Range(range.First, range.Count).Select(lease.Layout.LayerBytes).ToArray(),
+            Inline = small ? lease.Layers(range).ToArray() : null,
+            Endpoints = small ? [] : addresses.Endpoints,
+        });
+    }
+
+    public async ValueTask<bool> PinAsync(TimeSpan duration, CancellationToken cancellationToken)
+    {
+        if (!store.Pin(_key, duration))
+            return false;
+        if (duration <= TimeSpan.Zero)
+        {
+            await ForgetAsync(cancellationToken);
+            return true;
+        }
+
+        descriptor.State.Generation = store.Describe(_key)?.Generation ?? 0;
+        descriptor.State.PinnedUntil = time.GetUtcNow() + duration;
+        await descriptor.WriteStateAsync(cancellationToken);
+        return true;
+    }
+
+    public ValueTask<bool> SetTimeToLiveAsync(TimeSpan timeToLive, CancellationToken cancellationToken) =>
+        new(store.SetTimeToLive(_key, timeToLive));
+
+    public async ValueTask<bool> DeleteAsync(CancellationToken cancellationToken)
+    {
+        // Order matters: the running write is revoked before anything is awaited, so that it cannot become visible behind
+        // the delete.
+        _authority.Revoke();
+        DropInlineWrite();
+        var deleted = store.Remove(_key);
+        await ForgetAsync(cancellationToken);
+        return deleted;
+    }
+
+    private BlockWrite? Reserve(WriteIntent intent)
+    {
+        if (intent.Namespace is null)
+            throw new ArgumentException("A write intent names a reservation (Generation) or a namespace; both are missing.", nameof(intent));
+        var ns = CacheNamespace.Decode(intent.Namespace);
+        if (ns.Id != _key.Namespace)
+            throw new ArgumentException($"The intent's namespace has the id {ns.Id}; this grain belongs to {_key.Namespace}.", nameof(intent));
+        var parent = intent.Parent is { } bytes ? new BlockHash(bytes) : default;
+        return store.TryReserve(_key, ns.Layout, new BlockLineage(parent, intent.Depth, 0, 0));
+    }
+
+    private void DropInlineWrite()
+    {
+        _inlineWrite?.Dispose();
+        _inlineWrite = null;
+    }
+
+    private async Task ForgetAsync(CancellationToken cancellationToken)
+    {
+        if (descriptor.RecordExists)
+            await descriptor.ClearStateAsync(cancellationToken);
+    }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Write {Generation} of {Namespace}/{Hash} was revoked: it was not the running write or over its limit")]
+    private partial void LogRevoked(NamespaceId @namespace, BlockHash hash, ulong generation);
+}
