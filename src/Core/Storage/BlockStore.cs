@@ -296,8 +296,18 @@ public sealed class BlockStore : IDisposable
         }
     }
 
-    /// <summary>Unmaps the arena. All readers and writers must have stopped.</summary>
-    public void Dispose() => Arena.Dispose();
+    /// <summary>
+    /// Unmaps the arena, unless somebody still holds a lease or writes: touching unmapped memory would kill the process, so the
+    /// mapping is then left to its end.
+    /// </summary>
+    public void Dispose()
+    {
+        lock (_lock)
+        {
+            if (_leasedBlocks == 0 && _writes.Count == 0)
+                Arena.Dispose();
+        }
+    }
 
     internal void Release(BlockEntry entry)
     {

@@ -1,0 +1,85 @@
+using KvCache.Storage;
+
+namespace KvCache.Silo;
+
+/// <summary>The leases that one connection's matches hold: bounded in time and bytes, gone with the connection.</summary>
+internal sealed class HoldTable(long maxBytes) : IDisposable
+{
+    private readonly Lock _lock = new();
+    private readonly Dictionary<ulong, Hold> _holds = [];
+    private ulong _nextId = 1;
+    private long _bytes;
+    private bool _disposed;
+
+    /// <summary>Bytes that may still be held.</summary>
+    public long FreeBytes
+    {
+        get
+        {
+            lock (_lock)
+                return maxBytes - _bytes;
+        }
+    }
+
+    /// <summary>Keeps leases until a time. Returns their id; 0 when the connection has ended meanwhile.</summary>
+    public ulong Add(List<BlockLease> leases, long untilTicks)
+    {
+        lock (_lock)
+        {
+            if (_disposed)
+            {
+                ReleaseAll(leases);
+                return 0;
+            }
+
+            _holds.Add(_nextId, new Hold(leases, untilTicks));
+            _bytes += leases.Sum(lease => (long)lease.Layout.BlockBytes);
+            return _nextId++;
+        }
+    }
+
+    public bool Release(ulong id)
+    {
+        lock (_lock)
+            return _holds.Remove(id, out var hold) && Drop(hold);
+    }
+
+    public void Expire(long nowTicks)
+    {
+        lock (_lock)
+        {
+            foreach (var (id, hold) in _holds)
+            {
+                if (hold.UntilTicks <= nowTicks && _holds.Remove(id))
+                    Drop(hold);
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (_lock)
+        {
+            _disposed = true;
+            foreach (var hold in _holds.Values)
+                Drop(hold);
+            _holds.Clear();
+        }
+    }
+
+    private bool Drop(Hold hold)
+    {
+        _bytes -= hold.Leases.Sum(lease => (long)lease.Layout.BlockBytes);
+        ReleaseAll(hold.Leases);
+        return true;
+    }
+
+    // Deepest first, so that the first blocks of the prefix end up as the most recently used ones.
+    private static void ReleaseAll(List<BlockLease> leases)
+    {
+        for (var i = leases.Count - 1; i >= 0; i--)
+            leases[i].Dispose();
+    }
+
+    private sealed record Hold(List<BlockLease> Leases, long UntilTicks);
+}

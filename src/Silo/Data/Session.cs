@@ -1,0 +1,418 @@
+using System.Diagnostics;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using KvCache.Storage;
+using KvCache.Wire;
+using Microsoft.Extensions.Logging;
+
+namespace KvCache.Silo;
+
+/// <summary>One connection of the data plane: its thread, its tenant, its namespaces and its holds.</summary>
+internal sealed partial class Session : IDisposable
+{
+    private readonly BlockServer _server;
+    private readonly FrameSocket _socket;
+    private readonly ILogger _logger;
+    private readonly WireWriter _reply = new(1024);
+    private readonly List<CacheNamespace> _namespaces = [];
+    private readonly HoldTable _holds;
+    private readonly PutPipeline _puts;
+    private readonly string _peer;
+    private string _tenant = "";
+    private bool _authenticated;
+
+    // Read by the watchdog: when the current frame began (0 between frames) and how many bytes had moved then.
+    private long _frameBegan;
+    private long _frameBytes;
+    private long _lastActive = Stopwatch.GetTimestamp();
+    private long _reportedIn, _reportedOut;
+
+    public Session(BlockServer server, Socket socket, string peer, ILogger logger)
+    {
+        _server = server;
+        _socket = new FrameSocket(socket, maxPayload: (long)WireProtocol.MaxBlocksPerRequest * KvLayout.MaxBlockBytes);
+        _peer = peer;
+        _logger = logger;
+        _holds = new HoldTable((long)(server.Options.MaxHeldShare * server.Store.Arena.Capacity));
+        _puts = new PutPipeline(server, _socket);
+    }
+
+    /// <summary>Serves the connection until it ends. Never throws: what goes wrong harms this connection only.</summary>
+    public void Run()
+    {
+        try
+        {
+            BeginFrame(); // the handshake is one frame to the watchdog
+            Authenticate();
+            EndFrame();
+            while (_socket.TryReceive(out var header, out var meta))
+            {
+                BeginFrame();
+                var began = Stopwatch.GetTimestamp();
+                Serve(header, meta);
+                _server.Counters.Took(header.Type, Stopwatch.GetElapsedTime(began));
+                EndFrame();
+            }
+        }
+        catch (ProtocolException e)
+        {
+            _server.Counters.Rejected();
+            TrySendError(0, e);
+            LogRejected(_peer, e.Message);
+        }
+        catch (KvFormatException e)
+        {
+            _server.Counters.BadFrame();
+            TrySendError(0, new ProtocolException(WireStatus.BadFrame, e.Message));
+            LogRejected(_peer, e.Message);
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            LogEnded(_peer, e.Message);
+        }
+        catch (Exception e)
+        {
+            TrySendError(0, new ProtocolException(WireStatus.Internal, "The silo failed; its log says why."));
+            LogFailed(e, _peer);
+        }
+    }
+
+    /// <summary>Called by the watchdog, on its own thread.</summary>
+    public void Watch(long now)
+    {
+        var options = _server.Options;
+        _holds.Expire(DateTime.UtcNow.Ticks);
+        var began = Volatile.Read(ref _frameBegan);
+        if (began == 0)
+        {
+            if (Stopwatch.GetElapsedTime(Volatile.Read(ref _lastActive), now) > options.IdleTimeout)
+                Abort("it was idle for too long");
+            return;
+        }
+
+        var moved = _socket.ReceivedBytes + _socket.SentBytes - Volatile.Read(ref _frameBytes);
+        var limit = (_authenticated ? options.FrameTimeout : options.HandshakeTimeout) + TimeSpan.FromSeconds((double)moved / options.MinBytesPerSecond);
+        if (Stopwatch.GetElapsedTime(began, now) > limit)
+            Abort(_authenticated ? "a frame took too long" : "the handshake took too long");
+    }
+
+    public void Abort(string reason)
+    {
+        LogAborted(_peer, reason);
+        _socket.Abort();
+    }
+
+    public void Dispose()
+    {
+        _puts.Dispose();
+        _holds.Dispose();
+        ReportBytes();
+        _socket.Dispose();
+    }
+
+    private void BeginFrame()
+    {
+        Volatile.Write(ref _frameBytes, _socket.ReceivedBytes + _socket.SentBytes);
+        Volatile.Write(ref _frameBegan, Stopwatch.GetTimestamp());
+    }
+
+    private void EndFrame()
+    {
+        Volatile.Write(ref _lastActive, Stopwatch.GetTimestamp());
+        Volatile.Write(ref _frameBegan, 0);
+        ReportBytes();
+    }
+
+    private void ReportBytes()
+    {
+        _server.Counters.Moved(_socket.ReceivedBytes - _reportedIn, _socket.SentBytes - _reportedOut);
+        (_reportedIn, _reportedOut) = (_socket.ReceivedBytes, _socket.SentBytes);
+    }
+
+    private void Authenticate()
+    {
+        if (!_socket.TryReceive(out var hello, out var meta))
+            throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection before it said hello.");
+        if (hello.Type != FrameType.Hello)
+            throw new ProtocolException(WireStatus.BadFrame, $"The first frame is of type {(byte)hello.Type}; hello ({(byte)FrameType.Hello}) was expected.");
+        var reader = new WireReader(meta);
+        ushort min = reader.UInt16(), max = reader.UInt16();
+        var clientNonce = reader.Bytes(WireProtocol.NonceSize).ToArray();
+        var tenant = reader.Text(CacheNamespace.MaxTextBytes, "tenant");
+        reader.End();
+        if (min > WireProtocol.Version || max < WireProtocol.Version)
+            throw new ProtocolException(WireStatus.VersionMismatch, $"The client speaks versions {min} to {max}; this silo speaks {WireProtocol.Version}.");
+
+        var serverNonce = RandomNumberGenerator.GetBytes(WireProtocol.NonceSize);
+        var reply = Reply();
+        reply.UInt16(WireProtocol.Version);
+        reply.Bytes(serverNonce);
+        _socket.Send(reply, FrameType.HelloReply, WireStatus.Ok, hello.RequestId);
+
+        if (!_socket.TryReceive(out var proof, out meta) || proof.Type != FrameType.Authenticate || meta.Length != WireProtocol.ProofSize)
+            throw new ProtocolException(WireStatus.BadFrame, $"Behind hello, an authenticate frame with {WireProtocol.ProofSize} bytes was expected.");
+        var secret = _server.Tenants.SecretOf(tenant);
+        if (!CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(secret, clientNonce, serverNonce, tenant)))
+            throw new ProtocolException(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
+        _tenant = tenant;
+        _authenticated = true;
+        reply = Reply();
+        reply.Bytes(WireProtocol.ServerProof(secret, clientNonce, serverNonce, tenant));
+        reply.UInt32(WireProtocol.MaxMetaBytes);
+        reply.UInt32(WireProtocol.MaxBlocksPerRequest);
+        reply.UInt32((uint)_server.Options.MaxHold.TotalMilliseconds);
+        _socket.Send(reply, FrameType.AuthenticateReply, WireStatus.Ok, proof.RequestId);
+    }
+
+    private void Serve(FrameHeader header, ReadOnlySpan<byte> meta)
+    {
+        if (header.PayloadLength != 0 && header.Type != FrameType.Put)
+            throw new KvFormatException($"A frame of type {(byte)header.Type} has no payload, {header.PayloadLength} bytes were announced.");
+        try
+        {
+            switch (header.Type)
+            {
+                case FrameType.OpenNamespace: OpenNamespace(header.RequestId, meta); break;
+                case FrameType.Match: Match(header.RequestId, meta); break;
+                case FrameType.Get: Get(header.RequestId, meta); break;
+                case FrameType.Put: Put(header, meta); break;
+                case FrameType.Pin: Pin(header.RequestId, meta); break;
+                case FrameType.Delete: Delete(header.RequestId, meta); break;
+                case FrameType.Release: Release(header.RequestId, meta); break;
+                case FrameType.Stat: Stat(header.RequestId, meta); break;
+                case FrameType.Verify: Verify(header.RequestId, meta); break;
+                default: throw new KvFormatException($"The frame type {(byte)header.Type} is not a request of version {WireProtocol.Version}.");
+            }
+        }
+        catch (ProtocolException e) when (!e.Fatal)
+        {
+            SendError(header.RequestId, e);
+        }
+    }
+
+    private void OpenNamespace(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var ns = CacheNamespace.Decode(meta);
+        if (ns.Tenant != _tenant)
+            throw new ProtocolException(WireStatus.NamespaceForbidden, "The namespace belongs to another tenant than the connection.");
+        var handle = _namespaces.IndexOf(ns);
+        if (handle < 0)
+        {
+            if (_namespaces.Count >= _server.Options.MaxNamespaces)
+                throw new ProtocolException(WireStatus.LimitExceeded, $"A connection opens at most {_server.Options.MaxNamespaces} namespaces.");
+            handle = _namespaces.Count;
+            _namespaces.Add(ns);
+        }
+
+        var reply = Reply();
+        reply.UInt32((uint)handle);
+        ns.Id.CopyTo(reply.Take(NamespaceId.Size));
+        _socket.Send(reply, FrameType.OpenNamespaceReply, WireStatus.Ok, requestId);
+    }
+
+    private void Match(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        var hold = TimeSpan.FromMilliseconds(reader.UInt32());
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        int found;
+        ulong holdId = 0;
+        if (hold > TimeSpan.Zero)
+        {
+            hold = hold < _server.Options.MaxHold ? hold : _server.Options.MaxHold;
+            var leases = new List<BlockLease>();
+            found = _server.Store.LeaseRun(ns.Id, hashes, _holds.FreeBytes, leases);
+            if (leases.Count > 0)
+                holdId = _holds.Add(leases, DateTime.UtcNow.Ticks + hold.Ticks);
+        }
+        else
+        {
+            found = _server.Store.Match(ns.Id, hashes);
+        }
+
+        _server.Counters.Matched(found, hashes.Length);
+        var reply = Reply();
+        reply.UInt32((uint)found);
+        reply.UInt64(holdId);
+        reply.UInt32(holdId == 0 ? 0 : (uint)hold.TotalMilliseconds);
+        _socket.Send(reply, FrameType.MatchReply, WireStatus.Ok, requestId);
+    }
+
+    private void Get(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        var flags = reader.UInt8();
+        var range = new LayerRange((int)reader.UInt32(), (int)reader.UInt32());
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        if ((flags & ~WireProtocol.GetContinuePastMisses) != 0)
+            throw new ProtocolException(WireStatus.InvalidRequest, $"The get flags 0x{flags:x2} have bits that version {WireProtocol.Version} does not know.");
+        if (!ns.Layout.Contains(range))
+            throw new ProtocolException(WireStatus.InvalidRequest, $"The layers {range} do not lie in a block of {ns.Layout.Layers} layers.");
+        var delivered = 0;
+        for (var i = 0; i < hashes.Length; i++)
+        {
+            using var lease = _server.Store.TryLease(new BlockKey(ns.Id, hashes[i]));
+            var reply = Reply();
+            reply.UInt32((uint)i);
+            if (lease is null)
+            {
+                _server.Counters.MissAbsent();
+                if ((flags & WireProtocol.GetContinuePastMisses) == 0)
+                    break;
+                _socket.Send(reply, FrameType.GetBlock, WireStatus.Miss, requestId);
+                continue;
+            }
+
+            _server.Counters.Hit();
+            reply.UInt64(lease.Generation);
+            reply.Bytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(lease.Checksums.Slice(range.First, range.Count)));
+            _socket.Send(reply, FrameType.GetBlock, WireStatus.Ok, requestId, lease.Layers(range));
+            delivered++;
+        }
+
+        var end = Reply();
+        end.UInt32((uint)delivered);
+        _socket.Send(end, FrameType.GetEnd, WireStatus.Ok, requestId);
+    }
+
+    private void Put(FrameHeader header, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        CacheNamespace ns;
+        try
+        {
+            ns = Namespace(ref reader);
+        }
+        catch (ProtocolException)
+        {
+            _socket.Drain(header.PayloadLength); // the connection stays in step
+            throw;
+        }
+
+        var timeToLive = reader.UInt32();
+        var lineage = new BlockLineage(
+            Parent: reader.Hashes(1)[0],
+            Depth: (int)reader.UInt32(),
+            RequestId: reader.UInt64(),
+            SuffixTokens: (int)reader.UInt32());
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks")).ToArray();
+        reader.End();
+        var expected = hashes.Length * ((long)ns.Layout.BlockBytes + (ns.Layout.Layers * sizeof(uint)));
+        if (header.PayloadLength != expected)
+            throw new KvFormatException($"{hashes.Length} blocks of {ns.Layout.BlockBytes} bytes and {ns.Layout.Layers} checksums are {expected} bytes of payload; {header.PayloadLength} were announced.");
+        var outcomes = _puts.Receive(ns, hashes, lineage, timeToLive == 0 ? null : TimeSpan.FromSeconds(timeToLive));
+        var reply = Reply();
+        reply.UInt32((uint)outcomes.Length);
+        foreach (var outcome in outcomes)
+        {
+            _server.Counters.Put(outcome);
+            reply.UInt8((byte)outcome);
+        }
+
+        _socket.Send(reply, FrameType.PutReply, WireStatus.Ok, header.RequestId);
+    }
+
+    private void Pin(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        var duration = TimeSpan.FromSeconds(reader.UInt32());
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        var pinned = _server.ForEachGrain(ns.Id, hashes, grain => grain.PinAsync(duration));
+        SendCount(FrameType.PinReply, requestId, pinned);
+    }
+
+    private void Delete(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        var deleted = _server.ForEachGrain(ns.Id, hashes, grain => grain.DeleteAsync());
+        SendCount(FrameType.DeleteReply, requestId, deleted);
+    }
+
+    private void Release(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var id = reader.UInt64();
+        reader.End();
+        SendCount(FrameType.ReleaseReply, requestId, _holds.Release(id) ? 1 : 0);
+    }
+
+    private void Stat(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        new WireReader(meta).End();
+        var reply = Reply();
+        reply.Bytes(_server.StatisticsJson());
+        _socket.Send(reply, FrameType.StatReply, WireStatus.Ok, requestId);
+    }
+
+    private void Verify(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        var key = new BlockKey(ns.Id, reader.Hashes(1)[0]);
+        var generation = reader.UInt64();
+        reader.End();
+        SendCount(FrameType.VerifyReply, requestId, _server.DropIfCorrupt(key, generation) ? 1 : 0);
+    }
+
+    private CacheNamespace Namespace(ref WireReader reader)
+    {
+        var handle = reader.UInt32();
+        return handle < (uint)_namespaces.Count
+            ? _namespaces[(int)handle]
+            : throw new ProtocolException(WireStatus.NamespaceUnknown, $"The namespace handle {handle} was not opened on this connection.");
+    }
+
+    private WireWriter Reply()
+    {
+        _reply.Reset();
+        _reply.Take(FrameHeader.Size);
+        return _reply;
+    }
+
+    private void SendCount(FrameType type, ulong requestId, int count)
+    {
+        var reply = Reply();
+        reply.UInt32((uint)count);
+        _socket.Send(reply, type, WireStatus.Ok, requestId);
+    }
+
+    private void SendError(ulong requestId, ProtocolException error)
+    {
+        var reply = Reply();
+        reply.Text(error.Message);
+        _socket.Send(reply, FrameType.Error, error.Status, requestId);
+    }
+
+    private void TrySendError(ulong requestId, ProtocolException error)
+    {
+        try
+        {
+            SendError(requestId, error);
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            LogEnded(_peer, e.Message);
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Connection of {Peer} rejected: {Reason}")]
+    private partial void LogRejected(string peer, string reason);
+
+    [LoggerMessage(Level = LogLevel.Debug, Message = "Connection of {Peer} ended: {Reason}")]
+    private partial void LogEnded(string peer, string reason);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Connection of {Peer} is ended by the silo: {Reason}")]
+    private partial void LogAborted(string peer, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Connection of {Peer} failed")]
+    private partial void LogFailed(Exception exception, string peer);
+}

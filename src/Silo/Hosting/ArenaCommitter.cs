@@ -1,0 +1,48 @@
+using System.Diagnostics;
+using KvCache.Storage;
+using Microsoft.Extensions.Logging;
+
+namespace KvCache.Silo;
+
+/// <summary>Touches the arena's memory in the background, on a thread of its own, while the silo already serves with what is there.</summary>
+internal sealed partial class ArenaCommitter(BlockStore store, ILogger<ArenaCommitter> logger) : BackgroundService
+{
+    /// <summary>Memory that must be there before the silo calls itself ready.</summary>
+    private const long ReadyBytes = 64L << 20;
+
+    private volatile string? _failure;
+
+    /// <summary>Whether enough memory is usable.</summary>
+    public bool Ready => store.Arena.CommittedBytes >= Math.Min(ReadyBytes, store.Arena.Capacity);
+
+    /// <summary>Why the arena stayed smaller than configured, or null.</summary>
+    public string? Failure => _failure;
+
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
+        Task.Factory.StartNew(() => Commit(stoppingToken), stoppingToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+    private void Commit(CancellationToken stoppingToken)
+    {
+        var began = Stopwatch.GetTimestamp();
+        try
+        {
+            store.Arena.Commit(stoppingToken);
+            LogCommitted(new ByteSize(store.Arena.Capacity), Stopwatch.GetElapsedTime(began).TotalSeconds);
+        }
+        catch (OperationCanceledException)
+        {
+            // Stopping.
+        }
+        catch (IOException e)
+        {
+            _failure = e.Message;
+            LogShort(e, new ByteSize(store.Arena.CommittedBytes), new ByteSize(store.Arena.Capacity));
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The arena of {Size} is ready after {Seconds:0.0} s")]
+    private partial void LogCommitted(ByteSize size, double seconds);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The host has memory for {Committed} of the arena's {Configured}; the silo goes on with that")]
+    private partial void LogShort(Exception exception, ByteSize committed, ByteSize configured);
+}

@@ -1,0 +1,49 @@
+using KvCache.Grains;
+using KvCache.Storage;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Options;
+using Orleans.Hosting;
+
+namespace KvCache.Silo;
+
+/// <summary>Registration of KvCache in an Orleans silo.</summary>
+public static class KvCacheServices
+{
+    /// <summary>
+    /// Adds the block store, the data plane and their options to a silo. The grain storage named
+    /// <see cref="PrefixDescriptor.StorageName"/> is the caller's to choose.
+    /// </summary>
+    /// <param name="silo">The silo.</param>
+    /// <param name="configuration">Configuration with the section <c>KvCache</c>.</param>
+    public static ISiloBuilder AddKvCache(this ISiloBuilder silo, IConfiguration configuration)
+    {
+        var services = silo.Services;
+        services.AddOptions<ArenaOptions>().Bind(configuration.GetSection(ArenaOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<BlockStoreOptions>().Bind(configuration.GetSection("KvCache:Store")).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<DataPlaneOptions>().Bind(configuration.GetSection(DataPlaneOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<PrefixGrainOptions>().Bind(configuration.GetSection("KvCache:Prefixes")).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<TenantOptions>().Configure(options => configuration.GetSection(TenantOptions.Section).Bind(options.Tenants)).ValidateOnStart();
+        services.AddSingleton<IValidateOptions<TenantOptions>, TenantOptionsValidator>();
+        services.TryAddSingleton(TimeProvider.System);
+        services.AddSingleton(CreateStore);
+        services.AddSingleton<SiloCounters>();
+        services.AddSingleton<TenantRegistry>();
+        services.AddSingleton<ArenaCommitter>();
+        services.AddHostedService(provider => provider.GetRequiredService<ArenaCommitter>());
+        services.AddSingleton<BlockServer>();
+        services.AddSingleton<IDataPlaneAddresses>(provider => provider.GetRequiredService<BlockServer>());
+        services.AddHostedService(provider => provider.GetRequiredService<BlockServer>());
+        return silo;
+    }
+
+    private static BlockStore CreateStore(IServiceProvider services)
+    {
+        var arena = services.GetRequiredService<IOptions<ArenaOptions>>().Value;
+        return new BlockStore(
+            arena.Path.Length > 0 ? Arena.CreateShared(arena.Path, arena.Size.Bytes) : Arena.CreatePrivate(arena.Size.Bytes),
+            services.GetRequiredService<IOptions<BlockStoreOptions>>().Value,
+            services.GetRequiredService<TimeProvider>());
+    }
+}

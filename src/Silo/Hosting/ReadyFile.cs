@@ -1,0 +1,51 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+
+namespace KvCache.Silo;
+
+/// <summary>
+/// Addresses of a running silo, written to a file when it is ready: how a supervisor or a test learns ports that the
+/// silo chose itself.
+/// </summary>
+/// <param name="ProcessId">Process of the silo.</param>
+/// <param name="Endpoints">Where the data plane listens.</param>
+/// <param name="Http">Address of health and metrics.</param>
+/// <param name="SiloPort">Port between silos.</param>
+/// <param name="GatewayPort">Port for Orleans clients.</param>
+/// <param name="ArenaPath">The arena's file, or empty.</param>
+public sealed record ReadyFile(int ProcessId, string[] Endpoints, string Http, int SiloPort, int GatewayPort, string ArenaPath)
+{
+    /// <summary>Reads a file, or null while it is not there or not complete.</summary>
+    public static ReadyFile? TryRead(string path)
+    {
+        try
+        {
+            return File.Exists(path) ? JsonSerializer.Deserialize(File.ReadAllBytes(path), ReadyFileJsonContext.Default.ReadyFile) : null;
+        }
+        catch (Exception e) when (e is IOException or JsonException)
+        {
+            return null;
+        }
+    }
+
+    internal static ReadyFile Describe(IServiceProvider services, SiloPorts ports, ArenaOptions arena) => new(
+        Environment.ProcessId,
+        services.GetRequiredService<BlockServer>().Endpoints,
+        services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()?.Addresses.FirstOrDefault() ?? "",
+        ports.Silo,
+        ports.Gateway,
+        arena.Path);
+
+    internal void Write(string path)
+    {
+        var temporary = path + ".new";
+        File.WriteAllBytes(temporary, JsonSerializer.SerializeToUtf8Bytes(this, ReadyFileJsonContext.Default.ReadyFile));
+        File.Move(temporary, path, overwrite: true);
+    }
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+[JsonSerializable(typeof(ReadyFile))]
+internal sealed partial class ReadyFileJsonContext : JsonSerializerContext;

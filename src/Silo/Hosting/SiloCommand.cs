@@ -1,0 +1,91 @@
+using System.CommandLine;
+using KvCache.Grains;
+using Microsoft.Extensions.Options;
+using OpenTelemetry.Metrics;
+using Orleans.Hosting;
+
+namespace KvCache.Silo;
+
+/// <summary>The command line of the silo program. Every option is also configuration: see docs/configuration.md.</summary>
+internal static class SiloCommand
+{
+    public static RootCommand Create()
+    {
+        var arena = new Option<string?>("--arena") { Description = "Size of the block memory, for example 4GiB (default 1GiB)." };
+        var arenaFile = new Option<string?>("--arena-file") { Description = "Shared-memory file of the arena, for example /dev/shm/kvcache.arena (default: private memory)." };
+        var tcp = new Option<string?>("--tcp") { Description = "Data plane address, ip:port; port 0 takes a free one, '' for none (default 127.0.0.1:7400)." };
+        var unix = new Option<string?>("--unix") { Description = "Path of the data plane's Unix socket (default: none)." };
+        var http = new Option<string>("--http") { Description = "Address of health and metrics.", DefaultValueFactory = _ => "http://127.0.0.1:7480" };
+        var siloPort = new Option<int>("--silo-port") { Description = "Orleans port between silos; 0 takes a free one.", DefaultValueFactory = _ => 7410 };
+        var gatewayPort = new Option<int>("--gateway-port") { Description = "Orleans port for clients; 0 takes a free one.", DefaultValueFactory = _ => 7411 };
+        var config = new Option<FileInfo?>("--config") { Description = "JSON file with more settings (sections KvCache:Arena, :Store, :DataPlane, :Prefixes, :Tenants)." };
+        var readyFile = new Option<string?>("--ready-file") { Description = "File that is written, as JSON, with the silo's addresses when it is ready." };
+        var root = new RootCommand("A KvCache silo: keeps the KV tensors of prompt prefixes in memory and serves them to inference nodes.")
+        {
+            arena, arenaFile, tcp, unix, http, siloPort, gatewayPort, config, readyFile,
+        };
+        root.SetAction(async (arguments, cancellationToken) =>
+        {
+            var settings = new Dictionary<string, string?>();
+            Set(ArenaOptions.Section + ":Size", arguments.GetValue(arena));
+            Set(ArenaOptions.Section + ":Path", arguments.GetValue(arenaFile));
+            Set(DataPlaneOptions.Section + ":Tcp", arguments.GetValue(tcp));
+            Set(DataPlaneOptions.Section + ":Unix", arguments.GetValue(unix));
+            var ports = SiloPorts.Resolve(arguments.GetValue(siloPort), arguments.GetValue(gatewayPort));
+            try
+            {
+                await using var app = Build(settings, arguments.GetValue(config), arguments.GetValue(http)!, ports);
+                await app.StartAsync(cancellationToken);
+                if (arguments.GetValue(readyFile) is { } path)
+                {
+                    await WaitUntilReadyAsync(app, cancellationToken);
+                    ReadyFile.Describe(app.Services, ports, app.Services.GetRequiredService<IOptions<ArenaOptions>>().Value).Write(path);
+                }
+
+                await app.WaitForShutdownAsync(cancellationToken);
+                return 0;
+            }
+            catch (Exception e) when (e is OptionsValidationException or IOException or InvalidOperationException { InnerException: FormatException } or FormatException)
+            {
+                await Console.Error.WriteLineAsync($"kvcache-silo: {(e.InnerException as FormatException ?? e).Message}");
+                return 2;
+            }
+
+            void Set(string key, string? value)
+            {
+                if (value is not null)
+                    settings[key] = value;
+            }
+        });
+        return root;
+    }
+
+    private static WebApplication Build(Dictionary<string, string?> settings, FileInfo? config, string http, SiloPorts ports)
+    {
+        var builder = WebApplication.CreateSlimBuilder();
+        if (config is not null)
+            builder.Configuration.AddJsonFile(config.FullName, optional: false);
+        builder.Configuration.AddInMemoryCollection(settings);
+        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft.Orleans", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
+        builder.WebHost.UseUrls(http);
+        builder.Host.UseOrleans(silo => silo
+            .UseLocalhostClustering(ports.Silo, ports.Gateway)
+            .AddMemoryGrainStorage(PrefixDescriptor.StorageName)
+            .AddKvCache(builder.Configuration));
+        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(20));
+        builder.Services.AddOpenTelemetry().WithMetrics(metrics => metrics
+            .AddMeter(SiloCounters.MeterName, "Microsoft.Orleans")
+            .AddPrometheusExporter());
+        var app = builder.Build();
+        app.MapKvCacheHealth();
+        app.MapPrometheusScrapingEndpoint();
+        return app;
+    }
+
+    private static async Task WaitUntilReadyAsync(WebApplication app, CancellationToken cancellationToken)
+    {
+        var arena = app.Services.GetRequiredService<ArenaCommitter>();
+        while (!arena.Ready && arena.Failure is null)
+            await Task.Delay(20, cancellationToken);
+    }
+}

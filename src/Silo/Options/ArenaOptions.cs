@@ -1,0 +1,33 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace KvCache.Silo;
+
+/// <summary>The silo's block memory.</summary>
+public sealed class ArenaOptions : IValidatableObject
+{
+    /// <summary>Section of the configuration.</summary>
+    public const string Section = "KvCache:Arena";
+
+    /// <summary>
+    /// Size of the arena. Default 1 GiB. This is the silo's whole budget for blocks: it is never exceeded, and blocks are
+    /// evicted when it is full.
+    /// </summary>
+    public ByteSize Size { get; set; } = ByteSize.MiB(1024);
+
+    /// <summary>
+    /// Path of the shared-memory file, best under /dev/shm; created with mode 0600, deleted at shutdown. Default empty:
+    /// private memory that no other process can map.
+    /// </summary>
+    public string Path { get; set; } = "";
+
+    /// <inheritdoc/>
+    public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
+    {
+        if (Size.Bytes < 1 << 20)
+            yield return new ValidationResult($"{Section}:Size is {Size}; at least 1MiB was expected.", [nameof(Size)]);
+        if (Size.Bytes / Storage.Arena.PageBytes > int.MaxValue)
+            yield return new ValidationResult($"{Section}:Size is {Size}; at most 8TiB were expected.", [nameof(Size)]);
+        if (Path.Length > 0 && !System.IO.Path.IsPathFullyQualified(Path))
+            yield return new ValidationResult($"{Section}:Path is '{Path}'; an absolute path was expected, for example /dev/shm/kvcache.arena.", [nameof(Path)]);
+    }
+}

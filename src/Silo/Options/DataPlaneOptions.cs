@@ -1,0 +1,81 @@
+using System.ComponentModel.DataAnnotations;
+using System.Net;
+
+namespace KvCache.Silo;
+
+/// <summary>The block server: where it listens and what it bears.</summary>
+public sealed class DataPlaneOptions : IValidatableObject
+{
+    /// <summary>Section of the configuration.</summary>
+    public const string Section = "KvCache:DataPlane";
+
+    /// <summary>
+    /// TCP address, <c>ip:port</c>; port 0 takes a free one, empty listens on no TCP port. Default 127.0.0.1:7400. An address
+    /// that other machines reach needs tenants with secrets.
+    /// </summary>
+    public string Tcp { get; set; } = "127.0.0.1:7400";
+
+    /// <summary>Path of a Unix socket, created with mode 0600; empty for none (the default).</summary>
+    public string Unix { get; set; } = "";
+
+    /// <summary>Address that is told to others, when it is not the one listened on (containers, NAT). Default empty.</summary>
+    public string Advertised { get; set; } = "";
+
+    /// <summary>Most connections at a time. Default 512; each costs a thread with a small stack. Further ones are told and closed.</summary>
+    [Range(1, 65_536)]
+    public int MaxConnections { get; set; } = 512;
+
+    /// <summary>
+    /// Time that a frame may take beyond what <see cref="MinBytesPerSecond"/> allows for its size. Default 20 s: a peer that
+    /// stops in the middle of a frame loses its connection then.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:00.100", "01:00:00")]
+    public TimeSpan FrameTimeout { get; set; } = TimeSpan.FromSeconds(20);
+
+    /// <summary>Slowest tolerated transfer, in bytes a second. Default 1 MiB/s.</summary>
+    [Range(1, long.MaxValue)]
+    public long MinBytesPerSecond { get; set; } = 1 << 20;
+
+    /// <summary>Time that a connection may do nothing. Default 10 minutes; half-open connections end then at the latest.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "7.00:00:00")]
+    public TimeSpan IdleTimeout { get; set; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>Time for hello and authentication. Default 5 s.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.100", "00:10:00")]
+    public TimeSpan HandshakeTimeout { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Longest hold that a match may ask for. Default 30 s; longer requests get this.</summary>
+    [Range(typeof(TimeSpan), "00:00:00", "01:00:00")]
+    public TimeSpan MaxHold { get; set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Share of the arena that the holds of one connection may keep from eviction, 0 to 1. Default 0.25.</summary>
+    [Range(0.0, 1.0)]
+    public double MaxHeldShare { get; set; } = 0.25;
+
+    /// <summary>Most namespaces that one connection may open. Default 1024.</summary>
+    [Range(1, 1_000_000)]
+    public int MaxNamespaces { get; set; } = 1024;
+
+    /// <summary>Blocks of one put whose grain calls and memory are prepared ahead of the bytes. Default 4.</summary>
+    [Range(1, 256)]
+    public int PutWindow { get; set; } = 4;
+
+    /// <summary>
+    /// Kernel send and receive buffer of a connection. Default 0: the kernel tunes it. Values around 1MiB help large blocks
+    /// over loopback.
+    /// </summary>
+    public ByteSize SocketBuffer { get; set; }
+
+    /// <inheritdoc/>
+    public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
+    {
+        if (Tcp.Length > 0 && !IPEndPoint.TryParse(Tcp, out _))
+            yield return new ValidationResult($"{Section}:Tcp is '{Tcp}'; ip:port was expected, for example 127.0.0.1:7400.", [nameof(Tcp)]);
+        if (Tcp.Length == 0 && Unix.Length == 0)
+            yield return new ValidationResult($"{Section} has neither Tcp nor Unix; at least one was expected.", [nameof(Tcp)]);
+        if (Unix.Length > 0 && (!Path.IsPathFullyQualified(Unix) || System.Text.Encoding.UTF8.GetByteCount(Unix) > 107))
+            yield return new ValidationResult($"{Section}:Unix is '{Unix}'; an absolute path of at most 107 bytes was expected.", [nameof(Unix)]);
+        if (SocketBuffer.Bytes is < 0 or > 1 << 30)
+            yield return new ValidationResult($"{Section}:SocketBuffer is {SocketBuffer}; 0 to 1GiB was expected.", [nameof(SocketBuffer)]);
+    }
+}
