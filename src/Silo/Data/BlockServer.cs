@@ -66,7 +66,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         {
             RemoveStaleSocket(Options.Unix);
             Listen(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), new UnixDomainSocketEndPoint(Options.Unix));
-            File.SetUnixFileMode(Options.Unix, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            if (!OperatingSystem.IsWindows())
+                File.SetUnixFileMode(Options.Unix, UnixFileMode.UserRead | UnixFileMode.UserWrite);
             endpoints.Add($"unix:{Options.Unix}");
         }
 

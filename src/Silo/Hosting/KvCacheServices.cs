@@ -4,6 +4,7 @@ using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
+using Orleans.Configuration;
 using Orleans.Hosting;
 
 namespace KvCache.Silo;
@@ -26,6 +27,9 @@ public static class KvCacheServices
         services.AddOptions<PrefixGrainOptions>().Bind(configuration.GetSection("KvCache:Prefixes")).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<TenantOptions>().Configure(options => configuration.GetSection(TenantOptions.Section).Bind(options.Tenants)).ValidateOnStart();
         services.AddSingleton<IValidateOptions<TenantOptions>, TenantOptionsValidator>();
+
+        // Idle activations of prefixes go after a minute (see PrefixGrain), so the collector must look more often than that.
+        services.Configure<GrainCollectionOptions>(options => options.CollectionQuantum = TimeSpan.FromSeconds(15));
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton(CreateStore);
         services.AddSingleton<SiloCounters>();

@@ -3,6 +3,7 @@ using KvCache.Grains;
 using Microsoft.Extensions.Options;
 using OpenTelemetry.Metrics;
 using Orleans.Hosting;
+using Orleans.Runtime;
 
 namespace KvCache.Silo;
 
@@ -45,7 +46,7 @@ internal static class SiloCommand
                 await app.WaitForShutdownAsync(cancellationToken);
                 return 0;
             }
-            catch (Exception e) when (e is OptionsValidationException or IOException or InvalidOperationException { InnerException: FormatException } or FormatException)
+            catch (Exception e) when (e is OptionsValidationException or IOException or OrleansConfigurationException or InvalidOperationException { InnerException: FormatException } or FormatException)
             {
                 await Console.Error.WriteLineAsync($"kvcache-silo: {(e.InnerException as FormatException ?? e).Message}");
                 return 2;
@@ -66,7 +67,8 @@ internal static class SiloCommand
         if (config is not null)
             builder.Configuration.AddJsonFile(config.FullName, optional: false);
         builder.Configuration.AddInMemoryCollection(settings);
-        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft.Orleans", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
+        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft.Orleans", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
+            .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None); // what fails at start is told below, in a sentence
         builder.WebHost.UseUrls(http);
         builder.Host.UseOrleans(silo => silo
             .UseLocalhostClustering(ports.Silo, ports.Gateway)
