@@ -1,0 +1,53 @@
+namespace KvCache.Client;
+
+/// <summary>
+/// A cache of KV blocks: in this process (<see cref="LocalKvCache"/>), in a silo or a cluster (<see cref="KvCacheClient"/>), or
+/// one over the other (<see cref="TieredKvCache"/>). Engines program against this interface.
+/// </summary>
+/// <remarks>
+/// A cache that is down, slow or lying is a miss, never an exception: every method returns what it could do and why not more.
+/// The exceptions are misuse (<see cref="ArgumentException"/>) and the caller's own cancellation
+/// (<see cref="OperationCanceledException"/>). When a method returns or throws, nothing reads or writes the caller's memory any more.
+/// </remarks>
+public interface IKvCache : IAsyncDisposable
+{
+    /// <summary>How much of a prefix is stored, counted from its first block.</summary>
+    /// <param name="prefix">The prefix.</param>
+    /// <param name="hold">Time that the found blocks are kept from eviction; zero only looks.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <returns>The match. Dispose it to end the hold early.</returns>
+    ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default);
+
+    /// <summary>Loads consecutive blocks, up to the first that cannot be had.</summary>
+    /// <param name="prefix">The prefix.</param>
+    /// <param name="firstBlock">Index of the first block to load.</param>
+    /// <param name="destinations">Memory for each block, exactly as large as <paramref name="layers"/> of a block.</param>
+    /// <param name="layers">Layers to load; null for all.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <returns>How many blocks are complete and verified. The memory of the others has undefined content.</returns>
+    /// <exception cref="ArgumentException">Sizes do not fit the layout, or there are more destinations than blocks.</exception>
+    ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default);
+
+    /// <summary>Stores consecutive blocks. Blocks that are stored already are not sent again.</summary>
+    /// <param name="prefix">The prefix.</param>
+    /// <param name="firstBlock">Index of the first block given.</param>
+    /// <param name="blocks">Bytes of each block, in the order of the layout.</param>
+    /// <param name="options">Time to live and what eviction should know; null for the defaults.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <exception cref="ArgumentException">Sizes do not fit the layout, or there are more blocks than the prefix has.</exception>
+    ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default);
+
+    /// <summary>Keeps the blocks of a prefix from eviction.</summary>
+    /// <param name="prefix">The prefix.</param>
+    /// <param name="duration">How long; zero ends the pin. Rounded up to seconds.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <returns>Number of blocks for which it worked.</returns>
+    ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default);
+
+    /// <summary>Deletes the blocks of a prefix.</summary>
+    /// <returns>Number of blocks that were stored.</returns>
+    ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default);
+
+    /// <summary>What this cache has done so far, and what the silo says of itself.</summary>
+    ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default);
+}

@@ -1,0 +1,61 @@
+using System.Numerics;
+
+namespace KvCache.Client;
+
+/// <summary>Counts durations in logarithmic buckets, four for each power of two from 1 µs to 17 minutes.</summary>
+internal sealed class LatencyHistogram
+{
+    private const int SubBits = 2;
+    private const int Buckets = 31 << SubBits;
+
+    private readonly long[] _counts = new long[Buckets];
+    private long _maxMicroseconds;
+
+    public void Record(TimeSpan duration)
+    {
+        var microseconds = Math.Clamp((long)duration.TotalMicroseconds, 1, (1L << 30) - 1);
+        Interlocked.Increment(ref _counts[BucketOf(microseconds)]);
+        for (var max = Volatile.Read(ref _maxMicroseconds); microseconds > max;)
+        {
+            var seen = Interlocked.CompareExchange(ref _maxMicroseconds, microseconds, max);
+            if (seen == max)
+                break;
+            max = seen;
+        }
+    }
+
+    public LatencySummary Summarize()
+    {
+        var counts = Array.ConvertAll(_counts, count => Volatile.Read(ref count));
+        var max = Volatile.Read(ref _maxMicroseconds);
+        var total = counts.Sum();
+        return new LatencySummary(total, Percentile(0.50), Percentile(0.99), TimeSpan.FromMicroseconds(max));
+
+        TimeSpan Percentile(double share)
+        {
+            var wanted = (long)Math.Ceiling(total * share);
+            long seen = 0;
+            for (var bucket = 0; bucket < Buckets && wanted > 0; bucket++)
+            {
+                seen += counts[bucket];
+                if (seen >= wanted)
+                    return TimeSpan.FromMicroseconds(Math.Min(UpperBound(bucket), max));
+            }
+
+            return TimeSpan.Zero;
+        }
+    }
+
+    private static int BucketOf(long value)
+    {
+        var log = BitOperations.Log2((ulong)value);
+        var sub = log >= SubBits ? (int)(value >> (log - SubBits)) & ((1 << SubBits) - 1) : (int)(value << (SubBits - log)) & ((1 << SubBits) - 1);
+        return (log << SubBits) + sub;
+    }
+
+    private static long UpperBound(int bucket)
+    {
+        int log = bucket >> SubBits, sub = bucket & ((1 << SubBits) - 1);
+        return (long)Math.Ceiling(Math.Pow(2, log) * (1 + ((sub + 1) / (double)(1 << SubBits))));
+    }
+}

@@ -1,0 +1,232 @@
+using System.Diagnostics;
+using System.IO.Hashing;
+using KvCache.Storage;
+using KvCache.Wire;
+
+namespace KvCache.Client;
+
+/// <summary>
+/// A cache in the memory of this process: the L1 in front of a silo, or the whole cache of a single engine. It has the same
+/// store as a silo, with the same eviction, and never exceeds its size.
+/// </summary>
+public sealed class LocalKvCache : IKvCache
+{
+    private readonly BlockStore _store;
+    private readonly CacheMeter _meter = new();
+    private readonly Lock _lifetime = new();
+    private int _users;
+    private bool _disposed;
+
+    /// <summary>Creates a cache and touches its memory, which takes time: fresh memory is slow.</summary>
+    /// <param name="size">Size of the block memory.</param>
+    /// <param name="options">Limits of the store; null for the defaults.</param>
+    /// <param name="time">Clock for time to live and pins; null for the system's.</param>
+    /// <exception cref="IOException">The host has not that much memory.</exception>
+    public LocalKvCache(ByteSize size, BlockStoreOptions? options = null, TimeProvider? time = null)
+    {
+        var arena = Arena.CreatePrivate(size.Bytes);
+        _store = new BlockStore(arena, options, time);
+        try
+        {
+            arena.Commit();
+        }
+        catch
+        {
+            _store.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Blocks of a prefix that are held, from the first on.</summary>
+    /// <inheritdoc/>
+    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        var began = Stopwatch.GetTimestamp();
+        if (!TryEnter())
+            return new(new CacheMatch(0, prefix.Chain.TokensPerBlock, MissReason.Unavailable));
+        try
+        {
+            var leases = new List<BlockLease>();
+            var found = hold > TimeSpan.Zero
+                ? _store.LeaseRun(prefix.Namespace.Id, prefix.Chain.Hashes, _store.Arena.Capacity / 4, leases)
+                : _store.Match(prefix.Namespace.Id, prefix.Chain.Hashes);
+            _meter.Match.Record(Stopwatch.GetElapsedTime(began));
+            var reason = found == prefix.BlockCount ? MissReason.None : MissReason.Absent;
+            return new(new CacheMatch(found, prefix.Chain.TokensPerBlock, reason, leases.Count == 0 ? null : Hold(leases, hold)));
+        }
+        finally
+        {
+            Leave();
+        }
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
+    {
+        var range = layers ?? prefix.Namespace.Layout.AllLayers;
+        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
+        cancellationToken.ThrowIfCancellationRequested();
+        var began = Stopwatch.GetTimestamp();
+        var result = new LoadResult(0, MissReason.Unavailable);
+        if (TryEnter())
+        {
+            try
+            {
+                result = Load(prefix, firstBlock, destinations, range, cancellationToken);
+            }
+            finally
+            {
+                Leave();
+            }
+        }
+
+        _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout.RangeBytes(range), began);
+        return new(result);
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckStore(prefix, firstBlock, blocks);
+        cancellationToken.ThrowIfCancellationRequested();
+        var began = Stopwatch.GetTimestamp();
+        var result = new StoreResult { Reason = MissReason.Unavailable };
+        if (TryEnter())
+        {
+            try
+            {
+                result = default;
+                for (var i = 0; i < blocks.Count; i++)
+                {
+                    cancellationToken.ThrowIfCancellationRequested();
+                    result = result.With(Store(prefix, firstBlock + i, blocks[i].Span, options));
+                }
+            }
+            finally
+            {
+                Leave();
+            }
+        }
+
+        _meter.DidStore(result, prefix.Namespace.Layout.BlockBytes, began);
+        return new(result);
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
+        new(CountBlocks(prefix, key => _store.Pin(key, duration), cancellationToken));
+
+    /// <inheritdoc/>
+    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+        new(CountBlocks(prefix, key => _store.Remove(key), cancellationToken));
+
+    /// <inheritdoc/>
+    public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
+        new(_meter.Snapshot(_store.Arena.UsedBytes));
+
+    /// <summary>Gives the memory back when the last running call has left. Later calls are misses.</summary>
+    public ValueTask DisposeAsync()
+    {
+        lock (_lifetime)
+        {
+            if (_disposed)
+                return default;
+            _disposed = true;
+            if (_users == 0)
+                _store.Dispose();
+        }
+
+        return default;
+    }
+
+    private LoadResult Load(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CancellationToken cancellationToken)
+    {
+        for (var i = 0; i < destinations.Count; i++)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            using var lease = _store.TryLease(new BlockKey(prefix.Namespace.Id, prefix.Chain.Hashes[firstBlock + i]));
+            if (lease is null)
+                return new LoadResult(i, MissReason.Absent);
+            lease.Layers(range).CopyTo(destinations[i].Span);
+        }
+
+        return new LoadResult(destinations.Count, MissReason.None);
+    }
+
+    private PutOutcome Store(KvPrefix prefix, int index, ReadOnlySpan<byte> bytes, StoreOptions? options)
+    {
+        var key = new BlockKey(prefix.Namespace.Id, prefix.Chain.Hashes[index]);
+        if (_store.Contains(key))
+            return PutOutcome.AlreadyStored;
+        var parent = index == 0 ? default : prefix.Chain.Hashes[index - 1];
+        var layout = prefix.Namespace.Layout;
+        using var write = _store.TryReserve(key, layout, new BlockLineage(parent, index, options?.RequestId ?? 0, options?.SuffixTokens ?? 0));
+        if (write is null)
+            return Arena.RoundUp(layout.BlockBytes) > _store.Arena.Capacity ? PutOutcome.TooLarge : PutOutcome.NoMemory;
+        bytes.CopyTo(write.Bytes);
+        for (var layer = 0; layer < layout.Layers; layer++)
+            write.Checksums[layer] = Crc32.HashToUInt32(bytes.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)));
+        return _store.Publish(key, write.Generation, options?.TimeToLive) == PublishOutcome.Published ? PutOutcome.Stored : PutOutcome.AlreadyStored;
+    }
+
+    private int CountBlocks(KvPrefix prefix, Func<BlockKey, bool> call, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        if (!TryEnter())
+            return 0;
+        try
+        {
+            var count = 0;
+            foreach (var hash in prefix.Chain.Hashes)
+                count += call(new BlockKey(prefix.Namespace.Id, hash)) ? 1 : 0;
+            return count;
+        }
+        finally
+        {
+            Leave();
+        }
+    }
+
+    private Func<ValueTask> Hold(List<BlockLease> leases, TimeSpan hold)
+    {
+        lock (_lifetime)
+            _users++; // the memory stays while it is held
+        var released = 0;
+        var timer = new Timer(_ => Release(), null, hold, Timeout.InfiniteTimeSpan);
+        return () =>
+        {
+            Release();
+            return timer.DisposeAsync();
+        };
+
+        void Release()
+        {
+            if (Interlocked.Exchange(ref released, 1) != 0)
+                return;
+            for (var i = leases.Count - 1; i >= 0; i--)
+                leases[i].Dispose();
+            Leave();
+        }
+    }
+
+    private bool TryEnter()
+    {
+        lock (_lifetime)
+        {
+            if (_disposed)
+                return false;
+            _users++;
+            return true;
+        }
+    }
+
+    private void Leave()
+    {
+        lock (_lifetime)
+        {
+            if (--_users == 0 && _disposed)
+                _store.Dispose();
+        }
+    }
+}

@@ -1,0 +1,101 @@
+namespace KvCache.Client;
+
+/// <summary>
+/// A near cache over a far one: loads take from the near one what it has and keep there what came from the far one.
+/// </summary>
+/// <remarks>
+/// Blocks are immutable, so the near cache is never stale; only a delete by another client is seen late. Copies that a load
+/// makes in the near cache therefore live at most <see cref="NearLife"/>.
+/// </remarks>
+/// <param name="near">Usually a <see cref="LocalKvCache"/>.</param>
+/// <param name="far">Usually a <see cref="KvCacheClient"/>.</param>
+public sealed class TieredKvCache(IKvCache near, IKvCache far) : IKvCache
+{
+    /// <summary>Longest life of a copy in the near cache. Default 5 minutes.</summary>
+    public TimeSpan NearLife { get; init; } = TimeSpan.FromMinutes(5);
+
+    /// <inheritdoc/>
+    public async ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    {
+        var nearMatch = await near.MatchAsync(prefix, hold, cancellationToken).ConfigureAwait(false);
+        if (nearMatch.Blocks == prefix.BlockCount)
+            return nearMatch;
+        CacheMatch farMatch;
+        try
+        {
+            farMatch = await far.MatchAsync(prefix, hold, cancellationToken).ConfigureAwait(false);
+        }
+        catch
+        {
+            await nearMatch.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+
+        var (blocks, reason) = farMatch.Blocks >= nearMatch.Blocks ? (farMatch.Blocks, farMatch.Reason) : (nearMatch.Blocks, nearMatch.Reason);
+        return new CacheMatch(blocks, prefix.Chain.TokensPerBlock, reason, !nearMatch.Held && !farMatch.Held ? null : async () =>
+        {
+            await nearMatch.DisposeAsync().ConfigureAwait(false);
+            await farMatch.DisposeAsync().ConfigureAwait(false);
+        });
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
+    {
+        var nearResult = await near.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken).ConfigureAwait(false);
+        if (nearResult.Blocks == destinations.Count)
+            return nearResult;
+        var rest = destinations.Skip(nearResult.Blocks).ToArray();
+        var farResult = await far.LoadAsync(prefix, firstBlock + nearResult.Blocks, rest, layers, cancellationToken).ConfigureAwait(false);
+
+        // Only whole blocks can be kept near.
+        if (farResult.Blocks > 0 && (layers is null || layers == prefix.Namespace.Layout.AllLayers))
+        {
+            var copies = rest.Take(farResult.Blocks).Select(memory => (ReadOnlyMemory<byte>)memory).ToArray();
+            await near.StoreAsync(prefix, firstBlock + nearResult.Blocks, copies, new StoreOptions(NearLife), cancellationToken).ConfigureAwait(false);
+        }
+
+        return farResult with { Blocks = nearResult.Blocks + farResult.Blocks };
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        options ??= new StoreOptions();
+        var life = options.TimeToLive is { } asked && asked < NearLife ? asked : NearLife;
+        await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = life }, cancellationToken).ConfigureAwait(false);
+        return await far.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
+        await far.PinAsync(prefix, duration, cancellationToken).ConfigureAwait(false);
+
+    /// <inheritdoc/>
+    public async ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
+    {
+        var nearCount = await near.DeleteAsync(prefix, cancellationToken).ConfigureAwait(false);
+        return Math.Max(nearCount, await far.DeleteAsync(prefix, cancellationToken).ConfigureAwait(false));
+    }
+
+    /// <summary>Statistics of the far cache, with the memory of the near one.</summary>
+    /// <inheritdoc/>
+    public async ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default)
+    {
+        var nearStatistics = await near.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
+        var farStatistics = await far.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
+        return farStatistics with
+        {
+            Hits = nearStatistics.Hits + farStatistics.Hits,
+            LoadedBytes = nearStatistics.LoadedBytes + farStatistics.LoadedBytes,
+            MemoryBytes = nearStatistics.MemoryBytes,
+        };
+    }
+
+    /// <summary>Disposes both caches.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await near.DisposeAsync().ConfigureAwait(false);
+        await far.DisposeAsync().ConfigureAwait(false);
+    }
+}

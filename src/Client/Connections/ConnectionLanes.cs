@@ -1,0 +1,195 @@
+using System.Collections.Concurrent;
+using System.Net.Sockets;
+using KvCache.Wire;
+using Microsoft.Extensions.Logging;
+
+namespace KvCache.Client;
+
+/// <summary>
+/// Connections to one silo, each with a thread that takes calls from a common queue. Threads and connections are made when
+/// they are needed and kept.
+/// </summary>
+internal sealed partial class ConnectionLanes : IAsyncDisposable
+{
+    private const int LaneStackBytes = 256 * 1024;
+
+    private readonly SiloEndpoint _endpoint;
+    private readonly KvCacheClientOptions _options;
+    private readonly CircuitBreaker _breaker;
+    private readonly ILogger _logger;
+    private readonly int _max;
+    private readonly BlockingCollection<SiloCall> _queue = [];
+    private readonly List<TaskCompletionSource> _lanes = [];
+    private readonly CancellationTokenSource _stopping = new();
+    private int _idle;
+
+    public ConnectionLanes(SiloEndpoint endpoint, KvCacheClientOptions options, int max, CircuitBreaker breaker, ILogger logger)
+    {
+        _endpoint = endpoint;
+        _options = options;
+        _max = max;
+        _breaker = breaker;
+        _logger = logger;
+    }
+
+    /// <summary>Runs a call on one of the connections. Never throws for what the silo or the network does.</summary>
+    public async ValueTask<MissReason> RunAsync(SiloCall call)
+    {
+        if (_stopping.IsCancellationRequested || !_breaker.TryEnter())
+            return MissReason.Unavailable;
+        try
+        {
+            _queue.Add(call, CancellationToken.None);
+        }
+        catch (InvalidOperationException)
+        {
+            _breaker.Left();
+            return MissReason.Unavailable; // disposed meanwhile
+        }
+
+        StartLaneIfBusy();
+        return await call.Completion.ConfigureAwait(false);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        _queue.CompleteAdding();
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        Task[] ends;
+        lock (_lanes)
+            ends = [.. _lanes.Select(lane => lane.Task)];
+        await Task.WhenAll(ends).ConfigureAwait(false);
+        while (_queue.TryTake(out var call))
+        {
+            if (call.TryStart())
+                call.Finish(MissReason.Unavailable);
+        }
+
+        _queue.Dispose();
+        _stopping.Dispose();
+    }
+
+    private void StartLaneIfBusy()
+    {
+        if (Volatile.Read(ref _idle) > 0)
+            return;
+        lock (_lanes)
+        {
+            if (_lanes.Count >= _max || _queue.IsAddingCompleted)
+                return;
+            var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            _lanes.Add(ended);
+            new Thread(() => Serve(ended), LaneStackBytes) { IsBackground = true, Name = $"kvcache lane {_endpoint}" }.Start();
+        }
+    }
+
+    private void Serve(TaskCompletionSource ended)
+    {
+        BlockConnection? connection = null;
+        try
+        {
+            while (true)
+            {
+                Interlocked.Increment(ref _idle);
+                SiloCall? call;
+                try
+                {
+                    if (!_queue.TryTake(out call, Timeout.Infinite, _stopping.Token))
+                        return;
+                }
+                catch (OperationCanceledException)
+                {
+                    return;
+                }
+                finally
+                {
+                    Interlocked.Decrement(ref _idle);
+                }
+
+                if (call.TryStart())
+                    Serve(call, ref connection);
+                else
+                    ReportLeft(call);
+            }
+        }
+        finally
+        {
+            connection?.Dispose();
+            ended.SetResult();
+        }
+    }
+
+    // A call that waited its whole time, in the queue or for the silo, says that the silo is slow.
+    private void ReportLeft(SiloCall call)
+    {
+        if (call.CancelledByCaller)
+            _breaker.Left();
+        else if (_breaker.Failed())
+            LogOpened(_endpoint.Text);
+    }
+
+    private void Serve(SiloCall call, ref BlockConnection? connection)
+    {
+        var reason = MissReason.Unavailable;
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(call.Token, _stopping.Token);
+        try
+        {
+            connection ??= BlockConnection.Connect(_endpoint, _options.Tenant, _options.Secret, (int)_options.SocketBuffer.Bytes, ending.Token);
+            using (ending.Token.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
+                reason = call.Body(connection);
+            if (ending.IsCancellationRequested)
+                Drop(ref connection); // it was aborted, perhaps right behind the last byte
+            _breaker.Succeeded();
+        }
+        catch (SiloException e)
+        {
+            reason = e.Status is WireStatus.ShuttingDown or WireStatus.LimitExceeded or WireStatus.Internal ? MissReason.Unavailable : MissReason.Refused;
+            call.ConfigurationError = e.IsConfiguration ? e : null;
+            LogRefused(_endpoint.Text, e.Message);
+            Fail(ref connection, call);
+        }
+        catch (KvFormatException e)
+        {
+            reason = MissReason.Refused;
+            LogRefused(_endpoint.Text, e.Message);
+            Fail(ref connection, call);
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException or OperationCanceledException or IOException)
+        {
+            reason = call.Token.IsCancellationRequested ? MissReason.Deadline : MissReason.Unavailable;
+            LogBroken(_endpoint.Text, e.Message);
+            Fail(ref connection, call);
+        }
+        catch (Exception e)
+        {
+            LogFailed(e, _endpoint.Text);
+            Fail(ref connection, call);
+        }
+
+        call.Finish(reason);
+    }
+
+    private void Fail(ref BlockConnection? connection, SiloCall call)
+    {
+        Drop(ref connection);
+        ReportLeft(call);
+    }
+
+    private static void Drop(ref BlockConnection? connection)
+    {
+        connection?.Dispose();
+        connection = null;
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Endpoint} failed several times in a row; for a while every call to it is a miss")]
+    private partial void LogOpened(string endpoint);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "{Endpoint} does not work with this client: {Reason}")]
+    private partial void LogRefused(string endpoint, string reason);
+
+    [LoggerMessage(Level = LogLevel.Debug, Message = "Connection to {Endpoint} broke: {Reason}")]
+    private partial void LogBroken(string endpoint, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "A call to {Endpoint} failed")]
+    private partial void LogFailed(Exception exception, string endpoint);
+}

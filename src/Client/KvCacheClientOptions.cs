@@ -1,0 +1,62 @@
+using System.ComponentModel.DataAnnotations;
+using System.Net;
+
+namespace KvCache.Client;
+
+/// <summary>Settings of a <see cref="KvCacheClient"/>.</summary>
+public sealed class KvCacheClientOptions : IValidatableObject
+{
+    /// <summary>
+    /// Data-plane addresses of silos, in order of preference: <c>tcp:host:port</c> or <c>unix:/path</c>. The first that
+    /// answers is used.
+    /// </summary>
+    [MinLength(1, ErrorMessage = "Endpoints is empty; at least one data-plane address was expected, for example tcp:127.0.0.1:7400.")]
+    public IList<string> Endpoints { get; } = [];
+
+    /// <summary>Tenant of this client. Default <c>default</c>, the tenant of a silo without configured tenants.</summary>
+    [Required]
+    public string Tenant { get; set; } = "default";
+
+    /// <summary>The tenant's secret; it never travels. Default empty.</summary>
+    public string Secret { get; set; } = "";
+
+    /// <summary>Connections for bulk bytes to each silo. Default 2; a further one carries matches. Each has a thread.</summary>
+    [Range(1, 64)]
+    public int DataConnections { get; set; } = 2;
+
+    /// <summary>Deadline of a match and of other small requests. Default 100 ms; past it the call is a miss.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.001", "00:10:00")]
+    public TimeSpan MatchTimeout { get; set; } = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>Deadline of a load. Default 5 s; past it what is complete counts and the rest is a miss.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.001", "01:00:00")]
+    public TimeSpan LoadTimeout { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Deadline of a store. Default 30 s.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.001", "01:00:00")]
+    public TimeSpan StoreTimeout { get; set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Failures in a row that open the circuit breaker of a silo. Default 3.</summary>
+    [Range(1, 1000)]
+    public int BreakerFailures { get; set; } = 3;
+
+    /// <summary>
+    /// Time that an open breaker answers with misses at once, before one call may try again. Default 1 s; it doubles with every
+    /// failed try, up to 30 s.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:00.010", "00:10:00")]
+    public TimeSpan BreakerDelay { get; set; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>Kernel send and receive buffer of a data connection. Default 0: the kernel tunes it.</summary>
+    public ByteSize SocketBuffer { get; set; }
+
+    /// <inheritdoc/>
+    public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
+    {
+        foreach (var endpoint in Endpoints)
+        {
+            if (SiloEndpoint.TryParse(endpoint) is null)
+                yield return new ValidationResult($"The endpoint '{endpoint}' is not an address; tcp:host:port or unix:/path was expected.", [nameof(Endpoints)]);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+namespace KvCache;
+
+/// <summary>A prompt's prefix inside a namespace: what is matched, loaded and stored.</summary>
+/// <param name="Namespace">Namespace of the blocks.</param>
+/// <param name="Chain">Hashes of the full blocks.</param>
+public sealed record KvPrefix(CacheNamespace Namespace, PrefixChain Chain)
+{
+    /// <summary>Number of full blocks.</summary>
+    public int BlockCount => Chain.BlockCount;
+
+    /// <summary>Hashes the full blocks of a token sequence.</summary>
+    /// <param name="ns">Namespace; its layout says how many tokens a block has.</param>
+    /// <param name="tokens">Token ids.</param>
+    public static KvPrefix Of(CacheNamespace ns, ReadOnlySpan<int> tokens) =>
+        new(ns, PrefixHasher.HashTokens(tokens, ns.Layout.TokensPerBlock));
+
+    /// <summary>The same prefix on another tensor-parallel rank; the hashes are shared.</summary>
+    public KvPrefix OnRank(int rank) => this with { Namespace = Namespace with { TensorParallelRank = rank } };
+}
