@@ -8,7 +8,7 @@ namespace KvCache.InferenceNode;
 internal static class GenerateCommand
 {
     private static readonly Option<string> Model = new("--model") { Required = true, Description = "Hugging Face directory, llama2.c file, or random:NAME (" + string.Join(", ", RandomModels.Names) + ")" };
-    private static readonly Option<KvDataType> DataType = new("--dtype") { DefaultValueFactory = _ => KvDataType.Float32, Description = "Float32, BFloat16 or Float16" };
+    private static readonly Option<KvDataType> DataType = new("--dtype") { DefaultValueFactory = _ => KvDataType.Float32, Description = "Element type of weights and KV" };
     private static readonly Option<string?> Prompt = new("--prompt") { Description = "The text to continue" };
     private static readonly Option<FileInfo?> PromptFile = new("--prompt-file") { Description = "A file with the text to continue" };
     private static readonly Option<int> MaxTokens = new("--max-tokens") { DefaultValueFactory = _ => 128, Description = "Most tokens to generate" };
@@ -23,9 +23,13 @@ internal static class GenerateCommand
         {
             if (result.GetResult(Prompt) is null == result.GetResult(PromptFile) is null)
                 result.AddError("Expected either --prompt or --prompt-file.");
-            if (result.GetValue(MaxTokens) < 1)
+        });
+        MaxTokens.Validators.Add(result =>
+        {
+            if (result.GetValueOrDefault<int>() < 1)
                 result.AddError("--max-tokens is at least 1.");
         });
+        DataType.AcceptOnlyFromAmong("float32", "bfloat16", "float16");
         command.SetAction(Run);
         return command;
     }

@@ -8,10 +8,12 @@ namespace KvCache.InferenceNode;
 /// </summary>
 public sealed class SafetensorsCheckpoint : IDisposable
 {
+    private readonly string _directory;
     private readonly Dictionary<string, SafetensorsFile> _files; // by tensor name; a shard occurs many times
 
-    private SafetensorsCheckpoint(IReadOnlyList<string> paths, Dictionary<string, SafetensorsFile> files)
+    private SafetensorsCheckpoint(string directory, IReadOnlyList<string> paths, Dictionary<string, SafetensorsFile> files)
     {
+        _directory = directory;
         Paths = paths;
         _files = files;
     }
@@ -28,7 +30,7 @@ public sealed class SafetensorsCheckpoint : IDisposable
         if (File.Exists(single))
         {
             var file = SafetensorsFile.Open(single);
-            return new SafetensorsCheckpoint([single], file.Entries.Keys.ToDictionary(name => name, _ => file, StringComparer.Ordinal));
+            return new SafetensorsCheckpoint(directory, [single], file.Entries.Keys.ToDictionary(name => name, _ => file, StringComparer.Ordinal));
         }
 
         if (!File.Exists(index))
@@ -47,7 +49,7 @@ public sealed class SafetensorsCheckpoint : IDisposable
                 files[tensor] = file;
             }
 
-            return new SafetensorsCheckpoint([.. shards.Keys.Select(name => Path.Combine(directory, name))], files);
+            return new SafetensorsCheckpoint(directory, [.. shards.Keys.Select(name => Path.Combine(directory, name))], files);
         }
         catch
         {
@@ -65,7 +67,7 @@ public sealed class SafetensorsCheckpoint : IDisposable
     public torch.Tensor Read(string name, ReadOnlySpan<long> shape, torch.ScalarType type, torch.Device device) =>
         _files.TryGetValue(name, out var file)
             ? file.Read(name, shape, type, device)
-            : throw new ModelFormatException($"The weights in {Path.GetDirectoryName(Paths.FirstOrDefault())} have no tensor '{name}'.");
+            : throw new ModelFormatException($"The weights in {_directory} have no tensor '{name}'.");
 
     /// <inheritdoc/>
     public void Dispose()

@@ -105,7 +105,7 @@ public sealed class LlamaModel : ICausalModel
     {
         using var scope = torch.NewDisposeScope();
         hidden = hidden + Attention(weights, Norm(hidden, weights.AttentionNorm), positions, mask, storage, first);
-        var gateUp = functional.linear(Norm(hidden, weights.FeedForwardNorm), weights.GateUp).chunk(2, -1);
+        var gateUp = functional.linear(Norm(hidden, weights.FeedForwardNorm), weights.GateUp).chunk(2, 1);
         hidden = hidden + functional.linear(functional.silu(gateUp[0]) * gateUp[1], weights.Down);
         return hidden.MoveToOuterDisposeScope();
     }
@@ -113,11 +113,11 @@ public sealed class LlamaModel : ICausalModel
     private torch.Tensor Attention(LlamaLayerWeights weights, torch.Tensor input, RotaryPositions positions, torch.Tensor? mask, torch.Tensor storage, int first)
     {
         var count = input.shape[0];
-        var parts = functional.linear(input, weights.QueryKeyValue).split(_projections, -1);
-        var query = positions.Rotate(parts[0].unflatten(-1, [Config.Heads, Config.HeadDim]));
-        var key = positions.Rotate(parts[1].unflatten(-1, [Config.KvHeads, Config.HeadDim]));
+        var parts = functional.linear(input, weights.QueryKeyValue).split(_projections, 1);
+        var query = positions.Rotate(parts[0].unflatten(1, [Config.Heads, Config.HeadDim]));
+        var key = positions.Rotate(parts[1].unflatten(1, [Config.KvHeads, Config.HeadDim]));
         storage.select(0, 0).narrow(0, first, count).copy_(key);
-        storage.select(0, 1).narrow(0, first, count).copy_(parts[2].unflatten(-1, [Config.KvHeads, Config.HeadDim]));
+        storage.select(0, 1).narrow(0, first, count).copy_(parts[2].unflatten(1, [Config.KvHeads, Config.HeadDim]));
 
         // [kv heads, group, tokens, dim]: a KV head is seen by its group of query heads through a stride of 0, without a copy.
         var group = Config.Heads / Config.KvHeads;

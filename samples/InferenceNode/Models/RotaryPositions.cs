@@ -30,9 +30,9 @@ internal sealed class RotaryPositions
     {
         var halves = _style == RopeStyle.RotateHalves;
         var wide = heads.to(torch.ScalarType.Float32);
-        var pairs = halves ? wide.unflatten(-1, [2L, -1]) : wide.unflatten(-1, [-1L, 2]);
-        var axis = halves ? -2 : -1;
+        var pairs = halves ? wide.unflatten(2, [2L, -1]) : wide.unflatten(2, [-1L, 2]);
+        var axis = halves ? 2 : 3;
         var (x, y) = (pairs.select(axis, 0), pairs.select(axis, 1));
-        return torch.stack([x * _cosine - y * _sine, x * _sine + y * _cosine], axis).flatten(-2).to(heads.dtype);
+        return torch.stack([x * _cosine - y * _sine, x * _sine + y * _cosine], axis).flatten(2).to(heads.dtype);
     }
 }
