@@ -41,6 +41,7 @@ internal static class GenerateCommand
             var sampling = new SamplingOptions { Temperature = arguments.GetValue(Temperature), TopP = arguments.GetValue(TopP), Seed = arguments.GetValue(Seed) };
             var sampler = new TokenSampler(sampling);
             using var loaded = ModelLoader.Load(arguments.GetValue(Model)!, new ModelLoadOptions { DataType = arguments.GetValue(DataType), Seed = sampling.Seed });
+            TorchThreads.Fit(loaded.Model.Config);
             var prompt = arguments.GetValue(Prompt) ?? File.ReadAllText(arguments.GetValue(PromptFile)!.FullName);
             Generate(loaded, prompt, sampler, arguments.GetValue(MaxTokens));
             return 0;
