@@ -1,0 +1,43 @@
+using TorchSharp;
+
+namespace KvCache.Client;
+
+/// <summary>
+/// The KV state of one sequence. Whoever created it owns it; it is used by one thread at a time.
+/// </summary>
+/// <remarks>
+/// A call that throws <see cref="ArgumentException"/> or one of its kin leaves the sequence as it was.
+/// </remarks>
+public interface ICausalSession : IDisposable
+{
+    /// <summary>Tokens whose KV is present.</summary>
+    int Length { get; }
+
+    /// <summary>Computes tokens after those present and appends their KV.</summary>
+    /// <param name="tokens">Token ids, at least one.</param>
+    /// <returns>Logits of the last token, float32, shape <c>[vocabulary]</c>. The caller disposes it.</returns>
+    /// <exception cref="ArgumentException">There are no tokens, or more than the context has room for.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A token is not in the vocabulary.</exception>
+    torch.Tensor Forward(ReadOnlySpan<int> tokens);
+
+    /// <summary>Appends KV that was computed before, for the positions that follow <see cref="Length"/>. The tensor is copied.</summary>
+    /// <param name="block">
+    /// Shape <c>[layers, parts, tokens, heads, dim]</c>, the layout's element type, on any device, any number of tokens.
+    /// </param>
+    /// <exception cref="ArgumentException">Shape or element type differ from the model's, or the context has no room.</exception>
+    void ImportBlock(torch.Tensor block);
+
+    /// <summary>Copies the KV of a run of tokens.</summary>
+    /// <param name="firstToken">Position of the first token.</param>
+    /// <param name="tokens">Number of tokens, at least one.</param>
+    /// <returns>
+    /// Contiguous CPU tensor of shape <c>[layers, parts, tokens, heads, dim]</c> and the layout's element type. The caller disposes it.
+    /// </returns>
+    /// <exception cref="ArgumentOutOfRangeException">The run is not inside the sequence.</exception>
+    torch.Tensor ExportBlock(int firstToken, int tokens);
+
+    /// <summary>Forgets the tokens from this position on.</summary>
+    /// <param name="length">New length, from 0 to <see cref="Length"/>.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The length is negative or greater than the present one.</exception>
+    void Truncate(int length);
+}
