@@ -13,13 +13,11 @@ namespace KvCache.Bench.Iperf;
 /// <remarks>Reports the time that iperf3 itself measured; the start of its process is not in it.</remarks>
 internal sealed class Iperf3 : IContender, IDisposable
 {
-    /// <summary>Bytes of one write; iperf3's own default.</summary>
-    public const int WriteBytes = 128 << 10;
-
     private const string MovedBytes = "384M";
     private readonly string _program;
     private readonly string _port = LoopbackPort.FindFree().ToString(CultureInfo.InvariantCulture);
     private readonly ChildProcess _server;
+    private readonly string[] _congestion;
 
     private Iperf3(string program)
     {
@@ -31,6 +29,8 @@ internal sealed class Iperf3 : IContender, IDisposable
         }
         if (_server.HasExited)
             throw new InvalidOperationException("The iperf3 server did not start; its error is above.");
+        string[] reno = ["--congestion", "reno"];
+        _congestion = Best(reno) > Best([]) ? reno : [];
     }
 
     public string Name => "iperf3";
@@ -40,8 +40,8 @@ internal sealed class Iperf3 : IContender, IDisposable
     /// <returns>Null when iperf3 is not installed.</returns>
     public static Iperf3? TryStart() => ProgramPath.Find("iperf3") is { } program ? new Iperf3(program) : null;
 
-    /// <returns>GiB/s at the receiver, of the better of the two congestion controls that the raw loop tries, too.</returns>
-    public double Measure() => Math.Max(Run([]), Run(["--congestion", "reno"]));
+    /// <returns>GiB/s at the receiver, with the better of the two congestion controls that the raw loop tries, too.</returns>
+    public double Measure() => Run(_congestion);
 
     public void Dispose() => _server.Dispose();
 
@@ -53,6 +53,8 @@ internal sealed class Iperf3 : IContender, IDisposable
         var sum = document.RootElement.GetProperty("end").GetProperty("sum_received");
         return sum.GetProperty("bits_per_second").GetDouble() / 8 / (1L << 30);
     }
+
+    private double Best(string[] extra) => Enumerable.Range(0, 3).Max(_ => Run(extra));
 
     private double Run(IEnumerable<string> extra)
     {

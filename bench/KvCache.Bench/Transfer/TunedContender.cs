@@ -4,7 +4,7 @@ namespace KvCache.Bench.Transfer;
 
 /// <summary>
 /// The best of several settings of one contender, chosen anew for each case: a yardstick is only hard when nobody finds better
-/// settings for it. All settings run two short rounds, the better half then four more, and the best median is opened.
+/// settings for it. All settings run two short rounds, the better half then three more, and the best median is opened.
 /// </summary>
 internal sealed class TunedContender(
     string name,
@@ -14,8 +14,8 @@ internal sealed class TunedContender(
     CancellationToken cancellation) : ITransferContender
 {
     private const int FirstRounds = 2;
-    private const int FinalRounds = 4;
-    private static readonly TimeSpan Round = TimeSpan.FromMilliseconds(40);
+    private const int FinalRounds = 3;
+    private static readonly TimeSpan Round = TimeSpan.FromMilliseconds(25);
 
     public string Name => name;
 
