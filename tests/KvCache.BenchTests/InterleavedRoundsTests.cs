@@ -12,7 +12,7 @@ public sealed class InterleavedRoundsTests
 
         var figures = InterleavedRounds.Run(contenders, 3, TestContext.Current.CancellationToken);
 
-        Assert.Equal("abc bca cab", string.Join(' ', order.Chunk(3).Select(string.Concat)));
+        Assert.Equal("abc bca cab", string.Join(' ', order.Chunk(3).Select(round => string.Concat(round))));
         // A figure is the turn in which it was taken.
         Assert.Equal([1, 6, 8], figures[0]);
     }

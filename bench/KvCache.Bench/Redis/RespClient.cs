@@ -61,14 +61,14 @@ internal sealed class RespClient : IDisposable
         if (length == -1)
             return -1;
         if (length < 0 || length > target.Length)
-            throw new InvalidDataException($"Redis announced a value of {length:N0} bytes; expected 0 to {target.Length:N0}.");
+            throw new IOException($"Redis announced a value of {length:N0} bytes; expected 0 to {target.Length:N0}.");
         var value = target[..(int)length];
         var buffered = Math.Min(value.Length, _end - _start);
         _buffer.AsSpan(_start, buffered).CopyTo(value);
         _start += buffered;
         _socket.ReceiveExactly(value[buffered..]);
         if (ReceiveByte() != '\r' || ReceiveByte() != '\n')
-            throw new InvalidDataException("A value of Redis does not end with CR LF.");
+            throw new IOException("A value of Redis does not end with CR LF.");
         return value.Length;
     }
 
@@ -78,7 +78,7 @@ internal sealed class RespClient : IDisposable
     {
         var line = ReceiveLine((byte)'+');
         if (!line.SequenceEqual("OK"u8))
-            throw new InvalidDataException($"Redis answered {Encoding.ASCII.GetString(line)}; expected OK.");
+            throw new IOException($"Redis answered {Encoding.ASCII.GetString(line)}; expected OK.");
     }
 
     /// <summary>Receives a number, as DEL answers.</summary>
@@ -89,7 +89,7 @@ internal sealed class RespClient : IDisposable
     private static long ParseNumber(ReadOnlySpan<byte> line, string what) =>
         Utf8Parser.TryParse(line, out long number, out var used) && used == line.Length && used > 0
             ? number
-            : throw new InvalidDataException($"Redis answered '{Encoding.ASCII.GetString(line)}'; expected {what}.");
+            : throw new IOException($"Redis answered '{Encoding.ASCII.GetString(line)}'; expected {what}.");
 
     /// <returns>The line behind its type byte, valid until the next receive.</returns>
     private ReadOnlySpan<byte> ReceiveLine(byte type)
@@ -101,7 +101,7 @@ internal sealed class RespClient : IDisposable
             // The last byte may be the CR of a line end that is still on its way.
             searched = Math.Max(0, _end - _start - 1);
             if (searched >= LongestLine)
-                throw new InvalidDataException($"A reply of Redis has no line end within {LongestLine} bytes.");
+                throw new IOException($"A reply of Redis has no line end within {LongestLine} bytes.");
             Fill();
         }
         var line = _buffer.AsSpan(_start, searched + end);
@@ -109,7 +109,7 @@ internal sealed class RespClient : IDisposable
         if (line.Length > 0 && line[0] == '-')
             throw new IOException($"Redis refused: {Encoding.UTF8.GetString(line[1..])}");
         if (line.Length == 0 || line[0] != type)
-            throw new InvalidDataException($"Redis answered '{Encoding.ASCII.GetString(line)}'; expected a reply of type {(char)type}.");
+            throw new IOException($"Redis answered '{Encoding.ASCII.GetString(line)}'; expected a reply of type {(char)type}.");
         return line[1..];
     }
 
