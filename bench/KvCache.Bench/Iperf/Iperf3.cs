@@ -13,7 +13,7 @@ namespace KvCache.Bench.Iperf;
 /// <remarks>Reports the time that iperf3 itself measured; the start of its process is not in it.</remarks>
 internal sealed class Iperf3 : IContender, IDisposable
 {
-    private const string MovedBytes = "384M";
+    private const string MovedBytes = "768M";
     private readonly string _program;
     private readonly string _port = LoopbackPort.FindFree().ToString(CultureInfo.InvariantCulture);
     private readonly ChildProcess _server;
