@@ -2,6 +2,7 @@ using System.Net;
 using KvCache.Bench.Processes;
 using KvCache.Bench.Raw;
 using KvCache.Bench.Redis;
+using KvCache.Bench.Silos;
 
 namespace KvCache.Bench.Transfer;
 
@@ -31,6 +32,7 @@ internal sealed class TransferContenders : IDisposable
         try
         {
             contenders._all.Add(new TransferContender("memcpy", [], (transfer, lane) => new MemcpyLane(transfer, lane)));
+            contenders.AddSilo(largestRequest);
             contenders.AddRaw(largestRequest, withChecksum);
             contenders.AddRedis(redis);
             return contenders;
@@ -43,6 +45,19 @@ internal sealed class TransferContenders : IDisposable
     }
 
     public void Dispose() => _servers.ForEach(server => server.Dispose());
+
+    private void AddSilo(long largestRequest)
+    {
+        // Room for pinned blocks of every lane and for the blocks that puts leave behind.
+        var silo = BenchSilo.Start(new ByteSize(Math.Max(1L << 30, 16 * largestRequest)), _cancellation);
+        _servers.Add(silo);
+        foreach (var transport in new[] { "tcp", "unix" })
+        {
+            var redis = transport == "tcp" ? "" : ".unix";
+            _all.Add(new TransferContender($"get.{transport}", [$"raw.get.{transport}", $"redis.get{redis}"], (transfer, lane) => new SiloGetLane(silo, transport, transfer, lane)));
+            _all.Add(new TransferContender($"put.{transport}", [$"raw.put.{transport}", $"redis.set{redis}"], (transfer, lane) => new SiloPutLane(silo, transport, transfer, lane)));
+        }
+    }
 
     private void AddRaw(long largestRequest, bool withChecksum)
     {

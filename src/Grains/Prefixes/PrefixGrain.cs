@@ -1,4 +1,3 @@
-using System.IO.Hashing;
 using KvCache.Storage;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -86,7 +85,7 @@ internal sealed partial class PrefixGrain(
         if (_inlineWrite is { } write && write.Generation == generation)
         {
             for (var layer = 0; layer < write.Layout.Layers; layer++)
-                write.Checksums[layer] = Crc32.HashToUInt32(write.Bytes.Slice(write.Layout.LayerOffset(layer), write.Layout.LayerBytes(layer)));
+                write.Checksums[layer] = BlockChecksum.Compute(write.Bytes.Slice(write.Layout.LayerOffset(layer), write.Layout.LayerBytes(layer)));
         }
 
         _authority.End(generation);
