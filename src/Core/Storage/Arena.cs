@@ -19,6 +19,7 @@ public sealed class Arena : IDisposable
     private readonly NativeMapping _mapping;
     private readonly PageAllocator _pages;
     private readonly Lock _lock = new();
+    private readonly Lock _committing = new();
     private readonly string? _path;
 
     private Arena(NativeMapping mapping, long capacity, string? path)
@@ -91,13 +92,19 @@ public sealed class Arena : IDisposable
     /// <exception cref="IOException">The host has no more memory; what was committed before stays usable.</exception>
     public void Commit(CancellationToken cancellationToken = default)
     {
-        for (var offset = CommittedBytes; offset < Capacity; offset = CommittedBytes)
+        while (true)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            var step = Math.Min(CommitStep, Capacity - offset);
-            _mapping.Commit(offset, step);
-            lock (_lock)
-                _pages.Grow((int)(step / PageBytes));
+            lock (_committing)
+            {
+                var offset = CommittedBytes;
+                if (offset == Capacity)
+                    return;
+                var step = Math.Min(CommitStep, Capacity - offset);
+                _mapping.Commit(offset, step);
+                lock (_lock)
+                    _pages.Grow((int)(step / PageBytes));
+            }
         }
     }
 
@@ -154,7 +161,7 @@ public sealed class Arena : IDisposable
             File.Delete(_path);
     }
 
-    private static int PagesFor(int bytes) => (bytes + PageBytes - 1) / PageBytes;
+    private static int PagesFor(int bytes) => (int)(((long)bytes + PageBytes - 1) / PageBytes);
 
     private static long RoundDown(long bytes)
     {
