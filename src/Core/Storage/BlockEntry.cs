@@ -37,6 +37,8 @@ internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation
 
     public int Length => Layout.BlockBytes;
 
+    public long ArenaBytes => Arena.RoundUp(Length);
+
     public void Adopt(BlockEntry child)
     {
         child.Parent = this;

@@ -185,6 +185,7 @@ public sealed class BlockStore : IDisposable
     {
         lock (_lock)
         {
+            SweepDeadlines(); // pins that ended no longer count
             if (Find(key) is not { } entry)
                 return false;
             if (duration <= TimeSpan.Zero)
@@ -195,9 +196,9 @@ public sealed class BlockStore : IDisposable
 
             if (entry.PinnedUntil == 0)
             {
-                if (_counters.PinnedBytes + entry.Length > _options.MaxPinnedShare * Arena.Capacity)
+                if (_counters.PinnedBytes + entry.ArenaBytes > _options.MaxPinnedShare * Arena.Capacity)
                     return false;
-                _counters.PinnedBytes += entry.Length;
+                _counters.PinnedBytes += entry.ArenaBytes;
                 _recency.Remove(entry);
             }
 
@@ -337,7 +338,7 @@ public sealed class BlockStore : IDisposable
         RemoveEntry(entry);
         _counters.Evicted++;
         _counters.EvictedBytes += entry.Length;
-        return Arena.RoundUp(entry.Length);
+        return entry.ArenaBytes;
     }
 
     private void Expire(BlockEntry entry)
@@ -353,7 +354,7 @@ public sealed class BlockStore : IDisposable
         _recency.Remove(entry);
         if (entry.PinnedUntil != 0)
         {
-            _counters.PinnedBytes -= entry.Length;
+            _counters.PinnedBytes -= entry.ArenaBytes;
             entry.PinnedUntil = 0;
         }
 
@@ -374,7 +375,7 @@ public sealed class BlockStore : IDisposable
         if (entry.PinnedUntil == 0)
             return;
         entry.PinnedUntil = 0;
-        _counters.PinnedBytes -= entry.Length;
+        _counters.PinnedBytes -= entry.ArenaBytes;
         if (entry.Leases == 0)
             _recency.AddNewest(entry);
     }
