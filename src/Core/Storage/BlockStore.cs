@@ -235,12 +235,8 @@ public sealed class BlockStore : IDisposable
         lock (_lock)
         {
             var count = 0;
-            while (_recency.Oldest is not null)
-            {
-                Evict(_evictions.SelectVictim()!);
-                count++;
-            }
-
+            for (; _recency.Oldest is { } oldest; count++)
+                Evict(oldest);
             return count;
         }
     }
@@ -316,21 +312,20 @@ public sealed class BlockStore : IDisposable
     {
         long needed = Arena.RoundUp(bytes), evicted = 0;
         offset = 0;
-        if (needed > Arena.CommittedBytes)
-            return false;
-        while (_evictions.SelectVictim() is { } victim)
+        if (needed > Arena.CommittedBytes || _evictions.FindWindow(needed).Count == 0)
+            return false; // nobody loses a block for a request that is refused anyway
+
+        // The least recently used blocks first. When twice the needed bytes are gone and still no run is long enough,
+        // memory is fragmented: then blocks go that lie side by side.
+        while (evicted < 2 * needed && _evictions.SelectVictim() is { } victim)
         {
-            // The least recently used blocks first. When twice the needed bytes are gone and still no run is long enough,
-            // memory is fragmented: from then on the neighbours of the victim go too, until they make one run.
-            if (evicted >= 2 * needed)
-                _evictions.WindowAround(victim, needed).ForEach(entry => Evict(entry));
-            else
-                evicted += Evict(victim);
+            evicted += Evict(victim);
             if (Arena.TryAllocate(bytes, out offset))
                 return true;
         }
 
-        return false;
+        _evictions.FindWindow(needed).ForEach(entry => Evict(entry));
+        return Arena.TryAllocate(bytes, out offset);
     }
 
     private long Evict(BlockEntry entry)

@@ -10,6 +10,7 @@ namespace KvCache.Storage;
 internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> byOffset, RecencyList recency, int scan)
 {
     private readonly List<BlockEntry> _window = [];
+    private long _search;
 
     /// <summary>
     /// The least recently used block, or rather the deepest evictable block below it. Null when nothing can be evicted.
@@ -30,17 +31,37 @@ internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> 
     }
 
     /// <summary>
-    /// The victim and its evictable neighbours, until together with free memory they make one run. Valid until the next call.
+    /// Blocks that, evicted together, make one run of memory with the free memory between them: around the least recently used
+    /// block that has such a run. Valid until the next call; empty when no eviction makes one.
     /// </summary>
-    public List<BlockEntry> WindowAround(BlockEntry victim, long needed)
+    /// <remarks>For blocks of one size the first one is the answer. At worst every block and its neighbours are looked at once.</remarks>
+    public List<BlockEntry> FindWindow(long needed)
     {
-        // Neighbours are collected first, to be evicted together: freeing merges runs and would move the borders meanwhile.
+        _search++;
+        for (var candidate = recency.Oldest; candidate is not null; candidate = candidate.Newer)
+        {
+            if (candidate.TooTightFor == _search)
+                continue;
+            if (TryCollect(candidate, needed))
+                return _window;
+
+            // Up to the next blocks that must stay on both sides, all have the same room, which is too small.
+            foreach (var entry in _window)
+                entry.TooTightFor = _search;
+        }
+
         _window.Clear();
-        _window.Add(victim);
-        var bytes = Arena.RoundUp(victim.Length);
+        return _window;
+    }
+
+    private bool TryCollect(BlockEntry candidate, long needed)
+    {
+        _window.Clear();
+        _window.Add(candidate);
+        var bytes = candidate.ArenaBytes;
         foreach (var backward in (ReadOnlySpan<bool>)[false, true])
         {
-            var at = victim.Offset;
+            var at = candidate.Offset;
             while (bytes < needed && arena.TryGetNeighbour(at, backward, out var neighbour))
             {
                 if (!neighbour.Free)
@@ -55,7 +76,7 @@ internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> 
             }
         }
 
-        return _window;
+        return bytes >= needed;
     }
 
     private static BlockEntry Descend(BlockEntry entry)
