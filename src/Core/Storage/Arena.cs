@@ -156,9 +156,10 @@ public sealed class Arena : IDisposable
     /// <summary>Unmaps the memory and deletes the file. Nobody may use a span of the arena any more.</summary>
     public void Dispose()
     {
-        _mapping.Dispose();
-        if (_path is not null)
+        // The file before the mapping, which holds the lock on the path: behind it another arena may have the path already.
+        if (_path is not null && !_mapping.IsClosed)
             File.Delete(_path);
+        _mapping.Dispose();
     }
 
     private static int PagesFor(int bytes) => (int)(((long)bytes + PageBytes - 1) / PageBytes);

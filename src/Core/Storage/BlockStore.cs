@@ -25,6 +25,7 @@ public sealed class BlockStore : IDisposable
     private readonly BlockStoreOptions _options;
     private ulong _nextGeneration;
     private long _useClock;
+    private bool _closed;
 
     /// <summary>Creates a store over an arena, which it owns from then on.</summary>
     public BlockStore(Arena arena, BlockStoreOptions? options = null, TimeProvider? time = null)
@@ -51,7 +52,7 @@ public sealed class BlockStore : IDisposable
         lock (_lock)
         {
             SweepDeadlines();
-            if (!Arena.TryAllocate(layout.BlockBytes, out var offset) && !MakeRoom(layout.BlockBytes, out offset))
+            if (_closed || (!Arena.TryAllocate(layout.BlockBytes, out var offset) && !MakeRoom(layout.BlockBytes, out offset)))
             {
                 _counters.Refused++;
                 return null;
@@ -73,7 +74,7 @@ public sealed class BlockStore : IDisposable
     {
         lock (_lock)
         {
-            if (!_writes.TryGetValue(generation, out var write) || write.Key != key)
+            if (_closed || !_writes.TryGetValue(generation, out var write) || write.Key != key)
                 return PublishOutcome.Gone;
             _writes.Remove(generation);
             var entry = write.Entry;
@@ -249,14 +250,17 @@ public sealed class BlockStore : IDisposable
     }
 
     /// <summary>
-    /// Unmaps the arena, unless somebody still holds a lease or writes: touching unmapped memory would kill the process, so the
-    /// mapping is then left to its end.
+    /// Closes the store: nothing is found, reserved or published any more. The arena is unmapped when nobody holds a lease or
+    /// writes: touching unmapped memory would kill the process.
     /// </summary>
     public void Dispose()
     {
         lock (_lock)
         {
-            if (_counters.LeasedBlocks == 0 && _writes.Count == 0)
+            _closed = true;
+            foreach (var entry in _blocks.Values.ToArray())
+                RemoveEntry(entry);
+            if (_byOffset.Count == 0)
                 Arena.Dispose();
         }
     }
@@ -363,6 +367,8 @@ public sealed class BlockStore : IDisposable
     {
         _byOffset.Remove(entry.Offset);
         Arena.Free(entry.Offset);
+        if (_closed && _byOffset.Count == 0)
+            Arena.Dispose();
     }
 
     private void Unpin(BlockEntry entry)
