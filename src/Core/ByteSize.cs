@@ -33,7 +33,7 @@ public readonly record struct ByteSize(long Bytes)
             break;
         }
 
-        if (!decimal.TryParse(number, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var count) || count * factor > long.MaxValue)
+        if (!decimal.TryParse(number, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var count) || count > long.MaxValue / (decimal)factor)
             throw new FormatException($"'{text}' is not a size; a number with a unit was expected, for example 512MiB or 4GiB.");
         return new ByteSize((long)(count * factor));
     }

@@ -3,6 +3,7 @@ using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Unicode;
 
 namespace KvCache;
 
@@ -58,6 +59,8 @@ public static class PrefixHasher
         ArgumentOutOfRangeException.ThrowIfLessThan(tokensPerBlock, 1);
         if (hashes.Length > tokens.Length / tokensPerBlock)
             throw new ArgumentException($"{tokens.Length} tokens have {tokens.Length / tokensPerBlock} full blocks of {tokensPerBlock}; {hashes.Length} hashes were asked for.", nameof(hashes));
+        if (hashes.IsEmpty)
+            return;
         var length = BlockHash.Size + (tokensPerBlock * sizeof(int));
         var rented = ArrayPool<byte>.Shared.Rent(length);
         var buffer = rented.AsSpan(0, length);
@@ -73,14 +76,22 @@ public static class PrefixHasher
     /// </summary>
     /// <param name="text">The prefix.</param>
     /// <param name="part">Part of the text's KV, for example a layer; at least 0.</param>
+    /// <exception cref="ArgumentException">The text is not well-formed UTF-16, so that it has no UTF-8 of its own.</exception>
     public static BlockHash HashText(ReadOnlySpan<char> text, int part = 0)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(part);
         var utf8 = ArrayPool<byte>.Shared.Rent(Encoding.UTF8.GetMaxByteCount(text.Length));
-        var length = Encoding.UTF8.GetBytes(text, utf8);
-        var hash = HashTagged("kvcache.text.v1"u8, (uint)part, utf8.AsSpan(0, length));
-        ArrayPool<byte>.Shared.Return(utf8);
-        return hash;
+        try
+        {
+            // A replacement character would stand for any half of a surrogate pair, and two texts would have one name.
+            if (Utf8.FromUtf16(text, utf8, out var read, out var length, replaceInvalidSequences: false) != OperationStatus.Done)
+                throw new ArgumentException($"The text is not well-formed UTF-16: it has half of a surrogate pair at index {read}.", nameof(text));
+            return HashTagged("kvcache.text.v1"u8, (uint)part, utf8.AsSpan(0, length));
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(utf8);
+        }
     }
 
     /// <summary>

@@ -21,8 +21,9 @@ public sealed record CacheNamespace
     private const byte TenantTag = 1, ModelTag = 2, RevisionTag = 3, LoraTag = 4, RankTag = 5, SizeTag = 6, SaltTag = 7, LayoutTag = 8;
     private const byte StructuredLayout = 1, OpaqueLayout = 2;
 
-    private byte[]? _encoded;
-    private NamespaceId? _id;
+    private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+
+    private Identity? _identity;
 
     /// <summary>Creates a namespace from its fields.</summary>
     public CacheNamespace()
@@ -69,11 +70,14 @@ public sealed record CacheNamespace
 
     /// <summary>Id of this namespace.</summary>
     /// <exception cref="ArgumentException">A field is out of its bounds.</exception>
-    public NamespaceId Id => _id ??= ComputeId(Encoded);
+    public NamespaceId Id => Known.Id;
 
     /// <summary>Canonical encoding: for each field in tag order, tag (1 byte), length (4 bytes, little-endian), value.</summary>
     /// <exception cref="ArgumentException">A field is out of its bounds.</exception>
-    public ReadOnlySpan<byte> Encoded => _encoded ??= Encode();
+    public ReadOnlySpan<byte> Encoded => Known.Encoded;
+
+    // One reference, so that a thread sees all of what another one has computed, or nothing.
+    private Identity Known => _identity ??= Identify(Encode());
 
     /// <summary>Parses a canonical encoding.</summary>
     /// <exception cref="KvFormatException">A field is missing, repeated, out of order or out of its bounds.</exception>
@@ -114,14 +118,14 @@ public sealed record CacheNamespace
     public override string ToString() =>
         $"{Tenant}/{Model}{(Revision.Length > 0 ? "@" + Revision : "")}{(LoraAdapter.Length > 0 ? "+" + LoraAdapter : "")} rank {TensorParallelRank}/{TensorParallelSize}, {Layout}";
 
-    private static NamespaceId ComputeId(ReadOnlySpan<byte> encoded)
+    private static Identity Identify(byte[] encoded)
     {
         Span<byte> hash = stackalloc byte[SHA256.HashSizeInBytes];
         using var sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         sha.AppendData("kvcache.namespace.v1"u8);
         sha.AppendData(encoded);
         sha.GetHashAndReset(hash);
-        return NamespaceId.Read(hash);
+        return new Identity(encoded, NamespaceId.Read(hash));
     }
 
     private byte[] Encode()
@@ -144,12 +148,22 @@ public sealed record CacheNamespace
 
     private static void WriteText(WireWriter writer, byte tag, string value, string name)
     {
-        var bytes = Encoding.UTF8.GetByteCount(value);
-        if (bytes > MaxTextBytes)
-            throw new ArgumentException($"{name} has {bytes} bytes of UTF-8; at most {MaxTextBytes} are accepted.");
+        byte[] bytes;
+        try
+        {
+            bytes = StrictUtf8.GetBytes(value);
+        }
+        catch (EncoderFallbackException e)
+        {
+            // A replacement character would stand for any of them, and two namespaces would be one.
+            throw new ArgumentException($"{name} is not well-formed UTF-16: it has half of a surrogate pair at index {e.Index}.", e);
+        }
+
+        if (bytes.Length > MaxTextBytes)
+            throw new ArgumentException($"{name} has {bytes.Length} bytes of UTF-8; at most {MaxTextBytes} are accepted.");
         writer.UInt8(tag);
-        writer.UInt32((uint)bytes);
-        Encoding.UTF8.GetBytes(value, writer.Take(bytes));
+        writer.UInt32((uint)bytes.Length);
+        writer.Bytes(bytes);
     }
 
     private static void WriteNumber(WireWriter writer, byte tag, int value)
@@ -224,4 +238,6 @@ public sealed record CacheNamespace
                 throw new KvFormatException($"The layout kind is {kind}; {StructuredLayout} (structured) or {OpaqueLayout} (opaque) was expected.");
         }
     }
+
+    private sealed record Identity(byte[] Encoded, NamespaceId Id);
 }

@@ -19,6 +19,7 @@ public sealed class Arena : IDisposable
     private readonly NativeMapping _mapping;
     private readonly PageAllocator _pages;
     private readonly Lock _lock = new();
+    private readonly Lock _committing = new();
     private readonly string? _path;
 
     private Arena(NativeMapping mapping, long capacity, string? path)
@@ -91,13 +92,19 @@ public sealed class Arena : IDisposable
     /// <exception cref="IOException">The host has no more memory; what was committed before stays usable.</exception>
     public void Commit(CancellationToken cancellationToken = default)
     {
-        for (var offset = CommittedBytes; offset < Capacity; offset = CommittedBytes)
+        while (true)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            var step = Math.Min(CommitStep, Capacity - offset);
-            _mapping.Commit(offset, step);
-            lock (_lock)
-                _pages.Grow((int)(step / PageBytes));
+            lock (_committing)
+            {
+                var offset = CommittedBytes;
+                if (offset == Capacity)
+                    return;
+                var step = Math.Min(CommitStep, Capacity - offset);
+                _mapping.Commit(offset, step);
+                lock (_lock)
+                    _pages.Grow((int)(step / PageBytes));
+            }
         }
     }
 
@@ -149,12 +156,13 @@ public sealed class Arena : IDisposable
     /// <summary>Unmaps the memory and deletes the file. Nobody may use a span of the arena any more.</summary>
     public void Dispose()
     {
-        _mapping.Dispose();
-        if (_path is not null)
+        // The file before the mapping, which holds the lock on the path: behind it another arena may have the path already.
+        if (_path is not null && !_mapping.IsClosed)
             File.Delete(_path);
+        _mapping.Dispose();
     }
 
-    private static int PagesFor(int bytes) => (bytes + PageBytes - 1) / PageBytes;
+    private static int PagesFor(int bytes) => (int)(((long)bytes + PageBytes - 1) / PageBytes);
 
     private static long RoundDown(long bytes)
     {

@@ -29,6 +29,9 @@ internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation
     public BlockEntry? Older;
     public bool InRecency;
 
+    /// <summary>Last search that found too little memory around this block; see <see cref="EvictionPlanner.FindWindow"/>.</summary>
+    public long TooTightFor;
+
     // Prefix tree over resident blocks.
     public BlockEntry? Parent;
     public BlockEntry? FirstChild;
@@ -36,6 +39,8 @@ internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation
     public BlockEntry? PreviousSibling;
 
     public int Length => Layout.BlockBytes;
+
+    public long ArenaBytes => Arena.RoundUp(Length);
 
     public void Adopt(BlockEntry child)
     {

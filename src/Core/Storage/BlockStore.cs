@@ -2,29 +2,6 @@ using System.Security.Cryptography;
 
 namespace KvCache.Storage;
 
-/// <summary>Why a block left the store.</summary>
-public enum RemovalReason
-{
-    /// <summary>Asked for by a client or a grain.</summary>
-    Deleted,
-
-    /// <summary>Its bytes no longer match its checksums.</summary>
-    Corrupt,
-}
-
-/// <summary>Answer to <see cref="BlockStore.Publish"/>.</summary>
-public enum PublishOutcome
-{
-    /// <summary>The block is visible.</summary>
-    Published,
-
-    /// <summary>Another generation is visible already; this one was given back. Both are right answers.</summary>
-    AlreadyStored,
-
-    /// <summary>The write was published, given back or revoked before.</summary>
-    Gone,
-}
-
 /// <summary>
 /// The blocks of one arena: reserve, publish, lease, evict, expire, remove. Metadata only; bytes are written and read by
 /// the callers, outside of the lock.
@@ -42,22 +19,21 @@ public sealed class BlockStore : IDisposable
     private readonly Dictionary<long, BlockEntry> _byOffset = [];
     private readonly Dictionary<ulong, BlockWrite> _writes = [];
     private readonly RecencyList _recency = new();
-    private readonly PriorityQueue<BlockEntry, long> _deadlines = new();
-    private readonly List<BlockEntry> _window = [];
+    private readonly DeadlineQueue _deadlines;
+    private readonly EvictionPlanner _evictions;
+    private readonly BlockStoreCounters _counters = new();
     private readonly BlockStoreOptions _options;
-    private readonly TimeProvider _time;
     private ulong _nextGeneration;
     private long _useClock;
-
-    private long _blockBytes, _pinnedBytes, _published, _evicted, _evictedBytes, _expired, _deleted, _corrupt, _refused;
-    private int _leasedBlocks;
+    private bool _closed;
 
     /// <summary>Creates a store over an arena, which it owns from then on.</summary>
     public BlockStore(Arena arena, BlockStoreOptions? options = null, TimeProvider? time = null)
     {
         Arena = arena;
         _options = options ?? new BlockStoreOptions();
-        _time = time ?? TimeProvider.System;
+        _deadlines = new DeadlineQueue(_blocks, time ?? TimeProvider.System);
+        _evictions = new EvictionPlanner(arena, _byOffset, _recency, _options.EvictionScan);
 
         // 24 random bits for this store's life and a counter: unique over restarts and over silos.
         _nextGeneration = ((ulong)RandomNumberGenerator.GetInt32(1, 1 << 24) << 40) + 1;
@@ -76,9 +52,9 @@ public sealed class BlockStore : IDisposable
         lock (_lock)
         {
             SweepDeadlines();
-            if (!Arena.TryAllocate(layout.BlockBytes, out var offset) && !MakeRoom(layout.BlockBytes, out offset))
+            if (_closed || (!Arena.TryAllocate(layout.BlockBytes, out var offset) && !MakeRoom(layout.BlockBytes, out offset)))
             {
-                _refused++;
+                _counters.Refused++;
                 return null;
             }
 
@@ -98,7 +74,7 @@ public sealed class BlockStore : IDisposable
     {
         lock (_lock)
         {
-            if (!_writes.TryGetValue(generation, out var write) || write.Key != key || write.Revoked)
+            if (_closed || !_writes.TryGetValue(generation, out var write) || write.Key != key || write.Revoked)
                 return PublishOutcome.Gone;
             _writes.Remove(generation);
             var entry = write.Entry;
@@ -112,8 +88,8 @@ public sealed class BlockStore : IDisposable
             entry.State = BlockState.Sealed;
             entry.LastUse = ++_useClock;
             _blocks.Add(entry.Key, entry);
-            _blockBytes += entry.Length;
-            _published++;
+            _counters.BlockBytes += entry.Length;
+            _counters.Published++;
             if (!write.Lineage.Parent.IsZero && write.Lineage.Parent != key.Hash)
                 Find(key with { Hash = write.Lineage.Parent })?.Adopt(entry);
             _recency.AddNewest(entry);
@@ -214,7 +190,7 @@ public sealed class BlockStore : IDisposable
             if (Find(key) is not { } entry || (generation is { } wanted && wanted != entry.Generation))
                 return false;
             RemoveEntry(entry);
-            _ = reason == RemovalReason.Corrupt ? _corrupt++ : _deleted++;
+            _ = reason == RemovalReason.Corrupt ? _counters.Corrupt++ : _counters.Deleted++;
             return true;
         }
     }
@@ -227,6 +203,7 @@ public sealed class BlockStore : IDisposable
     {
         lock (_lock)
         {
+            SweepDeadlines(); // pins that ended no longer count
             if (Find(key) is not { } entry)
                 return false;
             if (duration <= TimeSpan.Zero)
@@ -237,14 +214,14 @@ public sealed class BlockStore : IDisposable
 
             if (entry.PinnedUntil == 0)
             {
-                if (_pinnedBytes + entry.Length > _options.MaxPinnedShare * Arena.Capacity)
+                if (_counters.PinnedBytes + entry.ArenaBytes > _options.MaxPinnedShare * Arena.Capacity)
                     return false;
-                _pinnedBytes += entry.Length;
+                _counters.PinnedBytes += entry.ArenaBytes;
                 _recency.Remove(entry);
             }
 
-            entry.PinnedUntil = After(duration);
-            EnqueueDeadline(entry, entry.PinnedUntil);
+            entry.PinnedUntil = _deadlines.After(duration);
+            _deadlines.Add(entry, entry.PinnedUntil);
             return true;
         }
     }
@@ -276,12 +253,8 @@ public sealed class BlockStore : IDisposable
         lock (_lock)
         {
             var count = 0;
-            while (_recency.Oldest is not null)
-            {
-                Evict(SelectVictim()!);
-                count++;
-            }
-
+            for (; _recency.Oldest is { } oldest; count++)
+                Evict(oldest);
             return count;
         }
     }
@@ -290,38 +263,21 @@ public sealed class BlockStore : IDisposable
     public BlockStoreStatistics GetStatistics()
     {
         lock (_lock)
-        {
-            return new BlockStoreStatistics
-            {
-                Blocks = _blocks.Count,
-                BlockBytes = _blockBytes,
-                LeasedBlocks = _leasedBlocks,
-                PinnedBytes = _pinnedBytes,
-                Writing = _writes.Count,
-                ArenaBytes = Arena.Capacity,
-                ArenaCommittedBytes = Arena.CommittedBytes,
-                ArenaUsedBytes = Arena.UsedBytes,
-                Fragmentation = Arena.Fragmentation,
-                Published = _published,
-                Evicted = _evicted,
-                EvictedBytes = _evictedBytes,
-                Expired = _expired,
-                Deleted = _deleted,
-                Corrupt = _corrupt,
-                Refused = _refused,
-            };
-        }
+            return _counters.Snapshot(_blocks.Count, _writes.Count, Arena);
     }
 
     /// <summary>
-    /// Unmaps the arena, unless somebody still holds a lease or writes: touching unmapped memory would kill the process, so the
-    /// mapping is then left to its end.
+    /// Closes the store: nothing is found, reserved or published any more. The arena is unmapped when nobody holds a lease or
+    /// writes: touching unmapped memory would kill the process.
     /// </summary>
     public void Dispose()
     {
         lock (_lock)
         {
-            if (_leasedBlocks == 0 && _writes.Count == 0)
+            _closed = true;
+            foreach (var entry in _blocks.Values.ToArray())
+                RemoveEntry(entry);
+            if (_byOffset.Count == 0)
                 Arena.Dispose();
         }
     }
@@ -332,7 +288,7 @@ public sealed class BlockStore : IDisposable
         {
             if (--entry.Leases > 0)
                 return;
-            _leasedBlocks--;
+            _counters.LeasedBlocks--;
             if (entry.State == BlockState.Removed)
                 FreeMemory(entry);
             else if (entry.PinnedUntil == 0)
@@ -355,7 +311,7 @@ public sealed class BlockStore : IDisposable
     {
         if (!_blocks.TryGetValue(key, out var entry))
             return null;
-        if (entry.ExpiresAt == long.MaxValue || entry.ExpiresAt > _time.GetUtcNow().UtcTicks)
+        if (entry.ExpiresAt == long.MaxValue || entry.ExpiresAt > _deadlines.Now)
             return entry;
         Expire(entry);
         return null;
@@ -365,7 +321,7 @@ public sealed class BlockStore : IDisposable
     {
         if (entry.Leases++ == 0)
         {
-            _leasedBlocks++;
+            _counters.LeasedBlocks++;
             _recency.Remove(entry);
         }
 
@@ -377,104 +333,44 @@ public sealed class BlockStore : IDisposable
     {
         long needed = Arena.RoundUp(bytes), evicted = 0;
         offset = 0;
-        if (needed > Arena.CommittedBytes)
-            return false;
-        while (SelectVictim() is { } victim)
+        if (needed > Arena.CommittedBytes || _evictions.FindWindow(needed).Count == 0)
+            return false; // nobody loses a block for a request that is refused anyway
+
+        // The least recently used blocks first. When twice the needed bytes are gone and still no run is long enough,
+        // memory is fragmented: then blocks go that lie side by side.
+        while (evicted < 2 * needed && _evictions.SelectVictim() is { } victim)
         {
-            // The least recently used blocks first. When twice the needed bytes are gone and still no run is long enough,
-            // memory is fragmented: from then on the neighbours of the victim go too, until they make one run.
-            if (evicted >= 2 * needed)
-                EvictAround(victim, needed);
-            else
-                evicted += Evict(victim);
+            evicted += Evict(victim);
             if (Arena.TryAllocate(bytes, out offset))
                 return true;
         }
 
-        return false;
-    }
-
-    private BlockEntry? SelectVictim()
-    {
-        BlockEntry? fallback = null;
-        var looked = 0;
-        for (var candidate = _recency.Oldest; candidate is not null && looked < _options.EvictionScan; candidate = candidate.Newer, looked++)
-        {
-            var leaf = Descend(candidate);
-            if (leaf.FirstChild is null)
-                return leaf;
-            fallback ??= leaf;
-        }
-
-        return fallback;
-    }
-
-    private static BlockEntry Descend(BlockEntry entry)
-    {
-        while (true)
-        {
-            BlockEntry? oldest = null;
-            for (var child = entry.FirstChild; child is not null; child = child.NextSibling)
-            {
-                if (child.InRecency && (oldest is null || child.LastUse < oldest.LastUse))
-                    oldest = child;
-            }
-
-            if (oldest is null)
-                return entry;
-            entry = oldest;
-        }
-    }
-
-    private void EvictAround(BlockEntry victim, long needed)
-    {
-        // Neighbours are collected first and evicted together: freeing merges runs and would move the borders meanwhile.
-        _window.Clear();
-        _window.Add(victim);
-        var bytes = Arena.RoundUp(victim.Length);
-        foreach (var backward in (ReadOnlySpan<bool>)[false, true])
-        {
-            var at = victim.Offset;
-            while (bytes < needed && Arena.TryGetNeighbour(at, backward, out var neighbour))
-            {
-                if (!neighbour.Free)
-                {
-                    if (!_byOffset.TryGetValue(neighbour.Offset, out var entry) || !entry.InRecency)
-                        break;
-                    _window.Add(entry);
-                }
-
-                at = neighbour.Offset;
-                bytes += neighbour.Bytes;
-            }
-        }
-
-        foreach (var entry in _window)
-            Evict(entry);
+        _evictions.FindWindow(needed).ForEach(entry => Evict(entry));
+        return Arena.TryAllocate(bytes, out offset);
     }
 
     private long Evict(BlockEntry entry)
     {
         RemoveEntry(entry);
-        _evicted++;
-        _evictedBytes += entry.Length;
-        return Arena.RoundUp(entry.Length);
+        _counters.Evicted++;
+        _counters.EvictedBytes += entry.Length;
+        return entry.ArenaBytes;
     }
 
     private void Expire(BlockEntry entry)
     {
         RemoveEntry(entry);
-        _expired++;
+        _counters.Expired++;
     }
 
     private void RemoveEntry(BlockEntry entry)
     {
         _blocks.Remove(entry.Key);
-        _blockBytes -= entry.Length;
+        _counters.BlockBytes -= entry.Length;
         _recency.Remove(entry);
         if (entry.PinnedUntil != 0)
         {
-            _pinnedBytes -= entry.Length;
+            _counters.PinnedBytes -= entry.ArenaBytes;
             entry.PinnedUntil = 0;
         }
 
@@ -488,6 +384,8 @@ public sealed class BlockStore : IDisposable
     {
         _byOffset.Remove(entry.Offset);
         Arena.Free(entry.Offset);
+        if (_closed && _byOffset.Count == 0)
+            Arena.Dispose();
     }
 
     private void Unpin(BlockEntry entry)
@@ -495,50 +393,22 @@ public sealed class BlockStore : IDisposable
         if (entry.PinnedUntil == 0)
             return;
         entry.PinnedUntil = 0;
-        _pinnedBytes -= entry.Length;
+        _counters.PinnedBytes -= entry.ArenaBytes;
         if (entry.Leases == 0)
             _recency.AddNewest(entry);
     }
 
     private void SetDeadline(BlockEntry entry, TimeSpan life)
     {
-        entry.ExpiresAt = After(life);
-        EnqueueDeadline(entry, entry.ExpiresAt);
+        entry.ExpiresAt = _deadlines.After(life);
+        _deadlines.Add(entry, entry.ExpiresAt);
     }
 
-    // Deadlines of blocks that went earlier stay queued; when they are the most, the queue is built anew.
-    private void EnqueueDeadline(BlockEntry entry, long due)
-    {
-        if (_deadlines.Count > 1024 && _deadlines.Count > 4 * _blocks.Count)
-        {
-            _deadlines.Clear();
-            foreach (var block in _blocks.Values)
-            {
-                if (block.ExpiresAt != long.MaxValue)
-                    _deadlines.Enqueue(block, block.ExpiresAt);
-                if (block.PinnedUntil != 0)
-                    _deadlines.Enqueue(block, block.PinnedUntil);
-            }
-        }
-
-        _deadlines.Enqueue(entry, due);
-    }
-
-    private long After(TimeSpan duration)
-    {
-        var now = _time.GetUtcNow().UtcTicks;
-        return duration.Ticks > DateTime.MaxValue.Ticks - now ? DateTime.MaxValue.Ticks : now + duration.Ticks;
-    }
-
-    // An entry is queued once for each deadline it was ever given; what it says now decides.
     private void SweepDeadlines()
     {
-        var now = _time.GetUtcNow().UtcTicks;
-        while (_deadlines.TryPeek(out var entry, out var due) && due <= now)
+        var now = _deadlines.Now;
+        while (_deadlines.TryTakeDue(now, out var entry))
         {
-            _deadlines.Dequeue();
-            if (entry.State != BlockState.Sealed)
-                continue;
             if (entry.ExpiresAt <= now)
                 Expire(entry);
             else if (entry.PinnedUntil != 0 && entry.PinnedUntil <= now)

@@ -12,7 +12,7 @@ public sealed record BlockStoreStatistics
     /// <summary>Blocks with at least one lease.</summary>
     public required int LeasedBlocks { get; init; }
 
-    /// <summary>Bytes of pinned blocks.</summary>
+    /// <summary>Arena bytes of pinned blocks, including the rounding of sizes.</summary>
     public required long PinnedBytes { get; init; }
 
     /// <summary>Writes that were begun and are not finished.</summary>

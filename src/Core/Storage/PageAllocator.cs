@@ -16,6 +16,7 @@ public sealed class PageAllocator
     private const int SubclassBits = 6;
     private const int Subclasses = 1 << SubclassBits;
     private const int None = -1;
+    private const int Allocated = -2; // in _previous of the first page of an allocated run, and nowhere else
 
     // One entry a page, meaningful at the first and the last page of a run: length of the run, negative when it is free.
     private readonly int[] _runs;
@@ -97,6 +98,7 @@ public sealed class PageAllocator
         if (length > wanted)
             Link(start + wanted, length - wanted);
         Mark(start, wanted, wanted);
+        _previous[start] = Allocated;
         FreePages -= wanted;
         return start;
     }
@@ -107,12 +109,13 @@ public sealed class PageAllocator
     public void Free(int start)
     {
         var length = RunLength(start);
+        _previous[start] = None;
         Release(start, length);
     }
 
     /// <summary>Pages of the allocated run that starts at <paramref name="start"/>.</summary>
     /// <exception cref="ArgumentException">No allocated run starts there.</exception>
-    public int RunLength(int start) => (uint)start < (uint)Pages && _runs[start] > 0
+    public int RunLength(int start) => (uint)start < (uint)Pages && _previous[start] == Allocated
         ? _runs[start]
         : throw new ArgumentException($"Page {start} is not the start of an allocated run.", nameof(start));
 

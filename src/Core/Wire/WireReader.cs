@@ -47,7 +47,12 @@ public ref struct WireReader(ReadOnlySpan<byte> buffer)
     }
 
     /// <summary>A run of 32-byte hashes, without a copy.</summary>
-    public ReadOnlySpan<BlockHash> Hashes(int count) => MemoryMarshal.Cast<byte, BlockHash>(Bytes(checked(count * BlockHash.Size)));
+    public ReadOnlySpan<BlockHash> Hashes(int count)
+    {
+        if ((uint)count > (uint)(_rest.Length / BlockHash.Size))
+            throw new KvFormatException($"The message ends too early: {count} hashes were expected, {_rest.Length} bytes are left.");
+        return MemoryMarshal.Cast<byte, BlockHash>(Bytes(count * BlockHash.Size));
+    }
 
     /// <summary>A two-byte length and that many bytes of UTF-8.</summary>
     /// <param name="maxBytes">Largest accepted length.</param>

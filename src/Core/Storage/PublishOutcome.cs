@@ -1,0 +1,14 @@
+namespace KvCache.Storage;
+
+/// <summary>Answer to <see cref="BlockStore.Publish"/>.</summary>
+public enum PublishOutcome
+{
+    /// <summary>The block is visible.</summary>
+    Published,
+
+    /// <summary>Another generation is visible already; this one was given back. Both are right answers.</summary>
+    AlreadyStored,
+
+    /// <summary>The write was published or given back before, or the store is closed.</summary>
+    Gone,
+}
