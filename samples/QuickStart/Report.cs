@@ -13,7 +13,7 @@ internal sealed class Report(IAnsiConsole console)
         console.Write(Prompts(outcome.Rows));
         console.MarkupLine("[grey]TTFT: time to the first token. Cold: nothing came from the cache. Warm: in another process, through the cache.[/]");
         console.WriteLine();
-        console.Write(Statistics(outcome.Statistics, siloMemory));
+        console.Write(Statistics(outcome, siloMemory));
         console.WriteLine();
         console.WriteLine($"identical: {YesNo(outcome.Identical)}");
         console.WriteLine($"control: zeroed KV changes the text: {YesNo(outcome.ControlChanged)}");
@@ -43,11 +43,17 @@ internal sealed class Report(IAnsiConsole console)
         return table;
     }
 
-    private static Table Statistics(KvCacheStatistics client, long siloMemory)
+    private static Table Statistics(DemoOutcome outcome, long siloMemory)
     {
+        var client = outcome.Statistics;
+        var warm = outcome.Rows.Select(row => row.Warm).OfType<PromptResult>().ToList();
+        var (hit, all) = (warm.Sum(result => result.HitTokens), warm.Sum(result => result.PromptTokens));
         var table = new Table().RoundedBorder().AddColumn("statistics").AddColumn("warm node").AddColumn("silo");
         var silo = client.Silo ?? default;
-        table.AddRow("blocks found", Text($"{client.Hits} of {client.Hits + client.Misses.Values.Sum()} asked for ({client.HitRate:P0})"), Text($"{Number(silo, "hits")}, {Number(silo, "missesAbsent")} not found"));
+        table.AddRow("hit rate, tokens", Text($"{hit} of {all} ({(double)hit / all:P0})"), "");
+
+        // A load asks only for what a match found, so that this is below 100 % only if blocks go in between.
+        table.AddRow("blocks loaded", Text($"{client.Hits} of {client.Hits + client.Misses.Values.Sum()} ({client.HitRate:P0})"), Text($"{Number(silo, "hits")}, {Number(silo, "missesAbsent")} absent"));
         table.AddRow("blocks stored", Text($"{client.Stored}"), Text($"{Number(silo, "stored")}"));
         table.AddRow("bytes moved", $"{Size(client.LoadedBytes)} loaded, {Size(client.StoredBytes)} stored", $"{Size(Number(silo, "sentBytes"))} sent, {Size(Number(silo, "receivedBytes"))} received");
         table.AddRow("match, p50 / p99", Times(client.Match), "");
