@@ -50,8 +50,8 @@ public sealed class LocalKvCache : IKvCache
             var found = hold > TimeSpan.Zero
                 ? _store.LeaseRun(prefix.Namespace.Id, prefix.Chain.Hashes, _store.Arena.Capacity / 4, leases)
                 : _store.Match(prefix.Namespace.Id, prefix.Chain.Hashes);
-            _meter.Match.Record(Stopwatch.GetElapsedTime(began));
             var reason = found == prefix.BlockCount ? MissReason.None : MissReason.Absent;
+            _meter.Matched(found, prefix.BlockCount, reason, began);
             return new(new CacheMatch(found, prefix.Chain.TokensPerBlock, reason, leases.Count == 0 ? null : Hold(leases, hold)));
         }
         finally

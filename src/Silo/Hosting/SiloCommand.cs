@@ -10,6 +10,9 @@ namespace KvCache.Silo;
 /// <summary>The command line of the silo program. Every option is also configuration: see docs/configuration.md.</summary>
 internal static class SiloCommand
 {
+    /// <summary>Time for sessions, grains and the cluster to leave in order. Keep a supervisor's limit above it.</summary>
+    public static TimeSpan ShutdownTimeout { get; } = TimeSpan.FromSeconds(20);
+
     public static RootCommand Create()
     {
         var arena = new Option<string?>("--arena") { Description = "Size of the block memory, for example 4GiB (default 1GiB)." };
@@ -74,7 +77,7 @@ internal static class SiloCommand
             .UseLocalhostClustering(ports.Silo, ports.Gateway)
             .AddMemoryGrainStorage(PrefixDescriptor.StorageName)
             .AddKvCache(builder.Configuration));
-        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(20));
+        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = ShutdownTimeout);
         builder.Services.AddOpenTelemetry().WithMetrics(metrics => metrics
             .AddMeter(SiloCounters.MeterName, "Microsoft.Orleans")
             .AddPrometheusExporter());
@@ -87,7 +90,11 @@ internal static class SiloCommand
     private static async Task WaitUntilReadyAsync(WebApplication app, CancellationToken cancellationToken)
     {
         var arena = app.Services.GetRequiredService<ArenaCommitter>();
-        while (!arena.Ready && arena.Failure is null)
+        while (!arena.Ready)
+        {
+            if (arena.Failure is { } failure)
+                throw new IOException(failure);
             await Task.Delay(20, cancellationToken);
+        }
     }
 }
