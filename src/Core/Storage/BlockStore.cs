@@ -100,11 +100,7 @@ public sealed class BlockStore : IDisposable
     }
 
     /// <summary>Whether a block is visible. Neither extends its life nor counts as use.</summary>
-    public bool Contains(BlockKey key)
-    {
-        lock (_lock)
-            return Find(key) is not null;
-    }
+    public bool Contains(BlockKey key) => Describe(key) is not null;
 
     /// <summary>Generation and shape of the visible block, or null. Neither extends its life nor counts as use.</summary>
     public (ulong Generation, KvLayout Layout)? Describe(BlockKey key)
@@ -141,7 +137,7 @@ public sealed class BlockStore : IDisposable
     /// </summary>
     /// <param name="ns">Namespace of the blocks.</param>
     /// <param name="hashes">Blocks of one chain.</param>
-    /// <param name="maxBytes">Most bytes to lease.</param>
+    /// <param name="maxBytes">Most arena bytes to lease, which include the rounding of sizes.</param>
     /// <param name="leases">Receives the leases.</param>
     /// <returns>Number of visible blocks, which can exceed the number of leases when <paramref name="maxBytes"/> was reached.</returns>
     public int LeaseRun(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, long maxBytes, ICollection<BlockLease> leases)
@@ -152,7 +148,7 @@ public sealed class BlockStore : IDisposable
             long bytes = 0;
             for (; count < hashes.Length && Find(new BlockKey(ns, hashes[count])) is { } entry; count++)
             {
-                bytes += entry.Length;
+                bytes += entry.ArenaBytes;
                 if (bytes <= maxBytes)
                     leases.Add(Lease(entry));
             }

@@ -107,14 +107,14 @@ internal sealed partial class StoreModel : IDisposable
             Leased(lease!, block);
     }
 
-    public void LeaseRun(int number, int kilobytes)
+    public void LeaseRun(int number, int pages)
     {
         int[] chain = ChainOf(number % Keys);
         var leases = new List<BlockLease>();
-        var found = _store.LeaseRun(Namespace, [.. chain.Select(HashOf)], kilobytes * 1024L, leases);
+        var found = _store.LeaseRun(Namespace, [.. chain.Select(HashOf)], (long)pages * Arena.PageBytes, leases);
         Assert.Equal(chain.TakeWhile(key => Find(key) is not null).Count(), found);
         long bytes = 0;
-        var expected = chain.Take(found).TakeWhile(key => (bytes += _visible[key].Layout.BlockBytes) <= kilobytes * 1024L).ToArray();
+        var expected = chain.Take(found).TakeWhile(key => (bytes += _visible[key].Pages * Arena.PageBytes) <= (long)pages * Arena.PageBytes).ToArray();
         Assert.Equal(expected.Select(KeyOf), leases.Select(lease => lease.Key));
         foreach (var (lease, key) in leases.Zip(expected))
             Leased(lease, _visible[key]);
