@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.IO.Hashing;
 using KvCache.Storage;
 using KvCache.Wire;
 
@@ -170,7 +169,7 @@ public sealed class LocalKvCache : IKvCache
             return Arena.RoundUp(layout.BlockBytes) > _store.Arena.Capacity ? PutOutcome.TooLarge : PutOutcome.NoMemory;
         bytes.CopyTo(write.Bytes);
         for (var layer = 0; layer < layout.Layers; layer++)
-            write.Checksums[layer] = Crc32.HashToUInt32(bytes.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)));
+            write.Checksums[layer] = BlockChecksum.Compute(bytes.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)));
         return _store.Publish(key, write.Generation, options?.TimeToLive) == PublishOutcome.Published ? PutOutcome.Stored : PutOutcome.AlreadyStored;
     }
 

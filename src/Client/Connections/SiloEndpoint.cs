@@ -15,7 +15,17 @@ public sealed record SiloEndpoint(string Text, EndPoint EndPoint)
         if (text is null)
             return null;
         if (text.StartsWith("unix:/", StringComparison.Ordinal))
-            return new SiloEndpoint(text, new UnixDomainSocketEndPoint(text[5..]));
+        {
+            try
+            {
+                return new SiloEndpoint(text, new UnixDomainSocketEndPoint(text[5..]));
+            }
+            catch (ArgumentException)
+            {
+                return null; // longer than the platform allows, which only the platform knows
+            }
+        }
+
         var colon = text.LastIndexOf(':');
         if (!text.StartsWith("tcp:", StringComparison.Ordinal) || colon <= 4
             || !ushort.TryParse(text.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port) || port == 0)

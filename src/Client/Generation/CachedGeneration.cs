@@ -18,7 +18,10 @@ public sealed record GenerationOptions
     /// <summary>How tokens are chosen. Default greedy.</summary>
     public SamplingOptions Sampling { get; init; } = new();
 
-    /// <summary>Changes a loaded block before it is used. For controls in tests: null otherwise.</summary>
+    /// <summary>
+    /// Changes a loaded block before it is used. For controls in tests: null otherwise. With it nothing is stored, as what
+    /// is computed after a changed block must not be taken for the prompt's KV.
+    /// </summary>
     public Action<torch.Tensor>? OnLoaded { get; init; }
 }
 
@@ -100,7 +103,9 @@ public static class CachedGeneration
         }
 
         var hitBlocks = hitTokens / options.TokensPerBlock;
-        var stored = await StorePrefixAsync(cache, prefix, session, hitBlocks, tokens.Length - hitTokens, cancellationToken);
+        var stored = options.OnLoaded is null
+            ? await StorePrefixAsync(cache, prefix, session, hitBlocks, tokens.Length - hitTokens, cancellationToken)
+            : 0;
         var perToken = (timeToFirstToken - loadTime) / (tokens.Length - hitTokens);
         return new GenerationResult(
             tokenizer.Decode([.. generated]),

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.IO.Hashing;
 
 namespace KvCache;
 
@@ -129,13 +128,8 @@ internal readonly ref struct BatchHeader
         return Describes(layout) ? null : $"The layer table does not fit the header's layout, {layout}.";
     }
 
-    private static uint Crc(ReadOnlySpan<byte> head)
-    {
-        var crc = new Crc32();
-        crc.Append(head[..ChecksumOffset]);
-        crc.Append(head[ChecksumEnd..]);
-        return crc.GetCurrentHashAsUInt32();
-    }
+    private static uint Crc(ReadOnlySpan<byte> head) =>
+        BlockChecksum.Append(BlockChecksum.Compute(head[..ChecksumOffset]), head[ChecksumEnd..]);
 
     private int Field(int offset) => BinaryPrimitives.ReadInt32LittleEndian(_bytes[offset..]);
 

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.IO.Hashing;
 
 namespace KvCache;
 
@@ -57,13 +56,8 @@ public readonly record struct TensorHeader(
     }
 
     /// <summary>CRC-32 of everything but the field that holds it.</summary>
-    internal static uint Crc(ReadOnlySpan<byte> encoded)
-    {
-        var crc = new Crc32();
-        crc.Append(encoded[..ChecksumOffset]);
-        crc.Append(encoded[ChecksumEnd..]);
-        return crc.GetCurrentHashAsUInt32();
-    }
+    internal static uint Crc(ReadOnlySpan<byte> encoded) =>
+        BlockChecksum.Append(BlockChecksum.Compute(encoded[..ChecksumOffset]), encoded[ChecksumEnd..]);
 
     /// <summary>Reads a header and checks that its fields agree with each other; the payload need not be there yet.</summary>
     /// <returns>Null, or what is wrong.</returns>

@@ -74,7 +74,7 @@ public sealed class BlockStore : IDisposable
     {
         lock (_lock)
         {
-            if (_closed || !_writes.TryGetValue(generation, out var write) || write.Key != key)
+            if (_closed || !_writes.TryGetValue(generation, out var write) || write.Key != key || write.Revoked)
                 return PublishOutcome.Gone;
             _writes.Remove(generation);
             var entry = write.Entry;
@@ -96,6 +96,23 @@ public sealed class BlockStore : IDisposable
             if (timeToLive is { } life)
                 SetDeadline(entry, life);
             return PublishOutcome.Published;
+        }
+    }
+
+    /// <summary>Whether a write is running: reserved, and neither published, given back nor revoked.</summary>
+    public bool IsWriting(ulong generation)
+    {
+        lock (_lock)
+            return _writes.TryGetValue(generation, out var write) && !write.Revoked;
+    }
+
+    /// <summary>Keeps a running write from ever becoming visible. Its memory stays with the writer until it gives it back.</summary>
+    public void Revoke(ulong generation)
+    {
+        lock (_lock)
+        {
+            if (_writes.TryGetValue(generation, out var write))
+                write.Revoked = true;
         }
     }
 

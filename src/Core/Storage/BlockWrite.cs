@@ -20,6 +20,9 @@ public sealed class BlockWrite : IDisposable
 
     internal BlockLineage Lineage { get; }
 
+    /// <summary>Guarded by the store's lock.</summary>
+    internal bool Revoked { get; set; }
+
     /// <summary>Key of the block.</summary>
     public BlockKey Key => Entry.Key;
 

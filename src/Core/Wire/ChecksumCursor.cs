@@ -1,5 +1,3 @@
-using System.IO.Hashing;
-
 namespace KvCache.Wire;
 
 /// <summary>
@@ -11,23 +9,20 @@ public ref struct ChecksumCursor
     private readonly KvLayout _layout;
     private readonly Span<uint> _checksums;
     private readonly int _first;
-    private readonly Crc32 _crc;
     private int _index;
     private int _left;
+    private uint _crc;
 
     /// <summary>Starts at the first byte of a run.</summary>
-    /// <param name="crc">Scratch state, reused from block to block.</param>
     /// <param name="layout">Shape of the block.</param>
     /// <param name="range">Layers of the run.</param>
     /// <param name="checksums">Receives one checksum a layer.</param>
-    public ChecksumCursor(Crc32 crc, KvLayout layout, LayerRange range, Span<uint> checksums)
+    public ChecksumCursor(KvLayout layout, LayerRange range, Span<uint> checksums)
     {
-        _crc = crc;
         _layout = layout;
         _first = range.First;
         _checksums = checksums[..range.Count];
         _left = layout.LayerBytes(range.First);
-        crc.Reset();
     }
 
     /// <summary>Takes the next bytes of the run.</summary>
@@ -36,13 +31,13 @@ public ref struct ChecksumCursor
         while (bytes.Length > 0)
         {
             var piece = bytes[..Math.Min(bytes.Length, _left)];
-            _crc.Append(piece);
+            _crc = BlockChecksum.Append(_crc, piece);
             bytes = bytes[piece.Length..];
             _left -= piece.Length;
             if (_left > 0)
                 return;
-            _checksums[_index++] = _crc.GetCurrentHashAsUInt32();
-            _crc.Reset();
+            _checksums[_index++] = _crc;
+            _crc = 0;
             if (_index < _checksums.Length)
                 _left = _layout.LayerBytes(_first + _index);
         }

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.IO.Hashing;
 
 namespace KvCache.Wire;
 
@@ -67,7 +66,7 @@ public readonly record struct FrameHeader(FrameType Type, WireStatus Status, ulo
         BinaryPrimitives.WriteUInt32LittleEndian(frame[16..], (uint)(frame.Length - Size));
         BinaryPrimitives.WriteUInt32LittleEndian(frame[ChecksumOffset..], 0);
         BinaryPrimitives.WriteUInt64LittleEndian(frame[24..], (ulong)payloadLength);
-        BinaryPrimitives.WriteUInt32LittleEndian(frame[ChecksumOffset..], Crc32.HashToUInt32(frame));
+        BinaryPrimitives.WriteUInt32LittleEndian(frame[ChecksumOffset..], BlockChecksum.Compute(frame));
     }
 
     /// <summary>Checks header and meta against the checksum.</summary>
@@ -76,7 +75,7 @@ public readonly record struct FrameHeader(FrameType Type, WireStatus Status, ulo
     public void Verify(Span<byte> frame)
     {
         BinaryPrimitives.WriteUInt32LittleEndian(frame[ChecksumOffset..], 0);
-        var actual = Crc32.HashToUInt32(frame);
+        var actual = BlockChecksum.Compute(frame);
         if (actual != Checksum)
             throw new KvFormatException($"The frame's header and meta have CRC-32 0x{actual:x8}; the header says 0x{Checksum:x8}.");
     }

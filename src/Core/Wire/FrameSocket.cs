@@ -1,4 +1,4 @@
-using System.IO.Hashing;
+using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 
@@ -21,8 +21,6 @@ public sealed class FrameSocket : IDisposable
     private readonly Socket _socket;
     private readonly int _maxMeta;
     private readonly long _maxPayload;
-    private readonly Crc32 _receiveCrc = new();
-    private readonly Crc32 _sendCrc = new();
     private byte[] _frame = new byte[4096];
 
     /// <summary>Takes over a connected socket.</summary>
@@ -35,7 +33,10 @@ public sealed class FrameSocket : IDisposable
         _maxMeta = maxMeta;
         _maxPayload = maxPayload;
         if (socket.ProtocolType == ProtocolType.Tcp)
+        {
             socket.NoDelay = true;
+            LeavePacing(socket);
+        }
     }
 
     /// <summary>Bytes received so far, headers included.</summary>
@@ -91,7 +92,7 @@ public sealed class FrameSocket : IDisposable
     /// <exception cref="SocketException">The connection broke, ended or was aborted.</exception>
     public void ReceiveLayers(Span<byte> destination, KvLayout layout, LayerRange range, Span<uint> checksums)
     {
-        var cursor = new ChecksumCursor(_receiveCrc, layout, range, checksums);
+        var cursor = new ChecksumCursor(layout, range, checksums);
         while (destination.Length > 0)
         {
             var got = _socket.Receive(destination[..Math.Min(destination.Length, ChunkBytes)]);
@@ -147,7 +148,7 @@ public sealed class FrameSocket : IDisposable
     /// <param name="checksums">Scratch, one entry a layer.</param>
     public void SendLayers(ReadOnlySpan<byte> block, KvLayout layout, Span<uint> checksums)
     {
-        var cursor = new ChecksumCursor(_sendCrc, layout, layout.AllLayers, checksums);
+        var cursor = new ChecksumCursor(layout, layout.AllLayers, checksums);
         while (block.Length > 0)
         {
             var piece = block[..Math.Min(block.Length, ChunkBytes)];
@@ -181,6 +182,23 @@ public sealed class FrameSocket : IDisposable
         catch (Exception e) when (e is SocketException or ObjectDisposedException)
         {
             // It had ended by itself.
+        }
+    }
+
+    // A host whose default congestion control is BBR paces even its loopback: 1.6–3.1 GiB/s were measured with it, 5.6–9.1 with
+    // Reno, the one algorithm that every Linux lets every user choose. Other networks keep the host's choice.
+    private static void LeavePacing(Socket socket)
+    {
+        const int Tcp = 6, Congestion = 13;
+        if (!OperatingSystem.IsLinux() || socket.RemoteEndPoint is not IPEndPoint { Address: var peer } || !IPAddress.IsLoopback(peer))
+            return;
+        try
+        {
+            socket.SetRawSocketOption(Tcp, Congestion, "reno"u8);
+        }
+        catch (SocketException)
+        {
+            // The kernel was built without it: nothing is lost but speed.
         }
     }
 

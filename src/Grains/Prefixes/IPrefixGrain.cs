@@ -8,8 +8,8 @@ namespace KvCache.Grains;
 /// (<see cref="BlockKey.ToGrainKey"/>).
 /// </summary>
 /// <remarks>
-/// Bulk bytes do not travel in calls: a data-plane connection writes into memory of the silo's block store and tells the grain
-/// the id of the write. The grain can also be used alone, with pieces of at most
+/// Bulk bytes do not travel in calls: a data-plane connection writes into memory of the silo's block store, asks the grain with the id
+/// of the write whether it may, and publishes the block in the store, where the grain can revoke it until then. The grain can also be used alone, with pieces of at most
 /// <see cref="PrefixGrainOptions.MaxInlineBytes"/>; that is meant for small blocks, tools and tests.
 /// </remarks>
 [Alias("KvCache.IPrefixGrain")]
@@ -31,7 +31,7 @@ public interface IPrefixGrain : IGrainWithStringKey
     [Alias("Write")]
     ValueTask<bool> WriteAsync(ulong generation, int offset, Immutable<byte[]> piece, CancellationToken cancellationToken = default);
 
-    /// <summary>Makes a written block visible.</summary>
+    /// <summary>Makes a block visible that was written with <see cref="WriteAsync"/>.</summary>
     /// <param name="generation">Id of the write.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     [Alias("Seal")]

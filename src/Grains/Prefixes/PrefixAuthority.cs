@@ -1,52 +1,48 @@
 namespace KvCache.Grains;
 
 /// <summary>
-/// The decisions of a prefix grain, without Orleans, clock or memory: who is the writer, and whether a finished write may
-/// become visible. Callers bring the time and whether a live store has the block.
+/// The decisions of a prefix grain, without Orleans, clock or memory: who may write. Callers bring the facts (the time, whether a
+/// live store has the block, whether the running write still runs) and carry out what follows.
 /// </summary>
-/// <param name="writeLimit">Time from begin to seal.</param>
+/// <param name="writeLimit">Time from begin to publication.</param>
 public sealed class PrefixAuthority(TimeSpan writeLimit)
 {
-    private ulong _writer;
     private DateTimeOffset _begun;
 
-    /// <summary>Id of the running write, or 0.</summary>
-    public ulong Writer => _writer;
+    /// <summary>Id of the write that was accepted last and not ended since, or 0.</summary>
+    public ulong Writer { get; private set; }
 
-    /// <summary>Whether a write may begin. A write over its limit does not count any more.</summary>
+    /// <summary>Whether a write may begin. A write that ended, or is over its limit, does not stand in the way.</summary>
     /// <param name="stored">A live store has confirmed the block.</param>
+    /// <param name="writing">The store still has the write <see cref="Writer"/>.</param>
     /// <param name="now">The time.</param>
-    public BeginOutcome MayBegin(bool stored, DateTimeOffset now) =>
+    public BeginOutcome MayBegin(bool stored, bool writing, DateTimeOffset now) =>
         stored ? BeginOutcome.AlreadyStored
-        : _writer != 0 && now - _begun < writeLimit ? BeginOutcome.BeingWritten
+        : Writer != 0 && writing && now - _begun < writeLimit ? BeginOutcome.BeingWritten
         : BeginOutcome.Accepted;
 
     /// <summary>Makes a write the running one.</summary>
     /// <param name="generation">Id of the write, not 0.</param>
     /// <param name="now">The time.</param>
-    public void Begin(ulong generation, DateTimeOffset now)
+    /// <returns>Id of the write that it takes the place of, to be revoked, or 0.</returns>
+    public ulong Begin(ulong generation, DateTimeOffset now)
     {
         ArgumentOutOfRangeException.ThrowIfZero(generation);
-        _writer = generation;
+        var replaced = Writer;
+        Writer = generation;
         _begun = now;
+        return replaced;
     }
 
     /// <summary>Whether this write is the running one and inside its limit.</summary>
-    public bool IsCurrent(ulong generation, DateTimeOffset now) => generation != 0 && generation == _writer && now - _begun < writeLimit;
+    public bool IsCurrent(ulong generation, DateTimeOffset now) => generation != 0 && generation == Writer && now - _begun < writeLimit;
 
-    /// <summary>Ends a write, whatever came of it. Does nothing when it is not the running one.</summary>
-    public void End(ulong generation)
+    /// <summary>Ends the running write.</summary>
+    /// <returns>Its id, to be revoked where it must not become visible, or 0.</returns>
+    public ulong End()
     {
-        if (generation == _writer)
-            _writer = 0;
-    }
-
-    /// <summary>Ends the running write: it must never become visible.</summary>
-    /// <returns>Id of the revoked write, or 0.</returns>
-    public ulong Revoke()
-    {
-        var revoked = _writer;
-        _writer = 0;
-        return revoked;
+        var ended = Writer;
+        Writer = 0;
+        return ended;
     }
 }

@@ -1,6 +1,4 @@
-using System.IO.Hashing;
 using KvCache.Storage;
-using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Concurrency;
 using Orleans.Placement;
@@ -12,13 +10,12 @@ namespace KvCache.Grains;
 /// next activation finds it in the store.
 /// </summary>
 [PreferLocalPlacement, Immovable, CollectionAgeLimit(Minutes = 1)]
-internal sealed partial class PrefixGrain(
+internal sealed class PrefixGrain(
     BlockStore store,
     IDataPlaneAddresses addresses,
     IOptions<PrefixGrainOptions> options,
     TimeProvider time,
-    ILogger<PrefixGrain> logger,
-    [PersistentState("prefix", PrefixDescriptor.StorageName)] IPersistentState<PrefixDescriptor> descriptor)
+    PrefixDescriptorStore descriptors)
     : Grain, IPrefixGrain
 {
     private readonly PrefixAuthority _authority = new(options.Value.WriteLimit);
@@ -42,7 +39,8 @@ internal sealed partial class PrefixGrain(
 
     public ValueTask<WriteGrant> BeginAsync(WriteIntent intent, CancellationToken cancellationToken)
     {
-        var outcome = _authority.MayBegin(store.Contains(_key), time.GetUtcNow());
+        var now = time.GetUtcNow();
+        var outcome = _authority.MayBegin(store.Contains(_key), store.IsWriting(_authority.Writer), now);
         if (outcome != BeginOutcome.Accepted)
             return new(new WriteGrant(outcome, 0));
         DropInlineWrite();
@@ -52,11 +50,11 @@ internal sealed partial class PrefixGrain(
             if (Reserve(intent) is not { } write)
                 return new(new WriteGrant(BeginOutcome.NoMemory, 0));
             _inlineWrite = write;
+            _timeToLive = intent.TimeToLive;
             generation = write.Generation;
         }
 
-        _timeToLive = intent.TimeToLive;
-        _authority.Begin(generation, time.GetUtcNow());
+        store.Revoke(_authority.Begin(generation, now));
         return new(new WriteGrant(BeginOutcome.Accepted, generation));
     }
 
@@ -75,21 +73,11 @@ internal sealed partial class PrefixGrain(
 
     public ValueTask<SealOutcome> SealAsync(ulong generation, CancellationToken cancellationToken)
     {
-        if (!_authority.IsCurrent(generation, time.GetUtcNow()))
-        {
-            LogRevoked(_key.Namespace, _key.Hash, generation);
-            if (_inlineWrite?.Generation == generation)
-                DropInlineWrite();
+        if (_inlineWrite is not { } write || write.Generation != generation || !_authority.IsCurrent(generation, time.GetUtcNow()))
             return new(SealOutcome.Revoked);
-        }
-
-        if (_inlineWrite is { } write && write.Generation == generation)
-        {
-            for (var layer = 0; layer < write.Layout.Layers; layer++)
-                write.Checksums[layer] = Crc32.HashToUInt32(write.Bytes.Slice(write.Layout.LayerOffset(layer), write.Layout.LayerBytes(layer)));
-        }
-
-        _authority.End(generation);
+        for (var layer = 0; layer < write.Layout.Layers; layer++)
+            write.Checksums[layer] = BlockChecksum.Compute(write.Bytes.Slice(write.Layout.LayerOffset(layer), write.Layout.LayerBytes(layer)));
+        _authority.End();
         _inlineWrite = null;
         return new(store.Publish(_key, generation, _timeToLive) switch
         {
@@ -101,7 +89,8 @@ internal sealed partial class PrefixGrain(
 
     public ValueTask AbandonAsync(ulong generation, CancellationToken cancellationToken)
     {
-        _authority.End(generation);
+        if (_authority.Writer == generation)
+            store.Revoke(_authority.End());
         if (_inlineWrite?.Generation == generation)
             DropInlineWrite();
         return default;
@@ -135,14 +124,9 @@ internal sealed partial class PrefixGrain(
         if (!store.Pin(_key, duration))
             return false;
         if (duration <= TimeSpan.Zero)
-        {
-            await ForgetAsync(cancellationToken);
-            return true;
-        }
-
-        descriptor.State.Generation = store.Describe(_key)?.Generation ?? 0;
-        descriptor.State.PinnedUntil = time.GetUtcNow() + duration;
-        await descriptor.WriteStateAsync(cancellationToken);
+            await descriptors.ClearAsync(this.GetGrainId());
+        else
+            await descriptors.WriteAsync(this.GetGrainId(), new PrefixDescriptor { Generation = store.Describe(_key)?.Generation ?? 0, PinnedUntil = time.GetUtcNow() + duration });
         return true;
     }
 
@@ -151,12 +135,11 @@ internal sealed partial class PrefixGrain(
 
     public async ValueTask<bool> DeleteAsync(CancellationToken cancellationToken)
     {
-        // Order matters: the running write is revoked before anything is awaited, so that it cannot become visible behind
-        // the delete.
-        _authority.Revoke();
+        // The running write is revoked before the block is removed, so that it cannot become visible behind the delete.
+        store.Revoke(_authority.End());
         DropInlineWrite();
         var deleted = store.Remove(_key);
-        await ForgetAsync(cancellationToken);
+        await descriptors.ClearAsync(this.GetGrainId());
         return deleted;
     }
 
@@ -176,13 +159,4 @@ internal sealed partial class PrefixGrain(
         _inlineWrite?.Dispose();
         _inlineWrite = null;
     }
-
-    private async Task ForgetAsync(CancellationToken cancellationToken)
-    {
-        if (descriptor.RecordExists)
-            await descriptor.ClearStateAsync(cancellationToken);
-    }
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "Write {Generation} of {Namespace}/{Hash} was revoked: it was not the running write or over its limit")]
-    private partial void LogRevoked(NamespaceId @namespace, BlockHash hash, ulong generation);
 }

@@ -1,4 +1,3 @@
-using System.IO.Hashing;
 using Orleans.Concurrency;
 
 namespace KvCache.Grains;
@@ -69,7 +68,7 @@ public static class PrefixGrainExtensions
         var offset = 0;
         for (var layer = 0; layer < reading.LayerBytes.Length; layer++)
         {
-            if (Crc32.HashToUInt32(bytes.AsSpan(offset, reading.LayerBytes[layer])) != reading.Checksums[layer])
+            if (BlockChecksum.Compute(bytes.AsSpan(offset, reading.LayerBytes[layer])) != reading.Checksums[layer])
                 return null;
             offset += reading.LayerBytes[layer];
         }

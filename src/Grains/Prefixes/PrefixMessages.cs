@@ -26,7 +26,7 @@ public sealed record WriteIntent
     [Id(3)]
     public int Depth { get; init; }
 
-    /// <summary>Life of the block from its sealing on; null for as long as memory lasts.</summary>
+    /// <summary>Life of the block from its sealing on, where the grain reserves; null for as long as memory lasts.</summary>
     [Id(4)]
     public TimeSpan? TimeToLive { get; init; }
 }

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.IO.Hashing;
 using System.Net;
 using System.Net.Sockets;
 using KvCache.Grains;
@@ -129,7 +128,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             return false;
         for (var layer = 0; layer < lease.Layout.Layers; layer++)
         {
-            if (Crc32.HashToUInt32(lease.Layers(new LayerRange(layer, 1))) == lease.Checksums[layer])
+            if (BlockChecksum.Compute(lease.Layers(new LayerRange(layer, 1))) == lease.Checksums[layer])
                 continue;
             LogCorrupt(key.Namespace, key.Hash, layer);
             Counters.MissCorrupt();

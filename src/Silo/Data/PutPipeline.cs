@@ -7,12 +7,14 @@ using KvCache.Wire;
 namespace KvCache.Silo;
 
 /// <summary>
-/// Receives the blocks of a put. Memory and grants of the next blocks are prepared while bytes arrive, and a block is sealed
-/// while the next one is received: the control plane hides behind the data.
+/// Receives the blocks of a put. Memory and grants of the next blocks are prepared while bytes arrive: the control plane hides
+/// behind the data.
 /// </summary>
 /// <remarks>
-/// Blocks are sealed in the order of their chain, so that a block finds its parent in the store. At most
-/// <see cref="DataPlaneOptions.PutWindow"/> blocks are prepared ahead and as many wait for their seal.
+/// A grain grants a write, and revokes it in the store when it must not become visible any more; a write that was granted is
+/// published by the store alone, without another turn of the grain. Blocks are published in the order of their chain, so that a block
+/// finds its parent in the store. At most <see cref="DataPlaneOptions.PutWindow"/> blocks are prepared ahead, and as many wait for
+/// their grant.
 /// </remarks>
 internal sealed class PutPipeline(BlockServer server, FrameSocket socket) : IDisposable
 {
@@ -64,9 +66,8 @@ internal sealed class PutPipeline(BlockServer server, FrameSocket socket) : IDis
         var parent = index == 0 ? lineage.Parent : hashes[index - 1];
         if (server.Store.TryReserve(key, ns.Layout, lineage with { Parent = parent, Depth = lineage.Depth + index }) is not { } write)
             return new Item { Refusal = Arena.RoundUp(ns.Layout.BlockBytes) > server.Store.Arena.Capacity ? PutOutcome.TooLarge : PutOutcome.NoMemory };
-        var grain = server.Grains.GetPrefix(key);
-        var intent = new WriteIntent { Generation = write.Generation, TimeToLive = timeToLive };
-        return new Item { Write = write, Grain = grain, Begin = grain.BeginAsync(intent, _ended.Token).AsTask() };
+        var begin = server.Grains.GetPrefix(key).BeginAsync(new WriteIntent { Generation = write.Generation }, _ended.Token);
+        return new Item { Write = write, Begin = begin.AsTask(), TimeToLive = timeToLive };
     }
 
     private bool ReceiveBlock(KvLayout layout, Item item)
@@ -114,16 +115,12 @@ internal sealed class PutPipeline(BlockServer server, FrameSocket socket) : IDis
                 }
 
                 if (!intact)
-                {
-                    await item.Grain!.AbandonAsync(grant.Generation);
                     return PutOutcome.Corrupt;
-                }
-
                 await before;
-                return await item.Grain!.SealAsync(grant.Generation) switch
+                return server.Store.Publish(item.Write.Key, item.Write.Generation, item.TimeToLive) switch
                 {
-                    SealOutcome.Sealed => PutOutcome.Stored,
-                    SealOutcome.AlreadyStored => PutOutcome.AlreadyStored,
+                    PublishOutcome.Published => PutOutcome.Stored,
+                    PublishOutcome.AlreadyStored => PutOutcome.AlreadyStored,
                     _ => PutOutcome.Revoked,
                 };
             }
@@ -140,7 +137,7 @@ internal sealed class PutPipeline(BlockServer server, FrameSocket socket) : IDis
     {
         public BlockWrite? Write { get; init; }
 
-        public IPrefixGrain? Grain { get; init; }
+        public TimeSpan? TimeToLive { get; init; }
 
         public Task<WriteGrant>? Begin { get; init; }
 

@@ -192,7 +192,17 @@ internal sealed partial class Session : IDisposable
 
     private void OpenNamespace(ulong requestId, ReadOnlySpan<byte> meta)
     {
-        var ns = CacheNamespace.Decode(meta);
+        CacheNamespace ns;
+        try
+        {
+            ns = CacheNamespace.Decode(meta);
+        }
+        catch (KvFormatException e)
+        {
+            // The frame is whole and the connection in step: a namespace with a bad field does not cost the holds of the others.
+            throw new ProtocolException(WireStatus.InvalidRequest, e.Message);
+        }
+
         if (ns.Tenant != _tenant)
             throw new ProtocolException(WireStatus.NamespaceForbidden, "The namespace belongs to another tenant than the connection.");
         var handle = _namespaces.IndexOf(ns);

@@ -32,6 +32,7 @@ public static class KvCacheServices
         services.Configure<GrainCollectionOptions>(options => options.CollectionQuantum = TimeSpan.FromSeconds(15));
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton(CreateStore);
+        services.AddPrefixGrains();
         services.AddSingleton<SiloCounters>();
         services.AddSingleton<TenantRegistry>();
         services.AddSingleton<ArenaCommitter>();

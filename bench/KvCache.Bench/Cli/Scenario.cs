@@ -1,0 +1,30 @@
+using System.CommandLine;
+using KvCache.Bench.Reports;
+
+namespace KvCache.Bench.Cli;
+
+/// <summary>One sub-command: something that is measured and reported as a whole.</summary>
+internal abstract class Scenario
+{
+    /// <summary>Name of the sub-command and of the report.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>One sentence for the help.</summary>
+    public abstract string Description { get; }
+
+    /// <summary>Options of this scenario, beside the common ones.</summary>
+    public virtual IEnumerable<Option> Options => [];
+
+    /// <summary>
+    /// Measures. Reports progress through the context's log, never on standard output.
+    /// </summary>
+    /// <exception cref="OperationCanceledException">The user interrupted; servers that were started have been stopped.</exception>
+    public abstract Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation);
+}
+
+/// <summary>What the command line said.</summary>
+/// <param name="Arguments">Read the scenario's own options from here.</param>
+/// <param name="Rounds">Rounds of every interleaved run.</param>
+/// <param name="Redis">Address of a running Redis, or null to start one where it is installed.</param>
+/// <param name="Log">Progress, to standard error.</param>
+internal sealed record ScenarioContext(ParseResult Arguments, int Rounds, System.Net.EndPoint? Redis, Action<string> Log);

@@ -1,0 +1,87 @@
+using System.Net;
+using System.Net.Sockets;
+using KvCache.Bench.Memory;
+using KvCache.Bench.Processes;
+
+namespace KvCache.Bench.Raw;
+
+/// <summary>
+/// The hidden <c>raw-server</c> command: the least that any server of blocks must do, one blocking thread per connection,
+/// no framing to speak of, no checks. Prints its two addresses and serves until its standard input closes.
+/// </summary>
+internal static class RawServer
+{
+    public static async Task<int> RunAsync(string folder, long memoryBytes)
+    {
+        using var interrupts = ParentLife.IgnoreInterrupts();
+        var tcp = new IPEndPoint(IPAddress.Loopback, 0);
+        using var tcpListener = Listen(new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp), tcp);
+        var path = Path.Combine(folder, "raw.sock");
+        using var unixListener = Listen(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), new UnixDomainSocketEndPoint(path));
+        // All connections send from, and receive into, the same bytes: lanes then compete for the bus, not for who has memory.
+        var memory = WarmBuffer.Private(memoryBytes);
+        StartThread(() => Accept(tcpListener, memory));
+        StartThread(() => Accept(unixListener, memory));
+        Console.WriteLine(((IPEndPoint)tcpListener.LocalEndPoint!).Port);
+        Console.WriteLine(path);
+        await ParentLife.EndAsync();
+        return 0;
+    }
+
+    private static Socket Listen(Socket socket, EndPoint address)
+    {
+        socket.Bind(address);
+        socket.Listen();
+        return socket;
+    }
+
+    private static void Accept(Socket listener, WarmBuffer memory)
+    {
+        while (true)
+        {
+            var connection = listener.Accept();
+            StartThread(() => Serve(connection, memory));
+        }
+    }
+
+    private static void StartThread(Action body) => new Thread(() => body()) { IsBackground = true }.Start();
+
+    private static void Serve(Socket connection, WarmBuffer memory)
+    {
+        using (connection)
+        {
+            try
+            {
+                while (connection.TryReceiveRequest(out var request))
+                    Answer(connection, request, memory);
+            }
+            catch (Exception e) when (e is SocketException or IOException)
+            {
+                // The client is gone; it knows better than we do whether that was wanted.
+            }
+        }
+    }
+
+    private static void Answer(Socket connection, RawRequest request, WarmBuffer memory)
+    {
+        switch (request.Operation)
+        {
+            case RawOperation.Tune:
+                new SocketTuning(checked((int)request.Bytes), request.Count == 1).Apply(connection);
+                connection.SendAck();
+                break;
+            case RawOperation.Get:
+                // The blocks of a batch lie apart in a real arena: one send each.
+                for (var block = 0; block < request.Count; block++)
+                    connection.SendExactly(memory.Slice(block * request.Bytes, checked((int)request.Bytes)));
+                break;
+            case RawOperation.Put:
+                for (var block = 0; block < request.Count; block++)
+                    connection.ReceiveExactly(memory.Slice(block * request.Bytes, checked((int)request.Bytes)));
+                connection.SendAck();
+                break;
+            default:
+                throw new InvalidDataException($"Unknown raw operation {request.Operation}.");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace KvCache.Bench.Reports;
+
+/// <summary>Everything that one scenario found; serializes to the one JSON object of <c>--json</c>.</summary>
+internal sealed record BenchReport(
+    string Scenario,
+    int Rounds,
+    MachineInfo Machine,
+    IReadOnlyList<BenchRow> Rows,
+    IReadOnlyList<RatioRow>? Ratios = null)
+{
+    public string ToJson() => JsonSerializer.Serialize(this, BenchJson.Default.BenchReport);
+}
+
+/// <summary>The machine that the figures belong to: a figure without it means nothing.</summary>
+internal sealed record MachineInfo(int Cpus, int MemoryGib)
+{
+    public static MachineInfo Current { get; } = new(
+        Environment.ProcessorCount,
+        (int)Math.Round(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / (double)(1L << 30)));
+}
+
+/// <summary>One line of figures. Scenarios that measure something other than rates add their own kind of row.</summary>
+[JsonDerivedType(typeof(RateRow))]
+internal abstract record BenchRow([property: JsonPropertyOrder(-1)] string Name);
+
+/// <summary>Rounds of one contender in one case.</summary>
+/// <param name="Name">Row name of docs/benchmarks.md, for example <c>raw.get.tcp</c>.</param>
+/// <param name="Bytes">Bytes of one block.</param>
+/// <param name="Connections">Connections that moved blocks at the same time.</param>
+/// <param name="Batch">Blocks of one request; left out when it is one.</param>
+/// <param name="Unit">Unit of the three figures.</param>
+internal sealed record RateRow(string Name, long Bytes, int Connections, int? Batch, string Unit, double Median, double Min, double Max)
+    : BenchRow(Name);
+
+/// <summary>Two contenders of one case compared round by round.</summary>
+internal sealed record RatioRow(string Name, long Bytes, int Connections, int? Batch, double Median, double Min, double Max);
+
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(BenchReport))]
+internal sealed partial class BenchJson : JsonSerializerContext;

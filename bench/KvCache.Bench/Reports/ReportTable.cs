@@ -1,0 +1,43 @@
+using System.Globalization;
+using Spectre.Console;
+
+namespace KvCache.Bench.Reports;
+
+/// <summary>The human form of a report.</summary>
+internal static class ReportTable
+{
+    public static void Write(BenchReport report, IAnsiConsole console)
+    {
+        console.WriteLine($"{report.Scenario}: {report.Rounds} rounds, {report.Machine.Cpus} CPUs, {report.Machine.MemoryGib} GiB");
+        var rates = report.Rows.OfType<RateRow>().ToList();
+        if (rates.Count > 0)
+            console.Write(Fill(NewTable("row", "unit"), rates, r => [r.Name, Size(r.Bytes, r.Batch), $"{r.Connections}", r.Unit, Figure(r.Median), Figure(r.Min), Figure(r.Max)]));
+        if (report.Ratios is { Count: > 0 } ratios)
+            console.Write(Fill(NewTable("ratio", null), ratios, r => [r.Name, Size(r.Bytes, r.Batch), $"{r.Connections}", Figure(r.Median), Figure(r.Min), Figure(r.Max)]));
+    }
+
+    internal static string Size(long bytes, int? batch)
+    {
+        var size = bytes % (1 << 20) == 0 ? $"{bytes >> 20} MiB" : bytes % (1 << 10) == 0 ? $"{bytes >> 10} KiB" : $"{bytes} B";
+        return batch is { } blocks ? $"{blocks} x {size}" : size;
+    }
+
+    private static Table NewTable(string name, string? unit)
+    {
+        var table = new Table().RoundedBorder().AddColumn(name).AddColumn(Right("size")).AddColumn(Right("conn."));
+        if (unit is not null)
+            table.AddColumn(unit);
+        return table.AddColumn(Right("median")).AddColumn(Right("min")).AddColumn(Right("max"));
+    }
+
+    private static TableColumn Right(string title) => new TableColumn(title).RightAligned();
+
+    private static Table Fill<T>(Table table, IEnumerable<T> rows, Func<T, string[]> cells)
+    {
+        foreach (var row in rows)
+            table.AddRow([.. cells(row).Select(Markup.Escape)]);
+        return table;
+    }
+
+    private static string Figure(double value) => value.ToString("0.00", CultureInfo.InvariantCulture);
+}

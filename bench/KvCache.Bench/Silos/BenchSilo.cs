@@ -1,0 +1,77 @@
+using System.Diagnostics;
+using KvCache.Bench.Processes;
+using KvCache.Bench.Transfer;
+using KvCache.Client;
+using KvCache.Silo;
+
+namespace KvCache.Bench.Silos;
+
+/// <summary>A silo in a process of its own, as it runs beside an inference node.</summary>
+internal sealed class BenchSilo : IDisposable
+{
+    private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(2);
+
+    private static readonly TimeSpan SettleTime = TimeSpan.FromSeconds(6);
+
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("kvcache-bench-");
+    private readonly ChildProcess _process;
+
+    private BenchSilo(ByteSize arena, CancellationToken cancellation)
+    {
+        var ready = Path.Combine(_folder.FullName, "ready.json");
+        var program = Path.Combine(AppContext.BaseDirectory, "KvCache.Silo.dll");
+        _process = ChildProcess.Supervised(
+            "dotnet",
+            [
+                program, "--arena", arena.Bytes.ToString(System.Globalization.CultureInfo.InvariantCulture), "--arena-file", "/dev/shm/" + _folder.Name + ".arena",
+                "--tcp", "127.0.0.1:0", "--unix", Path.Combine(_folder.FullName, "silo.sock"), "--http", "http://127.0.0.1:0",
+                "--silo-port", "0", "--gateway-port", "0", "--ready-file", ready,
+            ],
+            ("Logging__LogLevel__Default", "Warning"));
+        var began = Stopwatch.GetTimestamp();
+        ReadyFile? addresses;
+        while ((addresses = ReadyFile.TryRead(ready)) is null)
+        {
+            if (_process.HasExited || Stopwatch.GetElapsedTime(began) > StartLimit || cancellation.WaitHandle.WaitOne(20))
+            {
+                Dispose();
+                cancellation.ThrowIfCancellationRequested();
+                throw new InvalidOperationException("The silo did not start; its error is above.");
+            }
+        }
+
+        Addresses = addresses;
+        Settle();
+    }
+
+    /// <summary>Where the silo listens.</summary>
+    public ReadyFile Addresses { get; }
+
+    public static BenchSilo Start(ByteSize arena, CancellationToken cancellation) => new(arena, cancellation);
+
+    public SiloEndpoint Endpoint(string transport) => SiloEndpoint.TryParse(Addresses.Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal)))!;
+
+    /// <summary>A connection as the tenant of a silo without configured tenants.</summary>
+    public BlockConnection Connect(string transport) => BlockConnection.Connect(Endpoint(transport), "default", "");
+
+    // A silo runs for weeks; its first seconds belong to the runtime's compiler. A few thousand small requests bring it to rest.
+    private void Settle()
+    {
+        var transfer = new TransferCase(4096 * 32, 1, 64);
+        using var buffers = new LaneBuffers(transfer.RequestBytes);
+        using var puts = new SiloPutLane(this, "unix", transfer, buffers);
+        using var gets = new SiloGetLane(this, "tcp", transfer, buffers);
+        var began = Stopwatch.GetTimestamp();
+        while (Stopwatch.GetElapsedTime(began) < SettleTime)
+        {
+            puts.Run(1);
+            gets.Run(1);
+        }
+    }
+
+    public void Dispose()
+    {
+        _process.Dispose();
+        _folder.Delete(recursive: true);
+    }
+}

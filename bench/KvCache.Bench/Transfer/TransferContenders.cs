@@ -1,0 +1,122 @@
+using System.Net;
+using KvCache.Bench.Processes;
+using KvCache.Bench.Raw;
+using KvCache.Bench.Redis;
+using KvCache.Bench.Silos;
+
+namespace KvCache.Bench.Transfer;
+
+/// <summary>Everyone who takes part in <c>transfer</c>, and the servers that they need.</summary>
+internal sealed class TransferContenders : IDisposable
+{
+    private readonly List<IDisposable> _servers = [];
+    private readonly List<ITransferContender> _all = [];
+    private readonly Action<string> _log;
+    private readonly CancellationToken _cancellation;
+
+    private TransferContenders(Action<string> log, CancellationToken cancellation)
+    {
+        _log = log;
+        _cancellation = cancellation;
+    }
+
+    public IReadOnlyList<ITransferContender> All => _all;
+
+    /// <param name="largestRequest">Bytes of the largest request of any case.</param>
+    /// <param name="redis">A running Redis, or null to start one where it is installed.</param>
+    /// <param name="withChecksum">Whether the raw loop also runs with a CRC-32 over what it receives.</param>
+    public static TransferContenders Start(
+        long largestRequest, EndPoint? redis, bool withChecksum, Action<string> log, CancellationToken cancellation)
+    {
+        var contenders = new TransferContenders(log, cancellation);
+        try
+        {
+            contenders._all.Add(new TransferContender("memcpy", [], (transfer, lane) => new MemcpyLane(transfer, lane)));
+            contenders.AddSilo(largestRequest);
+            contenders.AddRaw(largestRequest, withChecksum);
+            contenders.AddRedis(redis);
+            return contenders;
+        }
+        catch
+        {
+            contenders.Dispose();
+            throw;
+        }
+    }
+
+    public void Dispose() => _servers.ForEach(server => server.Dispose());
+
+    private void AddSilo(long largestRequest)
+    {
+        // Room for pinned blocks of every lane and for the blocks that puts leave behind.
+        var silo = BenchSilo.Start(new ByteSize(Math.Max(1L << 30, 16 * largestRequest)), _cancellation);
+        _servers.Add(silo);
+        foreach (var transport in new[] { "tcp", "unix" })
+        {
+            var redis = transport == "tcp" ? "" : ".unix";
+            _all.Add(new TransferContender($"get.{transport}", [$"raw.get.{transport}", $"redis.get{redis}"], (transfer, lane) => new SiloGetLane(silo, transport, transfer, lane)));
+            _all.Add(new TransferContender($"put.{transport}", [$"raw.put.{transport}", $"redis.set{redis}"], (transfer, lane) => new SiloPutLane(silo, transport, transfer, lane)));
+        }
+    }
+
+    private void AddRaw(long largestRequest, bool withChecksum)
+    {
+        var server = RawServerProcess.Start(largestRequest);
+        _servers.Add(server);
+        foreach (var (transport, suffix) in new[] { (RawTransport.Tcp, "tcp"), (RawTransport.Unix, "unix") })
+        {
+            var settings = SocketTuning.Candidates(transport).ToList();
+            string[] getsOfOthers = transport is RawTransport.Tcp ? ["iperf3", "redis.get"] : ["redis.get.unix"];
+            string[] putsOfOthers = transport is RawTransport.Tcp ? ["redis.set"] : ["redis.set.unix"];
+            AddTuned($"raw.get.{suffix}", getsOfOthers, settings,
+                (tuning, transfer, lane) => new RawGetLane(server.Connect(transport, tuning), transfer, lane));
+            AddTuned($"raw.put.{suffix}", putsOfOthers, settings,
+                (tuning, transfer, lane) => new RawPutLane(server.Connect(transport, tuning), transfer, lane));
+            if (withChecksum)
+                AddTuned($"raw.get.crc.{suffix}", [$"raw.get.{suffix}"], settings,
+                    (tuning, transfer, lane) => new RawCheckedGetLane(server.Connect(transport, tuning), transfer, lane));
+        }
+    }
+
+    private void AddRedis(EndPoint? address)
+    {
+        if (address is not null)
+        {
+            AddRedis(RawTransport.Tcp, address, "");
+        }
+        else if (ProgramPath.Find("redis-server") is { } program)
+        {
+            var server = RedisServerProcess.Start(program);
+            _servers.Add(server);
+            AddRedis(RawTransport.Tcp, server.Tcp, "");
+            // Immune to the congestion control of the host, which is the one setting of Redis' own end that nobody can tune.
+            AddRedis(RawTransport.Unix, server.Unix, ".unix");
+        }
+        else
+        {
+            _log("No --redis given and no redis-server on PATH: rows of Redis are left out.");
+        }
+    }
+
+    private void AddRedis(RawTransport transport, EndPoint address, string suffix)
+    {
+        // A value per setting has to fit into the server; buffers beyond 1 MiB gained nothing at one end alone.
+        var settings = SocketTuning.Candidates(transport).Where(tuning => tuning.BufferBytes <= 1 << 20).ToList();
+        AddTuned($"redis.get{suffix}", [], [.. settings.Where(tuning => !tuning.Reno)],
+            (tuning, transfer, lane) => new RedisGetLane(address, tuning, transfer, lane));
+        AddTuned($"redis.set{suffix}", [], settings,
+            (tuning, transfer, lane) => new RedisSetLane(address, tuning, transfer, lane));
+    }
+
+    private void AddTuned(
+        string name,
+        IReadOnlyList<string> comparedWith,
+        IReadOnlyList<SocketTuning> settings,
+        Func<SocketTuning, TransferCase, LaneBuffers, ITransferLane> open)
+    {
+        var variants = settings.Select(tuning => (
+            tuning.ToString(),
+            (ITransferContender)new TransferContender(name, comparedWith, (transfer, lane) => open(tuning, transfer, lane)))).ToList();
+        _all.Add(new TunedContender(name, comparedWith, variants, _log, _cancellation));
+    }
+}

@@ -1,0 +1,108 @@
+"""Names of blocks: the hashes of prompts, texts and engine keys, and the ids of namespaces (docs/hashing.md)."""
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import sha256
+from itertools import accumulate
+from typing import List, Sequence, Tuple, Union
+
+#: h0 of every chain. It is the start of the computation, never the hash of a block.
+CHAIN_ROOT = sha256(b"kvcache.prefix.v1").digest()
+
+
+def prefix_chain(tokens: Sequence[int], tokens_per_block: int, previous: bytes = CHAIN_ROOT) -> List[bytes]:
+    """The hashes of the full blocks of a prompt, first block first; tokens behind the last full block have none.
+
+    ``previous`` continues a chain: the hash of the block before ``tokens[0]``.
+    """
+    pack = struct.Struct(f"<{tokens_per_block}I").pack
+    hashes = []
+    for start in range(0, len(tokens) - tokens_per_block + 1, tokens_per_block):
+        previous = sha256(previous + pack(*tokens[start:start + tokens_per_block])).digest()
+        hashes.append(previous)
+    return hashes
+
+
+def text_hash(text: str, part: int = 0) -> bytes:
+    """The hash of a text prefix."""
+    return sha256(b"kvcache.text.v1" + struct.pack("<I", part) + text.encode()).digest()
+
+
+def engine_key_hash(key: bytes, group: int = 0) -> bytes:
+    """The hash of a block that an engine names with a key of its own."""
+    if not 1 <= len(key) <= 256:
+        raise ValueError("an engine key has 1 to 256 bytes")
+    return sha256(b"kvcache.engine.v1" + struct.pack("<I", group) + key).digest()
+
+
+class DataType(IntEnum):
+    """Type of the elements of a structured layout."""
+    FLOAT32 = 1
+    FLOAT16 = 2
+    BFLOAT16 = 3
+    FLOAT8_E4M3FN = 4
+    FLOAT8_E5M2 = 5
+    UINT8 = 6
+
+    @property
+    def item_bytes(self) -> int:
+        return {DataType.FLOAT32: 4, DataType.FLOAT16: 2, DataType.BFLOAT16: 2}.get(self, 1)
+
+
+@dataclass(frozen=True)
+class StructuredLayout:
+    """Blocks with the bytes in the order ``[layer][part][token][head][dim]``."""
+    tokens_per_block: int
+    layers: int
+    kv_heads: int
+    head_dim: int
+    data_type: DataType
+    parts: int = 2  #: 2 for K and V, 1 for an MLA latent
+
+    @property
+    def layer_ends(self) -> Tuple[int, ...]:
+        """For every layer, where in the block it ends."""
+        layer = self.parts * self.tokens_per_block * self.kv_heads * self.head_dim * self.data_type.item_bytes
+        return tuple(accumulate([layer] * self.layers))
+
+    def encode(self) -> bytes:
+        return struct.pack("<B4I2B", 1, self.tokens_per_block, self.layers, self.kv_heads, self.head_dim, self.parts,
+                           self.data_type)
+
+
+@dataclass(frozen=True)
+class OpaqueLayout:
+    """Blocks of which only the ends of the layers are known."""
+    tokens_per_block: int
+    layer_ends: Tuple[int, ...]
+
+    def encode(self) -> bytes:
+        return struct.pack(f"<B2I{len(self.layer_ends)}I", 2, self.tokens_per_block, len(self.layer_ends),
+                           *self.layer_ends)
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """What blocks have in common: two namespaces never share one."""
+    model: str
+    layout: Union[StructuredLayout, OpaqueLayout]
+    tenant: str = "default"
+    revision: str = ""
+    lora: str = ""
+    tp_rank: int = 0
+    tp_size: int = 1
+    salt: str = ""
+
+    def encode(self) -> bytes:
+        """The canonical encoding, which opens the namespace."""
+        fields = (self.tenant.encode(), self.model.encode(), self.revision.encode(), self.lora.encode(),
+                  struct.pack("<I", self.tp_rank), struct.pack("<I", self.tp_size), self.salt.encode(),
+                  self.layout.encode())
+        return b"".join(struct.pack("<BI", tag, len(value)) + value for tag, value in enumerate(fields, 1))
+
+    @property
+    def id(self) -> bytes:
+        """The 16 bytes that stand for this namespace in block keys."""
+        return sha256(b"kvcache.namespace.v1" + self.encode()).digest()[:16]

@@ -1,0 +1,104 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.RegularExpressions;
+using KvCache.QuickStart;
+using Xunit;
+
+namespace KvCache.ProcessTests;
+
+/// <summary>The quick start as a user runs it: a process that starts processes.</summary>
+public sealed partial class QuickStartTests : IDisposable
+{
+    private const int Limit = 180_000;
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("quickstart-").FullName;
+    private readonly List<string> _output = [];
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Theory(Timeout = Limit)]
+    [InlineData("tcp")]
+    [InlineData("unix")]
+    public async Task The_cache_is_hit_and_changes_no_token(string transport)
+    {
+        await RunAsync(["--transport", transport], TestContext.Current.CancellationToken);
+
+        AssertPassed();
+    }
+
+    [Fact(Timeout = Limit)]
+    public async Task The_cache_changes_no_token_of_somebody_elses_model()
+    {
+        var model = FindStories();
+        if (model is null)
+            Assert.Skip("stories260K.bin and tok512.model (karpathy/tinyllamas) are not in shared/models beside the repository.");
+
+        await RunAsync(["--model", model], TestContext.Current.CancellationToken);
+
+        AssertPassed();
+    }
+
+    [Fact(Timeout = Limit)]
+    public async Task When_it_is_stopped_its_silo_stops_too()
+    {
+        var serves = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using var process = Start(
+            line =>
+            {
+                if (SiloLine().Match(line) is { Success: true } match)
+                    serves.TrySetResult(int.Parse(match.Groups[1].ValueSpan, CultureInfo.InvariantCulture));
+            });
+        var silo = await serves.Task.WaitAsync(TestContext.Current.CancellationToken);
+
+        Assert.True(await process.StopAsync(), process.LastLines);
+
+        Assert.Equal(130, await process.WaitAsync(TestContext.Current.CancellationToken));
+        Assert.DoesNotContain(silo, Process.GetProcesses().Select(other => other.Id));
+        Assert.Empty(Directory.EnumerateDirectories(_folder));
+    }
+
+    [Fact(Timeout = Limit)]
+    public async Task When_a_node_fails_its_words_are_shown()
+    {
+        await using var process = Start(_output.Add, "--model", Path.Combine(_folder, "missing"));
+
+        Assert.Equal(1, await process.WaitAsync(TestContext.Current.CancellationToken));
+
+        Assert.Contains("There is no model", process.LastLines, StringComparison.Ordinal);
+        Assert.Empty(Directory.EnumerateDirectories(_folder));
+    }
+
+    private async Task RunAsync(string[] arguments, CancellationToken cancellationToken)
+    {
+        await using var process = Start(_output.Add, arguments);
+        var exitCode = await process.WaitAsync(cancellationToken);
+        foreach (var line in _output)
+            TestContext.Current.TestOutputHelper?.WriteLine(line);
+        Assert.True(exitCode == 0, $"Exit code {exitCode}:\n{process.LastLines}");
+    }
+
+    // Its folder is made in TMPDIR, so that what it leaves behind is seen.
+    private ChildProcess Start(Action<string> onOutput, params string[] arguments) =>
+        ChildProcess.Start("KvCache.QuickStart.dll", arguments, new Dictionary<string, string> { ["TMPDIR"] = _folder }, onOutput);
+
+    private void AssertPassed()
+    {
+        Assert.Contains("identical: yes", _output);
+        Assert.Contains("control: zeroed KV changes the text: yes", _output);
+        Assert.Empty(Directory.EnumerateDirectories(_folder));
+    }
+
+    private static string? FindStories()
+    {
+        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        {
+            if (File.Exists(Path.Combine(folder.FullName, "KvCache.sln")))
+                return Path.GetFullPath(Path.Combine(folder.FullName, "..", "shared", "models", "stories260K.bin")) is var path && File.Exists(path) ? path : null;
+        }
+
+        return null;
+    }
+
+    [GeneratedRegex(@"^Silo: process (\d+) serves")]
+    private static partial Regex SiloLine();
+}
