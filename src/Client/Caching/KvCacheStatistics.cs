@@ -46,7 +46,7 @@ public sealed record KvCacheStatistics
     }
 }
 
-/// <summary>Distribution of a duration. Percentiles are upper bounds, at most 19 % above the true value.</summary>
+/// <summary>Distribution of a duration. Percentiles are upper bounds in whole microseconds, at most 25 % above the true value.</summary>
 /// <param name="Count">Number of calls.</param>
 /// <param name="P50">Half of the calls took at most this.</param>
 /// <param name="P99">99 % of the calls took at most this.</param>

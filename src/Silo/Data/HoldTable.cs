@@ -33,7 +33,7 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
             }
 
             _holds.Add(_nextId, new Hold(leases, untilTicks));
-            _bytes += leases.Sum(lease => (long)lease.Layout.BlockBytes);
+            _bytes += leases.Sum(lease => lease.ArenaBytes);
             return _nextId++;
         }
     }
@@ -69,7 +69,7 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
 
     private bool Drop(Hold hold)
     {
-        _bytes -= hold.Leases.Sum(lease => (long)lease.Layout.BlockBytes);
+        _bytes -= hold.Leases.Sum(lease => lease.ArenaBytes);
         ReleaseAll(hold.Leases);
         return true;
     }
