@@ -25,6 +25,7 @@ internal sealed partial class PrefixGrain(
     private BlockKey _key;
     private TimeSpan? _timeToLive;
     private BlockWrite? _inlineWrite; // memory that this grain reserved itself
+    private int _inlineBytes; // how much of it was written
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
@@ -52,6 +53,7 @@ internal sealed partial class PrefixGrain(
             if (Reserve(intent) is not { } write)
                 return new(new WriteGrant(BeginOutcome.NoMemory, 0));
             _inlineWrite = write;
+            _inlineBytes = 0;
             generation = write.Generation;
         }
 
@@ -69,7 +71,10 @@ internal sealed partial class PrefixGrain(
             return new(false);
         if (offset < 0 || offset > write.Layout.BlockBytes - bytes.Length)
             throw new ArgumentException($"The piece {offset}+{bytes.Length} does not lie in the block of {write.Layout.BlockBytes} bytes.", nameof(offset));
+        if (offset > _inlineBytes)
+            throw new ArgumentException($"The piece begins at {offset}, behind a gap; {_inlineBytes} bytes were written, and pieces come in order.", nameof(offset));
         bytes.CopyTo(write.Bytes[offset..]);
+        _inlineBytes = Math.Max(_inlineBytes, offset + bytes.Length);
         return new(true);
     }
 
@@ -83,13 +88,20 @@ internal sealed partial class PrefixGrain(
             return new(SealOutcome.Revoked);
         }
 
+        _authority.End(generation);
         if (_inlineWrite is { } write && write.Generation == generation)
         {
+            // Arena memory is not cleared: behind what was written lie the bytes of another block, perhaps another tenant's.
+            if (_inlineBytes < write.Layout.BlockBytes)
+            {
+                DropInlineWrite();
+                return new(SealOutcome.Incomplete);
+            }
+
             for (var layer = 0; layer < write.Layout.Layers; layer++)
-                write.Checksums[layer] = Crc32.HashToUInt32(write.Bytes.Slice(write.Layout.LayerOffset(layer), write.Layout.LayerBytes(layer)));
+                write.Checksums[layer] = Checksum(write.Bytes, write.Layout, layer);
         }
 
-        _authority.End(generation);
         _inlineWrite = null;
         return new(store.Publish(_key, generation, _timeToLive) switch
         {
@@ -120,6 +132,12 @@ internal sealed partial class PrefixGrain(
         if (!lease.Layout.Contains(range))
             throw new ArgumentOutOfRangeException(nameof(firstLayer), $"The layers {range} do not lie in the block of {lease.Layout.Layers} layers.");
         var small = lease.Layout.RangeBytes(range) <= options.Value.MaxInlineBytes;
+        if (small && !IsIntact(lease, range))
+        {
+            store.Remove(_key, RemovalReason.Corrupt, lease.Generation);
+            return new((LayerReading?)null);
+        }
+
         return new(new LayerReading
         {
             Generation = lease.Generation,
@@ -141,7 +159,8 @@ internal sealed partial class PrefixGrain(
         }
 
         descriptor.State.Generation = store.Describe(_key)?.Generation ?? 0;
-        descriptor.State.PinnedUntil = time.GetUtcNow() + duration;
+        var now = time.GetUtcNow();
+        descriptor.State.PinnedUntil = duration < DateTimeOffset.MaxValue - now ? now + duration : DateTimeOffset.MaxValue;
         await descriptor.WriteStateAsync(cancellationToken);
         return true;
     }
@@ -171,6 +190,22 @@ internal sealed partial class PrefixGrain(
         return store.TryReserve(_key, ns.Layout, new BlockLineage(parent, intent.Depth, 0, 0));
     }
 
+    private bool IsIntact(BlockLease lease, LayerRange range)
+    {
+        for (var layer = range.First; layer < range.End; layer++)
+        {
+            if (Checksum(lease.Bytes, lease.Layout, layer) == lease.Checksums[layer])
+                continue;
+            LogCorrupt(_key.Namespace, _key.Hash, layer);
+            return false;
+        }
+
+        return true;
+    }
+
+    private static uint Checksum(ReadOnlySpan<byte> block, KvLayout layout, int layer) =>
+        Crc32.HashToUInt32(block.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)));
+
     private void DropInlineWrite()
     {
         _inlineWrite?.Dispose();
@@ -185,4 +220,7 @@ internal sealed partial class PrefixGrain(
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Write {Generation} of {Namespace}/{Hash} was revoked: it was not the running write or over its limit")]
     private partial void LogRevoked(NamespaceId @namespace, BlockHash hash, ulong generation);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Block {Namespace}/{Hash} is damaged in memory (layer {Layer}); it is dropped")]
+    private partial void LogCorrupt(NamespaceId @namespace, BlockHash hash, int layer);
 }
