@@ -149,9 +149,10 @@ public sealed class Arena : IDisposable
     /// <summary>Unmaps the memory and deletes the file. Nobody may use a span of the arena any more.</summary>
     public void Dispose()
     {
-        _mapping.Dispose();
+        // In this order: with the mapping goes the lock, and then the path may be another silo's.
         if (_path is not null)
             File.Delete(_path);
+        _mapping.Dispose();
     }
 
     private static int PagesFor(int bytes) => (bytes + PageBytes - 1) / PageBytes;
