@@ -153,11 +153,15 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         await _process.WaitForExitAsync();
     }
 
+    /// <summary>Asks the silo to end.</summary>
+    public void Terminate() => Signal(SigTerm);
+
     /// <summary>Asks the silo to end and waits for it.</summary>
     /// <returns>Its exit code.</returns>
     public async Task<int> StopAsync()
     {
-        Signal(SigTerm);
+        if (!HasExited)
+            Terminate();
         await Eventually.TrueAsync("the silo ended", () => HasExited);
         await _process.WaitForExitAsync(); // the last lines of its log
         return _process.ExitCode;
