@@ -2,7 +2,7 @@ using KvCache.Storage;
 
 namespace KvCache.Silo;
 
-/// <summary>The leases that one connection's matches hold: bounded in time and bytes, gone with the connection.</summary>
+/// <summary>The leases that one connection's matches hold: bounded in time and arena memory, gone with the connection.</summary>
 internal sealed class HoldTable(long maxBytes) : IDisposable
 {
     private readonly Lock _lock = new();

@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.Net;
+using System.Net.Sockets;
 using KvCache.Grains;
 using Microsoft.Extensions.Options;
 using OpenTelemetry.Metrics;
@@ -35,11 +37,11 @@ internal static class SiloCommand
             Set(ArenaOptions.Section + ":Path", arguments.GetValue(arenaFile));
             Set(DataPlaneOptions.Section + ":Tcp", arguments.GetValue(tcp));
             Set(DataPlaneOptions.Section + ":Unix", arguments.GetValue(unix));
-            var ports = SiloPorts.Resolve(arguments.GetValue(siloPort), arguments.GetValue(gatewayPort));
             try
             {
+                var ports = SiloPorts.Resolve(arguments.GetValue(siloPort), arguments.GetValue(gatewayPort));
                 await using var app = Build(settings, arguments.GetValue(config), arguments.GetValue(http)!, ports);
-                await app.StartAsync(cancellationToken);
+                await StartAsync(app, cancellationToken);
                 if (arguments.GetValue(readyFile) is { } path)
                 {
                     await WaitUntilReadyAsync(app, cancellationToken);
@@ -49,9 +51,9 @@ internal static class SiloCommand
                 await app.WaitForShutdownAsync(cancellationToken);
                 return 0;
             }
-            catch (Exception e) when (e is OptionsValidationException or IOException or OrleansConfigurationException or InvalidOperationException { InnerException: FormatException } or FormatException)
+            catch (Exception e) when (Explain(e) is { } sentence)
             {
-                await Console.Error.WriteLineAsync($"kvcache-silo: {(e.InnerException as FormatException ?? e).Message}");
+                await Console.Error.WriteLineAsync($"kvcache-silo: {sentence}");
                 return 2;
             }
 
@@ -71,7 +73,10 @@ internal static class SiloCommand
             builder.Configuration.AddJsonFile(config.FullName, optional: false);
         builder.Configuration.AddInMemoryCollection(settings);
         builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft.Orleans", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
+            .AddFilter("Polly", LogLevel.Warning) // Orleans' placement logs every new activation through it
             .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None); // what fails at start is told below, in a sentence
+        if (BindingAddress.Parse(http).Port > IPEndPoint.MaxPort)
+            throw new FormatException($"--http is '{http}'; a port of at most {IPEndPoint.MaxPort} was expected.");
         builder.WebHost.UseUrls(http);
         builder.Host.UseOrleans(silo => silo
             .UseLocalhostClustering(ports.Silo, ports.Gateway)
@@ -86,6 +91,31 @@ internal static class SiloCommand
         app.MapPrometheusScrapingEndpoint();
         return app;
     }
+
+    private static async Task StartAsync(WebApplication app, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await app.StartAsync(cancellationToken);
+        }
+        catch
+        {
+            // What did start is stopped in order: disposed without it, Orleans fills the log with failures of its own.
+            await app.StopAsync(CancellationToken.None);
+            throw;
+        }
+    }
+
+    // What whoever starts the silo can put right. Anything else is a defect, and shows where it happened.
+    private static string? Explain(Exception exception) => exception switch
+    {
+        InvalidDataException => $"{exception.Message} {exception.GetBaseException().Message}",
+        InvalidOperationException { InnerException: FormatException reason } => reason.Message,
+        InvalidOperationException { InnerException: ArgumentException } => exception.Message,
+        SocketException => $"An address cannot be listened on: {exception.Message}.",
+        OptionsValidationException or IOException or UnauthorizedAccessException or OrleansConfigurationException or FormatException => exception.Message,
+        _ => null,
+    };
 
     private static async Task WaitUntilReadyAsync(WebApplication app, CancellationToken cancellationToken)
     {
