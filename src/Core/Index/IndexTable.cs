@@ -29,7 +29,7 @@ internal struct IndexEntry
 /// </remarks>
 internal sealed class IndexTable
 {
-    public const int MinCapacity = 16;
+    public const int MinCapacity = 4;
 
     private readonly IndexEntry[] _entries;
     private readonly nint _aligned;
