@@ -6,19 +6,19 @@ public enum ReplicaOutcome
     /// <summary>Taken over.</summary>
     Applied,
 
-    /// <summary>Known already, or part of a snapshot that was given up. Nothing changed.</summary>
+    /// <summary>Known already, or part of a snapshot that was given up. No block changed.</summary>
     Duplicate,
 
     /// <summary>
-    /// Deltas in between are missing, or they are of another incarnation, or the snapshot is not whole. Nothing changed. Within one
+    /// Deltas in between are missing, or they are of another incarnation, or the snapshot is not whole. No block changed. Within one
     /// incarnation the peer's log may still have what is missing from <see cref="IndexReplica.Next"/> on; else a snapshot mends it.
     /// </summary>
     NeedsSnapshot,
 
-    /// <summary>Too many changes for a snapshot that is still under way. Nothing changed; they are to be read again after its end.</summary>
+    /// <summary>Too many changes for a snapshot that is still under way. No block changed; they are to be read again after its end.</summary>
     Deferred,
 
-    /// <summary>The peer was declared dead. Nothing changed.</summary>
+    /// <summary>The peer was declared dead. No block changed.</summary>
     Dead,
 }
 

@@ -21,7 +21,7 @@ public sealed class PrefixIndexTests
             foreach (var (choice, k, h) in steps)
                 Step(index, model, choice, k, Holders[h]);
             AssertSame(index, model);
-        }, iter: 2000);
+        }, iter: 1000);
 
     [Fact]
     public void A_full_index_refuses_new_blocks_and_counts_them()

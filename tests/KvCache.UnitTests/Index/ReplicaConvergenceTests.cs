@@ -19,7 +19,7 @@ public sealed class ReplicaConvergenceTests
             // What is still on the way and arrives now changes nothing any more.
             world.DeliverAll();
             world.AssertConverged();
-        }, iter: 3000);
+        }, iter: 1500);
 
     /// <summary>A peer with a set of blocks and a short log, a replica, and what is on the way from one to the other.</summary>
     private sealed class World : IIndexSink
