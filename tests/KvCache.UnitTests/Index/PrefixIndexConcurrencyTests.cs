@@ -10,7 +10,7 @@ public sealed class PrefixIndexConcurrencyTests
     {
         // Every key has a holder of its own, so that a torn or mistaken entry shows as a wrong mask. Every third key stays for
         // good and must never be missed, however often its neighbours move it. Colliding keys keep one table in constant motion.
-        BlockKey[] keys = [.. Enumerable.Range(0, 3000).Select(Keys.Key), .. Keys.Colliding(300)];
+        BlockKey[] keys = [.. Enumerable.Range(0, 100).Select(Keys.Key), .. Keys.Colliding(200)];
         var index = new PrefixIndex();
         for (var i = 0; i < keys.Length; i += 3)
             index.Add(keys[i], i % 64);

@@ -61,25 +61,27 @@ public sealed class ReplicaConvergenceTests
                     Send(_log, _log.Next - Math.Min(_log.Next, (ulong)argument), argument % 5);
                     break;
                 case 9:
+                    // What a healthy peer sends, and it arrives before everything else.
                     Send(_log, _replica.Next, 8);
+                    Deliver(_onTheWay.Count - 1, keep: false);
                     break;
-                case 10 or 11:
-                    Deliver(argument, keep: argument % 4 == 0);
+                case 10 or 11 or 12:
+                    Deliver(0, keep: false);
                     break;
-                case 12 when _onTheWay.Count > 0:
-                    _onTheWay.RemoveAt(argument % _onTheWay.Count);
+                case 13 when argument == 0:
+                    Restart();
                     break;
-                case 13 when argument < 6:
+                case 13 when argument < 4:
                     _sending = new Sending(_log);
                     break;
                 case 13 or 14:
                     SendPages(argument);
                     break;
-                case 15 when argument == 0:
-                    Restart();
+                case 15 when argument < 3 && _onTheWay.Count > 0:
+                    _onTheWay.RemoveAt(argument % _onTheWay.Count);
                     break;
                 case 15:
-                    Deliver(0, keep: false);
+                    Deliver(argument, keep: argument % 2 == 0);
                     break;
             }
         }
@@ -143,7 +145,7 @@ public sealed class ReplicaConvergenceTests
                 return;
             if (!sending.Begun)
                 sending.Begin(_replica);
-            else if (sending.NextPage(this, 20 * (1 + (argument % 4))) is { } page)
+            else if (sending.NextPage(this, 64 * (1 + (argument % 4))) is { } page)
                 _onTheWay.Add(page);
             else
                 _sending = null;
