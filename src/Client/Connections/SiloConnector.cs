@@ -1,3 +1,4 @@
+using KvCache.Resilience;
 using Microsoft.Extensions.Logging;
 
 namespace KvCache.Client;
