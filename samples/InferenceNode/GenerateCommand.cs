@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
+using KvCache.Wire;
 using Microsoft.Extensions.Logging;
 using Spectre.Console;
 

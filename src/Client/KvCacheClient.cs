@@ -71,7 +71,7 @@ public sealed class KvCacheClient : IKvCache
             },
             _options.MatchTimeout,
             cancellationToken).ConfigureAwait(false);
-        _meter.Match.Record(Stopwatch.GetElapsedTime(began));
+        _meter.Matched(found, prefix.BlockCount, reason, began);
         return new CacheMatch(found, prefix.Chain.TokensPerBlock, reason, holdId == 0 ? null : () => ReleaseAsync(silo!, holder!, holdId));
     }
 

@@ -3,6 +3,7 @@ using KvCache.Bench.Processes;
 using KvCache.Bench.Transfer;
 using KvCache.Client;
 using KvCache.Silo;
+using KvCache.Wire;
 
 namespace KvCache.Bench.Silos;
 

@@ -1,3 +1,4 @@
+using KvCache.Wire;
 using Microsoft.Extensions.Logging;
 
 namespace KvCache.InferenceNode;

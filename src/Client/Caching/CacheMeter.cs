@@ -14,6 +14,14 @@ internal sealed class CacheMeter
 
     public LatencyHistogram Store { get; } = new();
 
+    /// <summary>Counts a match. What it did not find is a miss, for a load asks only for what a match has found.</summary>
+    public void Matched(int found, int wanted, MissReason reason, long began)
+    {
+        if (found < wanted)
+            Interlocked.Add(ref _misses[(int)reason], wanted - found);
+        Match.Record(Stopwatch.GetElapsedTime(began));
+    }
+
     public void Loaded(LoadResult result, int wanted, int blockBytes, long began)
     {
         Interlocked.Add(ref _hits, result.Blocks);

@@ -8,7 +8,7 @@ public sealed record KvCacheStatistics
     /// <summary>Blocks loaded.</summary>
     public required long Hits { get; init; }
 
-    /// <summary>Blocks asked for and not loaded, by reason.</summary>
+    /// <summary>Blocks looked for by a match and not found, or asked for by a load and not loaded, by reason.</summary>
     public required IReadOnlyDictionary<MissReason, long> Misses { get; init; }
 
     /// <summary>Blocks stored.</summary>
@@ -35,7 +35,7 @@ public sealed record KvCacheStatistics
     /// <summary>What the silo says of itself, or null when it does not answer or there is none.</summary>
     public JsonElement? Silo { get; init; }
 
-    /// <summary>Loaded blocks of all that were asked for, 0 to 1.</summary>
+    /// <summary>Loaded blocks of all that were loaded or missed, 0 to 1.</summary>
     public double HitRate
     {
         get
@@ -46,7 +46,7 @@ public sealed record KvCacheStatistics
     }
 }
 
-/// <summary>Distribution of a duration. Percentiles are upper bounds, at most 19 % above the true value.</summary>
+/// <summary>Distribution of a duration. Percentiles are upper bounds in whole microseconds, at most 25 % above the true value.</summary>
 /// <param name="Count">Number of calls.</param>
 /// <param name="P50">Half of the calls took at most this.</param>
 /// <param name="P99">99 % of the calls took at most this.</param>

@@ -13,7 +13,7 @@ internal sealed class LatencyHistogram
 
     public void Record(TimeSpan duration)
     {
-        var microseconds = Math.Clamp((long)duration.TotalMicroseconds, 1, (1L << 30) - 1);
+        var microseconds = (long)Math.Clamp(Math.Ceiling(duration.TotalMicroseconds), 1, (1L << 30) - 1);
         Interlocked.Increment(ref _counts[BucketOf(microseconds)]);
         for (var max = Volatile.Read(ref _maxMicroseconds); microseconds > max;)
         {
@@ -53,9 +53,10 @@ internal sealed class LatencyHistogram
         return (log << SubBits) + sub;
     }
 
+    // The largest whole number below the next bucket.
     private static long UpperBound(int bucket)
     {
         int log = bucket >> SubBits, sub = bucket & ((1 << SubBits) - 1);
-        return (long)Math.Ceiling(Math.Pow(2, log) * (1 + ((sub + 1) / (double)(1 << SubBits))));
+        return (long)Math.Ceiling(Math.Pow(2, log) * (1 + ((sub + 1) / (double)(1 << SubBits)))) - 1;
     }
 }

@@ -10,7 +10,10 @@ namespace KvCache.Client;
 /// </summary>
 public sealed class LocalKvCache : IKvCache
 {
+    private static readonly TimeSpan LongestHold = TimeSpan.FromMilliseconds(uint.MaxValue - 1L); // what a timer takes: 49 days
+
     private readonly BlockStore _store;
+    private readonly TimeProvider _time;
     private readonly CacheMeter _meter = new();
     private readonly Lock _lifetime = new();
     private int _users;
@@ -19,12 +22,13 @@ public sealed class LocalKvCache : IKvCache
     /// <summary>Creates a cache and touches its memory, which takes time: fresh memory is slow.</summary>
     /// <param name="size">Size of the block memory.</param>
     /// <param name="options">Limits of the store; null for the defaults.</param>
-    /// <param name="time">Clock for time to live and pins; null for the system's.</param>
+    /// <param name="time">Clock for time to live, pins and holds; null for the system's.</param>
     /// <exception cref="IOException">The host has not that much memory.</exception>
     public LocalKvCache(ByteSize size, BlockStoreOptions? options = null, TimeProvider? time = null)
     {
         var arena = Arena.CreatePrivate(size.Bytes);
-        _store = new BlockStore(arena, options, time);
+        _time = time ?? TimeProvider.System;
+        _store = new BlockStore(arena, options, _time);
         try
         {
             arena.Commit();
@@ -50,8 +54,8 @@ public sealed class LocalKvCache : IKvCache
             var found = hold > TimeSpan.Zero
                 ? _store.LeaseRun(prefix.Namespace.Id, prefix.Chain.Hashes, _store.Arena.Capacity / 4, leases)
                 : _store.Match(prefix.Namespace.Id, prefix.Chain.Hashes);
-            _meter.Match.Record(Stopwatch.GetElapsedTime(began));
             var reason = found == prefix.BlockCount ? MissReason.None : MissReason.Absent;
+            _meter.Matched(found, prefix.BlockCount, reason, began);
             return new(new CacheMatch(found, prefix.Chain.TokensPerBlock, reason, leases.Count == 0 ? null : Hold(leases, hold)));
         }
         finally
@@ -192,7 +196,7 @@ public sealed class LocalKvCache : IKvCache
         lock (_lifetime)
             _users++; // the memory stays while it is held
         var released = 0;
-        var timer = new Timer(_ => Release(), null, hold, Timeout.InfiniteTimeSpan);
+        var timer = _time.CreateTimer(_ => Release(), null, hold < LongestHold ? hold : LongestHold, Timeout.InfiniteTimeSpan);
         return () =>
         {
             Release();

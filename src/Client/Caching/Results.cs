@@ -2,28 +2,6 @@ using KvCache.Wire;
 
 namespace KvCache.Client;
 
-/// <summary>Why a block could not be had.</summary>
-public enum MissReason
-{
-    /// <summary>Nothing is missing.</summary>
-    None,
-
-    /// <summary>The block is not stored.</summary>
-    Absent,
-
-    /// <summary>The bytes did not match their checksums.</summary>
-    Corrupt,
-
-    /// <summary>The deadline passed.</summary>
-    Deadline,
-
-    /// <summary>No silo answers, or the circuit breaker is open.</summary>
-    Unavailable,
-
-    /// <summary>The silo broke the protocol, or refused this client (see the log).</summary>
-    Refused,
-}
-
 /// <summary>How much of a prefix is stored.</summary>
 public sealed class CacheMatch : IAsyncDisposable
 {
@@ -79,9 +57,3 @@ public readonly record struct StoreResult(int Stored, int AlreadyStored, int Ref
         _ => this with { Refused = Refused + 1, FirstRefusal = FirstRefusal ?? outcome },
     };
 }
-
-/// <summary>What a store says about its blocks.</summary>
-/// <param name="TimeToLive">Life of the blocks; null for as long as memory lasts. Rounded up to seconds.</param>
-/// <param name="RequestId">Request that computed the blocks; 0 when unknown. Eviction groups by it.</param>
-/// <param name="SuffixTokens">Tokens that the request appended behind what was cached; 0 when unknown. The best predictor of reuse.</param>
-public sealed record StoreOptions(TimeSpan? TimeToLive = null, ulong RequestId = 0, int SuffixTokens = 0);

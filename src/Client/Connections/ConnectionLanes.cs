@@ -22,7 +22,8 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     private readonly BlockingCollection<SiloCall> _queue = [];
     private readonly List<TaskCompletionSource> _lanes = [];
     private readonly CancellationTokenSource _stopping = new();
-    private int _idle;
+    private int _calls; // waiting and running
+    private int _disposed;
 
     public ConnectionLanes(SiloEndpoint endpoint, KvCacheClientOptions options, int max, CircuitBreaker breaker, ILogger logger)
     {
@@ -36,8 +37,9 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     /// <summary>Runs a call on one of the connections. Never throws for what the silo or the network does.</summary>
     public async ValueTask<MissReason> RunAsync(SiloCall call)
     {
-        if (_stopping.IsCancellationRequested || !_breaker.TryEnter())
+        if (Volatile.Read(ref _disposed) != 0 || !_breaker.TryEnter())
             return MissReason.Unavailable;
+        StartLaneIfBusy();
         try
         {
             _queue.Add(call, CancellationToken.None);
@@ -48,12 +50,13 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
             return MissReason.Unavailable; // disposed meanwhile
         }
 
-        StartLaneIfBusy();
         return await call.Completion.ConfigureAwait(false);
     }
 
     public async ValueTask DisposeAsync()
     {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
         _queue.CompleteAdding();
         await _stopping.CancelAsync().ConfigureAwait(false);
         Task[] ends;
@@ -72,11 +75,11 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
 
     private void StartLaneIfBusy()
     {
-        if (Volatile.Read(ref _idle) > 0)
-            return;
+        // What is idle cannot be told from the queue: a lane that has just taken another call may not have said so yet.
+        var calls = Interlocked.Increment(ref _calls);
         lock (_lanes)
         {
-            if (_lanes.Count >= _max || _queue.IsAddingCompleted)
+            if (_lanes.Count >= Math.Min(calls, _max) || Volatile.Read(ref _disposed) != 0)
                 return;
             var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             _lanes.Add(ended);
@@ -91,7 +94,6 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         {
             while (true)
             {
-                Interlocked.Increment(ref _idle);
                 SiloCall? call;
                 try
                 {
@@ -102,15 +104,18 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
                 {
                     return;
                 }
-                finally
-                {
-                    Interlocked.Decrement(ref _idle);
-                }
 
                 if (call.TryStart())
-                    Serve(call, ref connection);
+                {
+                    var reason = Serve(call, ref connection);
+                    Interlocked.Decrement(ref _calls);
+                    call.Finish(reason);
+                }
                 else
+                {
+                    Interlocked.Decrement(ref _calls);
                     ReportLeft(call);
+                }
             }
         }
         finally
@@ -129,7 +134,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
             LogOpened(_endpoint.Text);
     }
 
-    private void Serve(SiloCall call, ref BlockConnection? connection)
+    private MissReason Serve(SiloCall call, ref BlockConnection? connection)
     {
         var reason = MissReason.Unavailable;
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(call.Token, _stopping.Token);
@@ -167,7 +172,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
             Fail(ref connection, call);
         }
 
-        call.Finish(reason);
+        return reason;
     }
 
     private void Fail(ref BlockConnection? connection, SiloCall call)

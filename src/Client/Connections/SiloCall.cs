@@ -1,3 +1,5 @@
+using KvCache.Wire;
+
 namespace KvCache.Client;
 
 /// <summary>

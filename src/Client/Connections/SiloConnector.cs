@@ -1,4 +1,5 @@
 using KvCache.Resilience;
+using KvCache.Wire;
 using Microsoft.Extensions.Logging;
 
 namespace KvCache.Client;

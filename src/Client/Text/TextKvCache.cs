@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Numerics;
+using KvCache.Wire;
 using TorchSharp;
 
 namespace KvCache.Client;
@@ -8,8 +9,8 @@ namespace KvCache.Client;
 /// The simple calls: K and V of one layer under a text prefix. Each (prefix, layer) is its own immediately sealed block.
 /// </summary>
 /// <remarks>
-/// Tensors come in any shape, so two blocks are stored: the encoded tensors (<see cref="TensorSerializer"/>), padded to one of few
-/// sizes, and a small one that says which size. For engines, <see cref="IKvCache"/> is the faster way.
+/// Tensors come in any shape, so two blocks are stored: the payload, which is the lengths of the encoded tensors, the tensors
+/// (<see cref="TensorSerializer"/>) and padding to one of few sizes, and a small block that says which size. For engines, <see cref="IKvCache"/> is the faster way.
 /// </remarks>
 /// <param name="cache">The cache.</param>
 /// <param name="tenant">Tenant of the namespace.</param>
@@ -17,7 +18,8 @@ namespace KvCache.Client;
 /// <param name="encoding">How tensors are stored; default raw. Float16 and zstd save memory and cost time.</param>
 public sealed class TextKvCache(IKvCache cache, string tenant, string model, TensorEncoding encoding = default)
 {
-    private const int SizeBlockBytes = 8; // u32 length of encoded K, u32 length of encoded V
+    private const int SizeBlockBytes = 4; // u32 bytes of the payload
+    private const int LengthsBytes = 8; // u32 length of encoded K, u32 length of encoded V
     private const int MinPaddedBytes = 1024;
 
     private readonly CacheNamespace _sizes = NamespaceOf(tenant, model, "text sizes", SizeBlockBytes);
@@ -34,22 +36,32 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
     public async ValueTask<bool> CacheKvAsync(string prefix, int layer, torch.Tensor k, torch.Tensor v, TimeSpan? timeToLive = null, CancellationToken cancellationToken = default)
     {
         byte[] encodedK = Encode(k), encodedV = Encode(v);
-        var payload = new byte[PaddedSize(encodedK.Length + encodedV.Length)];
-        encodedK.CopyTo(payload, 0);
-        encodedV.CopyTo(payload, encodedK.Length);
-        var sizes = new byte[SizeBlockBytes];
-        BinaryPrimitives.WriteUInt32LittleEndian(sizes, (uint)encodedK.Length);
-        BinaryPrimitives.WriteUInt32LittleEndian(sizes.AsSpan(4), (uint)encodedV.Length);
+        var payload = new byte[PaddedSize(checked(LengthsBytes + encodedK.Length + encodedV.Length))];
+        BinaryPrimitives.WriteInt32LittleEndian(payload, encodedK.Length);
+        BinaryPrimitives.WriteInt32LittleEndian(payload.AsSpan(4), encodedV.Length);
+        encodedK.CopyTo(payload, LengthsBytes);
+        encodedV.CopyTo(payload, LengthsBytes + encodedK.Length);
+        var size = new byte[SizeBlockBytes];
+        BinaryPrimitives.WriteInt32LittleEndian(size, payload.Length);
 
-        // The bytes first: a size without bytes would only be a miss, but a size is what tells a reader that they are there.
+        // The payload first: a size tells readers that it is there.
         var options = new StoreOptions(timeToLive);
-        return await StoreAsync(Payloads(payload.Length), payload) && await StoreAsync(_sizes, sizes);
+        var stored = await StoreAsync(Payloads(payload.Length), payload).ConfigureAwait(false);
+        if (stored.Stored + stored.AlreadyStored == 0)
+            return false;
+        stored = await StoreAsync(_sizes, size).ConfigureAwait(false);
 
-        async ValueTask<bool> StoreAsync(CacheNamespace ns, byte[] bytes)
+        // A size that was there may be an older write's, whose payload was evicted since.
+        if (stored.AlreadyStored == 1 && await LoadSizeAsync(prefix, layer, cancellationToken).ConfigureAwait(false) != payload.Length)
         {
-            var result = await cache.StoreAsync(Block(ns, prefix, layer), 0, [(ReadOnlyMemory<byte>)bytes], options, cancellationToken).ConfigureAwait(false);
-            return result.Stored + result.AlreadyStored == 1;
+            await cache.DeleteAsync(Block(_sizes, prefix, layer), cancellationToken).ConfigureAwait(false);
+            stored = await StoreAsync(_sizes, size).ConfigureAwait(false);
         }
+
+        return stored.Stored + stored.AlreadyStored == 1;
+
+        ValueTask<StoreResult> StoreAsync(CacheNamespace ns, byte[] bytes) =>
+            cache.StoreAsync(Block(ns, prefix, layer), 0, [(ReadOnlyMemory<byte>)bytes], options, cancellationToken);
     }
 
     /// <summary>Reads K and V of one layer.</summary>
@@ -59,38 +71,11 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
     /// <returns>New CPU tensors in the shapes and element types that were stored; null when they cannot be had.</returns>
     public async ValueTask<(torch.Tensor K, torch.Tensor V)?> GetCachedKvAsync(string prefix, int layer, CancellationToken cancellationToken = default)
     {
-        var sizes = new byte[SizeBlockBytes];
-        if (!await LoadAsync(_sizes, sizes).ConfigureAwait(false))
+        if (await LoadSizeAsync(prefix, layer, cancellationToken).ConfigureAwait(false) is not { } size)
             return null;
-        long lengthK = BinaryPrimitives.ReadUInt32LittleEndian(sizes), lengthV = BinaryPrimitives.ReadUInt32LittleEndian(sizes.AsSpan(4));
-        if (lengthK + lengthV > KvLayout.MaxBlockBytes)
-            return null;
-        var payload = new byte[PaddedSize((int)(lengthK + lengthV))];
-        if (!await LoadAsync(Payloads(payload.Length), payload).ConfigureAwait(false))
-            return null;
-        try
-        {
-            var k = Decode(payload.AsSpan(0, (int)lengthK));
-            try
-            {
-                return (k, Decode(payload.AsSpan((int)lengthK, (int)lengthV)));
-            }
-            catch
-            {
-                k.Dispose();
-                throw;
-            }
-        }
-        catch (KvFormatException)
-        {
-            return null; // sizes and bytes come from different writes of unlike tensors
-        }
-
-        async ValueTask<bool> LoadAsync(CacheNamespace ns, byte[] bytes)
-        {
-            var result = await cache.LoadAsync(Block(ns, prefix, layer), 0, [(Memory<byte>)bytes], cancellationToken: cancellationToken).ConfigureAwait(false);
-            return result.Blocks == 1;
-        }
+        var payload = new byte[size];
+        var result = await cache.LoadAsync(Block(Payloads(size), prefix, layer), 0, [(Memory<byte>)payload], cancellationToken: cancellationToken).ConfigureAwait(false);
+        return result.Blocks == 1 ? DecodeBoth(payload) : null;
     }
 
     private static KvPrefix Block(CacheNamespace ns, string prefix, int layer) =>
@@ -113,6 +98,29 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
         return (bytes + step - 1) / step * step;
     }
 
+    private static (torch.Tensor K, torch.Tensor V)? DecodeBoth(ReadOnlySpan<byte> payload)
+    {
+        try
+        {
+            var reader = new WireReader(payload);
+            int lengthK = reader.Count(payload.Length, "length of K"), lengthV = reader.Count(payload.Length, "length of V");
+            var k = Decode(reader.Bytes(lengthK));
+            try
+            {
+                return (k, Decode(reader.Bytes(lengthV)));
+            }
+            catch
+            {
+                k.Dispose();
+                throw;
+            }
+        }
+        catch (KvFormatException)
+        {
+            return null; // bytes that somebody else stored under this name
+        }
+    }
+
     private static torch.Tensor Decode(ReadOnlySpan<byte> encoded)
     {
         var bytes = TensorSerializer.Decode(encoded, out var header, (int)KvLayout.MaxBlockBytes);
@@ -122,6 +130,14 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
         var tensor = torch.empty(shape, dtype: KvCacheTensorExtensions.ScalarTypeOf(header.DataType));
         bytes.CopyTo(new TensorMemory(tensor).Memory.Span);
         return tensor;
+    }
+
+    private async ValueTask<int?> LoadSizeAsync(string prefix, int layer, CancellationToken cancellationToken)
+    {
+        var bytes = new byte[SizeBlockBytes];
+        var result = await cache.LoadAsync(Block(_sizes, prefix, layer), 0, [(Memory<byte>)bytes], cancellationToken: cancellationToken).ConfigureAwait(false);
+        var size = BinaryPrimitives.ReadUInt32LittleEndian(bytes);
+        return result.Blocks == 1 && size is >= MinPaddedBytes and <= (uint)KvLayout.MaxBlockBytes ? (int)size : null;
     }
 
     private CacheNamespace Payloads(int bytes) => NamespaceOf(tenant, model, "text payloads", bytes);

@@ -31,6 +31,9 @@ public sealed class BlockLease : IDisposable
     /// <summary>Start of the block inside the arena, in bytes.</summary>
     public long Offset => _entry.Offset;
 
+    /// <summary>Memory that the lease keeps from reuse, including the rounding of sizes.</summary>
+    public long ArenaBytes => _entry.ArenaBytes;
+
     /// <summary>The bytes of the block.</summary>
     /// <exception cref="ObjectDisposedException">The lease was released.</exception>
     public ReadOnlySpan<byte> Bytes

@@ -12,7 +12,7 @@ namespace KvCache.Storage;
 /// so that what stays can still be reached from its first token. Leased, pinned and unfinished blocks are never taken.</para>
 /// <para>One lock guards everything: operations are short and never wait. All members are thread-safe.</para>
 /// </remarks>
-public sealed class BlockStore : IDisposable
+public sealed partial class BlockStore : IDisposable
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<BlockKey, BlockEntry> _blocks = [];
@@ -120,11 +120,7 @@ public sealed class BlockStore : IDisposable
     }
 
     /// <summary>Whether a block is visible. Neither extends its life nor counts as use.</summary>
-    public bool Contains(BlockKey key)
-    {
-        lock (_lock)
-            return Find(key) is not null;
-    }
+    public bool Contains(BlockKey key) => Describe(key) is not null;
 
     /// <summary>Generation and shape of the visible block, or null. Neither extends its life nor counts as use.</summary>
     public (ulong Generation, KvLayout Layout)? Describe(BlockKey key)
@@ -161,7 +157,7 @@ public sealed class BlockStore : IDisposable
     /// </summary>
     /// <param name="ns">Namespace of the blocks.</param>
     /// <param name="hashes">Blocks of one chain.</param>
-    /// <param name="maxBytes">Most bytes to lease.</param>
+    /// <param name="maxBytes">Most arena bytes to lease, which include the rounding of sizes.</param>
     /// <param name="leases">Receives the leases.</param>
     /// <returns>Number of visible blocks, which can exceed the number of leases when <paramref name="maxBytes"/> was reached.</returns>
     public int LeaseRun(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, long maxBytes, ICollection<BlockLease> leases)
@@ -172,7 +168,7 @@ public sealed class BlockStore : IDisposable
             long bytes = 0;
             for (; count < hashes.Length && Find(new BlockKey(ns, hashes[count])) is { } entry; count++)
             {
-                bytes += entry.Length;
+                bytes += entry.ArenaBytes;
                 if (bytes <= maxBytes)
                     leases.Add(Lease(entry));
             }
@@ -196,57 +192,6 @@ public sealed class BlockStore : IDisposable
             _ = reason == RemovalReason.Corrupt ? _counters.Corrupt++ : _counters.Deleted++;
             return true;
         }
-    }
-
-    /// <summary>Keeps a block from being evicted.</summary>
-    /// <param name="key">Key of the block.</param>
-    /// <param name="duration">How long; zero or less ends the pin.</param>
-    /// <returns>False when the block is not visible or pins would exceed their share of the arena.</returns>
-    public bool Pin(BlockKey key, TimeSpan duration)
-    {
-        lock (_lock)
-        {
-            SweepDeadlines(); // pins that ended no longer count
-            if (Find(key) is not { } entry)
-                return false;
-            if (duration <= TimeSpan.Zero)
-            {
-                Unpin(entry);
-                return true;
-            }
-
-            if (entry.PinnedUntil == 0)
-            {
-                if (_counters.PinnedBytes + entry.ArenaBytes > _options.MaxPinnedShare * Arena.Capacity)
-                    return false;
-                _counters.PinnedBytes += entry.ArenaBytes;
-                _recency.Remove(entry);
-            }
-
-            entry.PinnedUntil = _deadlines.After(duration);
-            _deadlines.Add(entry, entry.PinnedUntil);
-            return true;
-        }
-    }
-
-    /// <summary>Sets the life of a block, from now on.</summary>
-    /// <returns>False when the block is not visible.</returns>
-    public bool SetTimeToLive(BlockKey key, TimeSpan timeToLive)
-    {
-        lock (_lock)
-        {
-            if (Find(key) is not { } entry)
-                return false;
-            SetDeadline(entry, timeToLive);
-            return true;
-        }
-    }
-
-    /// <summary>Drops expired blocks and ends pins whose time is over. Reserving does it too; a timer makes idle stores do it.</summary>
-    public void Sweep()
-    {
-        lock (_lock)
-            SweepDeadlines();
     }
 
     /// <summary>Evicts everything that can be evicted.</summary>
@@ -389,33 +334,5 @@ public sealed class BlockStore : IDisposable
         Arena.Free(entry.Offset);
         if (_closed && _byOffset.Count == 0)
             Arena.Dispose();
-    }
-
-    private void Unpin(BlockEntry entry)
-    {
-        if (entry.PinnedUntil == 0)
-            return;
-        entry.PinnedUntil = 0;
-        _counters.PinnedBytes -= entry.ArenaBytes;
-        if (entry.Leases == 0)
-            _recency.AddNewest(entry);
-    }
-
-    private void SetDeadline(BlockEntry entry, TimeSpan life)
-    {
-        entry.ExpiresAt = _deadlines.After(life);
-        _deadlines.Add(entry, entry.ExpiresAt);
-    }
-
-    private void SweepDeadlines()
-    {
-        var now = _deadlines.Now;
-        while (_deadlines.TryTakeDue(now, out var entry))
-        {
-            if (entry.ExpiresAt <= now)
-                Expire(entry);
-            else if (entry.PinnedUntil != 0 && entry.PinnedUntil <= now)
-                Unpin(entry);
-        }
     }
 }

@@ -18,9 +18,8 @@ public sealed class FrameSocket : IDisposable
     public const int ChunkBytes = 256 * 1024;
 
     private readonly Socket _socket;
-    private readonly int _maxMeta;
-    private readonly long _maxPayload;
     private byte[] _frame = new byte[4096];
+    private int _begun; // bytes of the next header that are there
 
     /// <summary>Takes over a connected socket.</summary>
     /// <param name="socket">The socket, in blocking mode; disposed with this object.</param>
@@ -29,10 +28,16 @@ public sealed class FrameSocket : IDisposable
     public FrameSocket(Socket socket, int maxMeta = WireProtocol.MaxMetaBytes, long maxPayload = long.MaxValue)
     {
         _socket = socket;
-        _maxMeta = maxMeta;
-        _maxPayload = maxPayload;
+        MaxMeta = maxMeta;
+        MaxPayload = maxPayload;
         BulkSocket.Tune(socket);
     }
+
+    /// <summary>Longest meta part that is accepted, in bytes.</summary>
+    public int MaxMeta { get; set; }
+
+    /// <summary>Longest payload that is accepted, in bytes.</summary>
+    public long MaxPayload { get; set; }
 
     /// <summary>Bytes received so far, headers included.</summary>
     public long ReceivedBytes { get; private set; }
@@ -50,19 +55,39 @@ public sealed class FrameSocket : IDisposable
     {
         header = default;
         meta = default;
-        var got = _socket.Receive(_frame.AsSpan(0, FrameHeader.Size));
-        if (got == 0)
+        if (!WaitForFrame())
             return false;
-        ReceivedBytes += got;
-        ReceiveExact(_frame.AsSpan(got, FrameHeader.Size - got));
-        header = FrameHeader.Parse(_frame, _maxMeta, _maxPayload);
+        meta = ReceiveFrame(out header);
+        return true;
+    }
+
+    /// <summary>
+    /// Waits for the first bytes of the next frame, as long as it takes: time limits of a frame begin when this returns.
+    /// </summary>
+    /// <returns>False when the peer closed the connection between two frames.</returns>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public bool WaitForFrame()
+    {
+        _begun = _socket.Receive(_frame.AsSpan(0, FrameHeader.Size));
+        ReceivedBytes += _begun;
+        return _begun > 0;
+    }
+
+    /// <summary>Reads the header and meta part of the frame that <see cref="WaitForFrame"/> waited for.</summary>
+    /// <param name="header">The header, with its bounds and checksum checked.</param>
+    /// <returns>The meta part; valid until the next call.</returns>
+    /// <exception cref="KvFormatException">The bytes are not a frame.</exception>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public ReadOnlySpan<byte> ReceiveFrame(out FrameHeader header)
+    {
+        ReceiveExact(_frame.AsSpan(_begun, FrameHeader.Size - _begun));
+        header = FrameHeader.Parse(_frame, MaxMeta, MaxPayload);
         var length = FrameHeader.Size + header.MetaLength;
         if (_frame.Length < length)
             Array.Resize(ref _frame, length);
         ReceiveExact(_frame.AsSpan(FrameHeader.Size, header.MetaLength));
         header.Verify(_frame.AsSpan(0, length));
-        meta = _frame.AsSpan(FrameHeader.Size, header.MetaLength);
-        return true;
+        return _frame.AsSpan(FrameHeader.Size, header.MetaLength);
     }
 
     /// <summary>Receives until the span is full.</summary>

@@ -21,13 +21,16 @@ public interface IPrefixGrain : IGrainWithStringKey
     [Alias("Begin")]
     ValueTask<WriteGrant> BeginAsync(WriteIntent intent, CancellationToken cancellationToken = default);
 
-    /// <summary>Writes a piece of a block that this grain reserved itself (an intent with a namespace).</summary>
+    /// <summary>
+    /// Writes a piece of a block that this grain reserved itself (an intent with a namespace). Pieces come in order; one that
+    /// was sent before may come again.
+    /// </summary>
     /// <param name="generation">Id from the grant.</param>
     /// <param name="offset">Where the piece begins in the block, in bytes.</param>
     /// <param name="piece">The bytes.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>False when the write was revoked.</returns>
-    /// <exception cref="ArgumentException">The piece is too long or does not lie in the block.</exception>
+    /// <exception cref="ArgumentException">The piece is too long, leaves a gap, or does not lie in the block.</exception>
     [Alias("Write")]
     ValueTask<bool> WriteAsync(ulong generation, int offset, Immutable<byte[]> piece, CancellationToken cancellationToken = default);
 

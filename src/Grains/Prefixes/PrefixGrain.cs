@@ -1,4 +1,5 @@
 using KvCache.Storage;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Concurrency;
 using Orleans.Placement;
@@ -10,18 +11,20 @@ namespace KvCache.Grains;
 /// next activation finds it in the store.
 /// </summary>
 [PreferLocalPlacement, Immovable, CollectionAgeLimit(Minutes = 1)]
-internal sealed class PrefixGrain(
+internal sealed partial class PrefixGrain(
     BlockStore store,
     IDataPlaneAddresses addresses,
     IOptions<PrefixGrainOptions> options,
     TimeProvider time,
-    PrefixDescriptorStore descriptors)
+    PrefixDescriptorStore descriptors,
+    ILogger<PrefixGrain> logger)
     : Grain, IPrefixGrain
 {
     private readonly PrefixAuthority _authority = new(options.Value.WriteLimit);
     private BlockKey _key;
     private TimeSpan? _timeToLive;
     private BlockWrite? _inlineWrite; // memory that this grain reserved itself
+    private int _inlineBytes; // how much of it was written
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
@@ -50,6 +53,7 @@ internal sealed class PrefixGrain(
             if (Reserve(intent) is not { } write)
                 return new(new WriteGrant(BeginOutcome.NoMemory, 0));
             _inlineWrite = write;
+            _inlineBytes = 0;
             _timeToLive = intent.TimeToLive;
             generation = write.Generation;
         }
@@ -67,7 +71,10 @@ internal sealed class PrefixGrain(
             return new(false);
         if (offset < 0 || offset > write.Layout.BlockBytes - bytes.Length)
             throw new ArgumentException($"The piece {offset}+{bytes.Length} does not lie in the block of {write.Layout.BlockBytes} bytes.", nameof(offset));
+        if (offset > _inlineBytes)
+            throw new ArgumentException($"The piece begins at {offset}, behind a gap; {_inlineBytes} bytes were written, and pieces come in order.", nameof(offset));
         bytes.CopyTo(write.Bytes[offset..]);
+        _inlineBytes = Math.Max(_inlineBytes, offset + bytes.Length);
         return new(true);
     }
 
@@ -75,9 +82,16 @@ internal sealed class PrefixGrain(
     {
         if (_inlineWrite is not { } write || write.Generation != generation || !_authority.IsCurrent(generation, time.GetUtcNow()))
             return new(SealOutcome.Revoked);
-        for (var layer = 0; layer < write.Layout.Layers; layer++)
-            write.Checksums[layer] = BlockChecksum.Compute(write.Bytes.Slice(write.Layout.LayerOffset(layer), write.Layout.LayerBytes(layer)));
         _authority.End();
+        if (_inlineBytes < write.Layout.BlockBytes)
+        {
+            // Arena memory is not cleared: behind what was written lie the bytes of another block, perhaps another tenant's.
+            DropInlineWrite();
+            return new(SealOutcome.Incomplete);
+        }
+
+        for (var layer = 0; layer < write.Layout.Layers; layer++)
+            write.Checksums[layer] = Checksum(write.Bytes, write.Layout, layer);
         _inlineWrite = null;
         return new(store.Publish(_key, generation, _timeToLive) switch
         {
@@ -109,6 +123,12 @@ internal sealed class PrefixGrain(
         if (!lease.Layout.Contains(range))
             throw new ArgumentOutOfRangeException(nameof(firstLayer), $"The layers {range} do not lie in the block of {lease.Layout.Layers} layers.");
         var small = lease.Layout.RangeBytes(range) <= options.Value.MaxInlineBytes;
+        if (small && !IsIntact(lease, range))
+        {
+            store.Remove(_key, RemovalReason.Corrupt, lease.Generation);
+            return new((LayerReading?)null);
+        }
+
         return new(new LayerReading
         {
             Generation = lease.Generation,
@@ -124,9 +144,17 @@ internal sealed class PrefixGrain(
         if (!store.Pin(_key, duration))
             return false;
         if (duration <= TimeSpan.Zero)
+        {
             await descriptors.ClearAsync(this.GetGrainId());
-        else
-            await descriptors.WriteAsync(this.GetGrainId(), new PrefixDescriptor { Generation = store.Describe(_key)?.Generation ?? 0, PinnedUntil = time.GetUtcNow() + duration });
+            return true;
+        }
+
+        var now = time.GetUtcNow();
+        await descriptors.WriteAsync(this.GetGrainId(), new PrefixDescriptor
+        {
+            Generation = store.Describe(_key)?.Generation ?? 0,
+            PinnedUntil = duration < DateTimeOffset.MaxValue - now ? now + duration : DateTimeOffset.MaxValue,
+        });
         return true;
     }
 
@@ -154,9 +182,28 @@ internal sealed class PrefixGrain(
         return store.TryReserve(_key, ns.Layout, new BlockLineage(parent, intent.Depth, 0, 0));
     }
 
+    private bool IsIntact(BlockLease lease, LayerRange range)
+    {
+        for (var layer = range.First; layer < range.End; layer++)
+        {
+            if (Checksum(lease.Bytes, lease.Layout, layer) == lease.Checksums[layer])
+                continue;
+            LogCorrupt(_key.Namespace, _key.Hash, layer);
+            return false;
+        }
+
+        return true;
+    }
+
+    private static uint Checksum(ReadOnlySpan<byte> block, KvLayout layout, int layer) =>
+        BlockChecksum.Compute(block.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)));
+
     private void DropInlineWrite()
     {
         _inlineWrite?.Dispose();
         _inlineWrite = null;
     }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Block {Namespace}/{Hash} is damaged in memory (layer {Layer}); it is dropped")]
+    private partial void LogCorrupt(NamespaceId @namespace, BlockHash hash, int layer);
 }

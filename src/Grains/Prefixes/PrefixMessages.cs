@@ -66,6 +66,9 @@ public enum SealOutcome
 
     /// <summary>The write was revoked: the block was deleted meanwhile, or the write took longer than its limit.</summary>
     Revoked,
+
+    /// <summary>Bytes of the block are missing; the write was given back.</summary>
+    Incomplete,
 }
 
 /// <summary>What is known of a stored block.</summary>

@@ -30,6 +30,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     private readonly List<Socket> _listeners = [];
     private readonly List<Task> _loops = [];
     private string[] _endpoints = [];
+    private bool _ownsUnix;
 
     public BlockServer(BlockStore store, IGrainFactory grains, TenantRegistry tenants, SiloCounters counters, IOptions<DataPlaneOptions> options, ILoggerFactory loggers)
     {
@@ -65,6 +66,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         {
             RemoveStaleSocket(Options.Unix);
             Listen(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), new UnixDomainSocketEndPoint(Options.Unix));
+            _ownsUnix = true;
             if (!OperatingSystem.IsWindows())
                 File.SetUnixFileMode(Options.Unix, UnixFileMode.UserRead | UnixFileMode.UserWrite);
             endpoints.Add($"unix:{Options.Unix}");
@@ -97,7 +99,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         var began = Stopwatch.GetTimestamp();
         while (Snapshot().Length > 0 && Stopwatch.GetElapsedTime(began) < DrainTime && !cancellationToken.IsCancellationRequested)
             await Task.Delay(10, CancellationToken.None);
-        if (Options.Unix.Length > 0)
+        if (_ownsUnix)
             File.Delete(Options.Unix);
     }
 
@@ -152,13 +154,31 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         {
             probe.Connect(new UnixDomainSocketEndPoint(path));
         }
-        catch (SocketException)
+        catch (SocketException e)
         {
+            if (!IsSocket(path))
+                throw new IOException($"'{path}' exists and is not a socket. Give the data plane's Unix socket a path of its own.", e);
+            if (e.SocketErrorCode != SocketError.ConnectionRefused)
+                throw new IOException($"The Unix socket '{path}' exists and cannot be asked whether somebody listens: {e.Message}.", e);
             File.Delete(path); // left behind by a killed silo: nobody listens
             return;
         }
 
         throw new IOException($"Another process listens on the Unix socket '{path}'. Give every silo a path of its own.");
+    }
+
+    // Sockets are what cannot be opened as a file.
+    private static bool IsSocket(string path)
+    {
+        try
+        {
+            using var file = File.OpenHandle(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
+            return false;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return e is IOException;
+        }
     }
 
     private Socket Listen(Socket listener, EndPoint endpoint)
@@ -213,43 +233,56 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         }
     }
 
+    // Whatever happens to one connection, the loop goes on to the next.
     private void Serve(Socket socket)
     {
-        ApplyBuffers(socket);
-        if (Counters.Connected() > Options.MaxConnections)
+        var connections = Counters.Connected();
+        Session? session = null;
+        try
         {
-            Refuse(socket);
-            return;
-        }
+            ApplyBuffers(socket);
+            if (connections > Options.MaxConnections)
+            {
+                Refuse(socket);
+                Counters.Disconnected();
+                return;
+            }
 
-        var session = new Session(this, socket, socket.RemoteEndPoint is IPEndPoint peer ? peer.ToString() : "unix", _loggers.CreateLogger<Session>());
-        lock (_sessions)
-            _sessions.Add(session);
-        new Thread(Run, SessionStackBytes) { IsBackground = true, Name = "kvcache session" }.Start(session);
+            session = new Session(this, socket, socket.RemoteEndPoint is IPEndPoint peer ? peer.ToString() : "unix", _loggers.CreateLogger<Session>());
+            lock (_sessions)
+                _sessions.Add(session);
+            new Thread(Run, SessionStackBytes) { IsBackground = true, Name = "kvcache session" }.Start(session);
+        }
+        catch (Exception e) when (e is SocketException or OutOfMemoryException)
+        {
+            LogAcceptFailed(e); // the peer has gone, or the host has no thread left
+            socket.Dispose();
+            if (session is not null)
+                End(session);
+            else
+                Counters.Disconnected();
+        }
     }
 
     private void Refuse(Socket socket)
     {
         Counters.Rejected();
-        Counters.Disconnected();
         var error = new WireWriter();
         error.Take(FrameHeader.Size);
         error.Text($"This silo serves at most {Options.MaxConnections} connections at a time.");
         using var refused = new FrameSocket(socket);
-        try
-        {
-            refused.Send(error, FrameType.Error, WireStatus.LimitExceeded, 0);
-        }
-        catch (SocketException e)
-        {
-            LogAcceptFailed(e);
-        }
+        refused.Send(error, FrameType.Error, WireStatus.LimitExceeded, 0);
     }
 
     private void Run(object? state)
     {
         var session = (Session)state!;
         session.Run();
+        End(session);
+    }
+
+    private void End(Session session)
+    {
         lock (_sessions)
             _sessions.Remove(session);
         session.Dispose();

@@ -2,7 +2,7 @@ using KvCache.Storage;
 
 namespace KvCache.Silo;
 
-/// <summary>The leases that one connection's matches hold: bounded in time and bytes, gone with the connection.</summary>
+/// <summary>The leases that one connection's matches hold: bounded in time and arena memory, gone with the connection.</summary>
 internal sealed class HoldTable(long maxBytes) : IDisposable
 {
     private readonly Lock _lock = new();
@@ -33,7 +33,7 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
             }
 
             _holds.Add(_nextId, new Hold(leases, untilTicks));
-            _bytes += leases.Sum(lease => (long)lease.Layout.BlockBytes);
+            _bytes += leases.Sum(lease => lease.ArenaBytes);
             return _nextId++;
         }
     }
@@ -69,7 +69,7 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
 
     private bool Drop(Hold hold)
     {
-        _bytes -= hold.Leases.Sum(lease => (long)lease.Layout.BlockBytes);
+        _bytes -= hold.Leases.Sum(lease => lease.ArenaBytes);
         ReleaseAll(hold.Leases);
         return true;
     }

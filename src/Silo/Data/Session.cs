@@ -10,6 +10,9 @@ namespace KvCache.Silo;
 /// <summary>One connection of the data plane: its thread, its tenant, its namespaces and its holds.</summary>
 internal sealed partial class Session : IDisposable
 {
+    // Whoever has not proved who it is gets no more than a hello needs.
+    private const int MaxMetaBeforeProof = 1024;
+
     private readonly BlockServer _server;
     private readonly FrameSocket _socket;
     private readonly ILogger _logger;
@@ -30,7 +33,7 @@ internal sealed partial class Session : IDisposable
     public Session(BlockServer server, Socket socket, string peer, ILogger logger)
     {
         _server = server;
-        _socket = new FrameSocket(socket, maxPayload: (long)WireProtocol.MaxBlocksPerRequest * KvLayout.MaxBlockBytes);
+        _socket = new FrameSocket(socket, MaxMetaBeforeProof, maxPayload: 0);
         _peer = peer;
         _logger = logger;
         _holds = new HoldTable((long)(server.Options.MaxHeldShare * server.Store.Arena.Capacity));
@@ -45,10 +48,11 @@ internal sealed partial class Session : IDisposable
             BeginFrame(); // the handshake is one frame to the watchdog
             Authenticate();
             EndFrame();
-            while (_socket.TryReceive(out var header, out var meta))
+            while (_socket.WaitForFrame())
             {
                 BeginFrame();
                 var began = Stopwatch.GetTimestamp();
+                var meta = _socket.ReceiveFrame(out var header);
                 Serve(header, meta);
                 _server.Counters.Took(header.Type, Stopwatch.GetElapsedTime(began));
                 EndFrame();
@@ -156,6 +160,8 @@ internal sealed partial class Session : IDisposable
             throw new ProtocolException(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
         _tenant = tenant;
         _authenticated = true;
+        _socket.MaxMeta = WireProtocol.MaxMetaBytes;
+        _socket.MaxPayload = (long)WireProtocol.MaxBlocksPerRequest * KvLayout.MaxBlockBytes;
         reply = Reply();
         reply.Bytes(WireProtocol.ServerProof(secret, clientNonce, serverNonce, tenant));
         reply.UInt32(WireProtocol.MaxMetaBytes);

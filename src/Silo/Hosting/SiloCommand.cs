@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.Net;
+using System.Net.Sockets;
 using KvCache.Grains;
 using Microsoft.Extensions.Options;
 using OpenTelemetry.Metrics;
@@ -10,6 +12,9 @@ namespace KvCache.Silo;
 /// <summary>The command line of the silo program. Every option is also configuration: see docs/configuration.md.</summary>
 internal static class SiloCommand
 {
+    /// <summary>Time for sessions, grains and the cluster to leave in order. Keep a supervisor's limit above it.</summary>
+    public static TimeSpan ShutdownTimeout { get; } = TimeSpan.FromSeconds(20);
+
     public static RootCommand Create()
     {
         var arena = new Option<string?>("--arena") { Description = "Size of the block memory, for example 4GiB (default 1GiB)." };
@@ -32,11 +37,11 @@ internal static class SiloCommand
             Set(ArenaOptions.Section + ":Path", arguments.GetValue(arenaFile));
             Set(DataPlaneOptions.Section + ":Tcp", arguments.GetValue(tcp));
             Set(DataPlaneOptions.Section + ":Unix", arguments.GetValue(unix));
-            var ports = SiloPorts.Resolve(arguments.GetValue(siloPort), arguments.GetValue(gatewayPort));
             try
             {
+                var ports = SiloPorts.Resolve(arguments.GetValue(siloPort), arguments.GetValue(gatewayPort));
                 await using var app = Build(settings, arguments.GetValue(config), arguments.GetValue(http)!, ports);
-                await app.StartAsync(cancellationToken);
+                await StartAsync(app, cancellationToken);
                 if (arguments.GetValue(readyFile) is { } path)
                 {
                     await WaitUntilReadyAsync(app, cancellationToken);
@@ -46,9 +51,9 @@ internal static class SiloCommand
                 await app.WaitForShutdownAsync(cancellationToken);
                 return 0;
             }
-            catch (Exception e) when (e is OptionsValidationException or IOException or OrleansConfigurationException or InvalidOperationException { InnerException: FormatException } or FormatException)
+            catch (Exception e) when (Explain(e) is { } sentence)
             {
-                await Console.Error.WriteLineAsync($"kvcache-silo: {(e.InnerException as FormatException ?? e).Message}");
+                await Console.Error.WriteLineAsync($"kvcache-silo: {sentence}");
                 return 2;
             }
 
@@ -68,13 +73,16 @@ internal static class SiloCommand
             builder.Configuration.AddJsonFile(config.FullName, optional: false);
         builder.Configuration.AddInMemoryCollection(settings);
         builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft.Orleans", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
+            .AddFilter("Polly", LogLevel.Warning) // Orleans' placement logs every new activation through it
             .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None); // what fails at start is told below, in a sentence
+        if (BindingAddress.Parse(http).Port > IPEndPoint.MaxPort)
+            throw new FormatException($"--http is '{http}'; a port of at most {IPEndPoint.MaxPort} was expected.");
         builder.WebHost.UseUrls(http);
         builder.Host.UseOrleans(silo => silo
             .UseLocalhostClustering(ports.Silo, ports.Gateway)
             .AddMemoryGrainStorage(PrefixDescriptor.StorageName)
             .AddKvCache(builder.Configuration));
-        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(20));
+        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = ShutdownTimeout);
         builder.Services.AddOpenTelemetry().WithMetrics(metrics => metrics
             .AddMeter(SiloCounters.MeterName, "Microsoft.Orleans")
             .AddPrometheusExporter());
@@ -84,10 +92,39 @@ internal static class SiloCommand
         return app;
     }
 
+    private static async Task StartAsync(WebApplication app, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await app.StartAsync(cancellationToken);
+        }
+        catch
+        {
+            // What did start is stopped in order: disposed without it, Orleans fills the log with failures of its own.
+            await app.StopAsync(CancellationToken.None);
+            throw;
+        }
+    }
+
+    // What whoever starts the silo can put right. Anything else is a defect, and shows where it happened.
+    private static string? Explain(Exception exception) => exception switch
+    {
+        InvalidDataException => $"{exception.Message} {exception.GetBaseException().Message}",
+        InvalidOperationException { InnerException: FormatException reason } => reason.Message,
+        InvalidOperationException { InnerException: ArgumentException } => exception.Message,
+        SocketException => $"An address cannot be listened on: {exception.Message}.",
+        OptionsValidationException or IOException or UnauthorizedAccessException or OrleansConfigurationException or FormatException => exception.Message,
+        _ => null,
+    };
+
     private static async Task WaitUntilReadyAsync(WebApplication app, CancellationToken cancellationToken)
     {
         var arena = app.Services.GetRequiredService<ArenaCommitter>();
-        while (!arena.Ready && arena.Failure is null)
+        while (!arena.Ready)
+        {
+            if (arena.Failure is { } failure)
+                throw new IOException(failure);
             await Task.Delay(20, cancellationToken);
+        }
     }
 }

@@ -8,22 +8,33 @@ namespace KvCache.Silo;
 /// <param name="Gateway">For Orleans clients.</param>
 internal readonly record struct SiloPorts(int Silo, int Gateway)
 {
-    /// <summary>Replaces 0 by a free port. Orleans wants to know its ports before it listens.</summary>
+    /// <summary>Replaces 0 by a free port: Orleans wants to know its ports before it listens.</summary>
+    /// <exception cref="FormatException">A number is no port.</exception>
+    /// <exception cref="IOException">Another process has the port.</exception>
     public static SiloPorts Resolve(int silo, int gateway)
     {
-        using var first = Probe(silo);
-        using var second = Probe(gateway);
-        return new SiloPorts(Port(first) ?? silo, Port(second) ?? gateway);
+        using var first = Probe(silo, "--silo-port");
+        using var second = Probe(gateway, "--gateway-port");
+        return new SiloPorts(Port(first), Port(second));
     }
 
-    private static Socket? Probe(int port)
+    // Also for a given port: told here, it is a sentence; in Orleans it is many lines.
+    private static Socket Probe(int port, string option)
     {
-        if (port != 0)
-            return null;
+        if (port is < 0 or > IPEndPoint.MaxPort)
+            throw new FormatException($"{option} is {port}; 0 to {IPEndPoint.MaxPort} was expected.");
         var probe = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        probe.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        return probe;
+        try
+        {
+            probe.Bind(new IPEndPoint(IPAddress.Loopback, port));
+            return probe;
+        }
+        catch (SocketException e)
+        {
+            probe.Dispose();
+            throw new IOException($"{option} is {port}, and that cannot be listened on: {e.Message}. Choose a free port, or 0.", e);
+        }
     }
 
-    private static int? Port(Socket? probe) => (probe?.LocalEndPoint as IPEndPoint)?.Port;
+    private static int Port(Socket probe) => ((IPEndPoint)probe.LocalEndPoint!).Port;
 }

@@ -9,6 +9,7 @@ public sealed class BlockStoreModelTests
     {
         Reserve,
         Publish,
+        Revoke,
         Abandon,
         Lease,
         LeaseRun,
@@ -26,6 +27,7 @@ public sealed class BlockStoreModelTests
     private static readonly Gen<Kind> Kinds = Gen.Frequency(
         (30, Gen.Const(Kind.Reserve)),
         (30, Gen.Const(Kind.Publish)),
+        (2, Gen.Const(Kind.Revoke)),
         (2, Gen.Const(Kind.Abandon)),
         (12, Gen.Const(Kind.Lease)),
         (4, Gen.Const(Kind.LeaseRun)),
@@ -61,6 +63,9 @@ public sealed class BlockStoreModelTests
                     break;
                 case Kind.Publish:
                     model.Publish(which, amount);
+                    break;
+                case Kind.Revoke:
+                    model.Revoke(which);
                     break;
                 case Kind.Abandon:
                     model.Abandon(which);

@@ -43,6 +43,22 @@ public sealed class BlockStoreTests
     }
 
     [Fact]
+    public void A_revoked_write_keeps_its_memory_and_is_never_visible()
+    {
+        using var fixture = new StoreFixture(pages: 1);
+        var write = fixture.Reserve(0)!;
+        Assert.True(fixture.Store.IsWriting(write.Generation));
+        fixture.Store.Revoke(write.Generation);
+        Assert.False(fixture.Store.IsWriting(write.Generation));
+        Assert.Equal(PublishOutcome.Gone, fixture.Store.Publish(Key, write.Generation));
+        write.Bytes.Fill(1);
+        Assert.Null(fixture.Reserve(1));
+        write.Dispose();
+        Assert.NotNull(fixture.Reserve(1));
+        fixture.Store.Revoke(write.Generation);
+    }
+
+    [Fact]
     public void A_removed_block_keeps_its_bytes_until_the_last_lease()
     {
         using var fixture = new StoreFixture(pages: 1);

@@ -20,6 +20,8 @@ internal sealed class ModelBlock(int key, ulong generation, KvLayout layout, lon
 
     public ModelBlock? Parent { get; set; }
 
+    public bool Revoked { get; set; }
+
     public int Leases { get; set; }
 
     public int LastUse { get; set; }

@@ -67,9 +67,17 @@ internal sealed partial class StoreModel : IDisposable
         var (write, block) = Take(_writes, number);
         TimeSpan? life = milliseconds % 3 == 0 ? TimeSpan.FromMilliseconds(milliseconds) : null;
         var outcome = _store.Publish(write.Key, write.Generation, life);
-        Assert.Throws<ObjectDisposedException>(() => write.Bytes.Length);
         write.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => write.Bytes.Length);
+        Assert.False(_store.IsWriting(write.Generation));
         Assert.Equal(PublishOutcome.Gone, _store.Publish(write.Key, write.Generation));
+        if (block.Revoked)
+        {
+            Assert.Equal(PublishOutcome.Gone, outcome);
+            _inMemory.Remove(block);
+            return;
+        }
+
         if (Find(block.Key) is not null)
         {
             Assert.Equal(PublishOutcome.AlreadyStored, outcome);
@@ -85,6 +93,17 @@ internal sealed partial class StoreModel : IDisposable
         Refresh(block);
         if (life is { } span)
             Queue(block, block.ExpiresAt = Now + span.Ticks);
+    }
+
+    public void Revoke(int number)
+    {
+        if (_writes.Count == 0)
+            return;
+        var (write, block) = _writes[number % _writes.Count];
+        Assert.Equal(!block.Revoked, _store.IsWriting(write.Generation));
+        _store.Revoke(write.Generation);
+        block.Revoked = true;
+        Assert.False(_store.IsWriting(write.Generation));
     }
 
     public void Abandon(int number)
@@ -107,14 +126,14 @@ internal sealed partial class StoreModel : IDisposable
             Leased(lease!, block);
     }
 
-    public void LeaseRun(int number, int kilobytes)
+    public void LeaseRun(int number, int pages)
     {
         int[] chain = ChainOf(number % Keys);
         var leases = new List<BlockLease>();
-        var found = _store.LeaseRun(Namespace, [.. chain.Select(HashOf)], kilobytes * 1024L, leases);
+        var found = _store.LeaseRun(Namespace, [.. chain.Select(HashOf)], (long)pages * Arena.PageBytes, leases);
         Assert.Equal(chain.TakeWhile(key => Find(key) is not null).Count(), found);
         long bytes = 0;
-        var expected = chain.Take(found).TakeWhile(key => (bytes += _visible[key].Layout.BlockBytes) <= kilobytes * 1024L).ToArray();
+        var expected = chain.Take(found).TakeWhile(key => (bytes += _visible[key].Pages * Arena.PageBytes) <= (long)pages * Arena.PageBytes).ToArray();
         Assert.Equal(expected.Select(KeyOf), leases.Select(lease => lease.Key));
         foreach (var (lease, key) in leases.Zip(expected))
             Leased(lease, _visible[key]);

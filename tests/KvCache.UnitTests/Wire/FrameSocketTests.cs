@@ -109,7 +109,7 @@ public sealed class FrameSocketTests
             var block = RandomBlock();
             var rest = block.AsSpan(Layout.LayerOffset(range.First), Layout.RangeBytes(range));
             var checksums = new uint[Layout.Layers];
-            var cursor = new ChecksumCursor(new Crc32(), Layout, range, checksums);
+            var cursor = new ChecksumCursor(Layout, range, checksums);
             for (var i = 0; rest.Length > 0; i++)
             {
                 var piece = rest[..Math.Min(rest.Length, pieces[i % pieces.Length])];

@@ -1,6 +1,5 @@
-using KvCache.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Wire;
 
 /// <summary>The silo answered a request with an error.</summary>
 public sealed class SiloException : Exception

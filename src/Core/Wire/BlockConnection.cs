@@ -2,13 +2,12 @@ using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
-using KvCache.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Wire;
 
 /// <summary>
 /// One connection to a silo's data plane: blocking calls, one at a time, on the thread that owns it. Everything that goes
-/// wrong is an exception here; <see cref="KvCacheClient"/> turns it into a miss.
+/// wrong is an exception here; the client turns it into a miss.
 /// </summary>
 /// <remarks>After any exception but <see cref="SiloException"/> the connection is out of step and must be disposed.</remarks>
 public sealed class BlockConnection : IDisposable

@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 
-namespace KvCache.Client;
+namespace KvCache.Wire;
 
 /// <summary>Where a silo's data plane listens.</summary>
 /// <param name="Text">The address as it was written.</param>

@@ -1,0 +1,93 @@
+using System.Diagnostics;
+
+namespace KvCache.ProcessTests;
+
+public sealed class KilledSiloTests
+{
+    private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(3);
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Calls_end_as_misses_when_the_silo_is_killed_and_go_on_with_the_next_one(bool unix)
+    {
+        var ns = Prefixes.Namespace("killed", KvLayout.Opaque([0, 1 << 20, 4 << 20], 16));
+        var folder = Directory.CreateTempSubdirectory("kvcache-killed-").FullName;
+        await using var first = await SiloProcess.StartAsync(new SiloSettings(UseArenaFile: true, Folder: folder));
+        var tcp = first.Tcp["tcp:".Length..];
+        await using var client = first.Connect(unix ? first.Unix : first.Tcp, options =>
+        {
+            options.MatchTimeout = options.LoadTimeout = options.StoreTimeout = Deadline;
+            options.BreakerDelay = TimeSpan.FromMilliseconds(50);
+        });
+        using var done = new CancellationTokenSource();
+        var slowest = TimeSpan.Zero;
+        long calls = 0, misses = 0;
+        var workers = Enumerable.Range(0, 6).Select(worker => Task.Run(() => WorkAsync(worker))).ToArray();
+
+        await Eventually.TrueAsync("loads and stores are running", () => Volatile.Read(ref calls) > 50);
+        await first.KillAsync();
+        await Eventually.TrueAsync("calls are misses", () => Volatile.Read(ref misses) > 100);
+        Assert.True(File.Exists(first.ArenaPath) && File.Exists(first.UnixPath), "A killed silo leaves its files behind.");
+
+        await using var second = await SiloProcess.StartAsync(new SiloSettings(Tcp: tcp, UseArenaFile: true, Folder: folder));
+        Assert.Equal(first.Tcp, second.Tcp);
+        var prefix = Prefixes.New(ns, 1);
+        await Eventually.TrueAsync("the client stores and loads at the new silo", async () =>
+        {
+            await client.StoreAsync(prefix, 0, prefix.Blocks());
+            return (await client.LoadAsync(prefix, 0, prefix.Memory(1))).Blocks == 1;
+        });
+
+        await done.CancelAsync();
+        await Task.WhenAll(workers);
+        Report.Line($"{calls} calls, {misses} misses; the slowest call took {slowest.TotalMilliseconds:0} ms.");
+        Assert.InRange(slowest, TimeSpan.Zero, Deadline + Eventually.Bound);
+        second.AssertHealthy();
+        Assert.Equal(0, await second.StopAsync());
+        Directory.Delete(folder, recursive: true);
+
+        async Task WorkAsync(int worker)
+        {
+            var mine = Prefixes.New(ns, 3);
+            var blocks = mine.Blocks();
+            var memory = mine.Memory(3);
+            while (!done.IsCancellationRequested)
+            {
+                var began = Stopwatch.GetTimestamp();
+                var stored = await client.StoreAsync(mine, 0, blocks);
+                var loaded = await client.LoadAsync(mine, 0, memory);
+                for (var block = 0; block < loaded.Blocks; block++)
+                    Assert.True(Content.IsRight(memory[block].Span, mine.Key(block)), $"Worker {worker} got wrong bytes.");
+                Assert.NotEqual(MissReason.Corrupt, loaded.Reason);
+                Assert.NotEqual(MissReason.Refused, stored.Reason);
+                if (loaded.Blocks < 3)
+                    Interlocked.Increment(ref misses);
+                else
+                    await client.DeleteAsync(mine);
+                Interlocked.Increment(ref calls);
+                lock (done)
+                    slowest = Stopwatch.GetElapsedTime(began) is var took && took > slowest ? took : slowest;
+                await Task.Yield();
+            }
+        }
+    }
+
+    [Fact]
+    public async Task A_client_uses_the_next_silo_of_its_list_when_the_first_is_killed()
+    {
+        var ns = Prefixes.Namespace("next", KvLayout.Opaque(1 << 20, 16));
+        await using var first = await SiloProcess.StartAsync();
+        await using var second = await SiloProcess.StartAsync();
+        await using var client = first.Connect(configure: options => options.Endpoints.Add(second.Tcp));
+        var prefix = Prefixes.New(ns, 2);
+        await client.MustStoreAsync(prefix);
+
+        await first.KillAsync();
+
+        Assert.Equal(new LoadResult(0, MissReason.Absent), await client.LoadAsync(prefix, 0, prefix.Memory(2)));
+        await client.MustStoreAsync(prefix);
+        await client.MustLoadAsync(prefix);
+        second.AssertHealthy();
+    }
+}

@@ -1,0 +1,56 @@
+namespace KvCache.ProcessTests;
+
+/// <summary>Namespaces and prefixes of tests.</summary>
+internal static class Prefixes
+{
+    private static int _nextToken;
+
+    public static CacheNamespace Namespace(string model, KvLayout layout, string tenant = "default") => new() { Tenant = tenant, Model = model, Layout = layout };
+
+    /// <summary>A prefix that no other test uses.</summary>
+    public static KvPrefix New(CacheNamespace ns, int blocks)
+    {
+        var first = Interlocked.Increment(ref _nextToken);
+        return KvPrefix.Of(ns, [first, .. Enumerable.Range(0, (blocks * ns.Layout.TokensPerBlock) - 1)]);
+    }
+
+    public static BlockKey Key(this KvPrefix prefix, int block) => new(prefix.Namespace.Id, prefix.Chain.Hashes[block]);
+
+    public static ReadOnlyMemory<byte>[] Blocks(this KvPrefix prefix) =>
+        [.. Enumerable.Range(0, prefix.BlockCount).Select(block => (ReadOnlyMemory<byte>)Content.Of(prefix, block))];
+
+    /// <summary>Memory for blocks of a prefix.</summary>
+    public static Memory<byte>[] Memory(this KvPrefix prefix, int blocks) =>
+        [.. Enumerable.Range(0, blocks).Select(_ => (Memory<byte>)new byte[prefix.Namespace.Layout.BlockBytes])];
+
+    /// <summary>Stores all blocks of a prefix, and fails when that does not work.</summary>
+    public static async Task MustStoreAsync(this KvCacheClient client, KvPrefix prefix)
+    {
+        var result = await client.StoreAsync(prefix, 0, prefix.Blocks());
+        Assert.Equal(new StoreResult(prefix.BlockCount, 0, 0, MissReason.None, null), result);
+    }
+
+    /// <summary>Stores the blocks of a prefix that are missing from a block on.</summary>
+    public static async Task MustStoreTheRestAsync(this KvCacheClient client, KvPrefix prefix, int firstBlock)
+    {
+        var result = await client.StoreAsync(prefix, firstBlock, prefix.Blocks()[firstBlock..]);
+        Assert.Equal((prefix.BlockCount - firstBlock, 0, MissReason.None), (result.Stored + result.AlreadyStored, result.Refused, result.Reason));
+    }
+
+    /// <summary>Loads all blocks of a prefix and compares every byte; fails when one is missing.</summary>
+    public static async Task MustLoadAsync(this KvCacheClient client, KvPrefix prefix)
+    {
+        var memory = prefix.Memory(prefix.BlockCount);
+        Assert.Equal(new LoadResult(prefix.BlockCount, MissReason.None), await client.LoadAsync(prefix, 0, memory));
+        for (var block = 0; block < prefix.BlockCount; block++)
+            Assert.True(Content.IsRight(memory[block].Span, prefix.Key(block)), $"Block {block} has wrong bytes.");
+    }
+
+    /// <summary>What the silo says of itself.</summary>
+    public static async Task<System.Text.Json.JsonElement> SiloAsync(this KvCacheClient client) =>
+        (await client.GetStatisticsAsync()).Silo ?? throw new InvalidOperationException("The silo did not answer the stat message.");
+
+    /// <summary>A counter of the silo's store.</summary>
+    public static async Task<long> StoreCounterAsync(this KvCacheClient client, string name) =>
+        (await client.SiloAsync()).GetProperty("store").GetProperty(name).GetInt64();
+}

@@ -1,0 +1,150 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using KvCache.Wire;
+
+namespace KvCache.ProcessTests;
+
+/// <summary>A client that speaks the data plane byte by byte, rightly or wrongly.</summary>
+internal sealed class RawPeer : IDisposable
+{
+    private readonly Socket _socket;
+    private readonly FrameSocket _frames;
+    private ulong _requestId;
+
+    public RawPeer(string endpoint)
+    {
+        var address = IPEndPoint.Parse(endpoint["tcp:".Length..]);
+        _socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { ReceiveTimeout = (int)Eventually.Bound.TotalMilliseconds };
+        _socket.Connect(address);
+        _frames = new FrameSocket(_socket);
+    }
+
+    /// <summary>A peer that has authenticated.</summary>
+    public static RawPeer Authenticated(string endpoint, string tenant, string secret)
+    {
+        var peer = new RawPeer(endpoint);
+        var nonce = peer.Hello(tenant);
+        peer.ExpectReply(FrameType.HelloReply, out var meta);
+        var serverNonce = meta[2..];
+        peer.Send(FrameType.Authenticate, writer => writer.Bytes(WireProtocol.ClientProof(System.Text.Encoding.UTF8.GetBytes(secret), nonce, serverNonce, tenant)));
+        peer.ExpectReply(FrameType.AuthenticateReply, out _);
+        return peer;
+    }
+
+    /// <summary>Sends hello and returns its nonce.</summary>
+    public byte[] Hello(string tenant, ushort min = WireProtocol.Version, ushort max = WireProtocol.Version)
+    {
+        var nonce = RandomNumberGenerator.GetBytes(WireProtocol.NonceSize);
+        Send(FrameType.Hello, writer =>
+        {
+            writer.UInt16(min);
+            writer.UInt16(max);
+            writer.Bytes(nonce);
+            writer.Text(tenant);
+        });
+        return nonce;
+    }
+
+    /// <summary>Opens a namespace and returns its handle.</summary>
+    public uint Open(CacheNamespace ns)
+    {
+        Send(FrameType.OpenNamespace, writer => writer.Bytes(ns.Encoded));
+        ExpectReply(FrameType.OpenNamespaceReply, out var meta);
+        return BitConverter.ToUInt32(meta);
+    }
+
+    /// <summary>A complete frame, for sending whole or in part.</summary>
+    public byte[] Frame(FrameType type, Action<WireWriter> meta, long payload = 0)
+    {
+        var writer = new WireWriter();
+        writer.Take(FrameHeader.Size);
+        meta(writer);
+        FrameHeader.Write(writer.Writable, type, WireStatus.Ok, ++_requestId, payload);
+        return writer.Written.ToArray();
+    }
+
+    public void Send(FrameType type, Action<WireWriter> meta, long payload = 0) => _frames.SendAll(Frame(type, meta, payload));
+
+    public void Send(ReadOnlySpan<byte> bytes) => _frames.SendAll(bytes);
+
+    /// <summary>Sends until the silo ends the connection.</summary>
+    public async Task SendUntilClosedAsync(Func<byte[]> next, TimeSpan pause)
+    {
+        await Eventually.TrueAsync("the silo has ended the slow connection", async () =>
+        {
+            await Task.Delay(pause);
+            try
+            {
+                Send(next());
+                return _socket.Poll(0, SelectMode.SelectRead); // an error frame or the end: the silo owes no answer
+            }
+            catch (SocketException)
+            {
+                return true;
+            }
+        });
+    }
+
+    /// <summary>The meta part of a put of blocks without a parent.</summary>
+    public static Action<WireWriter> PutMeta(uint handle, KvPrefix prefix) => writer =>
+    {
+        writer.UInt32(handle);
+        writer.UInt32(0);
+        writer.Hashes([default]);
+        writer.UInt32(0);
+        writer.UInt64(0);
+        writer.UInt32(0);
+        writer.UInt32((uint)prefix.BlockCount);
+        writer.Hashes(prefix.Chain.Hashes);
+    };
+
+    public void ExpectReply(FrameType type, out byte[] meta)
+    {
+        Assert.True(_frames.TryReceive(out var header, out var received), "The silo closed the connection.");
+        meta = received.ToArray();
+        Assert.True(header.Type == type, $"{type} was expected, {header.Type} came: {(header.Type == FrameType.Error ? Sentence(meta) : "")}");
+    }
+
+    /// <summary>Expects an error frame with a sentence that contains a text.</summary>
+    public void ExpectError(WireStatus status, string text)
+    {
+        Assert.True(_frames.TryReceive(out var header, out var meta), "The silo closed the connection without an error frame.");
+        var sentence = Sentence(meta);
+        Report.Line($"{header.Status}: {sentence}");
+        Assert.Equal((FrameType.Error, status), (header.Type, header.Status));
+        Assert.Contains(text, sentence, StringComparison.Ordinal);
+    }
+
+    /// <summary>Expects that the silo ends the connection and sends nothing more but an error frame.</summary>
+    public void ExpectClosed()
+    {
+        try
+        {
+            while (_frames.TryReceive(out var header, out _))
+                Assert.Equal(FrameType.Error, header.Type);
+        }
+        catch (SocketException e) when (e.SocketErrorCode != SocketError.TimedOut && e.SocketErrorCode != SocketError.WouldBlock)
+        {
+            // Reset: the silo closed while bytes were on their way to it.
+        }
+    }
+
+    /// <summary>Expects that the silo answers what it understood and then ends the connection.</summary>
+    public void ExpectClosedBehindReplies()
+    {
+        try
+        {
+            while (_frames.TryReceive(out var header, out _))
+                _frames.Drain(header.PayloadLength);
+        }
+        catch (SocketException e) when (e.SocketErrorCode != SocketError.TimedOut && e.SocketErrorCode != SocketError.WouldBlock)
+        {
+            // Reset: the silo closed while bytes were on their way to it.
+        }
+    }
+
+    public void Dispose() => _frames.Dispose();
+
+    private static string Sentence(ReadOnlySpan<byte> meta) => new WireReader(meta).Text(ushort.MaxValue, "message");
+}

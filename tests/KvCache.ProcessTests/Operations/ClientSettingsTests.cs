@@ -1,0 +1,80 @@
+using System.ComponentModel.DataAnnotations;
+using KvCache.Wire;
+
+namespace KvCache.ProcessTests;
+
+public sealed class ClientSettingsTests(GuardedSilo silo) : IClassFixture<GuardedSilo>
+{
+    [Fact]
+    public async Task A_wrong_secret_is_an_exception_at_connect_that_says_so()
+    {
+        await using var client = silo.Connect(secret: "not the secret");
+
+        var error = await Assert.ThrowsAsync<SiloException>(async () => await client.ConnectAsync());
+
+        Assert.Equal(WireStatus.AuthenticationFailed, error.Status);
+        Assert.Contains("The tenant is unknown or its secret is another one", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task In_calls_a_wrong_secret_is_a_miss()
+    {
+        await using var client = silo.Connect(secret: "not the secret");
+        var prefix = Prefixes.New(Prefixes.Namespace("m", KvLayout.Opaque(64, 1), GuardedSilo.Tenant), 1);
+
+        for (var i = 0; i < 10; i++)
+        {
+            var result = await client.LoadAsync(prefix, 0, prefix.Memory(1));
+            Assert.Equal(0, result.Blocks);
+            Assert.True(result.Reason is MissReason.Refused or MissReason.Unavailable, $"{result}");
+            Assert.Equal(0, (await client.StoreAsync(prefix, 0, prefix.Blocks())).Stored);
+        }
+    }
+
+    [Fact]
+    public async Task A_namespace_of_another_tenant_is_a_miss()
+    {
+        await using var client = silo.Connect();
+        var prefix = Prefixes.New(Prefixes.Namespace("m", KvLayout.Opaque(64, 1), GuardedSilo.OtherTenant), 1);
+
+        Assert.Equal(new LoadResult(0, MissReason.Refused), await client.LoadAsync(prefix, 0, prefix.Memory(1)));
+    }
+
+    [Fact]
+    public async Task Where_nobody_listens_connect_says_no_and_calls_are_misses()
+    {
+        await using var client = silo.Process.Connect("unix:/nowhere/data.sock");
+        var prefix = Prefixes.New(Prefixes.Namespace("m", KvLayout.Opaque(64, 1)), 1);
+
+        Assert.False(await client.ConnectAsync());
+        Assert.Equal(new LoadResult(0, MissReason.Unavailable), await client.LoadAsync(prefix, 0, prefix.Memory(1)));
+        Assert.Equal(MissReason.Unavailable, (await client.StoreAsync(prefix, 0, prefix.Blocks())).Reason);
+        Assert.Equal(0, await client.PinAsync(prefix, TimeSpan.FromSeconds(1)));
+        Assert.Null((await client.GetStatisticsAsync()).Silo);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("127.0.0.1:7400")]
+    [InlineData("tcp:127.0.0.1")]
+    [InlineData("tcp:127.0.0.1:0")]
+    [InlineData("tcp::7400")]
+    [InlineData("unix:relative.sock")]
+    [InlineData("http://127.0.0.1:7400")]
+    public void An_endpoint_that_is_no_address_is_told(string endpoint)
+    {
+        var error = Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.Endpoints.Add(endpoint)));
+
+        Assert.Contains("tcp:host:port or unix:/path was expected", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Settings_out_of_bounds_are_told()
+    {
+        Assert.Throws<ValidationException>(() => new KvCacheClient(new KvCacheClientOptions()));
+        Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.DataConnections = 0));
+        Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.LoadTimeout = TimeSpan.Zero));
+        Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.BreakerFailures = 0));
+        Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.Tenant = ""));
+    }
+}

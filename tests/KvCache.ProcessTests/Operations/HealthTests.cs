@@ -1,0 +1,53 @@
+using System.Globalization;
+using System.Net;
+using System.Text.Json;
+
+namespace KvCache.ProcessTests;
+
+public sealed class HealthTests
+{
+    [Fact]
+    public async Task Health_readiness_and_metrics_answer_and_counters_move()
+    {
+        await using var silo = await SiloProcess.StartAsync();
+        await using var client = silo.Connect();
+        using var http = new HttpClient { BaseAddress = new Uri(silo.Ready.Http) };
+        var ns = Prefixes.Namespace("metrics", KvLayout.Opaque(1 << 20, 1));
+        var prefix = Prefixes.New(ns, 3);
+
+        Assert.Equal("ok", await http.GetStringAsync("/healthz"));
+        using var ready = JsonDocument.Parse(await http.GetStringAsync("/readyz"));
+        Assert.True(ready.RootElement.GetProperty("ready").GetBoolean());
+        Assert.Equal(silo.Ready.Endpoints, ready.RootElement.GetProperty("endpoints").EnumerateArray().Select(endpoint => endpoint.GetString()));
+        Assert.Equal(HttpStatusCode.NotFound, (await http.GetAsync(new Uri("/nothing", UriKind.Relative))).StatusCode);
+
+        await client.MustStoreAsync(prefix);
+        await client.MustLoadAsync(prefix);
+        await client.LoadAsync(Prefixes.New(ns, 1), 0, prefix.Memory(1));
+        await client.DeleteAsync(prefix);
+
+        var metrics = await http.GetStringAsync("/metrics");
+        Report.Line(string.Join('\n', metrics.Split('\n').Where(line => line.StartsWith("kvcache", StringComparison.Ordinal) && !line.Contains("_bucket", StringComparison.Ordinal))));
+        Assert.Equal(3, Value(metrics, "kvcache_block_hits", ""));
+        Assert.Equal(1, Value(metrics, "kvcache_block_misses", "reason=\"absent\""));
+        Assert.Equal(3, Value(metrics, "kvcache_put_blocks", "outcome=\"Stored\""));
+        Assert.Equal(3, Value(metrics, "kvcache_store_removed", "reason=\"deleted\""));
+        Assert.Equal(64 << 20, Value(metrics, "kvcache_arena_capacity", ""));
+        Assert.Equal(0, Value(metrics, "kvcache_arena_used", ""));
+        Assert.InRange(Value(metrics, "kvcache_io_received", ""), 3 << 20, 4 << 20);
+        Assert.InRange(Value(metrics, "kvcache_io_sent", ""), 3 << 20, 4 << 20);
+        Assert.Equal(1, Value(metrics, "kvcache_request_duration_seconds_count", "type=\"put\""));
+        Assert.Equal(2, Value(metrics, "kvcache_request_duration_seconds_count", "type=\"get\""));
+    }
+
+    private static double Value(string metrics, string name, string label)
+    {
+        var line = metrics.Split('\n').Single(text =>
+            text.StartsWith(name, StringComparison.Ordinal)
+            && (text[name.Length] is '{' or ' ' || text.AsSpan(name.Length).StartsWith("_total") || text.AsSpan(name.Length).StartsWith("_bytes"))
+            && text.Contains(label, StringComparison.Ordinal));
+        var value = line.AsSpan(line.IndexOf('}', StringComparison.Ordinal) is var end and >= 0 ? end + 1 : line.IndexOf(' ', StringComparison.Ordinal)).Trim();
+        var stamp = value.IndexOf(' ');
+        return double.Parse(stamp < 0 ? value : value[..stamp], CultureInfo.InvariantCulture);
+    }
+}
