@@ -29,7 +29,7 @@ public sealed class RedisTierCounters : IDisposable
         _meter.CreateObservableCounter("kvcache.redis.errors", () => Failures.Select(failure => Of(FailuresWith(failure), "kind", failure)), "{error}", "Failed calls to Redis, by kind.");
         _meter.CreateObservableCounter("kvcache.redis.persist.bytes", () => Volatile.Read(ref _persistedBytes), "By", "Bytes of blocks written to Redis.");
         _meter.CreateObservableCounter("kvcache.redis.promote.bytes", () => Volatile.Read(ref _promotedBytes), "By", "Bytes of blocks read from Redis.");
-        _meter.CreateObservableCounter("kvcache.redis.deleted", () => Volatile.Read(ref _deleted), "{block}", "Blocks whose deletion Redis confirmed.");
+        _meter.CreateObservableCounter("kvcache.redis.deleted", () => Deletes, "{block}", "Blocks whose deletion Redis confirmed.");
         _meter.CreateObservableUpDownCounter("kvcache.redis.queued", () => QueuedBytes, "By", "Bytes of blocks that wait to be written, or are being written.");
         _meter.CreateObservableGauge("kvcache.redis.breaker", () => BreakerOpen ? 1 : 0, "1", "1 while Redis is left alone because it failed.");
         _meter.CreateObservableGauge("kvcache.redis.memory.used", () => Volatile.Read(ref _used), "By", "Memory that Redis uses.");
@@ -55,6 +55,9 @@ public sealed class RedisTierCounters : IDisposable
 
     /// <summary>Blocks whose promotion ended so.</summary>
     public long PromotesWith(PromoteOutcome outcome) => Volatile.Read(ref _promotes[(int)outcome]);
+
+    /// <summary>Blocks whose deletion Redis confirmed.</summary>
+    public long Deletes => Volatile.Read(ref _deleted);
 
     /// <summary>Calls that failed so.</summary>
     public long FailuresWith(RedisFailure failure) => Volatile.Read(ref _failures[(int)failure]);

@@ -1,0 +1,133 @@
+using System.Net;
+using System.Net.Sockets;
+
+namespace KvCache.RedisTests;
+
+/// <summary>Stands between the tier and Redis, and can stop the bytes of either direction in the middle of a payload.</summary>
+internal sealed class RedisProxy : IDisposable
+{
+    private readonly TcpListener _listener = new(IPAddress.Loopback, 0);
+    private readonly int _target;
+
+    public RedisProxy(RedisProcess redis)
+    {
+        _target = redis.Port;
+        _listener.Start();
+        Run(Accept);
+    }
+
+    public string Address => $"127.0.0.1:{((IPEndPoint)_listener.LocalEndpoint).Port}";
+
+    /// <summary>Bytes to Redis.</summary>
+    public Gate Requests { get; } = new();
+
+    /// <summary>Bytes from Redis.</summary>
+    public Gate Replies { get; } = new();
+
+    public void Dispose()
+    {
+        Requests.Release();
+        Replies.Release();
+        _listener.Dispose();
+    }
+
+    private static void Run(Action body) => new Thread(() => body()) { IsBackground = true }.Start();
+
+    private void Accept()
+    {
+        try
+        {
+            while (true)
+            {
+                var client = _listener.AcceptSocket();
+                var server = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+                client.NoDelay = true;
+                try
+                {
+                    server.Connect(IPAddress.Loopback, _target);
+                }
+                catch (SocketException)
+                {
+                    client.Dispose();
+                    continue;
+                }
+
+                Run(() => Pump(client, server, Requests));
+                Run(() => Pump(server, client, Replies));
+            }
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            // Disposed.
+        }
+    }
+
+    private static void Pump(Socket from, Socket to, Gate gate)
+    {
+        var buffer = new byte[64 << 10];
+        try
+        {
+            for (int got; (got = from.Receive(buffer)) > 0;)
+            {
+                gate.Pass(got);
+                for (var sent = 0; sent < got;)
+                    sent += to.Send(buffer.AsSpan(sent, got - sent));
+            }
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            // One end has gone; so does the other.
+        }
+
+        from.Dispose();
+        to.Dispose();
+    }
+
+    /// <summary>Lets so many bytes of one direction pass, then none until released.</summary>
+    internal sealed class Gate
+    {
+        private readonly object _lock = new();
+        private long _left = long.MaxValue;
+        private bool _reached;
+
+        public bool Reached
+        {
+            get
+            {
+                lock (_lock)
+                    return _reached;
+            }
+        }
+
+        public void HoldAfter(long bytes)
+        {
+            lock (_lock)
+            {
+                _left = bytes;
+                _reached = false;
+            }
+        }
+
+        public void Release()
+        {
+            lock (_lock)
+            {
+                _left = long.MaxValue;
+                Monitor.PulseAll(_lock);
+            }
+        }
+
+        public void Pass(int bytes)
+        {
+            lock (_lock)
+            {
+                _left -= bytes;
+                while (_left < 0)
+                {
+                    _reached = true;
+                    Monitor.Wait(_lock);
+                }
+            }
+        }
+    }
+}
