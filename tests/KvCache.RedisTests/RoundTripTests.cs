@@ -121,7 +121,7 @@ public sealed class RoundTripTests
     [Fact]
     public async Task A_user_a_password_and_a_database_are_used()
     {
-        using var redis = RedisProcess.Start("--user", "kv on >secret ~kvcache:* +@all", "--user", "default on nopass ~* +@all");
+        using var redis = RedisProcess.Start("--user", "kv", "on", ">secret", "~kvcache:*", "+@all");
         var layout = TierFixture.LayoutOf(4096);
         await using (var fixture = new TierFixture(redis.Tcp + ",user=kv,password=secret,db=3"))
         {

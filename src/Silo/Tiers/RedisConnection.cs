@@ -217,7 +217,7 @@ internal sealed class RedisConnection : IDisposable
         _socket.Argument((ulong)effort);
         _socket.Flush();
         if (_socket.ReadNumber('*') != 2 || !Utf8Parser.TryParse(_socket.ReadShortString(), out ulong next, out _))
-            throw new RedisException(RedisFailure.Protocol, "Redis' reply to SCAN makes no sense.");
+            throw _socket.OutOfStep("SCAN returns a cursor and keys");
         for (var left = _socket.ReadNumber('*'); left > 0; left--)
         {
             if (names.TryParse(_socket.ReadShortString(), out var key))

@@ -252,6 +252,15 @@ internal sealed class RespSocket : IDisposable
             _armed = false;
     }
 
+    /// <summary>Makes the connection unusable, as nobody knows any more which bytes belong to which reply.</summary>
+    /// <returns>The exception to throw.</returns>
+    public RedisException OutOfStep(string what)
+    {
+        lock (_watchLock)
+            _ended ??= RedisFailure.Protocol;
+        return new RedisException(RedisFailure.Protocol, $"Redis' reply makes no sense: {what}.");
+    }
+
     /// <summary>Ends the connection, from any thread.</summary>
     public void Abort()
     {
@@ -367,12 +376,5 @@ internal sealed class RespSocket : IDisposable
                 ? new RedisException(RedisFailure.Deadline, "Redis did not answer in time.", cause)
                 : new RedisException(RedisFailure.Broken, $"The connection to Redis broke{(cause is null ? "." : $": {cause.Message}")}", cause);
         }
-    }
-
-    private RedisException OutOfStep(string what)
-    {
-        lock (_watchLock)
-            _ended ??= RedisFailure.Protocol;
-        return new RedisException(RedisFailure.Protocol, $"Redis' reply makes no sense: {what}.");
     }
 }
