@@ -24,7 +24,7 @@ internal sealed class BenchSilo : IDisposable
         _process = ChildProcess.Supervised(
             "dotnet",
             [
-                program, "--arena", arena.Bytes.ToString(System.Globalization.CultureInfo.InvariantCulture), "--arena-file", "/dev/shm/" + _folder.Name + ".arena",
+                program, "--arena", arena.Bytes.ToString(System.Globalization.CultureInfo.InvariantCulture),
                 "--tcp", "127.0.0.1:0", "--unix", Path.Combine(_folder.FullName, "silo.sock"), "--http", "http://127.0.0.1:0",
                 "--silo-port", "0", "--gateway-port", "0", "--ready-file", ready,
             ],
@@ -53,7 +53,7 @@ internal sealed class BenchSilo : IDisposable
     public SiloEndpoint Endpoint(string transport) => SiloEndpoint.TryParse(Addresses.Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal)))!;
 
     /// <summary>A connection as the tenant of a silo without configured tenants.</summary>
-    public BlockConnection Connect(string transport) => BlockConnection.Connect(Endpoint(transport), "default", "");
+    public BlockConnection Connect(string transport) => BlockConnection.Connect(Endpoint(transport), "default", "", (int)new KvCacheClientOptions().SocketBuffer.Bytes);
 
     // A silo runs for weeks; its first seconds belong to the runtime's compiler. A few thousand small requests bring it to rest.
     private void Settle()

@@ -15,7 +15,7 @@ namespace KvCache.Wire;
 public sealed class FrameSocket : IDisposable
 {
     /// <summary>Bytes moved by one call: large enough to make calls rare, small enough to stay in the second-level cache.</summary>
-    public const int ChunkBytes = 256 * 1024;
+    public const int ChunkBytes = 512 * 1024;
 
     private readonly Socket _socket;
     private byte[] _frame = new byte[4096];

@@ -80,14 +80,17 @@ internal sealed partial class PrefixGrain(
 
     public ValueTask<SealOutcome> SealAsync(ulong generation, CancellationToken cancellationToken)
     {
-        if (_inlineWrite is not { } write || write.Generation != generation || !_authority.IsCurrent(generation, time.GetUtcNow()))
+        if (_inlineWrite is not { } write || write.Generation != generation)
             return new(SealOutcome.Revoked);
+
+        // Arena memory is not cleared: behind what was written lie the bytes of another block, perhaps another tenant's.
+        var complete = _inlineBytes == write.Layout.BlockBytes;
+        var inTime = _authority.IsCurrent(generation, time.GetUtcNow());
         _authority.End();
-        if (_inlineBytes < write.Layout.BlockBytes)
+        if (!complete || !inTime)
         {
-            // Arena memory is not cleared: behind what was written lie the bytes of another block, perhaps another tenant's.
             DropInlineWrite();
-            return new(SealOutcome.Incomplete);
+            return new(inTime ? SealOutcome.Incomplete : SealOutcome.Revoked);
         }
 
         for (var layer = 0; layer < write.Layout.Layers; layer++)

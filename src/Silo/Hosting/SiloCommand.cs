@@ -100,8 +100,9 @@ internal static class SiloCommand
         }
         catch
         {
-            // What did start is stopped in order: disposed without it, Orleans fills the log with failures of its own.
-            await app.StopAsync(CancellationToken.None);
+            // What did start is stopped in order: disposed without it, Orleans fills the log with failures of its own. When
+            // nothing did, the host cannot stop; why it did not start is what counts.
+            await app.StopAsync(CancellationToken.None).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             throw;
         }
     }
