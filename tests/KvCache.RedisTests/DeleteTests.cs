@@ -107,6 +107,23 @@ public sealed class DeleteTests
     }
 
     [Fact]
+    public async Task A_delete_wins_over_a_write_that_was_given_up_and_is_still_on_its_way()
+    {
+        using var redis = RedisProcess.Start();
+        using var proxy = new RedisProxy(redis);
+        await using var fixture = new TierFixture(proxy.Address, configure: options => options.WriteTimeout = TimeSpan.FromMilliseconds(300));
+        proxy.Requests.HoldAfter(50_000);
+
+        // The proxy has all of it when the tier gives up, and the connection to Redis stays open.
+        Assert.Equal(PersistOutcome.Unavailable, await fixture.Tier.WriteThroughAsync(fixture.Put(Key, TierFixture.LayoutOf(64 << 10)), null, default));
+        Assert.True(proxy.Requests.Reached);
+        Assert.True(await fixture.Tier.DeleteAsync([Key], TestContext.Current.CancellationToken));
+        proxy.Requests.Release();
+        await Eventually.TrueAsync("the proxy has sent the rest, or could not", () => proxy.Connections == 1);
+        AssertGone(redis, fixture, Key);
+    }
+
+    [Fact]
     public async Task A_delete_that_redis_could_not_hear_is_made_up_for()
     {
         using var redis = RedisProcess.Start();

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using System.Runtime.CompilerServices;
 
 namespace KvCache.RedisTests;
 
@@ -8,6 +9,7 @@ internal sealed class RedisProxy : IDisposable
 {
     private readonly TcpListener _listener = new(IPAddress.Loopback, 0);
     private readonly int _target;
+    private int _connections;
 
     public RedisProxy(RedisProcess redis)
     {
@@ -23,6 +25,9 @@ internal sealed class RedisProxy : IDisposable
 
     /// <summary>Bytes from Redis.</summary>
     public Gate Replies { get; } = new();
+
+    /// <summary>Connections whose client has not closed them, or of which bytes are still to be sent on.</summary>
+    public int Connections => Volatile.Read(ref _connections);
 
     public void Dispose()
     {
@@ -52,7 +57,12 @@ internal sealed class RedisProxy : IDisposable
                     continue;
                 }
 
-                Run(() => Pump(client, server, Requests));
+                Interlocked.Increment(ref _connections);
+                Run(() =>
+                {
+                    Pump(client, server, Requests);
+                    Interlocked.Decrement(ref _connections);
+                });
                 Run(() => Pump(server, client, Replies));
             }
         }
@@ -69,7 +79,7 @@ internal sealed class RedisProxy : IDisposable
         {
             for (int got; (got = from.Receive(buffer)) > 0;)
             {
-                gate.Pass(got);
+                gate.Pass(from, got);
                 for (var sent = 0; sent < got;)
                     sent += to.Send(buffer.AsSpan(sent, got - sent));
             }
@@ -83,11 +93,12 @@ internal sealed class RedisProxy : IDisposable
         to.Dispose();
     }
 
-    /// <summary>Lets so many bytes of one direction pass, then none until released.</summary>
+    /// <summary>Lets so many bytes of each connection pass in one direction, then none until released.</summary>
     internal sealed class Gate
     {
         private readonly object _lock = new();
-        private long _left = long.MaxValue;
+        private readonly ConditionalWeakTable<Socket, StrongBox<long>> _passed = [];
+        private long _limit = long.MaxValue;
         private bool _reached;
 
         public bool Reached
@@ -103,8 +114,9 @@ internal sealed class RedisProxy : IDisposable
         {
             lock (_lock)
             {
-                _left = bytes;
+                _limit = bytes;
                 _reached = false;
+                _passed.Clear();
             }
         }
 
@@ -112,17 +124,18 @@ internal sealed class RedisProxy : IDisposable
         {
             lock (_lock)
             {
-                _left = long.MaxValue;
+                _limit = long.MaxValue;
                 Monitor.PulseAll(_lock);
             }
         }
 
-        public void Pass(int bytes)
+        public void Pass(Socket connection, int bytes)
         {
             lock (_lock)
             {
-                _left -= bytes;
-                while (_left < 0)
+                var passed = _passed.GetOrCreateValue(connection);
+                passed.Value += bytes;
+                while (passed.Value > _limit)
                 {
                     _reached = true;
                     Monitor.Wait(_lock);
