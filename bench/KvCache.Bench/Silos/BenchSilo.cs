@@ -53,7 +53,7 @@ internal sealed class BenchSilo : IDisposable
     public SiloEndpoint Endpoint(string transport) => SiloEndpoint.TryParse(Addresses.Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal)))!;
 
     /// <summary>A connection as the tenant of a silo without configured tenants.</summary>
-    public BlockConnection Connect(string transport) => BlockConnection.Connect(Endpoint(transport), "default", "", (int)new KvCacheClientOptions().SocketBuffer.Bytes);
+    public BlockConnection Connect(string transport) => BlockConnection.Connect(Endpoint(transport), "default", "");
 
     // A silo runs for weeks; its first seconds belong to the runtime's compiler. A few thousand small requests bring it to rest.
     private void Settle()

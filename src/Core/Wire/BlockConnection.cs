@@ -31,7 +31,7 @@ public sealed class BlockConnection : IDisposable
     /// <param name="endpoint">Where the silo listens.</param>
     /// <param name="tenant">Tenant of the client.</param>
     /// <param name="secret">The tenant's secret.</param>
-    /// <param name="socketBuffer">Kernel buffers in bytes; 0 lets the kernel tune them.</param>
+    /// <param name="socketBuffer">Kernel buffers in bytes; 0 for the default (<see cref="FrameSocket.ApplyBuffers"/>).</param>
     /// <param name="cancellationToken">Ends the attempt from another thread.</param>
     /// <exception cref="SocketException">Nobody listens, or the connection broke.</exception>
     /// <exception cref="SiloException">The silo refused: version, tenant, secret or limits.</exception>
@@ -42,11 +42,7 @@ public sealed class BlockConnection : IDisposable
         FrameSocket? frames = null;
         try
         {
-            if (socketBuffer > 0)
-            {
-                socket.SendBufferSize = socketBuffer;
-                socket.ReceiveBufferSize = socketBuffer;
-            }
+            FrameSocket.ApplyBuffers(socket, socketBuffer);
 
             using (cancellationToken.UnsafeRegister(static s => ((Socket)s!).Dispose(), socket))
                 socket.Connect(endpoint.EndPoint);

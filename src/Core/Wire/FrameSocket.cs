@@ -17,7 +17,10 @@ public sealed class FrameSocket : IDisposable
     /// <summary>Bytes moved by one call: large enough to make calls rare, small enough to stay in the second-level cache.</summary>
     public const int ChunkBytes = 512 * 1024;
 
+    private const int StageBytes = 8 * 1024;
+
     private readonly Socket _socket;
+    private readonly byte[] _stage = new byte[4 * StageBytes];
     private byte[] _frame = new byte[4096];
     private int _begun; // bytes of the next header that are there
 
@@ -44,6 +47,19 @@ public sealed class FrameSocket : IDisposable
 
     /// <summary>Bytes sent so far, headers included.</summary>
     public long SentBytes { get; private set; }
+
+    /// <summary>Sets the kernel buffers of a socket.</summary>
+    /// <param name="socket">A socket that is not connected yet, or was just accepted.</param>
+    /// <param name="bytes">Size of each; 0 for 1 MiB on a Unix socket and the kernel's own tuning on TCP.</param>
+    public static void ApplyBuffers(Socket socket, int bytes)
+    {
+        if (bytes == 0 && socket.AddressFamily == AddressFamily.Unix)
+            bytes = 1 << 20;
+        if (bytes == 0)
+            return;
+        socket.SendBufferSize = bytes;
+        socket.ReceiveBufferSize = bytes;
+    }
 
     /// <summary>Waits for the next frame and reads its header and meta part.</summary>
     /// <param name="header">The header, with its bounds and checksum checked.</param>
@@ -146,8 +162,10 @@ public sealed class FrameSocket : IDisposable
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
     public void Send(WireWriter frame, FrameType type, WireStatus status, ulong requestId, ReadOnlySpan<byte> payload = default)
     {
-        SendHeader(frame, type, status, requestId, payload.Length);
-        SendAll(payload);
+        FrameHeader.Write(frame.Writable, type, status, requestId, payload.Length);
+        var front = payload[..Math.Min(payload.Length, StageBytes)];
+        SendTogether(frame.Written, front);
+        SendAll(payload[front.Length..]);
     }
 
     /// <summary>Sends a frame's header and meta part; the caller sends the payload.</summary>
@@ -169,15 +187,31 @@ public sealed class FrameSocket : IDisposable
     public void SendLayers(ReadOnlySpan<byte> block, KvLayout layout, Span<uint> checksums)
     {
         var cursor = new ChecksumCursor(layout, layout.AllLayers, checksums);
-        while (block.Length > 0)
+        while (block.Length > StageBytes)
         {
-            var piece = block[..Math.Min(block.Length, ChunkBytes)];
+            var piece = block[..Math.Min(block.Length - StageBytes, ChunkBytes)];
             cursor.Advance(piece);
             SendAll(piece);
             block = block[piece.Length..];
         }
 
-        SendAll(MemoryMarshal.AsBytes(checksums[..layout.Layers]));
+        cursor.Advance(block);
+        SendTogether(block, MemoryMarshal.AsBytes(checksums[..layout.Layers]));
+    }
+
+    // A small send behind or before a large one would wake the peer once more, which costs more than copying a few KiB.
+    private void SendTogether(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second)
+    {
+        if (second.Length == 0 || first.Length + second.Length > _stage.Length)
+        {
+            SendAll(first);
+            SendAll(second);
+            return;
+        }
+
+        first.CopyTo(_stage);
+        second.CopyTo(_stage.AsSpan(first.Length));
+        SendAll(_stage.AsSpan(0, first.Length + second.Length));
     }
 
     /// <summary>Sends all bytes.</summary>

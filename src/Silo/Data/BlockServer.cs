@@ -199,13 +199,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         return listener;
     }
 
-    private void ApplyBuffers(Socket socket)
-    {
-        if (Options.SocketBuffer.Bytes == 0)
-            return;
-        socket.SendBufferSize = (int)Options.SocketBuffer.Bytes;
-        socket.ReceiveBufferSize = (int)Options.SocketBuffer.Bytes;
-    }
+    private void ApplyBuffers(Socket socket) => FrameSocket.ApplyBuffers(socket, (int)Options.SocketBuffer.Bytes);
 
     private async Task AcceptAsync(Socket listener)
     {

@@ -25,9 +25,10 @@ public sealed class KilledSiloTests
         long calls = 0, misses = 0;
         var workers = Enumerable.Range(0, 6).Select(worker => Task.Run(() => WorkAsync(worker))).ToArray();
 
-        await Eventually.TrueAsync("loads and stores are running", () => Volatile.Read(ref calls) > 50);
+        await Eventually.TrueAsync("loads and stores are running", () => Volatile.Read(ref calls) > 30);
         await first.KillAsync();
-        await Eventually.TrueAsync("calls are misses", () => Volatile.Read(ref misses) > 100);
+        var before = Volatile.Read(ref misses);
+        await Eventually.TrueAsync("calls are misses", () => Volatile.Read(ref misses) > before + 20);
         Assert.True(File.Exists(first.ArenaPath) && File.Exists(first.UnixPath), "A killed silo leaves its files behind.");
 
         await using var second = await SiloProcess.StartAsync(new SiloSettings(Tcp: tcp, UseArenaFile: true, Folder: folder));
@@ -61,14 +62,17 @@ public sealed class KilledSiloTests
                     Assert.True(Content.IsRight(memory[block].Span, mine.Key(block)), $"Worker {worker} got wrong bytes.");
                 Assert.NotEqual(MissReason.Corrupt, loaded.Reason);
                 Assert.NotEqual(MissReason.Refused, stored.Reason);
-                if (loaded.Blocks < 3)
-                    Interlocked.Increment(ref misses);
-                else
-                    await client.DeleteAsync(mine);
                 Interlocked.Increment(ref calls);
                 lock (done)
                     slowest = Stopwatch.GetElapsedTime(began) is var took && took > slowest ? took : slowest;
-                await Task.Yield();
+                if (loaded.Blocks == 3)
+                {
+                    await client.DeleteAsync(mine);
+                    continue;
+                }
+
+                Interlocked.Increment(ref misses);
+                await Task.Delay(1); // a miss costs an engine a prefill; here it leaves the cores to the silo that starts
             }
         }
     }

@@ -25,7 +25,7 @@ public sealed class PausedSiloTests
         await using var silo = await SiloProcess.StartAsync(new SiloSettings(Arena: "256MiB"));
         await using var client = silo.Connect(unix ? silo.Unix : silo.Tcp, options =>
         {
-            options.LoadTimeout = TimeSpan.FromSeconds(cancel ? 60 : 2);
+            options.LoadTimeout = TimeSpan.FromSeconds(cancel ? 60 : 1);
             options.BreakerDelay = TimeSpan.FromMilliseconds(10);
         });
         var prefix = Prefixes.New(Ns, Blocks);

@@ -28,6 +28,7 @@ internal sealed record SiloSettings(
 /// </summary>
 internal sealed partial class SiloProcess : IAsyncDisposable
 {
+    private const int OpenFilesResource = 7;
     private const int SigKill = 9, SigTerm = 15, SigCont = 18, SigStop = 19;
 
     private static readonly ConcurrentDictionary<int, Process> Running = [];
@@ -79,6 +80,9 @@ internal sealed partial class SiloProcess : IAsyncDisposable
     public string Tcp => Ready.Endpoints.Single(endpoint => endpoint.StartsWith("tcp:", StringComparison.Ordinal));
 
     public string Unix => Ready.Endpoints.Single(endpoint => endpoint.StartsWith("unix:", StringComparison.Ordinal));
+
+    /// <summary>Open files and sockets of the process.</summary>
+    public int OpenFiles => Directory.GetFileSystemEntries($"/proc/{_process.Id}/fd").Length;
 
     public bool HasExited => _process.HasExited;
 
@@ -143,6 +147,13 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         return new KvCacheClient(options);
     }
 
+    /// <summary>Sets how many files and sockets the process may have open.</summary>
+    public void LimitOpenFiles(int files)
+    {
+        var limit = new ResourceLimit((ulong)files, (ulong)files);
+        Assert.Equal(0, LimitResource(_process.Id, OpenFilesResource, in limit, 0));
+    }
+
     public void Pause() => Signal(SigStop);
 
     public void Resume() => Signal(SigCont);
@@ -199,4 +210,9 @@ internal sealed partial class SiloProcess : IAsyncDisposable
 
     [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
     private static partial int Kill(int process, int signal);
+
+    [LibraryImport("libc", EntryPoint = "prlimit", SetLastError = true)]
+    private static partial int LimitResource(int process, int resource, in ResourceLimit limit, nint old);
+
+    private readonly record struct ResourceLimit(ulong Soft, ulong Hard);
 }

@@ -45,6 +45,26 @@ public sealed class BudgetTests
     }
 
     [Fact]
+    public async Task As_many_tiny_blocks_as_a_request_may_have_are_stored_in_bounded_memory()
+    {
+        const int Requests = 3;
+        await using var silo = await SiloProcess.StartAsync(new SiloSettings(Arena: "256MiB"));
+        await using var client = silo.Connect();
+        for (var request = 0; request < Requests; request++)
+        {
+            var prefix = Prefixes.New(Tiny, Wire.WireProtocol.MaxBlocksPerRequest);
+            await client.MustStoreAsync(prefix);
+            Assert.Equal(prefix.BlockCount, (await client.MatchAsync(prefix)).Blocks);
+        }
+
+        var used = await client.StoreCounterAsync("arenaUsedBytes");
+        Assert.Equal((long)Requests * Wire.WireProtocol.MaxBlocksPerRequest * 4096, used);
+        Report.Line($"{Requests * Wire.WireProtocol.MaxBlocksPerRequest} blocks of one byte take {used >> 20} MiB of the arena, the silo has {silo.ResidentBytes >> 20} MiB resident.");
+        Assert.InRange(silo.ResidentBytes, 0, 1L << 30);
+        silo.AssertHealthy();
+    }
+
+    [Fact]
     public async Task Holds_end_with_their_time_and_with_their_connection()
     {
         await using var silo = await SiloProcess.StartAsync();

@@ -1,0 +1,49 @@
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using KvCache.Wire;
+
+namespace KvCache.Silo;
+
+/// <content>Hello and authentication.</content>
+internal sealed partial class Session
+{
+    // Whoever has not proved who it is gets no more than a hello needs.
+    private const int MaxMetaBeforeProof = 1024;
+
+    private void Authenticate()
+    {
+        if (!_socket.TryReceive(out var hello, out var meta))
+            throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection before it said hello.");
+        if (hello.Type != FrameType.Hello)
+            throw new ProtocolException(WireStatus.BadFrame, $"The first frame is of type {(byte)hello.Type}; hello ({(byte)FrameType.Hello}) was expected.");
+        var reader = new WireReader(meta);
+        ushort min = reader.UInt16(), max = reader.UInt16();
+        var clientNonce = reader.Bytes(WireProtocol.NonceSize).ToArray();
+        var tenant = reader.Text(CacheNamespace.MaxTextBytes, "tenant");
+        reader.End();
+        if (min > WireProtocol.Version || max < WireProtocol.Version)
+            throw new ProtocolException(WireStatus.VersionMismatch, $"The client speaks versions {min} to {max}; this silo speaks {WireProtocol.Version}.");
+
+        var serverNonce = RandomNumberGenerator.GetBytes(WireProtocol.NonceSize);
+        var reply = Reply();
+        reply.UInt16(WireProtocol.Version);
+        reply.Bytes(serverNonce);
+        _socket.Send(reply, FrameType.HelloReply, WireStatus.Ok, hello.RequestId);
+
+        if (!_socket.TryReceive(out var proof, out meta) || proof.Type != FrameType.Authenticate || meta.Length != WireProtocol.ProofSize)
+            throw new ProtocolException(WireStatus.BadFrame, $"Behind hello, an authenticate frame with {WireProtocol.ProofSize} bytes was expected.");
+        var secret = _server.Tenants.SecretOf(tenant);
+        if (!CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(secret, clientNonce, serverNonce, tenant)))
+            throw new ProtocolException(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
+        _tenant = tenant;
+        _authenticated = true;
+        _socket.MaxMeta = WireProtocol.MaxMetaBytes;
+        _socket.MaxPayload = (long)WireProtocol.MaxBlocksPerRequest * KvLayout.MaxBlockBytes;
+        reply = Reply();
+        reply.Bytes(WireProtocol.ServerProof(secret, clientNonce, serverNonce, tenant));
+        reply.UInt32(WireProtocol.MaxMetaBytes);
+        reply.UInt32(WireProtocol.MaxBlocksPerRequest);
+        reply.UInt32((uint)_server.Options.MaxHold.TotalMilliseconds);
+        _socket.Send(reply, FrameType.AuthenticateReply, WireStatus.Ok, proof.RequestId);
+    }
+}

@@ -1,0 +1,52 @@
+using CsCheck;
+using KvCache.Index;
+using Xunit;
+
+namespace KvCache.UnitTests.Index;
+
+public sealed class IndexDeltaCodecTests
+{
+    private static readonly Gen<IndexDelta> Delta =
+        Gen.Select(Gen.Int[1, 5], Gen.ULong, Gen.ULong, Gen.Byte.Array[32], Gen.ULong)
+            .Select((operation, high, low, hash, stamp) => new IndexDelta((IndexOperation)operation, new BlockKey(new NamespaceId(high, low), new BlockHash(hash)), stamp));
+
+    [Fact]
+    public void What_is_written_is_read() => Delta.Array[0, 20].Sample(deltas =>
+    {
+        var bytes = new byte[deltas.Length * IndexDeltaCodec.Size];
+        Assert.Equal(bytes.Length, IndexDeltaCodec.Encode(deltas, bytes));
+        var read = new IndexDelta[deltas.Length + 1];
+        Assert.Equal(deltas.Length, IndexDeltaCodec.Decode(bytes, read));
+        Assert.Equal(deltas, read[..^1]);
+    });
+
+    [Fact]
+    public void The_form_is_fixed()
+    {
+        Assert.Equal(57, IndexDeltaCodec.Size);
+        byte[] hash = [.. Enumerable.Range(0x20, 32).Select(i => (byte)i)];
+        var delta = new IndexDelta(IndexOperation.Persisted, new BlockKey(new NamespaceId(0x0706050403020100, 0x0F0E0D0C0B0A0908), new BlockHash(hash)), 0x0102030405060708);
+        var bytes = new byte[57];
+        IndexDeltaCodec.Encode([delta], bytes);
+        byte[] expected = [3, .. Enumerable.Range(0, 16).Select(i => (byte)i), .. hash, 8, 7, 6, 5, 4, 3, 2, 1];
+        Assert.Equal(expected, bytes);
+    }
+
+    [Fact]
+    public void Bytes_that_are_no_deltas_are_refused()
+    {
+        var one = new byte[IndexDeltaCodec.Size];
+        var room = new IndexDelta[1];
+        foreach (var operation in (byte[])[0, 6, 255])
+        {
+            one[0] = operation;
+            Assert.Throws<KvFormatException>(() => IndexDeltaCodec.Decode(one, room));
+        }
+
+        one[0] = 1;
+        Assert.Equal(1, IndexDeltaCodec.Decode(one, room));
+        Assert.Throws<KvFormatException>(() => IndexDeltaCodec.Decode(one.AsSpan(1), room));
+        Assert.Throws<KvFormatException>(() => IndexDeltaCodec.Decode(new byte[IndexDeltaCodec.Size * 2], room));
+        Assert.Throws<ArgumentException>(() => IndexDeltaCodec.Encode(new IndexDelta[2], one));
+    }
+}
