@@ -19,6 +19,9 @@ internal sealed class RedisConnection : IDisposable
     // Reading the rest of an unwanted value costs more than a new connection from here on.
     private const long LongestSkip = 1 << 20;
 
+    // A small send before or behind a large one would wake Redis once more, which costs more than copying a few KiB.
+    private const int StageBytes = 8 << 10;
+
     private readonly RespSocket _socket;
     private long _valueLeft;
 
@@ -72,9 +75,18 @@ internal sealed class RedisConnection : IDisposable
         _socket.Argument(key);
         _socket.AnnounceArgument((long)head.Length + body.Length);
         _socket.AppendToArgument(head);
+        var front = body[..Math.Min(body.Length, StageBytes)];
+        var back = body[front.Length..];
+        back = back[Math.Max(0, back.Length - StageBytes)..];
         LeftWrite = true;
-        _socket.Flush();
-        _socket.SendPayload(body);
+        _socket.AppendToArgument(front);
+        if (back.Length > 0)
+        {
+            _socket.Flush();
+            _socket.SendPayload(body[front.Length..^back.Length]);
+            _socket.AppendToArgument(back);
+        }
+
         _socket.EndArgument();
         if (life > 0)
         {

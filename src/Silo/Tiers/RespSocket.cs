@@ -35,10 +35,7 @@ internal sealed class RespSocket : IDisposable
     {
         _socket = socket;
         _watch = new Timer(static s => ((RespSocket)s!).EndIfLate(), this, Timeout.Infinite, Timeout.Infinite);
-        if (bufferBytes <= 0)
-            return;
-        socket.SendBufferSize = bufferBytes;
-        socket.ReceiveBufferSize = bufferBytes;
+        FrameSocket.ApplyBuffers(socket, bufferBytes);
     }
 
     /// <summary>False once the connection failed or was ended.</summary>
