@@ -83,7 +83,10 @@ public sealed class RedisTierOptions : IValidatableObject
     [Range(1, 100_000)]
     public int ScanPageSize { get; set; } = 1000;
 
-    /// <summary>Kernel send and receive buffer of the connections that carry payloads. Default 0: the kernel tunes it.</summary>
+    /// <summary>
+    /// Kernel send and receive buffer of the connections that carry payloads. Default 0: 1 MiB on Unix sockets, and the kernel's own
+    /// tuning on TCP.
+    /// </summary>
     public ByteSize SocketBuffer { get; set; }
 
     /// <inheritdoc/>

@@ -10,13 +10,15 @@ namespace KvCache.RedisTests;
 /// <summary>A real Redis on a free loopback port and a Unix socket, in a folder of its own, without persistence.</summary>
 internal sealed partial class RedisProcess : IDisposable
 {
+    private const int SigKill = 9;
     private const int SigStop = 19;
     private const int SigContinue = 18;
 
     private readonly string _program;
     private readonly string[] _settings;
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("kvcache-redis-");
-    private Process _process;
+    private Process _keeper;
+    private int _redis;
 
     private RedisProcess(string program, string[] settings)
     {
@@ -28,7 +30,7 @@ internal sealed partial class RedisProcess : IDisposable
             Port = ((IPEndPoint)socket.LocalEndPoint!).Port;
         }
 
-        _process = Launch();
+        _keeper = Launch();
     }
 
     public int Port { get; }
@@ -65,16 +67,12 @@ internal sealed partial class RedisProcess : IDisposable
     /// <summary>Ends it as a crash does.</summary>
     public void Kill()
     {
-        _process.Kill();
-        _process.WaitForExit();
+        Signal(SigKill);
+        End();
     }
 
     /// <summary>Starts it again, empty, on the same port.</summary>
-    public void Restart()
-    {
-        _process.Dispose();
-        _process = Launch();
-    }
+    public void Restart() => _keeper = Launch();
 
     public void Freeze() => Signal(SigStop);
 
@@ -82,10 +80,19 @@ internal sealed partial class RedisProcess : IDisposable
 
     public void Dispose()
     {
-        if (!_process.HasExited)
-            Kill();
-        _process.Dispose();
+        End();
         _folder.Delete(recursive: true);
+    }
+
+    // Closing its input ends the keeper, which ends Redis first.
+    private void End()
+    {
+        if (_redis == 0)
+            return;
+        _redis = 0;
+        _keeper.StandardInput.Close();
+        _keeper.WaitForExit();
+        _keeper.Dispose();
     }
 
     private Process Launch()
@@ -95,23 +102,26 @@ internal sealed partial class RedisProcess : IDisposable
             "--bind", "127.0.0.1", "--port", Port.ToString(CultureInfo.InvariantCulture), "--unixsocket", $"{_folder.FullName}/redis.sock",
             "--dir", _folder.FullName, "--save", "", "--appendonly", "no", "--logfile", $"{_folder.FullName}/redis.log", .. _settings,
         ];
-        var process = Process.Start(new ProcessStartInfo(_program, arguments) { UseShellExecute = false })!;
+        // A shell holds Redis as long as our end of a pipe is open: it ends with us, even when we are killed.
+        const string Keep = """ "$@" </dev/null >/dev/null & echo $!; cat; kill -9 $! 2>/dev/null; wait """;
+        var keeper = Process.Start(new ProcessStartInfo("/bin/sh", ["-c", Keep, "sh", _program, .. arguments]) { RedirectStandardInput = true, RedirectStandardOutput = true })!;
+        _redis = int.Parse(keeper.StandardOutput.ReadLine()!, CultureInfo.InvariantCulture);
         var began = Stopwatch.GetTimestamp();
         while (true)
         {
             try
             {
                 using var client = new TcpClient("127.0.0.1", Port);
-                return process;
+                return keeper;
             }
-            catch (SocketException) when (!process.HasExited && Stopwatch.GetElapsedTime(began) < TimeSpan.FromSeconds(30))
+            catch (SocketException) when (Stopwatch.GetElapsedTime(began) < TimeSpan.FromSeconds(30))
             {
                 Thread.Sleep(10);
             }
         }
     }
 
-    private void Signal(int signal) => Assert.Equal(0, SendSignal(_process.Id, signal));
+    private void Signal(int signal) => Assert.Equal(0, SendSignal(_redis, signal));
 
     [LibraryImport("libc", EntryPoint = "kill")]
     private static partial int SendSignal(int process, int signal);
