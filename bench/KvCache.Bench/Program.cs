@@ -1,4 +1,5 @@
 using KvCache.Bench.Cli;
+using KvCache.Bench.Persist;
 using KvCache.Bench.Transfer;
 
-return await BenchCommand.Create(new TransferScenario()).Parse(args).InvokeAsync();
+return await BenchCommand.Create(new TransferScenario(), new PersistScenario()).Parse(args).InvokeAsync();

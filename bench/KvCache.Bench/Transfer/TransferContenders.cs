@@ -82,30 +82,20 @@ internal sealed class TransferContenders : IDisposable
     {
         if (address is not null)
         {
-            AddRedis(RawTransport.Tcp, address, "");
+            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, address, _log, _cancellation));
         }
         else if (ProgramPath.Find("redis-server") is { } program)
         {
             var server = RedisServerProcess.Start(program);
             _servers.Add(server);
-            AddRedis(RawTransport.Tcp, server.Tcp, "");
+            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, server.Tcp, _log, _cancellation));
             // Immune to the congestion control of the host, which is the one setting of Redis' own end that nobody can tune.
-            AddRedis(RawTransport.Unix, server.Unix, ".unix");
+            _all.AddRange(RedisContenders.Create(RawTransport.Unix, server.Unix, _log, _cancellation));
         }
         else
         {
             _log("No --redis given and no redis-server on PATH: rows of Redis are left out.");
         }
-    }
-
-    private void AddRedis(RawTransport transport, EndPoint address, string suffix)
-    {
-        // A value per setting has to fit into the server; buffers beyond 1 MiB gained nothing at one end alone.
-        var settings = SocketTuning.Candidates(transport).Where(tuning => tuning.BufferBytes <= 1 << 20).ToList();
-        AddTuned($"redis.get{suffix}", [], [.. settings.Where(tuning => !tuning.Reno)],
-            (tuning, transfer, lane) => new RedisGetLane(address, tuning, transfer, lane));
-        AddTuned($"redis.set{suffix}", [], settings,
-            (tuning, transfer, lane) => new RedisSetLane(address, tuning, transfer, lane));
     }
 
     private void AddTuned(

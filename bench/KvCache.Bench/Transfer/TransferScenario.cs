@@ -1,6 +1,4 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
-using System.Globalization;
 using KvCache.Bench.Cli;
 using KvCache.Bench.Iperf;
 using KvCache.Bench.Measuring;
@@ -15,13 +13,12 @@ internal sealed class TransferScenario : Scenario
     private const long SmallBlock = 256 << 10;
     // iperf3 streams without being asked; below this a request costs enough to make the comparison unfair to the raw loop.
     private const long LeastIperfRequest = 4 << 20;
-    private static readonly TimeSpan Round = TimeSpan.FromMilliseconds(100);
 
     private readonly Option<long[]> _sizes = new("--bytes")
     {
         Description = "Block sizes.",
         HelpName = "BYTES,...",
-        CustomParser = result => [.. ParseList(result, 1, 1 << 30)],
+        CustomParser = result => [.. NumberList.Parse(result, 1, 1 << 30)],
         DefaultValueFactory = _ => [SmallBlock, 1 << 20, 4 << 20, 32 << 20],
     };
 
@@ -29,7 +26,7 @@ internal sealed class TransferScenario : Scenario
     {
         Description = "Numbers of parallel connections.",
         HelpName = "N,...",
-        CustomParser = result => [.. ParseList(result, 1, 64)],
+        CustomParser = result => [.. NumberList.Parse(result, 1, 64)],
         DefaultValueFactory = _ => [1],
     };
 
@@ -65,7 +62,7 @@ internal sealed class TransferScenario : Scenario
             {
                 context.Log(transfer.ToString());
                 IContender[] guests = iperf is not null && transfer.Connections == 1 && transfer.RequestBytes >= LeastIperfRequest ? [iperf] : [];
-                MeasureCase(contenders.All, transfer, [.. buffers.Take(transfer.Connections)], guests, context.Rounds, rows, ratios, cancellation);
+                CaseMeter.Measure(contenders.All, transfer, [.. buffers.Take(transfer.Connections)], guests, context.Rounds, rows, ratios, cancellation);
             }
             return new BenchReport(Name, context.Rounds, MachineInfo.Current, rows, ratios);
         }
@@ -85,62 +82,6 @@ internal sealed class TransferScenario : Scenario
                 if (size == SmallBlock)
                     yield return new TransferCase(size, (int)count, SmallBlockBatch);
             }
-        }
-    }
-
-    private static void MeasureCase(
-        IEnumerable<ITransferContender> contenders,
-        TransferCase transfer,
-        IReadOnlyList<LaneBuffers> buffers,
-        IEnumerable<IContender> guests,
-        int rounds,
-        List<BenchRow> rows,
-        List<RatioRow> ratios,
-        CancellationToken cancellation)
-    {
-        var meters = new List<TransferMeter>();
-        try
-        {
-            foreach (var contender in contenders.Where(contender => contender.Supports(transfer)))
-            {
-                cancellation.ThrowIfCancellationRequested();
-                meters.Add(TransferMeter.Open(contender, transfer, buffers, Round));
-            }
-            IContender[] all = [.. meters, .. guests];
-            AddRows(all, InterleavedRounds.Run(all, rounds, cancellation), transfer, rows, ratios);
-        }
-        finally
-        {
-            meters.ForEach(meter => meter.Dispose());
-        }
-    }
-
-    private static void AddRows(IContender[] contenders, double[][] figures, TransferCase transfer, List<BenchRow> rows, List<RatioRow> ratios)
-    {
-        int? batch = transfer.Batch == 1 ? null : transfer.Batch;
-        for (var i = 0; i < contenders.Length; i++)
-        {
-            var (name, summary) = (contenders[i].Name, Summary.Of(figures[i]).Rounded());
-            rows.Add(new RateRow(name, transfer.Bytes, transfer.Connections, batch, "GiB/s", summary.Median, summary.Min, summary.Max));
-            foreach (var yardstick in contenders[i].ComparedWith)
-            {
-                var other = Array.FindIndex(contenders, contender => contender.Name == yardstick);
-                if (other < 0)
-                    continue;
-                var ratio = Summary.OfRatios(figures[i], figures[other]).Rounded();
-                ratios.Add(new RatioRow($"{name}/{yardstick}", transfer.Bytes, transfer.Connections, batch, ratio.Median, ratio.Min, ratio.Max));
-            }
-        }
-    }
-
-    private static IEnumerable<long> ParseList(ArgumentResult result, long least, long most)
-    {
-        foreach (var word in result.Tokens.SelectMany(token => token.Value.Split(',')))
-        {
-            if (long.TryParse(word, CultureInfo.InvariantCulture, out var number) && number >= least && number <= most)
-                yield return number;
-            else
-                result.AddError($"'{word}' is not a number from {least:N0} to {most:N0}.");
         }
     }
 }

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Net.Sockets;
+using KvCache.Resilience;
 using KvCache.Wire;
 using Microsoft.Extensions.Logging;
 

@@ -1,3 +1,4 @@
+using KvCache.Resilience;
 using KvCache.Wire;
 using Microsoft.Extensions.Logging;
 

@@ -46,19 +46,22 @@ public sealed partial class BlockStore : IDisposable
     /// <param name="key">Key of the block.</param>
     /// <param name="layout">Shape of the block.</param>
     /// <param name="lineage">Where the block stands in its prefix.</param>
-    /// <returns>The reservation, or null when nothing that is left could be evicted.</returns>
-    public BlockWrite? TryReserve(BlockKey key, KvLayout layout, BlockLineage lineage)
+    /// <param name="generation">Id that a copy brings along from the tier that it is read from; null for a new write.</param>
+    /// <returns>The reservation, or null when nothing that is left could be evicted, or that generation is being written already.</returns>
+    public BlockWrite? TryReserve(BlockKey key, KvLayout layout, BlockLineage lineage, ulong? generation = null)
     {
         lock (_lock)
         {
             SweepDeadlines();
+            if (generation is { } copied && _writes.ContainsKey(copied))
+                return null;
             if (_closed || (!Arena.TryAllocate(layout.BlockBytes, out var offset) && !MakeRoom(layout.BlockBytes, out offset)))
             {
                 _counters.Refused++;
                 return null;
             }
 
-            var entry = new BlockEntry(key, layout, _nextGeneration++, offset) { State = BlockState.Writing };
+            var entry = new BlockEntry(key, layout, generation ?? _nextGeneration++, offset) { State = BlockState.Writing };
             var write = new BlockWrite(this, entry, lineage);
             _byOffset.Add(offset, entry);
             _writes.Add(entry.Generation, write);

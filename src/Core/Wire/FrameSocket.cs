@@ -1,4 +1,3 @@
-using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 
@@ -34,11 +33,7 @@ public sealed class FrameSocket : IDisposable
         _socket = socket;
         MaxMeta = maxMeta;
         MaxPayload = maxPayload;
-        if (socket.ProtocolType == ProtocolType.Tcp)
-        {
-            socket.NoDelay = true;
-            LeavePacing(socket);
-        }
+        BulkSocket.Tune(socket);
     }
 
     /// <summary>Longest meta part that is accepted, in bytes.</summary>
@@ -232,34 +227,7 @@ public sealed class FrameSocket : IDisposable
     }
 
     /// <summary>Ends the connection from any thread: calls that wait for the peer return with an error.</summary>
-    public void Abort()
-    {
-        try
-        {
-            _socket.Shutdown(SocketShutdown.Both);
-        }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-            // It had ended by itself.
-        }
-    }
-
-    // A host whose default congestion control is BBR paces even its loopback: 1.6–3.1 GiB/s were measured with it, 5.6–9.1 with
-    // Reno, the one algorithm that every Linux lets every user choose. Other networks keep the host's choice.
-    private static void LeavePacing(Socket socket)
-    {
-        const int Tcp = 6, Congestion = 13;
-        if (!OperatingSystem.IsLinux() || socket.RemoteEndPoint is not IPEndPoint { Address: var peer } || !IPAddress.IsLoopback(peer))
-            return;
-        try
-        {
-            socket.SetRawSocketOption(Tcp, Congestion, "reno"u8);
-        }
-        catch (SocketException)
-        {
-            // The kernel was built without it: nothing is lost but speed.
-        }
-    }
+    public void Abort() => BulkSocket.Abort(_socket);
 
     /// <summary>Closes the socket. Only the owning thread calls this, when no other uses the connection.</summary>
     public void Dispose() => _socket.Dispose();

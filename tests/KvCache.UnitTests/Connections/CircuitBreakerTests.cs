@@ -1,4 +1,4 @@
-using KvCache.Client;
+using KvCache.Resilience;
 using KvCache.UnitTests.Support;
 using Xunit;
 

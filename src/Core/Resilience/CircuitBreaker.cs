@@ -1,10 +1,11 @@
-namespace KvCache.Client;
+namespace KvCache.Resilience;
 
 /// <summary>
-/// Keeps calls away from a silo that failed several times in a row. While it is open, calls are misses at once; after a
+/// Keeps calls away from a server that failed several times in a row. While it is open, calls are misses at once; after a
 /// delay one call may try, and its success closes the breaker. The delay doubles with every failed try, up to 30 s.
 /// </summary>
-internal sealed class CircuitBreaker
+/// <remarks>All members are thread-safe.</remarks>
+public sealed class CircuitBreaker
 {
     private static readonly TimeSpan MaxDelay = TimeSpan.FromSeconds(30);
 
@@ -18,6 +19,10 @@ internal sealed class CircuitBreaker
     private bool _open;
     private bool _trying;
 
+    /// <summary>Creates a closed breaker.</summary>
+    /// <param name="failures">Failures in a row that open it.</param>
+    /// <param name="delay">Time from opening to the first try.</param>
+    /// <param name="time">Clock.</param>
     public CircuitBreaker(int failures, TimeSpan delay, TimeProvider time)
     {
         _failures = failures;
@@ -25,6 +30,7 @@ internal sealed class CircuitBreaker
         _time = time;
     }
 
+    /// <summary>Whether calls are kept away.</summary>
     public bool IsOpen
     {
         get
@@ -34,7 +40,7 @@ internal sealed class CircuitBreaker
         }
     }
 
-    /// <summary>Whether a call may go to the silo. A call that may must report <see cref="Succeeded"/> or <see cref="Failed"/>.</summary>
+    /// <summary>Whether a call may go to the server. A call that may must report <see cref="Succeeded"/> or <see cref="Failed"/>.</summary>
     public bool TryEnter()
     {
         lock (_lock)
@@ -47,6 +53,7 @@ internal sealed class CircuitBreaker
         }
     }
 
+    /// <summary>The server answered: closes the breaker.</summary>
     public void Succeeded()
     {
         lock (_lock)
@@ -82,7 +89,7 @@ internal sealed class CircuitBreaker
         }
     }
 
-    /// <summary>A call that was let in ended without telling anything about the silo (its caller cancelled it).</summary>
+    /// <summary>A call that was let in ended without telling anything about the server (its caller cancelled it).</summary>
     public void Left()
     {
         lock (_lock)

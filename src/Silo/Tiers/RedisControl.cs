@@ -1,0 +1,158 @@
+using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging;
+
+namespace KvCache.Silo;
+
+/// <summary>
+/// A thread with a connection for everything that is small: deletions, look-ups, and the probes of an open circuit breaker.
+/// It never waits behind a payload.
+/// </summary>
+internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, RedisHealth health, RedisKeySpace names, RedisTierOptions options, RedisTierCounters counters, ILogger logger)
+    : IDisposable
+{
+    private const int DeletesPerCommand = 256;
+
+    private static readonly TimeSpan Idle = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Unwell = TimeSpan.FromMilliseconds(50);
+
+    private readonly SemaphoreSlim _work = new(0);
+    private readonly ConcurrentQueue<Lookup> _lookups = [];
+    private readonly List<BlockKey> _keys = [];
+    private Deadline _nextSample;
+    private volatile bool _stopped;
+
+    /// <summary>Says that there is work.</summary>
+    public void Wake() => _work.Release();
+
+    /// <summary>Asks whether Redis has a payload.</summary>
+    /// <returns>Null when Redis does not answer.</returns>
+    public Task<bool?> ExistsAsync(BlockKey key)
+    {
+        var lookup = new Lookup(key);
+        _lookups.Enqueue(lookup);
+        if (_stopped)
+            AnswerLookups(static _ => null);
+        else
+            Wake();
+        return lookup.Answer.Task;
+    }
+
+    /// <summary>Runs until stopped.</summary>
+    public void Run()
+    {
+        while (!_stopped)
+        {
+            _work.Wait(health.IsOpen || _keys.Count > 0 ? Unwell : Idle);
+            try
+            {
+                if (health.IsOpen)
+                    Probe();
+                else
+                    Work();
+            }
+            catch (RedisException)
+            {
+                // Reported to the breaker by the lane; what waits is tried again.
+                AnswerLookups(static _ => null);
+            }
+            catch (Exception e)
+            {
+                LogFailed(e);
+            }
+        }
+
+        AnswerLookups(static _ => null);
+    }
+
+    /// <summary>Ends <see cref="Run"/> soon.</summary>
+    public void Stop()
+    {
+        _stopped = true;
+        Wake();
+    }
+
+    public void Dispose() => _work.Dispose();
+
+    private void Probe()
+    {
+        AnswerLookups(static _ => null);
+        if (!health.MayProbe())
+            return;
+        var deadline = Deadline.After(options.CommandTimeout);
+        lane.Run(deadline, connection =>
+        {
+            connection.Ping(deadline);
+            health.KillAbandoned(connection, deadline);
+            return true;
+        });
+        Work();
+    }
+
+    private void Work()
+    {
+        var deadline = Deadline.After(options.CommandTimeout);
+        if (!_lookups.IsEmpty)
+            AnswerLookups(key => lane.Run(deadline, connection => Exists(connection, key, deadline)));
+        do
+        {
+            _keys.Clear();
+            queue.PeekDeletes(_keys, DeletesPerCommand);
+            if (_keys.Count > 0)
+                Delete(Deadline.After(options.CommandTimeout));
+        }
+        while (_keys.Count > 0 && !_stopped);
+        if (_nextSample.Passed)
+            Sample(Deadline.After(options.CommandTimeout));
+    }
+
+    private void Sample(Deadline deadline)
+    {
+        _nextSample = Deadline.After(Idle);
+        lane.Run(deadline, connection =>
+        {
+            var (used, limit) = connection.Memory(deadline);
+            counters.Memory(used, limit);
+            return true;
+        });
+    }
+
+    private void Delete(Deadline deadline)
+    {
+        lane.Run(deadline, connection =>
+        {
+            health.KillAbandoned(connection, deadline);
+            return connection.Unlink(_keys, names, deadline);
+        });
+        queue.FinishDeletes(_keys);
+    }
+
+    private bool? Exists(RedisConnection connection, BlockKey key, Deadline deadline)
+    {
+        Span<byte> name = stackalloc byte[names.KeyBytes];
+        names.Write(key, name);
+        return connection.Exists(name, deadline);
+    }
+
+    private void AnswerLookups(Func<BlockKey, bool?> answer)
+    {
+        while (_lookups.TryDequeue(out var lookup))
+        {
+            try
+            {
+                lookup.Answer.TrySetResult(answer(lookup.Key));
+            }
+            finally
+            {
+                lookup.Answer.TrySetResult(null);
+            }
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The control connection to Redis failed")]
+    private partial void LogFailed(Exception exception);
+
+    private sealed record Lookup(BlockKey Key)
+    {
+        public TaskCompletionSource<bool?> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
+}

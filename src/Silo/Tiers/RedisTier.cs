@@ -1,0 +1,235 @@
+using KvCache.Storage;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace KvCache.Silo;
+
+/// <summary>
+/// Block payloads in Redis: written behind, straight out of the arena, and read straight into it, verified. It outlives silos.
+/// </summary>
+/// <remarks>
+/// <para>Nothing here blocks its caller, and no state of Redis makes an exception: a Redis that is slow, full, frozen or gone loses writes,
+/// which are counted, and makes promotions misses. While it fails a circuit breaker leaves it alone and probes it.</para>
+/// <para>Connections: one or a few for writes, for reads, and one for small commands, each with a thread of its own. Payloads never
+/// share a connection with anything else.</para>
+/// <para>Dispose it before the store: what waits to be written holds leases.</para>
+/// </remarks>
+public sealed class RedisTier : IHostedService, IAsyncDisposable
+{
+    private const int StackBytes = 256 * 1024;
+
+    // The default share of the arena that may wait to be written.
+    private const int QueueShare = 8;
+
+    private readonly RedisTierOptions _options;
+    private readonly RedisTierCounters _counters;
+    private readonly RedisEndpoint _endpoint;
+    private readonly RedisKeySpace _names;
+    private readonly RedisHealth _health;
+    private readonly PersistQueue _queue;
+    private readonly PromotionTable _promotions;
+    private readonly RedisControl _control;
+    private readonly List<RedisLane> _lanes = [];
+    private readonly List<Thread> _threads = [];
+    private readonly CancellationTokenSource _stopping = new();
+    private int _stopped;
+
+    /// <summary>Prepares the tier; <see cref="StartAsync"/> starts its threads.</summary>
+    /// <param name="store">Where blocks come from and go to.</param>
+    /// <param name="options">Options; the connection string must not be empty.</param>
+    /// <param name="counters">Receives what happens.</param>
+    /// <param name="time">Clock of expiry.</param>
+    /// <param name="logger">Log.</param>
+    /// <exception cref="FormatException">The connection string is wrong.</exception>
+    public RedisTier(BlockStore store, IOptions<RedisTierOptions> options, RedisTierCounters counters, TimeProvider time, ILogger<RedisTier> logger)
+    {
+        _options = options.Value;
+        _counters = counters;
+        if (!RedisEndpoint.TryParse(_options.ConnectionString, out var endpoint, out var problem))
+            throw new FormatException($"{RedisTierOptions.Section}:ConnectionString: {problem}.");
+        _endpoint = endpoint;
+        _names = new RedisKeySpace(_options.KeyPrefix);
+        _health = new RedisHealth(endpoint, _options, counters, logger);
+        var maxQueued = _options.MaxQueuedBytes.Bytes > 0 ? _options.MaxQueuedBytes.Bytes : store.Arena.Capacity / QueueShare;
+        _queue = new PersistQueue(maxQueued, _options.MaxPendingDeletes, _health, counters);
+        _promotions = new PromotionTable(store, _options.MaxQueuedReads);
+        _control = new RedisControl(_queue, NewLane(0), _health, _names, _options, counters, logger);
+        _queue.DeletesReady = _control.Wake;
+        AddThread("control", _control.Run);
+        var buffer = (int)_options.SocketBuffer.Bytes;
+        for (var i = 0; i < _options.Writers; i++)
+            AddThread("writer", new RedisWriter(_queue, NewLane(buffer), _names, _options, counters, time, logger).Run);
+        for (var i = 0; i < _options.Readers; i++)
+            AddThread("reader", new RedisReader(_promotions, store, NewLane(buffer), _health, _names, counters, time, logger).Run);
+    }
+
+    /// <summary>Whether the circuit breaker is open: Redis failed and is left alone until a probe succeeds.</summary>
+    public bool IsOpen => _health.IsOpen;
+
+    /// <summary>The latest failure in words, whenever that was; null when there was none.</summary>
+    public string? LastError => _health.LastError;
+
+    /// <summary>Queues a block to be written, and takes over its lease.</summary>
+    /// <param name="lease">The block. Released in the end, whatever that is.</param>
+    /// <param name="expiresAt">End of its life; null when it has none.</param>
+    /// <param name="lineage">Where it stands in its prefix.</param>
+    /// <param name="completed">Receives the outcome, on any thread, perhaps before this returns. Must be quick and not throw.</param>
+    public void Enqueue(BlockLease lease, DateTimeOffset? expiresAt, BlockLineage lineage, Action<PersistOutcome>? completed = null) =>
+        _queue.Add(new PersistItem(lease, expiresAt?.ToUnixTimeMilliseconds() ?? 0, lineage, through: false, Deadline.After(_options.MaxQueueTime), completed));
+
+    /// <summary>Writes a block before others, and takes over its lease.</summary>
+    /// <param name="lease">The block. Released in the end, whatever that is.</param>
+    /// <param name="expiresAt">End of its life; null when it has none.</param>
+    /// <param name="lineage">Where it stands in its prefix.</param>
+    /// <returns>The outcome, after <see cref="RedisTierOptions.WriteTimeout"/> at the latest. Any but <see cref="PersistOutcome.Persisted"/> promises nothing.</returns>
+    public Task<PersistOutcome> WriteThroughAsync(BlockLease lease, DateTimeOffset? expiresAt, BlockLineage lineage)
+    {
+        var outcome = new TaskCompletionSource<PersistOutcome>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var item = new PersistItem(lease, expiresAt?.ToUnixTimeMilliseconds() ?? 0, lineage, through: true, Deadline.After(_options.WriteTimeout), outcome.SetResult);
+        if (_health.IsOpen)
+            item.End(PersistOutcome.Unavailable, _counters);
+        else
+            _queue.Add(item);
+        return outcome.Task;
+    }
+
+    /// <summary>Reads a block from Redis into the arena and makes it visible, with the generation that was stored.</summary>
+    /// <param name="key">The block. However many ask for it at the same time, it is read once.</param>
+    /// <param name="layout">Its shape.</param>
+    /// <param name="cancellationToken">Stops waiting; the promotion goes on.</param>
+    /// <returns>The outcome, after <see cref="RedisTierOptions.ReadTimeout"/> at the latest, and a lease that the caller disposes.</returns>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    public async Task<PromoteResult> PromoteAsync(BlockKey key, KvLayout layout, CancellationToken cancellationToken = default)
+    {
+        if (_health.IsOpen)
+            return Refuse(PromoteOutcome.Unavailable);
+
+        // First join, then look for a deletion: one that comes later finds the promotion.
+        var waiter = new TaskCompletionSource<PromoteResult>(TaskCreationOptions.RunContinuationsAsynchronously);
+        if (!_promotions.TryJoin(key, layout, _options.ReadTimeout, waiter))
+            return Refuse(PromoteOutcome.Busy);
+        if (_queue.IsDeleting(key))
+            _promotions.Delete([key]);
+        await using (cancellationToken.UnsafeRegister(static (w, token) => ((TaskCompletionSource<PromoteResult>)w!).TrySetCanceled(token), waiter).ConfigureAwait(false))
+            return await waiter.Task.ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Deletes payloads, and wins over writes and promotions of them that wait or run: when this call has returned its task, no
+    /// promotion publishes them, and when the task is true, Redis does not have them and will not get them from earlier calls.
+    /// </summary>
+    /// <param name="keys">The blocks.</param>
+    /// <param name="cancellationToken">Stops waiting; the deletion goes on.</param>
+    /// <returns>False when Redis has not confirmed it in time. The tier then goes on trying, unless too many deletions wait.</returns>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    public Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken = default)
+    {
+        if (keys.Count == 0)
+            return Task.FromResult(true);
+        var batch = new DeleteBatch(keys);
+        var accepted = _queue.Delete(batch);
+        _promotions.Delete(batch.Keys);
+        return accepted && !_health.IsOpen ? WaitAsync(batch.Confirmed, cancellationToken) : Task.FromResult(false);
+    }
+
+    /// <summary>Whether Redis has a payload under the key of a block; it is not looked into.</summary>
+    /// <returns>Null when Redis does not answer.</returns>
+    public Task<bool?> ExistsAsync(BlockKey key) => _queue.IsDeleting(key) ? Task.FromResult<bool?>(false) : _control.ExistsAsync(key);
+
+    /// <summary>Finds the payloads of all silos that share the key prefix, page by page, on a connection of its own.</summary>
+    /// <param name="page">Receives what was found, on another thread. One block may come twice; blocks that come or go meanwhile may be missed.</param>
+    /// <param name="cancellationToken">Stops between two pages.</param>
+    /// <returns>Keys found.</returns>
+    /// <exception cref="RedisException">Redis failed; what came before is right, and the scan may be begun anew.</exception>
+    /// <exception cref="OperationCanceledException">The caller cancelled, or the tier was stopped.</exception>
+    public Task<long> ScanAsync(Action<RedisScanPage> page, CancellationToken cancellationToken = default) =>
+        Task.Factory.StartNew(() => Scan(page, cancellationToken), cancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+    /// <summary>Starts the threads; they connect when there is something to do.</summary>
+    public Task StartAsync(CancellationToken cancellationToken)
+    {
+        foreach (var thread in _threads)
+            thread.Start();
+        return Task.CompletedTask;
+    }
+
+    /// <summary>Writes what waits, for at most <see cref="RedisTierOptions.DrainTimeout"/>, then ends connections and threads.</summary>
+    public Task StopAsync(CancellationToken cancellationToken) => Interlocked.Exchange(ref _stopped, 1) == 0 ? Task.Run(Stop, CancellationToken.None) : Task.CompletedTask;
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await StopAsync(CancellationToken.None).ConfigureAwait(false);
+        _control.Dispose();
+        _stopping.Dispose();
+    }
+
+    private async Task<bool> WaitAsync(Task confirmed, CancellationToken cancellationToken)
+    {
+        try
+        {
+            // A write of the block that runs has to end first.
+            await confirmed.WaitAsync(_options.WriteTimeout + _options.CommandTimeout, cancellationToken).ConfigureAwait(false);
+            return true;
+        }
+        catch (TimeoutException)
+        {
+            return false;
+        }
+    }
+
+    private PromoteResult Refuse(PromoteOutcome outcome)
+    {
+        _counters.Promote(outcome);
+        return new PromoteResult(outcome, null);
+    }
+
+    private long Scan(Action<RedisScanPage> page, CancellationToken cancellationToken)
+    {
+        using var lane = new RedisLane(_endpoint, 0, _options.ConnectTimeout, _health);
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _stopping.Token);
+        var keys = new List<BlockKey>();
+        long found = 0;
+        var total = lane.Run(Deadline.After(_options.CommandTimeout), connection => connection.CountKeys(Deadline.After(_options.CommandTimeout)));
+        ulong cursor = 0;
+        do
+        {
+            ending.Token.ThrowIfCancellationRequested();
+            keys.Clear();
+            var deadline = Deadline.After(_options.CommandTimeout);
+            cursor = lane.Run(deadline, connection =>
+            {
+                keys.Clear();
+                return connection.Scan(cursor, _names, _options.ScanPageSize, keys, deadline);
+            });
+            found += keys.Count;
+            page(new RedisScanPage(keys, found, total));
+        }
+        while (cursor != 0);
+        return found;
+    }
+
+    private void Stop()
+    {
+        var started = _threads.Where(thread => thread.IsAlive).ToList();
+        if (started.Count > 0)
+            _queue.Drain(Deadline.After(_options.DrainTimeout));
+        _stopping.Cancel();
+        _queue.Stop();
+        _promotions.Stop();
+        _control.Stop();
+        _lanes.ForEach(lane => lane.Stop());
+        started.ForEach(thread => thread.Join());
+        _lanes.ForEach(lane => lane.Dispose());
+    }
+
+    private RedisLane NewLane(int buffer)
+    {
+        var lane = new RedisLane(_endpoint, buffer, _options.ConnectTimeout, _health);
+        _lanes.Add(lane);
+        return lane;
+    }
+
+    private void AddThread(string name, Action run) =>
+        _threads.Add(new Thread(() => run(), StackBytes) { IsBackground = true, Name = $"kvcache redis {name}" });
+}

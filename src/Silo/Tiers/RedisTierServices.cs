@@ -1,0 +1,28 @@
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+
+namespace KvCache.Silo;
+
+/// <summary>Registration of the Redis tier.</summary>
+public static class RedisTierServices
+{
+    /// <summary>
+    /// Adds the options, and the <see cref="RedisTier"/> where <c>KvCache:Redis:ConnectionString</c> is set; it needs a
+    /// <see cref="Storage.BlockStore"/>. Register it before what uses it, so that it stops after that.
+    /// </summary>
+    /// <param name="services">Services of the silo.</param>
+    /// <param name="configuration">Configuration with the section <c>KvCache</c>.</param>
+    public static IServiceCollection AddRedisTier(this IServiceCollection services, IConfiguration configuration)
+    {
+        var section = configuration.GetSection(RedisTierOptions.Section);
+        services.AddOptions<RedisTierOptions>().Bind(section).ValidateDataAnnotations().ValidateOnStart();
+        if (string.IsNullOrEmpty(section[nameof(RedisTierOptions.ConnectionString)]))
+            return services;
+        services.TryAddSingleton(TimeProvider.System);
+        services.AddSingleton<RedisTierCounters>();
+        services.AddSingleton<RedisTier>();
+        services.AddHostedService(provider => provider.GetRequiredService<RedisTier>());
+        return services;
+    }
+}

@@ -1,0 +1,113 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using KvCache.Silo;
+using KvCache.Storage;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+
+namespace KvCache.RedisTests;
+
+/// <summary>A block store and a tier over it, with short limits.</summary>
+internal sealed class TierFixture : IAsyncDisposable
+{
+    public static readonly NamespaceId Namespace = new(0x1122334455667788, 0x99AABBCCDDEEFF00);
+
+    public TierFixture(string connection, int arenaMib = 64, Action<RedisTierOptions>? configure = null)
+    {
+        Options = new RedisTierOptions
+        {
+            ConnectionString = connection,
+            ConnectTimeout = TimeSpan.FromSeconds(1),
+            CommandTimeout = TimeSpan.FromSeconds(1),
+            WriteTimeout = TimeSpan.FromSeconds(5),
+            ReadTimeout = TimeSpan.FromSeconds(5),
+            BreakerDelay = TimeSpan.FromMilliseconds(50),
+            DrainTimeout = TimeSpan.Zero,
+        };
+        configure?.Invoke(Options);
+        var arena = Arena.CreatePrivate((long)arenaMib << 20);
+        arena.Commit();
+        Store = new BlockStore(arena);
+        Tier = new RedisTier(Store, Microsoft.Extensions.Options.Options.Create(Options), Counters, TimeProvider.System, NullLogger<RedisTier>.Instance);
+        Tier.StartAsync(CancellationToken.None).GetAwaiter().GetResult();
+    }
+
+    public RedisTierOptions Options { get; }
+
+    public RedisTierCounters Counters { get; } = new();
+
+    public BlockStore Store { get; }
+
+    public RedisTier Tier { get; }
+
+    public RedisKeySpace Names => new(Options.KeyPrefix);
+
+    public static BlockKey Key(int number) => new(Namespace, new BlockHash(SHA256.HashData(BitConverter.GetBytes(number))));
+
+    public static KvLayout LayoutOf(int bytes, int layers = 4) => KvLayout.Opaque([.. Enumerable.Range(0, layers).Select(layer => layer * (bytes / layers)), bytes], 256);
+
+    /// <summary>Fills a block with bytes that no other block has.</summary>
+    public static void Fill(Span<byte> block, BlockKey key)
+    {
+        var state = (ulong)key.Hash.ToString().GetHashCode(StringComparison.Ordinal) | 1;
+        var words = MemoryMarshal.Cast<byte, ulong>(block);
+        for (var i = 0; i < words.Length; i++)
+            words[i] = (state + (ulong)i) * 0x9E3779B97F4A7C15;
+        block[(words.Length * sizeof(ulong))..].Fill((byte)state);
+    }
+
+    public static void AssertContent(BlockLease lease)
+    {
+        var expected = new byte[lease.Layout.BlockBytes];
+        Fill(expected, lease.Key);
+        Assert.True(lease.Bytes.SequenceEqual(expected), "The bytes are not those of the block.");
+        for (var layer = 0; layer < lease.Layout.Layers; layer++)
+            Assert.Equal(BlockChecksum.Compute(lease.Layers(new LayerRange(layer, 1))), lease.Checksums[layer]);
+    }
+
+    /// <summary>Stores a block in memory and leases it.</summary>
+    public BlockLease Put(BlockKey key, KvLayout layout, BlockLineage lineage = default)
+    {
+        using (var write = Store.TryReserve(key, layout, lineage) ?? throw new InvalidOperationException("The arena of the test is full."))
+        {
+            Fill(write.Bytes, key);
+            for (var layer = 0; layer < layout.Layers; layer++)
+                write.Checksums[layer] = BlockChecksum.Compute(write.Bytes.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)));
+            Assert.Equal(PublishOutcome.Published, Store.Publish(key, write.Generation));
+        }
+
+        return Store.TryLease(key)!;
+    }
+
+    /// <summary>Stores a block in Redis and nowhere else.</summary>
+    public async Task<ulong> PersistAsync(BlockKey key, KvLayout layout, DateTimeOffset? expiresAt = null)
+    {
+        var lease = Put(key, layout);
+        var generation = lease.Generation;
+        Assert.Equal(PersistOutcome.Persisted, await Tier.WriteThroughAsync(lease, expiresAt, default));
+        Assert.True(Store.Remove(key));
+        return generation;
+    }
+
+    /// <summary>Promotes a block and only tells how that went.</summary>
+    public async Task<PromoteOutcome> PromoteAsync(BlockKey key, KvLayout layout)
+    {
+        var result = await Tier.PromoteAsync(key, layout, TestContext.Current.CancellationToken);
+        result.Lease?.Dispose();
+        return result.Outcome;
+    }
+
+    public byte[] Name(BlockKey key)
+    {
+        var name = new byte[Names.KeyBytes];
+        Names.Write(key, name);
+        return name;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await Tier.DisposeAsync();
+        Store.Dispose();
+        Counters.Dispose();
+    }
+}
