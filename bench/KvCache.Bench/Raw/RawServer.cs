@@ -18,7 +18,7 @@ internal static class RawServer
         using var tcpListener = Listen(new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp), tcp);
         var path = Path.Combine(folder, "raw.sock");
         using var unixListener = Listen(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), new UnixDomainSocketEndPoint(path));
-        // All connections send from, and receive into, the same bytes: lanes then compete for the bus, not for who has memory.
+        // All connections share the bytes: lanes then compete for the bus, not for who has memory.
         var memory = WarmBuffer.Private(memoryBytes);
         StartThread(() => Accept(tcpListener, memory));
         StartThread(() => Accept(unixListener, memory));
@@ -52,8 +52,9 @@ internal static class RawServer
         {
             try
             {
+                long free = 0;
                 while (connection.TryReceiveRequest(out var request))
-                    Answer(connection, request, memory);
+                    Answer(connection, request, memory, ref free);
             }
             catch (Exception e) when (e is SocketException or IOException)
             {
@@ -62,7 +63,7 @@ internal static class RawServer
         }
     }
 
-    private static void Answer(Socket connection, RawRequest request, WarmBuffer memory)
+    private static void Answer(Socket connection, RawRequest request, WarmBuffer memory, ref long free)
     {
         switch (request.Operation)
         {
@@ -76,8 +77,15 @@ internal static class RawServer
                     connection.SendExactly(memory.Slice(block * request.Bytes, checked((int)request.Bytes)));
                 break;
             case RawOperation.Put:
+                // Who keeps what is put cannot write all of it to the same place: each block goes behind the last one.
                 for (var block = 0; block < request.Count; block++)
-                    connection.ReceiveExactly(memory.Slice(block * request.Bytes, checked((int)request.Bytes)));
+                {
+                    if (free + request.Bytes > memory.Length)
+                        free = 0;
+                    connection.ReceiveExactly(memory.Slice(free, checked((int)request.Bytes)));
+                    free += request.Bytes;
+                }
+
                 connection.SendAck();
                 break;
             default:

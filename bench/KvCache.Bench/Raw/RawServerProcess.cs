@@ -26,7 +26,7 @@ internal sealed class RawServerProcess : IDisposable
         _unix = new UnixDomainSocketEndPoint(path);
     }
 
-    /// <param name="memoryBytes">The largest request in bytes.</param>
+    /// <param name="memoryBytes">Memory that puts fill in turn, no less than the largest request.</param>
     public static RawServerProcess Start(long memoryBytes) => new(memoryBytes);
 
     /// <summary>Connects with both ends tuned.</summary>

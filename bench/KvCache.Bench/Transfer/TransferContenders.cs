@@ -32,8 +32,10 @@ internal sealed class TransferContenders : IDisposable
         try
         {
             contenders._all.Add(new TransferContender("memcpy", [], (transfer, lane) => new MemcpyLane(transfer, lane)));
-            contenders.AddSilo(largestRequest);
-            contenders.AddRaw(largestRequest, withChecksum);
+            // Room for pinned blocks of every lane and for the blocks that puts leave behind.
+            var memory = Math.Max(1L << 30, 16 * largestRequest);
+            contenders.AddSilo(memory);
+            contenders.AddRaw(memory, withChecksum);
             contenders.AddRedis(redis);
             return contenders;
         }
@@ -46,10 +48,9 @@ internal sealed class TransferContenders : IDisposable
 
     public void Dispose() => _servers.ForEach(server => server.Dispose());
 
-    private void AddSilo(long largestRequest)
+    private void AddSilo(long memory)
     {
-        // Room for pinned blocks of every lane and for the blocks that puts leave behind.
-        var silo = BenchSilo.Start(new ByteSize(Math.Max(1L << 30, 16 * largestRequest)), _cancellation);
+        var silo = BenchSilo.Start(new ByteSize(memory), _cancellation);
         _servers.Add(silo);
         foreach (var transport in new[] { "tcp", "unix" })
         {
@@ -59,9 +60,9 @@ internal sealed class TransferContenders : IDisposable
         }
     }
 
-    private void AddRaw(long largestRequest, bool withChecksum)
+    private void AddRaw(long memory, bool withChecksum)
     {
-        var server = RawServerProcess.Start(largestRequest);
+        var server = RawServerProcess.Start(memory);
         _servers.Add(server);
         foreach (var (transport, suffix) in new[] { (RawTransport.Tcp, "tcp"), (RawTransport.Unix, "unix") })
         {

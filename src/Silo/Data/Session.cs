@@ -13,6 +13,7 @@ internal sealed partial class Session : IDisposable
     private readonly FrameSocket _socket;
     private readonly ILogger _logger;
     private readonly WireWriter _reply = new(1024);
+    private readonly WireWriter _end = new(64);
     private readonly List<CacheNamespace> _namespaces = [];
     private readonly HoldTable _holds;
     private readonly PutPipeline _puts;
@@ -245,13 +246,27 @@ internal sealed partial class Session : IDisposable
             _server.Counters.Hit();
             reply.UInt64(lease.Generation);
             reply.Bytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(lease.Checksums.Slice(range.First, range.Count)));
-            _socket.Send(reply, FrameType.GetBlock, WireStatus.Ok, requestId, lease.Layers(range));
             delivered++;
+            if (i + 1 == hashes.Length)
+            {
+                // The end travels with the last block.
+                _socket.Send(reply, FrameType.GetBlock, WireStatus.Ok, requestId, lease.Layers(range), EndOfGet(requestId, delivered));
+                return;
+            }
+
+            _socket.Send(reply, FrameType.GetBlock, WireStatus.Ok, requestId, lease.Layers(range));
         }
 
-        var end = Reply();
-        end.UInt32((uint)delivered);
-        _socket.Send(end, FrameType.GetEnd, WireStatus.Ok, requestId);
+        _socket.SendAll(EndOfGet(requestId, delivered));
+    }
+
+    private ReadOnlySpan<byte> EndOfGet(ulong requestId, int delivered)
+    {
+        _end.Reset();
+        _end.Take(FrameHeader.Size);
+        _end.UInt32((uint)delivered);
+        FrameHeader.Write(_end.Writable, FrameType.GetEnd, WireStatus.Ok, requestId, payloadLength: 0);
+        return _end.Written;
     }
 
     private void Put(FrameHeader header, ReadOnlySpan<byte> meta)

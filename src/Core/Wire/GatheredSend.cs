@@ -1,0 +1,59 @@
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+
+namespace KvCache.Wire;
+
+/// <summary>
+/// Sends up to three runs of bytes with one call of the kernel (<c>sendmsg</c>). <see cref="Socket"/> gathers only from managed arrays,
+/// and blocks lie in unmanaged memory.
+/// </summary>
+/// <remarks>A send of its own for a header or a trailer wakes the peer once more: on a virtual machine that costs 20 to 50 µs.</remarks>
+internal static unsafe partial class GatheredSend
+{
+    private const int NoSignal = 0x4000;
+    private const int Interrupted = 4;
+
+    /// <summary>Sends some of the bytes, from the front, and blocks until there is room for at least one.</summary>
+    /// <returns>Bytes sent.</returns>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public static long Send(Socket socket, ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
+    {
+        fixed (byte* a = first, b = second, c = third)
+        {
+            var parts = stackalloc Part[] { new(a, first.Length), new(b, second.Length), new(c, third.Length) };
+            var message = new Message { Parts = parts, Count = 3 };
+            while (true)
+            {
+                var sent = SendMessage(socket.SafeHandle, &message, NoSignal);
+                if (sent >= 0)
+                    return sent;
+                var error = Marshal.GetLastPInvokeError();
+                if (error != Interrupted)
+                    throw new SocketException((int)SocketError.ConnectionReset, $"The bytes could not be sent: {Marshal.GetPInvokeErrorMessage(error)}.");
+            }
+        }
+    }
+
+    // struct iovec and struct msghdr of Linux, 64 bit.
+    [StructLayout(LayoutKind.Sequential)]
+    private readonly struct Part(byte* start, nint length)
+    {
+        public readonly byte* Start = start;
+        public readonly nint Length = length;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct Message
+    {
+        public void* Name;
+        public uint NameLength;
+        public Part* Parts;
+        public nint Count;
+        public void* Control;
+        public nint ControlLength;
+        public int Flags;
+    }
+
+    [LibraryImport("libc", EntryPoint = "sendmsg", SetLastError = true)]
+    private static partial nint SendMessage(SafeHandle socket, Message* message, int flags);
+}
