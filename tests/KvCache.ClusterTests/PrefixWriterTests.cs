@@ -141,6 +141,22 @@ public sealed class PrefixWriterTests(OneSilo silo) : IClassFixture<OneSilo>
     }
 
     [Fact]
+    public async Task The_grain_of_another_prefix_cannot_end_a_write()
+    {
+        var prefix = silo.NewPrefix(Blocks.Small);
+        var grant = await prefix.BeginAsync(Intent);
+        await WriteAsync(prefix, grant.Generation, Blocks.Bytes(Blocks.Small));
+
+        var other = silo.NewPrefix(Blocks.Small);
+        await other.BeginAsync(new WriteIntent { Generation = grant.Generation });
+        await other.AbandonAsync(grant.Generation);
+        await other.BeginAsync(new WriteIntent { Generation = grant.Generation });
+        await other.DeleteAsync();
+
+        Assert.Equal(SealOutcome.Sealed, await prefix.SealAsync(grant.Generation));
+    }
+
+    [Fact]
     public async Task Nobody_seals_or_abandons_the_write_of_another_with_a_wrong_generation()
     {
         var prefix = silo.NewPrefix(Blocks.Small);

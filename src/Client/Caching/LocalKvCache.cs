@@ -168,8 +168,7 @@ public sealed class LocalKvCache : IKvCache
         if (write is null)
             return Arena.RoundUp(layout.BlockBytes) > _store.Arena.Capacity ? PutOutcome.TooLarge : PutOutcome.NoMemory;
         bytes.CopyTo(write.Bytes);
-        for (var layer = 0; layer < layout.Layers; layer++)
-            write.Checksums[layer] = BlockChecksum.Compute(bytes.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)));
+        BlockChecksum.ComputeLayers(write.Bytes, layout, write.Checksums);
         return _store.Publish(key, write.Generation, options?.TimeToLive) == PublishOutcome.Published ? PutOutcome.Stored : PutOutcome.AlreadyStored;
     }
 

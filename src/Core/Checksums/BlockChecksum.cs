@@ -54,6 +54,16 @@ public static class BlockChecksum
         return ~AppendBytes(state, bytes);
     }
 
+    /// <summary>CRC-32 of each layer of a block.</summary>
+    /// <param name="block">The block, of the layout's size.</param>
+    /// <param name="layout">Shape of the block.</param>
+    /// <param name="checksums">Receives one checksum a layer.</param>
+    public static void ComputeLayers(ReadOnlySpan<byte> block, KvLayout layout, Span<uint> checksums)
+    {
+        for (var layer = 0; layer < layout.Layers; layer++)
+            checksums[layer] = Compute(block.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)));
+    }
+
     private delegate Vector128<byte> Folder(uint state, ref ReadOnlySpan<byte> bytes);
 
     private static Vector128<byte> Fold(uint state, ref ReadOnlySpan<byte> bytes, Folder folder)

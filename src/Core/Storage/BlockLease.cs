@@ -49,6 +49,19 @@ public sealed class BlockLease : IDisposable
     /// <exception cref="ArgumentOutOfRangeException">The run is outside the block.</exception>
     public ReadOnlySpan<byte> Layers(LayerRange range) => Bytes.Slice(Layout.LayerOffset(range.First), Layout.RangeBytes(range));
 
+    /// <summary>First layer of a run whose bytes are no longer those that were stored, or null when all are intact.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The run is outside the block.</exception>
+    public int? FindDamage(LayerRange range)
+    {
+        for (var layer = range.First; layer < range.End; layer++)
+        {
+            if (BlockChecksum.Compute(Layers(new LayerRange(layer, 1))) != Checksums[layer])
+                return layer;
+        }
+
+        return null;
+    }
+
     /// <summary>Releases the block.</summary>
     public void Dispose()
     {

@@ -103,18 +103,25 @@ public sealed partial class BlockStore : IDisposable
     }
 
     /// <summary>Whether a write is running: reserved, and neither published, given back nor revoked.</summary>
-    public bool IsWriting(ulong generation)
+    /// <param name="key">Key of the block.</param>
+    /// <param name="generation">Id of the write.</param>
+    public bool IsWriting(BlockKey key, ulong generation)
     {
         lock (_lock)
-            return _writes.TryGetValue(generation, out var write) && !write.Revoked;
+            return _writes.TryGetValue(generation, out var write) && write.Key == key && !write.Revoked;
     }
 
-    /// <summary>Keeps a running write from ever becoming visible. Its memory stays with the writer until it gives it back.</summary>
-    public void Revoke(ulong generation)
+    /// <summary>
+    /// Keeps a running write from ever becoming visible. Its memory stays with the writer until it gives it back. A write of another key is left
+    /// alone: an id is easily guessed, and must not end what somebody else stores.
+    /// </summary>
+    /// <param name="key">Key of the block.</param>
+    /// <param name="generation">Id of the write.</param>
+    public void Revoke(BlockKey key, ulong generation)
     {
         lock (_lock)
         {
-            if (_writes.TryGetValue(generation, out var write))
+            if (_writes.TryGetValue(generation, out var write) && write.Key == key)
                 write.Revoked = true;
         }
     }

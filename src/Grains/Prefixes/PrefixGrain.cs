@@ -43,7 +43,7 @@ internal sealed partial class PrefixGrain(
     public ValueTask<WriteGrant> BeginAsync(WriteIntent intent, CancellationToken cancellationToken)
     {
         var now = time.GetUtcNow();
-        var outcome = _authority.MayBegin(store.Contains(_key), store.IsWriting(_authority.Writer), now);
+        var outcome = _authority.MayBegin(store.Contains(_key), store.IsWriting(_key, _authority.Writer), now);
         if (outcome != BeginOutcome.Accepted)
             return new(new WriteGrant(outcome, 0));
         DropInlineWrite();
@@ -58,7 +58,7 @@ internal sealed partial class PrefixGrain(
             generation = write.Generation;
         }
 
-        store.Revoke(_authority.Begin(generation, now));
+        store.Revoke(_key, _authority.Begin(generation, now));
         return new(new WriteGrant(BeginOutcome.Accepted, generation));
     }
 
@@ -93,8 +93,7 @@ internal sealed partial class PrefixGrain(
             return new(inTime ? SealOutcome.Incomplete : SealOutcome.Revoked);
         }
 
-        for (var layer = 0; layer < write.Layout.Layers; layer++)
-            write.Checksums[layer] = Checksum(write.Bytes, write.Layout, layer);
+        BlockChecksum.ComputeLayers(write.Bytes, write.Layout, write.Checksums);
         _inlineWrite = null;
         return new(store.Publish(_key, generation, _timeToLive) switch
         {
@@ -107,7 +106,7 @@ internal sealed partial class PrefixGrain(
     public ValueTask AbandonAsync(ulong generation, CancellationToken cancellationToken)
     {
         if (_authority.Writer == generation)
-            store.Revoke(_authority.End());
+            store.Revoke(_key, _authority.End());
         if (_inlineWrite?.Generation == generation)
             DropInlineWrite();
         return default;
@@ -167,7 +166,7 @@ internal sealed partial class PrefixGrain(
     public async ValueTask<bool> DeleteAsync(CancellationToken cancellationToken)
     {
         // The running write is revoked before the block is removed, so that it cannot become visible behind the delete.
-        store.Revoke(_authority.End());
+        store.Revoke(_key, _authority.End());
         DropInlineWrite();
         var deleted = store.Remove(_key);
         await descriptors.ClearAsync(this.GetGrainId());
@@ -187,19 +186,11 @@ internal sealed partial class PrefixGrain(
 
     private bool IsIntact(BlockLease lease, LayerRange range)
     {
-        for (var layer = range.First; layer < range.End; layer++)
-        {
-            if (Checksum(lease.Bytes, lease.Layout, layer) == lease.Checksums[layer])
-                continue;
-            LogCorrupt(_key.Namespace, _key.Hash, layer);
-            return false;
-        }
-
-        return true;
+        if (lease.FindDamage(range) is not { } layer)
+            return true;
+        LogCorrupt(_key.Namespace, _key.Hash, layer);
+        return false;
     }
-
-    private static uint Checksum(ReadOnlySpan<byte> block, KvLayout layout, int layer) =>
-        BlockChecksum.Compute(block.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)));
 
     private void DropInlineWrite()
     {

@@ -126,18 +126,11 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     public bool DropIfCorrupt(BlockKey key, ulong generation)
     {
         using var lease = Store.TryLease(key);
-        if (lease is null || lease.Generation != generation)
+        if (lease is null || lease.Generation != generation || lease.FindDamage(lease.Layout.AllLayers) is not { } layer)
             return false;
-        for (var layer = 0; layer < lease.Layout.Layers; layer++)
-        {
-            if (BlockChecksum.Compute(lease.Layers(new LayerRange(layer, 1))) == lease.Checksums[layer])
-                continue;
-            LogCorrupt(key.Namespace, key.Hash, layer);
-            Counters.MissCorrupt();
-            return Store.Remove(key, RemovalReason.Corrupt, generation);
-        }
-
-        return false;
+        LogCorrupt(key.Namespace, key.Hash, layer);
+        Counters.MissCorrupt();
+        return Store.Remove(key, RemovalReason.Corrupt, generation);
     }
 
     public byte[] StatisticsJson() => SiloStatistics.Create(Store.GetStatistics(), Counters).ToJson();

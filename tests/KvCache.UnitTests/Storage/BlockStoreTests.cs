@@ -47,15 +47,27 @@ public sealed class BlockStoreTests
     {
         using var fixture = new StoreFixture(pages: 1);
         var write = fixture.Reserve(0)!;
-        Assert.True(fixture.Store.IsWriting(write.Generation));
-        fixture.Store.Revoke(write.Generation);
-        Assert.False(fixture.Store.IsWriting(write.Generation));
+        Assert.True(fixture.Store.IsWriting(Key, write.Generation));
+        fixture.Store.Revoke(Key, write.Generation);
+        Assert.False(fixture.Store.IsWriting(Key, write.Generation));
         Assert.Equal(PublishOutcome.Gone, fixture.Store.Publish(Key, write.Generation));
         write.Bytes.Fill(1);
         Assert.Null(fixture.Reserve(1));
         write.Dispose();
         Assert.NotNull(fixture.Reserve(1));
-        fixture.Store.Revoke(write.Generation);
+        fixture.Store.Revoke(Key, write.Generation);
+    }
+
+    [Fact]
+    public void A_write_is_not_revoked_under_another_key()
+    {
+        using var fixture = new StoreFixture(pages: 1);
+        using var write = fixture.Reserve(0)!;
+        var other = StoreFixture.Key(1);
+        fixture.Store.Revoke(other, write.Generation);
+        Assert.False(fixture.Store.IsWriting(other, write.Generation));
+        Assert.True(fixture.Store.IsWriting(Key, write.Generation));
+        Assert.Equal(PublishOutcome.Published, fixture.Store.Publish(Key, write.Generation));
     }
 
     [Fact]

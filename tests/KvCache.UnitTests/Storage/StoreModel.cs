@@ -69,7 +69,7 @@ internal sealed partial class StoreModel : IDisposable
         var outcome = _store.Publish(write.Key, write.Generation, life);
         write.Dispose();
         Assert.Throws<ObjectDisposedException>(() => write.Bytes.Length);
-        Assert.False(_store.IsWriting(write.Generation));
+        Assert.False(_store.IsWriting(write.Key, write.Generation));
         Assert.Equal(PublishOutcome.Gone, _store.Publish(write.Key, write.Generation));
         if (block.Revoked)
         {
@@ -100,10 +100,10 @@ internal sealed partial class StoreModel : IDisposable
         if (_writes.Count == 0)
             return;
         var (write, block) = _writes[number % _writes.Count];
-        Assert.Equal(!block.Revoked, _store.IsWriting(write.Generation));
-        _store.Revoke(write.Generation);
+        Assert.Equal(!block.Revoked, _store.IsWriting(write.Key, write.Generation));
+        _store.Revoke(write.Key, write.Generation);
         block.Revoked = true;
-        Assert.False(_store.IsWriting(write.Generation));
+        Assert.False(_store.IsWriting(write.Key, write.Generation));
     }
 
     public void Abandon(int number)
