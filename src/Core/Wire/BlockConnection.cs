@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
@@ -45,7 +46,13 @@ public sealed class BlockConnection : IDisposable
             FrameSocket.ApplyBuffers(socket, socketBuffer);
 
             using (cancellationToken.UnsafeRegister(static s => ((Socket)s!).Dispose(), socket))
-                socket.Connect(endpoint.EndPoint);
+            {
+                if (endpoint.EndPoint is DnsEndPoint name)
+                    socket.Connect(SiloEndpoint.Await(Dns.GetHostAddressesAsync(name.Host, CancellationToken.None), cancellationToken), name.Port);
+                else
+                    socket.Connect(endpoint.EndPoint);
+            }
+
             cancellationToken.ThrowIfCancellationRequested();
             frames = new FrameSocket(socket, maxPayload: KvLayout.MaxBlockBytes);
             var connection = new BlockConnection(frames);

@@ -43,6 +43,14 @@ public sealed record SiloEndpoint(string Text, EndPoint EndPoint)
         _ => new Socket(SocketType.Stream, ProtocolType.Tcp),
     };
 
+    /// <summary>
+    /// Waits for the look-up of a name. A name server that does not answer holds a blocking look-up for many seconds, and nothing ends that;
+    /// the caller's deadline has to.
+    /// </summary>
+    /// <exception cref="OperationCanceledException">The token ended the wait; the look-up goes on by itself.</exception>
+    internal static IPAddress[] Await(Task<IPAddress[]> lookUp, CancellationToken cancellationToken) =>
+        lookUp.WaitAsync(cancellationToken).GetAwaiter().GetResult();
+
     /// <inheritdoc/>
     public override string ToString() => Text;
 }

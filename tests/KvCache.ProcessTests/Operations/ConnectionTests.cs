@@ -25,6 +25,16 @@ public sealed class ConnectionTests
     }
 
     [Fact]
+    public async Task A_silo_is_found_by_its_host_name()
+    {
+        await using var silo = await SiloProcess.StartAsync();
+        await using var client = silo.Connect(silo.Tcp.Replace("127.0.0.1", "localhost", StringComparison.Ordinal));
+        var prefix = Prefixes.New(Ns, 1);
+        await client.MustStoreAsync(prefix);
+        await client.MustLoadAsync(prefix);
+    }
+
+    [Fact]
     public async Task A_silo_that_may_open_no_more_files_goes_on_and_accepts_again_when_it_may()
     {
         await using var silo = await SiloProcess.StartAsync();
