@@ -11,7 +11,7 @@ namespace KvCache.Wire;
 /// wrong is an exception here; the client turns it into a miss.
 /// </summary>
 /// <remarks>After any exception but <see cref="SiloException"/> the connection is out of step and must be disposed.</remarks>
-public sealed class BlockConnection : IDisposable
+public sealed partial class BlockConnection : IDisposable
 {
     private readonly FrameSocket _socket;
     private readonly WireWriter _request = new(4096);

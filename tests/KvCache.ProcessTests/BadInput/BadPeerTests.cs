@@ -205,8 +205,9 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
         var handle = peer.Open(Ns);
         peer.Send(FrameType.Match, writer =>
         {
-            writer.UInt32(handle);
             writer.UInt32(0);
+            writer.UInt32(1);
+            writer.UInt32(handle);
             writer.UInt32(blocks);
             writer.Hashes(_stored.Chain.Hashes[..1]);
         });
