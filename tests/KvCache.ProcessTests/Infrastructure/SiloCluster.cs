@@ -109,9 +109,11 @@ internal sealed class SiloCluster : IAsyncDisposable
     public int BlocksAt(int silo, KvPrefix prefix)
     {
         using var connection = Wire.BlockConnection.Connect(Wire.SiloEndpoint.TryParse(this[silo].Tcp)!, prefix.Namespace.Tenant, "");
-        var locations = connection.Locate(prefix.Namespace, prefix.Chain.Hashes);
-        var here = locations.Silos.Select((holder, i) => holder.IsHere ? 1UL << i : 0).Aggregate(0UL, (mask, bit) => mask | bit);
-        return locations.Runs.TakeWhile(run => (run.Holders & here) != 0).Sum(run => run.Blocks);
+        var layer = new LayerRange(0, 1);
+        var memory = Enumerable.Range(0, prefix.BlockCount).Select(_ => (Memory<byte>)new byte[prefix.Namespace.Layout.RangeBytes(layer)]).ToArray();
+        var blocks = 0;
+        connection.Get(prefix.Namespace, prefix.Chain.Hashes, layer, memory, 0, localOnly: true, ref blocks);
+        return blocks;
     }
 
     /// <summary>Fails when a living silo logged an error.</summary>
