@@ -27,7 +27,7 @@ public sealed class RoundTripTests
 
         // What is not overwritten cannot come back by chance.
         fixture.Put(TierFixture.Key(2), layout).Dispose();
-        var (outcome, lease) = await fixture.Tier.PromoteAsync(TierFixture.Key(1), layout, TestContext.Current.CancellationToken);
+        var (outcome, lease, _) = await fixture.Tier.PromoteAsync(TierFixture.Key(1), layout, TestContext.Current.CancellationToken);
         Assert.Equal(PromoteOutcome.Promoted, outcome);
         using (lease)
         {
@@ -42,22 +42,40 @@ public sealed class RoundTripTests
     }
 
     [Fact]
-    public async Task A_typed_layout_and_its_place_in_the_chain_come_back()
+    public async Task A_block_brings_its_layout_and_everything_that_is_known_of_it_back()
     {
         using var redis = RedisProcess.Start();
         await using var fixture = new TierFixture(redis.Tcp);
         var layout = KvLayout.Create(layers: 6, kvHeads: 2, headDim: 64, KvDataType.Float16, tokensPerBlock: 16);
         var (parent, child) = (TierFixture.Key(1), TierFixture.Key(2));
-        var lineage = new BlockLineage(parent.Hash, 1, 0, 0);
-        Assert.Equal(PersistOutcome.Persisted, await fixture.Tier.WriteThroughAsync(fixture.Put(child, layout), null, lineage));
+        var facts = new BlockFacts(DateTimeOffset.FromUnixTimeMilliseconds(DateTimeOffset.UtcNow.AddHours(1).ToUnixTimeMilliseconds()), new BlockLineage(parent.Hash, 1, 77, 300), 3);
+        Assert.Equal(PersistOutcome.Persisted, await fixture.WriteAsync(fixture.Put(child, layout), facts));
         fixture.Store.Remove(child);
         fixture.Put(parent, layout).Dispose();
-        Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(child, layout));
+        var promoted = await fixture.Tier.PromoteAsync(child, expected: null, TestContext.Current.CancellationToken);
+        using (promoted.Lease)
+        {
+            Assert.Equal(PromoteOutcome.Promoted, promoted.Outcome);
+            Assert.Equal(layout, promoted.Lease?.Layout);
+            Assert.Equal(facts, promoted.Facts);
+        }
 
         // The promoted block is the deeper one of its prefix, and so the first to be evicted, although it was used last.
         using (fixture.Store.TryLease(parent))
             Assert.Equal(1, fixture.Store.Clear());
         Assert.False(fixture.Store.Contains(child));
+    }
+
+    [Fact]
+    public async Task Blocks_of_one_layout_share_the_object()
+    {
+        using var redis = RedisProcess.Start();
+        await using var fixture = new TierFixture(redis.Tcp, configure: options => options.Readers = 1);
+        foreach (var key in new[] { 1, 2 })
+            await fixture.PersistAsync(TierFixture.Key(key), TierFixture.LayoutOf(4096));
+        using var first = (await fixture.Tier.PromoteAsync(TierFixture.Key(1), null, TestContext.Current.CancellationToken)).Lease;
+        using var second = (await fixture.Tier.PromoteAsync(TierFixture.Key(2), null, TestContext.Current.CancellationToken)).Lease;
+        Assert.Same(first!.Layout, second!.Layout);
     }
 
     [Fact]
@@ -75,7 +93,7 @@ public sealed class RoundTripTests
         await cancel.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => cancelled);
         proxy.Replies.Release();
-        foreach (var (outcome, lease) in await Task.WhenAll(promotions))
+        foreach (var (outcome, lease, _) in await Task.WhenAll(promotions))
         {
             Assert.Equal(PromoteOutcome.Promoted, outcome);
             lease!.Dispose();
@@ -97,7 +115,7 @@ public sealed class RoundTripTests
         Assert.InRange(connection.TimeToLive(fixture.Name(TierFixture.Key(1)), Deadline.After(TimeSpan.FromSeconds(5))), 30_000, 60_000);
         Assert.InRange(connection.TimeToLive(fixture.Name(TierFixture.Key(2)), Deadline.After(TimeSpan.FromSeconds(5))), 86_300_000, 86_400_000);
 
-        Assert.Equal(PersistOutcome.Expired, await fixture.Tier.WriteThroughAsync(fixture.Put(TierFixture.Key(3), layout), DateTimeOffset.UtcNow, default));
+        Assert.Equal(PersistOutcome.Expired, await fixture.WriteAsync(fixture.Put(TierFixture.Key(3), layout), new BlockFacts(DateTimeOffset.UtcNow)));
 
         await fixture.PersistAsync(TierFixture.Key(4), layout, DateTimeOffset.UtcNow.AddSeconds(3));
         Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(TierFixture.Key(4), layout));

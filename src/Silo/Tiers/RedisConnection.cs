@@ -22,6 +22,23 @@ internal sealed class RedisConnection : IDisposable
     // A small send before or behind a large one would wake Redis once more, which costs more than copying a few KiB.
     private const int StageBytes = 8 << 10;
 
+    // The key's life first: Redis lets a script that has written go on when it has no memory left. A time that has passed deletes the key,
+    // and SETRANGE would make another. What is not a payload of this version is left alone.
+    private static readonly byte[] SetLivesScript = Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $$"""
+        local done = {}
+        for i, key in ipairs(KEYS) do
+          done[i] = '0'
+          if redis.pcall('GETRANGE', key, 0, {{PayloadFormat.MarkBytes - 1}}) == ARGV[#ARGV] and redis.call('STRLEN', key) >= {{PayloadFormat.FixedBytes}} then
+            redis.call('PEXPIREAT', key, ARGV[2 * i - 1])
+            if redis.call('EXISTS', key) == 1 then
+              redis.call('SETRANGE', key, {{PayloadFormat.LifeOffset}}, ARGV[2 * i])
+              done[i] = '1'
+            end
+          end
+        end
+        return table.concat(done)
+        """));
+
     private readonly RespSocket _socket;
     private long _valueLeft;
 
@@ -189,6 +206,38 @@ internal sealed class RedisConnection : IDisposable
     {
         Command("PTTL"u8, key, deadline);
         return EndWithNumber();
+    }
+
+    /// <summary>Changes when payloads end: the key's own life, and what the payload says of it.</summary>
+    /// <param name="changes">Blocks and their new ends.</param>
+    /// <param name="names">Keys of the blocks.</param>
+    /// <param name="deadline">Limit of the call.</param>
+    /// <returns>For every block whether Redis has it, and it lives so long now.</returns>
+    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
+    public bool[] SetLives(IReadOnlyCollection<LifeChange> changes, RedisKeySpace names, Deadline deadline)
+    {
+        Span<byte> life = stackalloc byte[PayloadFormat.LifeBytes];
+        _socket.Begin(4 + (changes.Count * 3), deadline);
+        _socket.Argument("EVAL"u8);
+        _socket.Argument(SetLivesScript);
+        _socket.Argument((ulong)changes.Count);
+        foreach (var change in changes)
+            names.Write(change.Key, _socket.TakeArgument(names.KeyBytes));
+        foreach (var change in changes)
+        {
+            _socket.Argument((ulong)change.ExpiresAt);
+            PayloadFormat.WriteLife(life, change.ExpiresAt);
+            _socket.Argument(life);
+        }
+
+        PayloadFormat.WriteMarks(_socket.TakeArgument(PayloadFormat.MarkBytes));
+        _socket.Flush();
+        var reply = _socket.ReadShortString();
+        var applied = new bool[reply.Length];
+        for (var i = 0; i < applied.Length; i++)
+            applied[i] = reply[i] == '1';
+        _socket.Disarm();
+        return applied;
     }
 
     /// <summary>Asks for a sign of life.</summary>

@@ -4,25 +4,34 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Silo;
 
 /// <summary>
-/// A thread with a connection for everything that is small: deletions, look-ups, and the probes of an open circuit breaker.
+/// A thread with a connection for everything that is small: deletions, changes of lives, look-ups, and the probes of an open circuit breaker.
 /// It never waits behind a payload.
 /// </summary>
 internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, RedisHealth health, RedisKeySpace names, RedisTierOptions options, RedisTierCounters counters, ILogger logger)
-    : IDisposable
 {
     private const int DeletesPerCommand = 256;
+    private const int LivesPerCommand = 64;
 
     private static readonly TimeSpan Idle = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Unwell = TimeSpan.FromMilliseconds(50);
 
-    private readonly SemaphoreSlim _work = new(0);
+    private readonly object _gate = new();
     private readonly ConcurrentQueue<Lookup> _lookups = [];
     private readonly List<BlockKey> _keys = [];
+    private readonly List<LifeChange> _lives = [];
     private Deadline _nextSample;
+    private bool _awake;
     private volatile bool _stopped;
 
     /// <summary>Says that there is work.</summary>
-    public void Wake() => _work.Release();
+    public void Wake()
+    {
+        lock (_gate)
+        {
+            _awake = true;
+            Monitor.Pulse(_gate);
+        }
+    }
 
     /// <summary>Asks whether Redis has a payload.</summary>
     /// <returns>Null when Redis does not answer.</returns>
@@ -42,7 +51,7 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
     {
         while (!_stopped)
         {
-            _work.Wait(health.IsOpen || _keys.Count > 0 ? Unwell : Idle);
+            Sleep(health.IsOpen || _keys.Count > 0 || _lives.Count > 0 ? Unwell : Idle);
             try
             {
                 if (health.IsOpen)
@@ -71,7 +80,15 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
         Wake();
     }
 
-    public void Dispose() => _work.Dispose();
+    private void Sleep(TimeSpan limit)
+    {
+        lock (_gate)
+        {
+            if (!_awake)
+                Monitor.Wait(_gate, limit);
+            _awake = false;
+        }
+    }
 
     private void Probe()
     {
@@ -96,11 +113,15 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
         do
         {
             _keys.Clear();
+            _lives.Clear();
             queue.PeekDeletes(_keys, DeletesPerCommand);
+            queue.PeekLives(_lives, LivesPerCommand);
             if (_keys.Count > 0)
                 Delete(Deadline.After(options.CommandTimeout));
+            if (_lives.Count > 0)
+                ChangeLives(Deadline.After(options.CommandTimeout));
         }
-        while (_keys.Count > 0 && !_stopped);
+        while (_keys.Count + _lives.Count > 0 && !_stopped);
         if (_nextSample.Passed)
             Sample(Deadline.After(options.CommandTimeout));
     }
@@ -126,6 +147,24 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
         queue.FinishDeletes(_keys);
     }
 
+    private void ChangeLives(Deadline deadline)
+    {
+        Span<bool> applied = stackalloc bool[_lives.Count];
+        try
+        {
+            var result = lane.Run(deadline, connection => connection.SetLives(_lives, names, deadline));
+            for (var i = 0; i < applied.Length; i++)
+                applied[i] = i < result.Length && result[i];
+        }
+        catch (RedisException e) when (e.WouldBeSaidAgain)
+        {
+            LogLivesRefused(e.Message);
+        }
+
+        for (var i = 0; i < applied.Length; i++)
+            queue.FinishLife(_lives[i], applied[i]);
+    }
+
     private bool? Exists(RedisConnection connection, BlockKey key, Deadline deadline)
     {
         Span<byte> name = stackalloc byte[names.KeyBytes];
@@ -147,6 +186,9 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
             }
         }
     }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Redis does not let lives of blocks be changed: {Reason}")]
+    private partial void LogLivesRefused(string reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "The control connection to Redis failed")]
     private partial void LogFailed(Exception exception);

@@ -23,6 +23,7 @@ internal sealed class TierFixture : IAsyncDisposable
             ReadTimeout = TimeSpan.FromSeconds(5),
             BreakerDelay = TimeSpan.FromMilliseconds(50),
             DrainTimeout = TimeSpan.Zero,
+            MaxQueueTime = TimeSpan.FromSeconds(10),
         };
         configure?.Invoke(Options);
         var arena = Arena.CreatePrivate((long)arenaMib << 20);
@@ -84,13 +85,21 @@ internal sealed class TierFixture : IAsyncDisposable
     {
         var lease = Put(key, layout);
         var generation = lease.Generation;
-        Assert.Equal(PersistOutcome.Persisted, await Tier.WriteThroughAsync(lease, expiresAt, default));
+        Assert.Equal(PersistOutcome.Persisted, await WriteAsync(lease, new BlockFacts(expiresAt)));
         Assert.True(Store.Remove(key));
         return generation;
     }
 
+    /// <summary>Writes a block behind, and waits for the outcome.</summary>
+    public Task<PersistOutcome> WriteAsync(BlockLease lease, BlockFacts facts = default)
+    {
+        var outcome = new TaskCompletionSource<PersistOutcome>(TaskCreationOptions.RunContinuationsAsynchronously);
+        Tier.Enqueue(lease, facts, outcome.SetResult);
+        return outcome.Task;
+    }
+
     /// <summary>Promotes a block and only tells how that went.</summary>
-    public async Task<PromoteOutcome> PromoteAsync(BlockKey key, KvLayout layout)
+    public async Task<PromoteOutcome> PromoteAsync(BlockKey key, KvLayout? layout)
     {
         var result = await Tier.PromoteAsync(key, layout, TestContext.Current.CancellationToken);
         result.Lease?.Dispose();
