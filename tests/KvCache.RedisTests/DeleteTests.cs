@@ -27,7 +27,7 @@ public sealed class DeleteTests
         await using var fixture = new TierFixture(proxy.Address);
         var outcome = new TaskCompletionSource<PersistOutcome>();
         proxy.Requests.HoldAfter(100_000);
-        fixture.Tier.Enqueue(fixture.Put(Key, Layout), default, outcome.SetResult);
+        fixture.Tier.Enqueue(fixture.Put(Key, Layout), outcome.SetResult);
         await Eventually.TrueAsync("a part of the block is sent", () => proxy.Requests.Reached);
         var delete = fixture.Tier.DeleteAsync([Key], TestContext.Current.CancellationToken);
         Assert.False(outcome.Task.IsCompleted);
@@ -47,7 +47,7 @@ public sealed class DeleteTests
         proxy.Requests.HoldAfter(100_000);
         fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(2), Layout));
         await Eventually.TrueAsync("the writer is busy", () => proxy.Requests.Reached);
-        fixture.Tier.Enqueue(fixture.Put(Key, Layout), default, waiting.SetResult);
+        fixture.Tier.Enqueue(fixture.Put(Key, Layout), waiting.SetResult);
         var delete = fixture.Tier.DeleteAsync([Key], TestContext.Current.CancellationToken);
         Assert.True(waiting.Task.IsCompleted);
         Assert.Equal(PersistOutcome.Deleted, await waiting.Task);

@@ -18,16 +18,16 @@ public sealed class LifeTests
         using var redis = RedisProcess.Start();
         await using var fixture = new TierFixture(redis.Tcp);
         var generation = await fixture.PersistAsync(Key, Layout, seconds is { } life ? DateTimeOffset.UtcNow.AddSeconds(life) : null);
-        var end = DateTimeOffset.FromUnixTimeMilliseconds(DateTimeOffset.UtcNow.AddSeconds(1000).ToUnixTimeMilliseconds());
+        var end = DateTimeOffset.UtcNow.AddSeconds(1000);
 
         Assert.True(await fixture.Tier.ExpireAsync(Key, end, TestContext.Current.CancellationToken));
 
         AssertTimeToLive(redis, fixture, 1000);
         var promoted = await fixture.Tier.PromoteAsync(Key, Layout, TestContext.Current.CancellationToken);
         Assert.Equal(PromoteOutcome.Promoted, promoted.Outcome);
-        Assert.Equal(end, promoted.Facts?.ExpiresAt);
         using (promoted.Lease)
         {
+            TierFixture.AssertLife(end, promoted.Lease);
             Assert.Equal(generation, promoted.Lease!.Generation);
             TierFixture.AssertContent(promoted.Lease);
         }
@@ -52,11 +52,12 @@ public sealed class LifeTests
         using var proxy = new RedisProxy(redis);
         await using var fixture = new TierFixture(proxy.Address, configure: options => options.MaxQueuedBytes = ByteSize.MiB(64));
         proxy.Requests.HoldAfter(100_000);
-        var running = fixture.WriteAsync(fixture.Put(TierFixture.Key(2), Layout), new BlockFacts(DateTimeOffset.UtcNow.AddHours(5)));
+        var running = fixture.WriteAsync(fixture.Put(TierFixture.Key(2), Layout, expiresAt: DateTimeOffset.UtcNow.AddHours(5)));
         await Eventually.TrueAsync("a part of the block is sent", () => proxy.Requests.Reached);
         var waiting = fixture.WriteAsync(fixture.Put(Key, Layout));
 
-        var changes = Task.WhenAll(new[] { Key, TierFixture.Key(2) }.Select(key => fixture.Tier.ExpireAsync(key, DateTimeOffset.UtcNow.AddSeconds(1000), TestContext.Current.CancellationToken)));
+        var end = DateTimeOffset.UtcNow.AddSeconds(1000);
+        var changes = Task.WhenAll(new[] { Key, TierFixture.Key(2) }.Select(key => fixture.Tier.ExpireAsync(key, end, TestContext.Current.CancellationToken)));
         proxy.Requests.Release();
 
         Assert.Equal([PersistOutcome.Persisted, PersistOutcome.Persisted], await Task.WhenAll(waiting, running));
@@ -66,8 +67,8 @@ public sealed class LifeTests
             AssertTimeToLive(redis, fixture, 1000, key);
             fixture.Store.Remove(key);
             var promoted = await fixture.Tier.PromoteAsync(key, Layout, TestContext.Current.CancellationToken);
-            promoted.Lease?.Dispose();
-            Assert.InRange(promoted.Facts!.Value.ExpiresAt!.Value - DateTimeOffset.UtcNow, TimeSpan.FromSeconds(900), TimeSpan.FromSeconds(1000));
+            using (promoted.Lease)
+                TierFixture.AssertLife(end, promoted.Lease);
         }
     }
 
@@ -81,12 +82,12 @@ public sealed class LifeTests
         proxy.Replies.HoldAfter(100_000);
         var promotion = fixture.Tier.PromoteAsync(Key, Layout, TestContext.Current.CancellationToken);
         await Eventually.TrueAsync("a part of the block has come", () => proxy.Replies.Reached);
-        var end = DateTimeOffset.FromUnixTimeMilliseconds(DateTimeOffset.UtcNow.AddSeconds(1000).ToUnixTimeMilliseconds());
+        var end = DateTimeOffset.UtcNow.AddSeconds(1000);
         var change = fixture.Tier.ExpireAsync(Key, end, TestContext.Current.CancellationToken);
         proxy.Replies.Release();
         var promoted = await promotion;
-        promoted.Lease?.Dispose();
-        Assert.Equal(end, promoted.Facts?.ExpiresAt);
+        using (promoted.Lease)
+            TierFixture.AssertLife(end, promoted.Lease);
         Assert.True(await change);
     }
 

@@ -54,7 +54,7 @@ public sealed class OutageTests
         await using var fixture = new TierFixture(proxy.Address);
         var outcome = new TaskCompletionSource<PersistOutcome>();
         proxy.Requests.HoldAfter(100_000);
-        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(1), Large), default, outcome.SetResult);
+        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(1), Large), outcome.SetResult);
         await Eventually.TrueAsync("half of the block is sent", () => proxy.Requests.Reached);
         redis.Kill();
         proxy.Requests.Release();
@@ -63,7 +63,7 @@ public sealed class OutageTests
         redis.Restart();
         Assert.Equal(PersistOutcome.Persisted, await outcome.Task);
         fixture.Store.Remove(TierFixture.Key(1));
-        var (promoted, lease, _) = await fixture.Tier.PromoteAsync(TierFixture.Key(1), Large, TestContext.Current.CancellationToken);
+        var (promoted, lease) = await fixture.Tier.PromoteAsync(TierFixture.Key(1), Large, TestContext.Current.CancellationToken);
         Assert.Equal(PromoteOutcome.Promoted, promoted);
         using (lease)
             TierFixture.AssertContent(lease!);
@@ -110,7 +110,7 @@ public sealed class OutageTests
         redis.Kill();
         await using var fixture = new TierFixture(redis.Tcp, configure: options => options.MaxQueueTime = TimeSpan.FromMilliseconds(300));
         var outcome = new TaskCompletionSource<PersistOutcome>();
-        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(1), Small), default, outcome.SetResult);
+        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(1), Small), outcome.SetResult);
         Assert.Equal(PersistOutcome.Unavailable, await outcome.Task);
         Assert.Equal(0, fixture.Counters.QueuedBytes);
         Assert.Equal(0, fixture.Store.GetStatistics().LeasedBlocks);

@@ -27,7 +27,7 @@ public sealed class RoundTripTests
 
         // What is not overwritten cannot come back by chance.
         fixture.Put(TierFixture.Key(2), layout).Dispose();
-        var (outcome, lease, _) = await fixture.Tier.PromoteAsync(TierFixture.Key(1), layout, TestContext.Current.CancellationToken);
+        var (outcome, lease) = await fixture.Tier.PromoteAsync(TierFixture.Key(1), layout, TestContext.Current.CancellationToken);
         Assert.Equal(PromoteOutcome.Promoted, outcome);
         using (lease)
         {
@@ -48,8 +48,9 @@ public sealed class RoundTripTests
         await using var fixture = new TierFixture(redis.Tcp);
         var layout = KvLayout.Create(layers: 6, kvHeads: 2, headDim: 64, KvDataType.Float16, tokensPerBlock: 16);
         var (parent, child) = (TierFixture.Key(1), TierFixture.Key(2));
-        var facts = new BlockFacts(DateTimeOffset.FromUnixTimeMilliseconds(DateTimeOffset.UtcNow.AddHours(1).ToUnixTimeMilliseconds()), new BlockLineage(parent.Hash, 1, 77, 300), 3);
-        Assert.Equal(PersistOutcome.Persisted, await fixture.WriteAsync(fixture.Put(child, layout), facts));
+        var lineage = new BlockLineage(parent.Hash, 1, 77, 300);
+        var end = DateTimeOffset.UtcNow.AddHours(1);
+        Assert.Equal(PersistOutcome.Persisted, await fixture.WriteAsync(fixture.Put(child, layout, lineage, end, new BlockDurability(3))));
         fixture.Store.Remove(child);
         fixture.Put(parent, layout).Dispose();
         var promoted = await fixture.Tier.PromoteAsync(child, expected: null, TestContext.Current.CancellationToken);
@@ -57,7 +58,9 @@ public sealed class RoundTripTests
         {
             Assert.Equal(PromoteOutcome.Promoted, promoted.Outcome);
             Assert.Equal(layout, promoted.Lease?.Layout);
-            Assert.Equal(facts, promoted.Facts);
+            Assert.Equal(lineage, promoted.Lease?.Lineage);
+            Assert.Equal(new BlockDurability(3, Persisted: true), promoted.Lease?.Durability);
+            TierFixture.AssertLife(end, promoted.Lease);
         }
 
         // The promoted block is the deeper one of its prefix, and so the first to be evicted, although it was used last.
@@ -93,7 +96,7 @@ public sealed class RoundTripTests
         await cancel.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => cancelled);
         proxy.Replies.Release();
-        foreach (var (outcome, lease, _) in await Task.WhenAll(promotions))
+        foreach (var (outcome, lease) in await Task.WhenAll(promotions))
         {
             Assert.Equal(PromoteOutcome.Promoted, outcome);
             lease!.Dispose();
@@ -115,7 +118,9 @@ public sealed class RoundTripTests
         Assert.InRange(connection.TimeToLive(fixture.Name(TierFixture.Key(1)), Deadline.After(TimeSpan.FromSeconds(5))), 30_000, 60_000);
         Assert.InRange(connection.TimeToLive(fixture.Name(TierFixture.Key(2)), Deadline.After(TimeSpan.FromSeconds(5))), 86_300_000, 86_400_000);
 
-        Assert.Equal(PersistOutcome.Expired, await fixture.WriteAsync(fixture.Put(TierFixture.Key(3), layout), new BlockFacts(DateTimeOffset.UtcNow)));
+        var expired = fixture.Put(TierFixture.Key(3), layout, expiresAt: DateTimeOffset.UtcNow.AddMilliseconds(20));
+        await Eventually.TrueAsync("it expires before it is written", () => !fixture.Store.Contains(TierFixture.Key(3)));
+        Assert.Equal(PersistOutcome.Expired, await fixture.WriteAsync(expired));
 
         await fixture.PersistAsync(TierFixture.Key(4), layout, DateTimeOffset.UtcNow.AddSeconds(3));
         Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(TierFixture.Key(4), layout));

@@ -81,7 +81,7 @@ internal sealed class PersistLane(string connection, int socketBuffer, TransferC
         for (var i = 0; i < requests; i++)
         {
             _slots.Wait();
-            Tier.Enqueue(Lease(Keys[i % Depth]), default, Completed);
+            Tier.Enqueue(Lease(Keys[i % Depth]), Completed);
         }
 
         for (var i = 0; i < Depth; i++)
@@ -116,7 +116,7 @@ internal sealed class PromoteLane : TierLane
         foreach (var key in Keys)
         {
             var written = new TaskCompletionSource<PersistOutcome>();
-            Tier.Enqueue(Lease(key), default, written.SetResult);
+            Tier.Enqueue(Lease(key), written.SetResult);
             if (written.Task.GetAwaiter().GetResult() is var outcome and not PersistOutcome.Persisted)
                 throw new IOException($"The tier did not write a block of the benchmark: {outcome}; {Tier.LastError}");
         }
@@ -140,7 +140,7 @@ internal sealed class PromoteLane : TierLane
         if (_running[index] is not { } running)
             return;
         _running[index] = null;
-        var (outcome, lease, _) = running.GetAwaiter().GetResult();
+        var (outcome, lease) = running.GetAwaiter().GetResult();
         if (lease is null || outcome != PromoteOutcome.Promoted)
             throw new IOException($"The tier did not read a block of the benchmark: {outcome}; {Tier.LastError}");
         lease.Dispose();

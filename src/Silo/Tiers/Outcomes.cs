@@ -85,8 +85,7 @@ public enum PromoteOutcome
 /// <summary>Answer to a promotion.</summary>
 /// <param name="Outcome">What happened.</param>
 /// <param name="Lease">The block, when it is in the store now; the receiver disposes it.</param>
-/// <param name="Facts">What Redis keeps beside it; null unless it was promoted.</param>
-public readonly record struct PromoteResult(PromoteOutcome Outcome, BlockLease? Lease, BlockFacts? Facts);
+public readonly record struct PromoteResult(PromoteOutcome Outcome, BlockLease? Lease);
 
 /// <summary>A step of a scan.</summary>
 /// <param name="Keys">Blocks found since the step before. One may come twice. Valid during the call.</param>

@@ -4,12 +4,11 @@ namespace KvCache.Silo;
 
 /// <summary>A block that is to be written to Redis.</summary>
 /// <param name="lease">The block; released when the item ends.</param>
-/// <param name="facts">What to write beside it.</param>
 /// <param name="giveUp">When it is not worth writing any more.</param>
 /// <param name="completed">Receives the outcome.</param>
-internal sealed class PersistItem(BlockLease lease, in BlockFacts facts, Deadline giveUp, Action<PersistOutcome>? completed)
+internal sealed class PersistItem(BlockLease lease, Deadline giveUp, Action<PersistOutcome>? completed)
 {
-    private long _expiresAt = facts.ExpiresAt?.ToUnixTimeMilliseconds() ?? 0;
+    private long _changedLife;
 
     public BlockLease Lease => lease;
 
@@ -17,15 +16,14 @@ internal sealed class PersistItem(BlockLease lease, in BlockFacts facts, Deadlin
 
     public long Bytes => lease.Layout.BlockBytes;
 
-    public BlockLineage Lineage { get; } = facts.Lineage;
-
-    public byte Copies { get; } = facts.Copies;
-
-    /// <summary>End of its life in Unix milliseconds; 0 for none. Set by the queue, also while the writer reads it.</summary>
+    /// <summary>
+    /// End of its life in Unix milliseconds; 0 for none. The store's, unless it was changed when the store had the block no longer. Set by
+    /// the queue, also while the writer reads it.
+    /// </summary>
     public long ExpiresAt
     {
-        get => Volatile.Read(ref _expiresAt);
-        set => Volatile.Write(ref _expiresAt, value);
+        get => Volatile.Read(ref _changedLife) is var changed and not 0 ? changed : lease.ExpiresAt?.ToUnixTimeMilliseconds() ?? 0;
+        set => Volatile.Write(ref _changedLife, value);
     }
 
     public Deadline GiveUp => giveUp;

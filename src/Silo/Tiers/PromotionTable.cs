@@ -18,9 +18,6 @@ internal sealed class Promotion(BlockKey key, Deadline deadline)
 
     /// <summary>The life of the block was changed meanwhile: Unix milliseconds, or 0. Guarded by the table.</summary>
     public long ExpiresAt { get; set; }
-
-    /// <summary>What was published. Set before the promotion ends.</summary>
-    public BlockFacts? Facts { get; set; }
 }
 
 /// <summary>Somebody who waits for a promotion.</summary>
@@ -133,8 +130,7 @@ internal sealed class PromotionTable(BlockStore store, int maxQueued, TimeProvid
                 life = TimeSpan.FromMilliseconds(Math.Min(left, RedisTier.LongestLife));
             }
 
-            promotion.Facts = new BlockFacts(life is null ? null : DateTimeOffset.FromUnixTimeMilliseconds(Math.Min(expiresAt, DateTimeOffset.MaxValue.ToUnixTimeMilliseconds())), header.Lineage, header.Copies);
-            return store.Publish(write.Key, write.Generation, life) switch
+            return store.Publish(write.Key, write.Generation, life, new BlockDurability(header.Copies, Persisted: true)) switch
             {
                 PublishOutcome.Published => PromoteOutcome.Promoted,
                 PublishOutcome.AlreadyStored => PromoteOutcome.AlreadyStored,
@@ -171,12 +167,12 @@ internal sealed class PromotionTable(BlockStore store, int maxQueued, TimeProvid
     private PromoteResult ResultOf(Promotion promotion, PromoteOutcome outcome, KvLayout? expected)
     {
         if (outcome is not (PromoteOutcome.Promoted or PromoteOutcome.AlreadyStored))
-            return new PromoteResult(outcome, null, null);
+            return new PromoteResult(outcome, null);
         if (store.TryLease(promotion.Key) is not { } lease)
-            return new PromoteResult(PromoteOutcome.NoMemory, null, null); // evicted at once
+            return new PromoteResult(PromoteOutcome.NoMemory, null); // evicted at once
         if (expected is null || expected.Equals(lease.Layout))
-            return new PromoteResult(outcome, lease, outcome is PromoteOutcome.Promoted ? promotion.Facts : null);
+            return new PromoteResult(outcome, lease);
         lease.Dispose();
-        return new PromoteResult(PromoteOutcome.OtherLayout, null, null);
+        return new PromoteResult(PromoteOutcome.OtherLayout, null);
     }
 }

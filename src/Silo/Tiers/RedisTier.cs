@@ -76,10 +76,9 @@ public sealed class RedisTier : IHostedService, IAsyncDisposable
 
     /// <summary>Queues a block to be written, and takes over its lease.</summary>
     /// <param name="lease">The block. Released in the end, whatever that is.</param>
-    /// <param name="facts">What to keep beside it.</param>
     /// <param name="completed">Receives the outcome, on any thread, perhaps before this returns. Must be quick and not throw.</param>
-    public void Enqueue(BlockLease lease, BlockFacts facts = default, Action<PersistOutcome>? completed = null) =>
-        _queue.Add(new PersistItem(lease, facts, Deadline.After(_options.MaxQueueTime), completed));
+    public void Enqueue(BlockLease lease, Action<PersistOutcome>? completed = null) =>
+        _queue.Add(new PersistItem(lease, Deadline.After(_options.MaxQueueTime), completed));
 
     /// <summary>Reads a block from Redis into the arena and makes it visible, with the generation that was stored.</summary>
     /// <param name="key">The block. However many ask for it at the same time, it is read once.</param>
@@ -190,7 +189,7 @@ public sealed class RedisTier : IHostedService, IAsyncDisposable
     private PromoteResult Refuse(PromoteOutcome outcome)
     {
         _counters.Promote(outcome);
-        return new PromoteResult(outcome, null, null);
+        return new PromoteResult(outcome, null);
     }
 
     private long Scan(Action<RedisScanPage> page, CancellationToken cancellationToken)

@@ -55,7 +55,7 @@ internal sealed partial class RedisWriter(PersistQueue queue, RedisLane lane, Re
 
         if (_head.Length < headBytes)
             _head = new byte[headBytes];
-        var header = new PayloadHeader(item.Key, item.Lease.Generation, layout, item.Lineage, item.Copies, expiresAt);
+        var header = new PayloadHeader(item.Key, item.Lease.Generation, layout, item.Lease.Lineage, (byte)Math.Clamp(item.Lease.Durability.Copies, 0, byte.MaxValue), expiresAt);
         PayloadFormat.Write(_head.AsSpan(0, headBytes), header, item.Lease.Checksums, _layouts.Encode(layout));
         var deadline = Deadline.After(options.WriteTimeout);
         lane.Run(deadline, connection =>
