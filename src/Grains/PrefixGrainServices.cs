@@ -6,5 +6,6 @@ namespace KvCache.Grains;
 public static class PrefixGrainServices
 {
     /// <summary>Adds the services of prefix grains to a silo.</summary>
-    public static IServiceCollection AddPrefixGrains(this IServiceCollection services) => services.AddSingleton<PrefixDescriptorStore>();
+    public static IServiceCollection AddPrefixGrains(this IServiceCollection services) =>
+        services.AddSingleton<PrefixDescriptorCounters>().AddSingleton<PrefixDescriptorStore>();
 }

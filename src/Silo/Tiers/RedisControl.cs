@@ -16,7 +16,7 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
     private static readonly TimeSpan Unwell = TimeSpan.FromMilliseconds(50);
 
     private readonly object _gate = new();
-    private readonly ConcurrentQueue<Lookup> _lookups = [];
+    private readonly ConcurrentQueue<Question> _questions = [];
     private readonly List<BlockKey> _keys = [];
     private readonly List<LifeChange> _lives = [];
     private Deadline _nextSample;
@@ -35,16 +35,11 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
 
     /// <summary>Asks whether Redis has a payload.</summary>
     /// <returns>Null when Redis does not answer.</returns>
-    public Task<bool?> ExistsAsync(BlockKey key)
-    {
-        var lookup = new Lookup(key);
-        _lookups.Enqueue(lookup);
-        if (_stopped)
-            AnswerLookups(static _ => null);
-        else
-            Wake();
-        return lookup.Answer.Task;
-    }
+    public Task<bool?> ExistsAsync(BlockKey key) => AskAsync(new Question((connection, deadline) => Exists(connection, key, deadline)));
+
+    /// <summary>Makes a descriptor live as long as its payload.</summary>
+    /// <returns>Null when Redis does not answer.</returns>
+    public Task<bool?> AlignDescriptorAsync(BlockKey key) => AskAsync(new Question((connection, deadline) => connection.AlignDescriptor(key, names, deadline)));
 
     /// <summary>Runs until stopped.</summary>
     public void Run()
@@ -62,7 +57,7 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
             catch (RedisException)
             {
                 // Reported to the breaker by the lane; what waits is tried again.
-                AnswerLookups(static _ => null);
+                Answer(static _ => null);
             }
             catch (Exception e)
             {
@@ -70,7 +65,7 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
             }
         }
 
-        AnswerLookups(static _ => null);
+        Answer(static _ => null);
     }
 
     /// <summary>Ends <see cref="Run"/> soon.</summary>
@@ -92,7 +87,7 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
 
     private void Probe()
     {
-        AnswerLookups(static _ => null);
+        Answer(static _ => null);
         if (!health.MayProbe())
             return;
         var deadline = Deadline.After(options.CommandTimeout);
@@ -108,8 +103,8 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
     private void Work()
     {
         var deadline = Deadline.After(options.CommandTimeout);
-        if (!_lookups.IsEmpty)
-            AnswerLookups(key => lane.Run(deadline, connection => Exists(connection, key, deadline)));
+        if (!_questions.IsEmpty)
+            Answer(question => lane.Run(deadline, connection => question.Ask(connection, deadline)));
         do
         {
             _keys.Clear();
@@ -165,24 +160,34 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
             queue.FinishLife(_lives[i], applied[i]);
     }
 
-    private bool? Exists(RedisConnection connection, BlockKey key, Deadline deadline)
+    private bool Exists(RedisConnection connection, BlockKey key, Deadline deadline)
     {
         Span<byte> name = stackalloc byte[names.KeyBytes];
         names.Write(key, name);
         return connection.Exists(name, deadline);
     }
 
-    private void AnswerLookups(Func<BlockKey, bool?> answer)
+    private Task<bool?> AskAsync(Question question)
     {
-        while (_lookups.TryDequeue(out var lookup))
+        _questions.Enqueue(question);
+        if (_stopped)
+            Answer(static _ => null);
+        else
+            Wake();
+        return question.Answer.Task;
+    }
+
+    private void Answer(Func<Question, bool?> answer)
+    {
+        while (_questions.TryDequeue(out var question))
         {
             try
             {
-                lookup.Answer.TrySetResult(answer(lookup.Key));
+                question.Answer.TrySetResult(answer(question));
             }
             finally
             {
-                lookup.Answer.TrySetResult(null);
+                question.Answer.TrySetResult(null);
             }
         }
     }
@@ -193,7 +198,7 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
     [LoggerMessage(Level = LogLevel.Error, Message = "The control connection to Redis failed")]
     private partial void LogFailed(Exception exception);
 
-    private sealed record Lookup(BlockKey Key)
+    private sealed record Question(Func<RedisConnection, Deadline, bool> Ask)
     {
         public TaskCompletionSource<bool?> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }

@@ -146,6 +146,10 @@ public sealed class RedisTier : IHostedService, IAsyncDisposable
     /// <returns>Null when Redis does not answer.</returns>
     public Task<bool?> ExistsAsync(BlockKey key) => _queue.IsDeleting(key) ? Task.FromResult<bool?>(false) : _control.ExistsAsync(key);
 
+    /// <summary>Makes the descriptor of a block live as long in Redis as its payload. It was written just now, with a life of its own.</summary>
+    /// <returns>Null when Redis does not answer; false when there is no payload.</returns>
+    internal Task<bool?> AlignDescriptorAsync(BlockKey key) => _control.AlignDescriptorAsync(key);
+
     /// <summary>Finds the payloads of all silos that share the key prefix, page by page, on a connection of its own.</summary>
     /// <param name="page">Receives what was found, on another thread. One block may come twice; blocks that come or go meanwhile may be missed.</param>
     /// <param name="cancellationToken">Stops between two pages.</param>
