@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
-using KvCache.Grains;
 using Microsoft.Extensions.Options;
 using OpenTelemetry.Metrics;
 using Orleans.Hosting;
@@ -88,7 +87,7 @@ internal static class SiloCommand
         builder.WebHost.UseUrls(http);
         builder.Host.UseOrleans(silo => silo
             .UseCluster(builder.Configuration, ports)
-            .AddMemoryGrainStorage(PrefixDescriptor.StorageName)
+            .AddKvCacheRedisStorage(builder.Configuration)
             .AddKvCache(builder.Configuration));
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = ShutdownTimeout);
         builder.Services.AddOpenTelemetry().WithMetrics(metrics => metrics
