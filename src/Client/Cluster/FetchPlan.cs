@@ -116,7 +116,7 @@ internal sealed class FetchPlan
                 continue;
             if (Choose(_untried[index]) is not { } silo)
             {
-                if (_untried[index] == 0)
+                if (_untried[index] == 0 && !_homeLost)
                     _end = block;
                 continue;
             }
