@@ -34,6 +34,9 @@ internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory dir
         }
     }
 
+    /// <summary>Other silos that have spoken lately, after all that they have was taken over.</summary>
+    public int Reachable => _peers.Count(peer => peer.IsReachable(options.Value.SilenceLimit));
+
     public PeerSilo? BySlot(int slot) => Volatile.Read(ref _bySlot[slot]);
 
     public PeerSilo? Find(SiloAddress address) => _peers.FirstOrDefault(peer => peer.Address.Equals(address));

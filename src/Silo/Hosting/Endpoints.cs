@@ -12,7 +12,7 @@ internal static class Endpoints
     public static void MapKvCacheHealth(this WebApplication app)
     {
         app.MapGet("/healthz", () => Results.Text("ok"));
-        app.MapGet("/readyz", (BlockServer server, ArenaCommitter arena) =>
+        app.MapGet("/readyz", (BlockServer server, ArenaCommitter arena, ClusterMembers members) =>
         {
             var listening = server.Endpoints.Length > 0;
             var readiness = new Readiness(
@@ -20,7 +20,8 @@ internal static class Endpoints
                 server.Endpoints,
                 server.Store.Arena.CommittedBytes,
                 server.Store.Arena.Capacity,
-                arena.Failure);
+                arena.Failure,
+                members.Reachable);
             return Results.Json(readiness, ReadinessJsonContext.Default.Readiness, statusCode: readiness.Ready ? 200 : 503);
         });
     }
@@ -32,7 +33,8 @@ internal static class Endpoints
 /// <param name="ArenaCommittedBytes">Usable block memory.</param>
 /// <param name="ArenaBytes">Configured block memory.</param>
 /// <param name="ArenaFailure">Why the arena is smaller than configured, or null.</param>
-internal sealed record Readiness(bool Ready, string[] Endpoints, long ArenaCommittedBytes, long ArenaBytes, string? ArenaFailure);
+/// <param name="Peers">Other silos whose blocks are known and can be asked for.</param>
+internal sealed record Readiness(bool Ready, string[] Endpoints, long ArenaCommittedBytes, long ArenaBytes, string? ArenaFailure, int Peers);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(Readiness))]
