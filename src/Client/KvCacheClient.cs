@@ -66,7 +66,7 @@ public sealed class KvCacheClient : IKvCache
     {
         if (chain.BlockCount == 0)
             return new CacheMatch(0, chain.TokensPerBlock, MissReason.None);
-        var budget = Budget(_options.MatchTimeout, cancellationToken);
+        var budget = new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken);
         var match = await new ClusterMatch(_silos, group, chain, hold, budget, _options.MatchTimeout).RunAsync().ConfigureAwait(false);
         _meter.Matched(match.Blocks, chain.BlockCount, match.Reason, budget.Began);
         return match;
@@ -79,7 +79,7 @@ public sealed class KvCacheClient : IKvCache
         BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
         if (destinations.Count == 0)
             return default;
-        var budget = Budget(_options.LoadTimeout, cancellationToken);
+        var budget = new CallBudget(_options.LoadTimeout, _options.SiloPatience, cancellationToken);
         var load = new ClusterLoad(_silos, prefix, firstBlock, destinations, range, budget) { LocatesFirst = _locatesFirst };
         var result = await load.RunAsync().ConfigureAwait(false);
         _locatesFirst = load.LocatesFirst;
@@ -96,7 +96,7 @@ public sealed class KvCacheClient : IKvCache
         BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
         if (blocks.Count == 0)
             return default;
-        var budget = Budget(_options.StoreTimeout, cancellationToken);
+        var budget = new CallBudget(_options.StoreTimeout, _options.SiloPatience, cancellationToken);
         var result = await new ClusterStore(_silos, prefix, firstBlock, blocks, options, budget).RunAsync().ConfigureAwait(false);
         _meter.DidStore(result, prefix.Namespace.Layout.BlockBytes, budget.Began);
         return result;
@@ -115,7 +115,7 @@ public sealed class KvCacheClient : IKvCache
     public async ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default)
     {
         byte[]? json = null;
-        await Budget(_options.MatchTimeout, cancellationToken).RunAsync(_silos.Configured, silo => silo.Control, connection =>
+        await new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken).RunAsync(_silos.Configured, silo => silo.Control, connection =>
         {
             json = connection.Stat();
             return MissReason.None;
@@ -132,14 +132,12 @@ public sealed class KvCacheClient : IKvCache
 
     private static StoreOptions Defaults { get; } = new();
 
-    private CallBudget Budget(TimeSpan timeout, CancellationToken cancellationToken) => new(timeout, _options.SiloPatience, cancellationToken);
-
-    // On a data connection, and with patience: the silo asks others before it answers, and what it has begun it will do.
+    // On a data connection, and with as much patience as the deadline allows: the silo asks others before it answers.
     private async ValueTask<int> CountAsync(KvPrefix prefix, Func<BlockConnection, ReadOnlySpan<BlockHash>, int> call, CancellationToken cancellationToken)
     {
         var count = 0;
         var done = 0;
-        await Budget(_options.LoadTimeout, cancellationToken).RunAsync(
+        await new CallBudget(_options.LoadTimeout, _options.LoadTimeout, cancellationToken).RunAsync(
             _silos.Configured,
             silo => silo.Data,
             connection =>
@@ -151,8 +149,7 @@ public sealed class KvCacheClient : IKvCache
                 }
 
                 return MissReason.None;
-            },
-            isPatient: true).ConfigureAwait(false);
+            }).ConfigureAwait(false);
         return count;
     }
 }

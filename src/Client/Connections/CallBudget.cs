@@ -52,19 +52,17 @@ internal sealed class CallBudget
     /// <param name="silos">The silos, in order of preference.</param>
     /// <param name="lanes">Which of their connections.</param>
     /// <param name="body">What is done.</param>
-    /// <param name="isPatient">Whether a silo that seems to stand still is waited for, though another one could be asked.</param>
     /// <returns>The outcome, and the silo that answered, if one did.</returns>
     /// <exception cref="OperationCanceledException">The caller has cancelled.</exception>
     public async ValueTask<(MissReason Reason, SiloConnector? Silo)> RunAsync(
         ImmutableArray<SiloConnector> silos,
         Func<SiloConnector, ConnectionLanes> lanes,
-        Func<BlockConnection, MissReason> body,
-        bool isPatient = false)
+        Func<BlockConnection, MissReason> body)
     {
         for (var i = 0; ; i++)
         {
             var isLast = i == silos.Length - 1;
-            var reason = await RunAsync(lanes(silos[i]), body, isPatient || isLast).ConfigureAwait(false);
+            var reason = await RunAsync(lanes(silos[i]), body, isLast).ConfigureAwait(false);
             if (reason is MissReason.None or MissReason.Absent or MissReason.Corrupt)
                 return (reason, silos[i]);
             ThrowIfCancelled();
