@@ -138,7 +138,7 @@ internal sealed class SiloCluster : IAsyncDisposable
     public void AssertHealthy()
     {
         foreach (var silo in Living)
-            this[silo].AssertHealthy();
+            this[silo].AssertHealthy(lostOthers: _gone.Count > 0 || Living.Count() < Count);
     }
 
     /// <summary>Writes what the silos have logged so far to the output of the test: for tests that share a cluster.</summary>
