@@ -74,7 +74,7 @@ internal static class QuickStartCommand
             : DemoPrompts.ForAnyModel;
         var secret = Convert.ToHexString(RandomNumberGenerator.GetBytes(16));
 
-        await using var silos = new SiloGroup(folder, new Dictionary<string, string> { [Tenant] = secret }, Say);
+        await using var silos = new SiloGroup(folder, new Dictionary<string, string> { [Tenant] = secret }, arguments.GetValue(Transport)!, Say);
         await silos.StartAsync(arguments.GetValue(Silos), cancellationToken);
         var (filled, read) = silos.Count == 1 ? (0, 0) : (1, silos.Count == 2 ? 0 : 2);
         var filling = new InferenceProcess
@@ -82,12 +82,12 @@ internal static class QuickStartCommand
             Model = model ?? Path.Combine(AppContext.BaseDirectory, "harbor"),
             TokensPerBlock = arguments.GetValue(BlockTokens),
             MaxTokens = MaxTokens,
-            Endpoints = [silos.EndpointOf(filled, arguments.GetValue(Transport)!)],
+            Endpoints = [silos.EndpointOf(filled)],
             Tenant = Tenant,
             Secret = secret,
             Replicas = Math.Min(silos.Count, 2),
         };
-        var reading = filling with { Endpoints = [silos.EndpointOf(read, arguments.GetValue(Transport)!)] };
+        var reading = filling with { Endpoints = [silos.EndpointOf(read)] };
         var outcome = await new Demonstration(filling, reading, folder, Say).RunAsync(prompts, LoseAsync, cancellationToken);
         new Report(AnsiConsole.Console).Show(outcome, silos.MemoryBytes);
         if (arguments.GetValue(Keep))

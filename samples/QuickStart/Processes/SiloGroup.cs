@@ -8,8 +8,9 @@ namespace KvCache.QuickStart;
 /// <summary>One silo, or several that form a cluster: the first keeps the list of members.</summary>
 /// <param name="folder">Folder for their files.</param>
 /// <param name="tenants">Secrets of the tenants by name.</param>
+/// <param name="transport">How nodes reach them: tcp or unix.</param>
 /// <param name="say">Is told what happens.</param>
-internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, string> tenants, Action<string> say) : IAsyncDisposable
+internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, string> tenants, string transport, Action<string> say) : IAsyncDisposable
 {
     /// <summary>Most silos of a group: more than a machine for a demonstration has cores.</summary>
     public const int Most = 8;
@@ -32,7 +33,7 @@ internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, strin
     public long MemoryBytes => _silos.Sum(silo => silo.Process.MemoryBytes);
 
     /// <summary>Data-plane address of a silo.</summary>
-    public string EndpointOf(int silo, string transport) => _ready[silo].Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal));
+    public string EndpointOf(int silo) => _ready[silo].Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal));
 
     /// <summary>Starts silos, and waits until each knows all others.</summary>
     /// <exception cref="ChildProcessException">One of them does not start.</exception>
@@ -58,7 +59,7 @@ internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, strin
         {
             var ready = _ready[i];
             await UntilAsync("the silos know each other", async () => await PeersAsync(ready, cancellationToken) == silos - 1, cancellationToken);
-            say($"{Name(i)}: process {ready.ProcessId} serves at {string.Join(" and ", ready.Endpoints)}");
+            say($"{Name(i)}: process {ready.ProcessId} serves at {EndpointOf(i)}");
         }
     }
 
