@@ -22,16 +22,16 @@ public sealed class LostSiloTests
             Assert.Equal(16, (await holder.StoreAsync(prefix, 0, prefix.Blocks(), new StoreOptions(Replicas: 2))).Stored);
         await first.MustStoreAsync(others[0]);
         await third.MustStoreAsync(others[1]);
-        await Eventually.TrueAsync("two silos have copies", () => Copies(silos, copied) == 2 * 16 && Copies(silos, unread) == 2 * 16);
-        await using var load = await Load.StartAsync(Clients(silos, 0, 2, 0, 2), i => others[i % 2]);
+        await Eventually.TrueAsync("two silos have copies", () => silos.Copies(copied) == 2 * 16 && silos.Copies(unread) == 2 * 16);
+        await using var load = await Load.StartAsync(silos.ConnectAll(Deadline, 0, 2, 0, 2), i => others[i % 2]);
 
         // Read through the silo that has none of it, so that the copies are what counts.
-        await using var reader = silos.Connect(silos.BlocksAt(0, copied) == 0 ? 0 : 2, Hurried);
+        await using var reader = silos.Connect(silos.BlocksAt(0, copied) == 0 ? 0 : 2, SiloCluster.Within(Deadline));
         await silos[1].KillAsync();
-        await Eventually.TrueAsync("the prefix is hit again after kill -9 of its silo", () => LoadsAsync(reader, copied));
+        await Eventually.TrueAsync("the prefix is hit again after kill -9 of its silo", () => reader.LoadsAsync(copied));
 
         await silos.AllSeeAllAsync();
-        await Eventually.TrueAsync("what nobody read has two copies again", () => Copies(silos, unread) == 2 * 16);
+        await Eventually.TrueAsync("what nobody read has two copies again", () => silos.Copies(unread) == 2 * 16);
         await load.MoreHitsAsync("the others are still served", 20);
         await load.StopAsync();
         Assert.Equal(0, load.Misses);
@@ -49,8 +49,8 @@ public sealed class LostSiloTests
         await using var holder = silos.Connect(1);
         await holder.MustStoreAsync(frozen);
         await first.MustStoreAsync(served);
-        await using var load = await Load.StartAsync(Clients(silos, 0, 2, 0, 2), _ => served);
-        await using var reader = silos.Connect(2, Hurried);
+        await using var load = await Load.StartAsync(silos.ConnectAll(Deadline, 0, 2, 0, 2), _ => served);
+        await using var reader = silos.Connect(2, SiloCluster.Within(Deadline));
         await Eventually.TrueAsync("the silo is known to have its prefix", async () => (await reader.MatchAsync(frozen)).Blocks == 8);
 
         silos[1].Pause();
@@ -65,29 +65,10 @@ public sealed class LostSiloTests
 
         // Frozen for longer than the others wait for a sign of life, it is dead for them, and ends when it hears of that.
         silos[1].Resume();
-        await Eventually.TrueAsync("the silo is back with its blocks, or has ended", async () => silos[1].HasExited || await LoadsAsync(reader, frozen));
+        await Eventually.TrueAsync("the silo is back with its blocks, or has ended", async () => silos[1].HasExited || await reader.LoadsAsync(frozen));
         Report.Line(silos[1].HasExited ? "It had been declared dead, and ended." : "It went on.");
         await load.StopAsync();
         Assert.Equal(0, load.Misses);
         await silos.AllSeeAllAsync();
-    }
-
-    private static int Copies(SiloCluster silos, KvPrefix prefix) => silos.Living.Sum(silo => silos.BlocksAt(silo, prefix));
-
-    private static async Task<bool> LoadsAsync(KvCacheClient client, KvPrefix prefix)
-    {
-        var memory = prefix.Memory(prefix.BlockCount);
-        var loaded = await client.LoadAsync(prefix, 0, memory);
-        for (var block = 0; block < loaded.Blocks; block++)
-            Assert.True(Content.IsRight(memory[block].Span, prefix.Key(block)), $"Block {block} has wrong bytes.");
-        return loaded.Blocks == prefix.BlockCount;
-    }
-
-    private static IEnumerable<KvCacheClient> Clients(SiloCluster silos, params int[] of) => of.Select(silo => silos.Connect(silo, Hurried));
-
-    private static void Hurried(KvCacheClientOptions options)
-    {
-        options.MatchTimeout = options.LoadTimeout = options.StoreTimeout = Deadline;
-        options.BreakerDelay = TimeSpan.FromMilliseconds(50);
     }
 }

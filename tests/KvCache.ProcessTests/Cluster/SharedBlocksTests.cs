@@ -109,7 +109,7 @@ public sealed class SharedBlocksTests(SharedBlocksTests.Cluster shared) : IClass
 
         Assert.Equal(12, (await writer.StoreAsync(prefix, 0, prefix.Blocks(), new StoreOptions(Replicas: 2))).Stored);
 
-        await Eventually.TrueAsync("two silos have all blocks", () => Copies(prefix) == 2 * 12);
+        await Eventually.TrueAsync("two silos have all blocks", () => Silos.Copies(prefix) == 2 * 12);
         foreach (var silo in (int[])[1, 2])
         {
             await using var reader = Silos.Connect(silo);
@@ -175,8 +175,6 @@ public sealed class SharedBlocksTests(SharedBlocksTests.Cluster shared) : IClass
             await Eventually.TrueAsync($"silo {silo} finds what all ranks have", () => connection.Match(ranks, prefix.Chain.Hashes, TimeSpan.Zero).Found == 5);
         }
     }
-
-    private int Copies(KvPrefix prefix) => Silos.Living.Sum(silo => Silos.BlocksAt(silo, prefix));
 
     private BlockConnection Connect(int silo) => BlockConnection.Connect(SiloEndpoint.TryParse(Silos[silo].Tcp)!, "default", "");
 

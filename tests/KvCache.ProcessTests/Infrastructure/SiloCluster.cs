@@ -40,9 +40,6 @@ internal sealed class SiloCluster : IAsyncDisposable
     /// <summary>A silo of the cluster.</summary>
     public SiloProcess this[int silo] => _silos[silo]!;
 
-    /// <summary>Data-plane addresses of all silos, dead ones included: they come back with the same one.</summary>
-    public IEnumerable<string> Endpoints => _settings.Select(settings => $"tcp:{settings.Tcp}");
-
     /// <summary>Starts silos, and waits until each of them can be asked for the blocks of all others.</summary>
     /// <param name="silos">How many.</param>
     /// <param name="redis">Keeps the list of members, and persisted blocks; null for a cluster without one.</param>
@@ -104,6 +101,27 @@ internal sealed class SiloCluster : IAsyncDisposable
 
     /// <summary>A client of one silo.</summary>
     public KvCacheClient Connect(int silo, Action<KvCacheClientOptions>? configure = null) => this[silo].Connect(configure: configure);
+
+    /// <summary>Settings of a client with a deadline that tests of failures reach, and which comes back soon to a silo that failed.</summary>
+    public static Action<KvCacheClientOptions> Within(TimeSpan deadline) => options =>
+    {
+        options.MatchTimeout = options.LoadTimeout = options.StoreTimeout = deadline;
+        options.BreakerDelay = TimeSpan.FromMilliseconds(50);
+    };
+
+    /// <summary>Clients with a deadline, one for each silo named.</summary>
+    public IEnumerable<KvCacheClient> ConnectAll(TimeSpan deadline, params int[] silos) => silos.Select(silo => Connect(silo, Within(deadline)));
+
+    /// <summary>Clients that prefer one silo each, know all of them, and have a deadline.</summary>
+    public IEnumerable<KvCacheClient> ConnectEverywhere(TimeSpan deadline, int clients) => Enumerable.Range(0, clients).Select(client => Connect(client % Count, options =>
+    {
+        Within(deadline)(options);
+        for (var i = 1; i < Count; i++)
+            options.Endpoints.Add($"tcp:{_settings[(client + i) % Count].Tcp}");
+    }));
+
+    /// <summary>Copies of blocks of a prefix on all silos that live.</summary>
+    public int Copies(KvPrefix prefix) => Living.Sum(silo => BlocksAt(silo, prefix));
 
     /// <summary>Blocks of a prefix that a silo itself holds, counted from the first up to the first that it does not hold.</summary>
     public int BlocksAt(int silo, KvPrefix prefix)
