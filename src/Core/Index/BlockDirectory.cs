@@ -68,7 +68,7 @@ public sealed class BlockDirectory : IBlockObserver, IIndexSink
 
     /// <summary>Redis has the payload of a block.</summary>
     /// <param name="key">The block.</param>
-    /// <param name="generation">The generation that was written; 0 when it was found by a scan.</param>
+    /// <param name="generation">The generation that was written.</param>
     /// <returns>False when it was deleted meanwhile; the payload has to go.</returns>
     public bool Persisted(BlockKey key, ulong generation)
     {
@@ -80,6 +80,14 @@ public sealed class BlockDirectory : IBlockObserver, IIndexSink
             return true;
         Unpersisted(key);
         return false;
+    }
+
+    /// <summary>A scan has found the payload of a block in Redis. Every silo scans for itself, so nobody is told.</summary>
+    public void FoundInRedis(BlockKey key)
+    {
+        // A payload of a deleted block is on its way out.
+        if (!Tombstones.IsDead(key, 0))
+            Index.Add(key, PrefixIndex.RedisHolder);
     }
 
     /// <summary>Redis does not have the payload of a block.</summary>

@@ -9,6 +9,9 @@ public static class WireProtocol
     /// <summary>The one version that exists.</summary>
     public const ushort Version = 1;
 
+    /// <summary>Tenant of the silos among themselves, whose secret is the cluster's. No tenant has an empty name.</summary>
+    public const string PeerTenant = "";
+
     /// <summary>Bytes of a nonce.</summary>
     public const int NonceSize = 32;
 

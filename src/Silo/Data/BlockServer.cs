@@ -1,12 +1,14 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using System.Security.Cryptography;
 using KvCache.Grains;
 using KvCache.Storage;
 using KvCache.Wire;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans;
+using Orleans.Runtime;
 
 namespace KvCache.Silo;
 
@@ -29,21 +31,47 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     private readonly HashSet<Session> _sessions = [];
     private readonly List<Socket> _listeners = [];
     private readonly List<Task> _loops = [];
+    private readonly ILocalSiloDetails _silo;
     private string[] _endpoints = [];
     private bool _ownsUnix;
 
-    public BlockServer(BlockStore store, IGrainFactory grains, TenantRegistry tenants, SiloCounters counters, IOptions<DataPlaneOptions> options, ILoggerFactory loggers)
+    public BlockServer(
+        BlockStore store,
+        ClusterView cluster,
+        BlockWriter writer,
+        BlockFetcher fetcher,
+        IGrainFactory grains,
+        TenantRegistry tenants,
+        SiloCounters counters,
+        ILocalSiloDetails silo,
+        IOptions<DataPlaneOptions> options,
+        IOptions<ArenaOptions> arena,
+        ILoggerFactory loggers)
     {
         Store = store;
+        Cluster = cluster;
+        Writer = writer;
+        Fetcher = fetcher;
         Grains = grains;
         Tenants = tenants;
         Counters = counters;
         Options = options.Value;
+        ArenaPath = arena.Value.Path;
+        Mapped = new MappedLeases((long)(Options.MaxMappedShare * store.Arena.Capacity));
+        if (Options.SharedMemory && ArenaPath.Length == 0)
+            throw new IOException($"{DataPlaneOptions.Section}:SharedMemory is on, and {ArenaOptions.Section}:Path is empty; the arena needs a file to be mapped.");
+        _silo = silo;
         _logger = loggers.CreateLogger<BlockServer>();
         _loggers = loggers;
     }
 
     public BlockStore Store { get; }
+
+    public ClusterView Cluster { get; }
+
+    public BlockWriter Writer { get; }
+
+    public BlockFetcher Fetcher { get; }
 
     public IGrainFactory Grains { get; }
 
@@ -53,8 +81,20 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
     public DataPlaneOptions Options { get; }
 
+    /// <summary>Leases of processes that read in the arena.</summary>
+    public MappedLeases Mapped { get; }
+
+    /// <summary>File of the arena, or empty.</summary>
+    public string ArenaPath { get; }
+
+    /// <summary>Random id of this arena: another silo's, or a later one's, has another.</summary>
+    public ulong ArenaId { get; } = BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(sizeof(ulong)));
+
     /// <inheritdoc/>
     public string[] Endpoints => _endpoints;
+
+    /// <summary>Addresses that mean the same on every machine.</summary>
+    public string[] EndpointsForOthers { get; private set; } = [];
 
     /// <summary>Port of the TCP listener, or 0.</summary>
     public int TcpPort { get; private set; }
@@ -77,10 +117,15 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             var address = IPEndPoint.Parse(Options.Tcp);
             var listener = Listen(new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp), address);
             TcpPort = ((IPEndPoint)listener.LocalEndPoint!).Port;
-            endpoints.Add($"tcp:{(Options.Advertised.Length > 0 ? Options.Advertised : new IPEndPoint(address.Address, TcpPort).ToString())}");
+            var reachable = address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any) ? _silo.SiloAddress.Endpoint.Address : address.Address;
+            var tcp = $"tcp:{(Options.Advertised.Length > 0 ? Options.Advertised : new IPEndPoint(reachable, TcpPort).ToString())}";
+            endpoints.Add(tcp);
+            EndpointsForOthers = [tcp];
         }
 
         _endpoints = [.. endpoints];
+        if (EndpointsForOthers.Length == 0)
+            EndpointsForOthers = _endpoints; // a Unix socket alone: only silos of this machine reach it
         foreach (var listener in _listeners)
             _loops.Add(AcceptAsync(listener));
         _loops.Add(WatchAsync());
@@ -99,6 +144,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         var began = Stopwatch.GetTimestamp();
         while (Snapshot().Length > 0 && Stopwatch.GetElapsedTime(began) < DrainTime && !cancellationToken.IsCancellationRequested)
             await Task.Delay(10, CancellationToken.None);
+        Mapped.Clear();
         if (_ownsUnix)
             File.Delete(Options.Unix);
     }
@@ -134,9 +180,6 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     }
 
     public byte[] StatisticsJson() => SiloStatistics.Create(Store.GetStatistics(), Counters).ToJson();
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Block {Namespace}/{Hash} could not be stored")]
-    public partial void LogPutFailed(Exception exception, NamespaceId @namespace, BlockHash hash);
 
     private static void RemoveStaleSocket(string path)
     {
@@ -284,6 +327,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             while (await timer.WaitForNextTickAsync(_stopping.Token))
             {
                 Store.Sweep();
+                Mapped.Sweep();
                 var now = Stopwatch.GetTimestamp();
                 foreach (var session in Snapshot())
                     session.Watch(now);

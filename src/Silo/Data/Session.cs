@@ -15,11 +15,14 @@ internal sealed partial class Session : IDisposable
     private readonly WireWriter _reply = new(1024);
     private readonly WireWriter _end = new(64);
     private readonly List<CacheNamespace> _namespaces = [];
+    private readonly List<NamespaceId> _ranks = [];
     private readonly HoldTable _holds;
     private readonly PutPipeline _puts;
     private readonly string _peer;
     private string _tenant = "";
     private bool _authenticated;
+    private bool _isPeer;
+    private ulong[] _masks = [];
 
     // Read by the watchdog: when the current frame began (0 between frames) and how many bytes had moved then.
     private long _frameBegan;
@@ -34,7 +37,7 @@ internal sealed partial class Session : IDisposable
         _peer = peer;
         _logger = logger;
         _holds = new HoldTable((long)(server.Options.MaxHeldShare * server.Store.Arena.Capacity));
-        _puts = new PutPipeline(server, _socket);
+        _puts = new PutPipeline(server.Writer, server.Options.PutWindow, _socket);
     }
 
     /// <summary>Serves the connection until it ends. Never throws: what goes wrong harms this connection only.</summary>
@@ -107,6 +110,7 @@ internal sealed partial class Session : IDisposable
     {
         _puts.Dispose();
         _holds.Dispose();
+        _segment?.Dispose();
         ReportBytes();
         _socket.Dispose();
     }
@@ -147,6 +151,13 @@ internal sealed partial class Session : IDisposable
                 case FrameType.Release: Release(header.RequestId, meta); break;
                 case FrameType.Stat: Stat(header.RequestId, meta); break;
                 case FrameType.Verify: Verify(header.RequestId, meta); break;
+                case FrameType.Locate: Locate(header.RequestId, meta); break;
+                case FrameType.MapArena: MapArena(header.RequestId, meta); break;
+                case FrameType.GetMapped: GetMapped(header.RequestId, meta); break;
+                case FrameType.PutMapped: PutMapped(header.RequestId, meta); break;
+                case FrameType.PeerGet when _isPeer: PeerGet(header.RequestId, meta); break;
+                case FrameType.PeerDeltas when _isPeer: PeerDeltas(header.RequestId, meta); break;
+                case FrameType.PeerSnapshot when _isPeer: PeerSnapshot(header.RequestId, meta); break;
                 default: throw new KvFormatException($"The frame type {(byte)header.Type} is not a request of version {WireProtocol.Version}.");
             }
         }
@@ -189,23 +200,28 @@ internal sealed partial class Session : IDisposable
     private void Match(ulong requestId, ReadOnlySpan<byte> meta)
     {
         var reader = new WireReader(meta);
-        var ns = Namespace(ref reader);
         var hold = TimeSpan.FromMilliseconds(reader.UInt32());
+        var ranks = reader.Count(WireProtocol.MaxNamespacesPerMatch, "namespaces");
+        var namespaces = _ranks;
+        namespaces.Clear();
+        for (var i = 0; i < ranks; i++)
+            namespaces.Add(Namespace(ref reader).Id);
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
-        int found;
+        if (ranks == 0)
+            throw new ProtocolException(WireStatus.InvalidRequest, "A match names at least one namespace.");
+        var found = hashes.Length;
+        foreach (var ns in namespaces)
+            found = _server.Cluster.Match(ns, hashes[..found], Masks(found));
         ulong holdId = 0;
-        if (hold > TimeSpan.Zero)
+        if (hold > TimeSpan.Zero && found > 0)
         {
             hold = hold < _server.Options.MaxHold ? hold : _server.Options.MaxHold;
             var leases = new List<BlockLease>();
-            found = _server.Store.LeaseRun(ns.Id, hashes, _holds.FreeBytes, leases);
+            foreach (var ns in namespaces)
+                _server.Cluster.Hold(ns, hashes[..found], _holds.FreeBytes, leases);
             if (leases.Count > 0)
                 holdId = _holds.Add(leases, DateTime.UtcNow.Ticks + hold.Ticks);
-        }
-        else
-        {
-            found = _server.Store.Match(ns.Id, hashes);
         }
 
         _server.Counters.Matched(found, hashes.Length);
@@ -216,6 +232,27 @@ internal sealed partial class Session : IDisposable
         _socket.Send(reply, FrameType.MatchReply, WireStatus.Ok, requestId);
     }
 
+    private void Locate(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        var masks = Masks(hashes.Length);
+        var found = _server.Cluster.Match(ns.Id, hashes, masks);
+        _server.Cluster.NoteReads(ns.Id, hashes[..found], masks);
+        var reply = Reply();
+        _server.Cluster.WriteLocations(reply, masks[..found], _server.Endpoints);
+        _socket.Send(reply, FrameType.LocateReply, WireStatus.Ok, requestId);
+    }
+
+    private Span<ulong> Masks(int count)
+    {
+        if (_masks.Length < count)
+            _masks = new ulong[count];
+        return _masks;
+    }
+
     private void Get(ulong requestId, ReadOnlySpan<byte> meta)
     {
         var reader = new WireReader(meta);
@@ -224,14 +261,14 @@ internal sealed partial class Session : IDisposable
         var range = new LayerRange((int)reader.UInt32(), (int)reader.UInt32());
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
-        if ((flags & ~WireProtocol.GetContinuePastMisses) != 0)
+        if ((flags & ~(WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly)) != 0)
             throw new ProtocolException(WireStatus.InvalidRequest, $"The get flags 0x{flags:x2} have bits that version {WireProtocol.Version} does not know.");
         if (!ns.Layout.Contains(range))
             throw new ProtocolException(WireStatus.InvalidRequest, $"The layers {range} do not lie in a block of {ns.Layout.Layers} layers.");
         var delivered = 0;
         for (var i = 0; i < hashes.Length; i++)
         {
-            using var lease = _server.Store.TryLease(new BlockKey(ns.Id, hashes[i]));
+            using var lease = (flags & WireProtocol.GetLocalOnly) != 0 ? _server.Store.TryLease(new BlockKey(ns.Id, hashes[i])) : _server.Fetcher.Fetch(ns.Id, hashes[i..]);
             var reply = Reply();
             reply.UInt32((uint)i);
             if (lease is null)
@@ -269,43 +306,6 @@ internal sealed partial class Session : IDisposable
         return _end.Written;
     }
 
-    private void Put(FrameHeader header, ReadOnlySpan<byte> meta)
-    {
-        var reader = new WireReader(meta);
-        CacheNamespace ns;
-        try
-        {
-            ns = Namespace(ref reader);
-        }
-        catch (ProtocolException)
-        {
-            _socket.Drain(header.PayloadLength); // the connection stays in step
-            throw;
-        }
-
-        var timeToLive = reader.UInt32();
-        var lineage = new BlockLineage(
-            Parent: reader.Hashes(1)[0],
-            Depth: (int)reader.UInt32(),
-            RequestId: reader.UInt64(),
-            SuffixTokens: (int)reader.UInt32());
-        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks")).ToArray();
-        reader.End();
-        var expected = hashes.Length * ((long)ns.Layout.BlockBytes + (ns.Layout.Layers * sizeof(uint)));
-        if (header.PayloadLength != expected)
-            throw new KvFormatException($"{hashes.Length} blocks of {ns.Layout.BlockBytes} bytes and {ns.Layout.Layers} checksums are {expected} bytes of payload; {header.PayloadLength} were announced.");
-        var outcomes = _puts.Receive(ns, hashes, lineage, timeToLive == 0 ? null : TimeSpan.FromSeconds(timeToLive));
-        var reply = Reply();
-        reply.UInt32((uint)outcomes.Length);
-        foreach (var outcome in outcomes)
-        {
-            _server.Counters.Put(outcome);
-            reply.UInt8((byte)outcome);
-        }
-
-        _socket.Send(reply, FrameType.PutReply, WireStatus.Ok, header.RequestId);
-    }
-
     private void Pin(ulong requestId, ReadOnlySpan<byte> meta)
     {
         var reader = new WireReader(meta);
@@ -323,7 +323,7 @@ internal sealed partial class Session : IDisposable
         var ns = Namespace(ref reader);
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
-        var deleted = _server.ForEachGrain(ns.Id, hashes, grain => grain.DeleteAsync());
+        var deleted = _server.Cluster.Delete(ns.Id, hashes);
         SendCount(FrameType.DeleteReply, requestId, deleted);
     }
 
@@ -332,7 +332,8 @@ internal sealed partial class Session : IDisposable
         var reader = new WireReader(meta);
         var id = reader.UInt64();
         reader.End();
-        SendCount(FrameType.ReleaseReply, requestId, _holds.Release(id) ? 1 : 0);
+        var released = (id & MappedLeases.IdBit) != 0 ? (_process ?? _socket.PeerProcess) is { } process && _server.Mapped.Release(process, id) : _holds.Release(id);
+        SendCount(FrameType.ReleaseReply, requestId, released ? 1 : 0);
     }
 
     private void Stat(ulong requestId, ReadOnlySpan<byte> meta)
