@@ -11,9 +11,10 @@ from .hashing import (CHAIN_ROOT, DataType, Namespace, OpaqueLayout, StructuredL
                       prefix_chain, text_hash)
 from .namespace import Location, Match, OpenNamespace, PutOutcomes, Silo
 from .options import CacheOptions
+from .version import VERSION
 from .wire import Outcome, Status
 
-__version__ = "1.0.0"
+__version__ = VERSION
 
 __all__ = ["CHAIN_ROOT", "Cache", "CacheOptions", "Client", "DataType", "Deadline", "Found", "KvCacheError", "Limits",
            "Location", "Match", "Namespace", "OpaqueLayout", "OpenNamespace", "Outcome", "PutOutcomes", "Silo",
