@@ -220,6 +220,18 @@ def test_hybrid_model_needs_the_end_of_a_window_only(silo, engine):
         assert request.loaded_tokens == tokens and third.wrong_tokens(request) == []
 
 
+@pytest.mark.parametrize("budget", [3, 5, 9])
+def test_blocks_that_left_a_window_are_not_stored(endpoint, engine, budget):
+    plans = [GroupPlan("B2NHD"), GroupPlan("BHN2D-HND", layers=1, window=3)]
+    compute(engine(endpoint, *plans, budget=budget))
+    other = engine(endpoint, *plans, save="none")
+    for length in range(9, 42):
+        request = other.add(f"r{length}", (PROMPT + [1])[:length])
+        other.run(request)
+        assert other.wrong_tokens(request) == []
+        other.finish(request)
+
+
 def test_groups_with_blocks_of_different_sizes(endpoint, engine):
     plans = [GroupPlan("B2NHD", block_size=8), GroupPlan("2BNHD", block_size=4, layers=1)]
     compute(engine(endpoint, *plans, tokens_per_block=16))
@@ -266,6 +278,37 @@ def test_preemption_while_a_save_has_no_memory_yet(silo, engine):
     request = other.add("second", PROMPT)
     other.run(request)
     assert request.failed_blocks == 0 and other.wrong_tokens(request) == []
+
+
+def test_blocks_of_a_finished_request_wait_for_its_saves(silo, engine):
+    hang = threading.Event()
+    silo.before = lambda kind: hang.wait(20) and None if kind == PUT else None
+    first = engine(silo.endpoint, staging_bytes=1, staging_wait=20)
+    request = first.add("first", PROMPT)
+    first.run(request)
+    first.finish(request)
+    for _ in range(20):
+        first.step()
+    assert list(first.waits_for_free) == ["first"], "most blocks have no memory to be copied to yet"
+    hang.set()
+    first.settle()
+    flush(first)
+    other = engine(silo.endpoint)
+    request = other.add("second", PROMPT + [1])
+    other.run(request)
+    assert request.loaded_tokens == 40 and other.wrong_tokens(request) == []
+
+
+def test_save_that_finds_no_memory_is_dropped(silo, engine):
+    hang = threading.Event()
+    silo.before = lambda kind: hang.wait(20) and None if kind == PUT else None
+    first = engine(silo.endpoint, staging_bytes=1, staging_wait=0.05)
+    request = first.add("first", PROMPT)
+    first.run(request)
+    first.finish(request)
+    first.settle(steps=1_000_000)
+    assert not hang.is_set() and first.workers[0]._worker._saver.dropped_blocks == 4
+    hang.set()
 
 
 def test_many_requests_at_once_with_little_memory(endpoint, engine):
