@@ -65,7 +65,7 @@ public sealed class KvCacheClient : IKvCache
             silo => silo.Control,
             connection =>
             {
-                (found, holdId) = connection.Match(prefix.Namespace, prefix.Chain.Hashes[..blocks], hold);
+                (found, holdId) = connection.Match([prefix.Namespace], prefix.Chain.Hashes[..blocks], hold);
                 holder = connection;
                 return found == prefix.BlockCount ? MissReason.None : MissReason.Absent;
             },
@@ -93,7 +93,7 @@ public sealed class KvCacheClient : IKvCache
                 {
                     var count = Math.Min(destinations.Count - delivered, WireProtocol.MaxBlocksPerRequest);
                     var hashes = prefix.Chain.Hashes.Slice(firstBlock + delivered, count);
-                    reason = connection.Get(prefix.Namespace, hashes, range, destinations, delivered, ref delivered);
+                    reason = connection.Get(prefix.Namespace, hashes, range, destinations, delivered, localOnly: false, ref delivered);
                 }
 
                 return reason;
@@ -122,14 +122,14 @@ public sealed class KvCacheClient : IKvCache
                 {
                     var count = Math.Min(blocks.Count - done, WireProtocol.MaxBlocksPerRequest);
                     var hashes = prefix.Chain.Hashes.Slice(firstBlock + done, count);
-                    var (stored, _) = connection.Match(prefix.Namespace, hashes, TimeSpan.Zero);
+                    var (stored, _) = connection.Match([prefix.Namespace], hashes, TimeSpan.Zero);
                     result = result with { AlreadyStored = result.AlreadyStored + stored };
                     done += stored;
                     if (stored == count)
                         continue;
                     var depth = firstBlock + done;
                     var parent = depth == 0 ? default : prefix.Chain.Hashes[depth - 1];
-                    foreach (var outcome in connection.Put(prefix.Namespace, hashes[stored..], parent, depth, blocks, done, options ?? Defaults))
+                    foreach (var outcome in connection.Put(prefix.Namespace, hashes[stored..], parent, depth, blocks, done, options ?? Defaults).Outcomes)
                         result = result.With(outcome);
                     done += count - stored;
                 }

@@ -59,7 +59,7 @@ public sealed class PrefixStorageTests(OneSilo silo) : IClassFixture<OneSilo>
         var memory = new byte[Blocks.Large.Layout.RangeBytes(layers)];
         var delivered = 0;
         var hashes = KvPrefix.Of(Blocks.Large, tokens).Chain.Hashes.ToArray();
-        Assert.Equal(MissReason.None, connection.Get(Blocks.Large, hashes, layers, [memory], 0, ref delivered));
+        Assert.Equal(MissReason.None, connection.Get(Blocks.Large, hashes, layers, [memory], 0, localOnly: true, ref delivered));
         Assert.Equal(bytes.AsSpan(Blocks.Large.Layout.LayerOffset(2), memory.Length).ToArray(), memory);
     }
 

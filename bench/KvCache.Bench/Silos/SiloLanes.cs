@@ -43,7 +43,7 @@ internal abstract class SiloLane : ITransferLane
 
     protected void Put(IReadOnlyList<ReadOnlyMemory<byte>> blocks)
     {
-        var outcomes = Connection.Put(Namespace, Hashes, default, 0, blocks, 0, new StoreOptions());
+        var outcomes = Connection.Put(Namespace, Hashes, default, 0, blocks, 0, new StoreOptions()).Outcomes;
         if (Array.Find(outcomes, outcome => outcome != PutOutcome.Stored) is var refused and not PutOutcome.Stored)
             throw new IOException($"The silo refused a block of the benchmark: {refused}.");
     }
@@ -71,7 +71,7 @@ internal sealed class SiloGetLane : SiloLane
         for (var i = 0; i < requests; i++)
         {
             var delivered = 0;
-            var reason = Connection.Get(Namespace, Hashes, Namespace.Layout.AllLayers, _targets, 0, ref delivered);
+            var reason = Connection.Get(Namespace, Hashes, Namespace.Layout.AllLayers, _targets, 0, localOnly: true, ref delivered);
             if (delivered != Hashes.Length)
                 throw new IOException($"The silo missed a block of the benchmark: {reason}.");
         }

@@ -92,9 +92,14 @@ public sealed class PrefixIndex : IPrefixIndex
         return ShardOf(hash).HoldersOf(in key, hash);
     }
 
-    /// <inheritdoc cref="IPrefixIndex.MatchAsync"/>
+    /// <summary>Finds the holders of a chain's blocks, from the first up to the first that nobody holds.</summary>
+    /// <param name="ns">Namespace of the blocks.</param>
+    /// <param name="hashes">Blocks of one chain, first block first.</param>
+    /// <param name="holders">Receives a mask of holders for every block found; as long as <paramref name="hashes"/> or longer.</param>
+    /// <param name="among">Holders that count; others are as if they had nothing.</param>
+    /// <returns>Number of blocks found.</returns>
     /// <exception cref="ArgumentException"><paramref name="holders"/> is shorter than <paramref name="hashes"/>.</exception>
-    public int Match(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Span<ulong> holders)
+    public int Match(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Span<ulong> holders, ulong among = ulong.MaxValue)
     {
         if (holders.Length < hashes.Length)
             throw new ArgumentException($"{hashes.Length} hashes need as many masks of holders, got {holders.Length}.", nameof(holders));
@@ -111,7 +116,7 @@ public sealed class PrefixIndex : IPrefixIndex
             if (i + Ahead < hashes.Length)
                 upcoming = Fetch(start, in hashes[i + Ahead]);
             var key = new BlockKey(ns, hashes[i]);
-            var found = ShardOf(hash).HoldersOf(in key, hash);
+            var found = ShardOf(hash).HoldersOf(in key, hash) & among;
             if (found == 0)
                 return i;
             holders[i] = found;

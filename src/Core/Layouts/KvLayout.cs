@@ -10,7 +10,7 @@ namespace KvCache;
 /// a reader can ask for layers 4..8 and get one span, and layers can be handed over as they arrive.
 /// A layout is immutable and equal to another when its canonical encoding is.
 /// </remarks>
-public sealed class KvLayout : IEquatable<KvLayout>
+public sealed partial class KvLayout : IEquatable<KvLayout>
 {
     /// <summary>Largest block, in bytes: 1 GiB. A bound for parsers, far above what engines use.</summary>
     public const long MaxBlockBytes = 1L << 30;

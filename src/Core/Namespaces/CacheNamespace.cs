@@ -19,7 +19,6 @@ public sealed record CacheNamespace
     public const int MaxTextBytes = 256;
 
     private const byte TenantTag = 1, ModelTag = 2, RevisionTag = 3, LoraTag = 4, RankTag = 5, SizeTag = 6, SaltTag = 7, LayoutTag = 8;
-    private const byte StructuredLayout = 1, OpaqueLayout = 2;
 
     private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
@@ -176,25 +175,8 @@ public sealed record CacheNamespace
     private static void WriteLayout(WireWriter writer, KvLayout layout)
     {
         writer.UInt8(LayoutTag);
-        if (layout.IsOpaque)
-        {
-            writer.UInt32((uint)(1 + 4 + 4 + (4 * layout.Layers)));
-            writer.UInt8(OpaqueLayout);
-            writer.UInt32((uint)layout.TokensPerBlock);
-            writer.UInt32((uint)layout.Layers);
-            for (var layer = 1; layer <= layout.Layers; layer++)
-                writer.UInt32((uint)layout.LayerOffset(layer));
-            return;
-        }
-
-        writer.UInt32(1 + 4 + 4 + 4 + 4 + 1 + 1);
-        writer.UInt8(StructuredLayout);
-        writer.UInt32((uint)layout.TokensPerBlock);
-        writer.UInt32((uint)layout.Layers);
-        writer.UInt32((uint)layout.KvHeads);
-        writer.UInt32((uint)layout.HeadDim);
-        writer.UInt8((byte)layout.Parts);
-        writer.UInt8((byte)layout.DataType);
+        writer.UInt32((uint)layout.EncodedBytes);
+        layout.WriteTo(writer);
     }
 
     private static int Field(ref WireReader reader, byte tag, int maxLength, string name)
@@ -219,24 +201,8 @@ public sealed record CacheNamespace
 
     private static KvLayout LayoutField(ref WireReader reader)
     {
-        _ = Field(ref reader, LayoutTag, 9 + (4 * KvLayout.MaxLayers), nameof(Layout));
-        var kind = reader.UInt8();
-        var tokens = (int)reader.UInt32();
-        var layers = reader.Count(KvLayout.MaxLayers, "layers");
-        switch (kind)
-        {
-            case StructuredLayout:
-                int heads = (int)reader.UInt32(), dim = (int)reader.UInt32();
-                int parts = reader.UInt8();
-                return KvLayout.Create(layers, heads, dim, (KvDataType)reader.UInt8(), tokens, parts);
-            case OpaqueLayout:
-                var offsets = new int[layers + 1];
-                for (var i = 1; i <= layers; i++)
-                    offsets[i] = (int)reader.UInt32();
-                return KvLayout.Opaque(offsets, tokens);
-            default:
-                throw new KvFormatException($"The layout kind is {kind}; {StructuredLayout} (structured) or {OpaqueLayout} (opaque) was expected.");
-        }
+        _ = Field(ref reader, LayoutTag, KvLayout.MaxEncodedBytes, nameof(Layout)); // a wrong length fails the canonical comparison
+        return KvLayout.Read(ref reader);
     }
 
     private sealed record Identity(byte[] Encoded, NamespaceId Id);

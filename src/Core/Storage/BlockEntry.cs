@@ -10,15 +10,20 @@ internal enum BlockState : byte
 }
 
 /// <summary>One block of a store. All fields are guarded by the store's lock; bytes and checksums are constant once sealed.</summary>
-internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation, long offset)
+internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation, long offset, BlockLineage lineage, bool isCopy)
 {
     public readonly BlockKey Key = key;
     public readonly KvLayout Layout = layout;
     public readonly ulong Generation = generation;
     public readonly long Offset = offset;
+    public readonly BlockLineage Lineage = lineage;
+
+    /// <summary>Taken from another silo because it is read here: the first to be evicted.</summary>
+    public readonly bool IsCopy = isCopy;
     public readonly uint[] Checksums = new uint[layout.Layers];
 
     public BlockState State;
+    public BlockDurability Durability;
     public int Leases;
     public long ExpiresAt = long.MaxValue; // UTC ticks
     public long PinnedUntil; // UTC ticks; 0 = not pinned
@@ -29,7 +34,7 @@ internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation
     public BlockEntry? Older;
     public bool InRecency;
 
-    /// <summary>Last search that found too little memory around this block; see <see cref="EvictionPlanner.FindWindow"/>.</summary>
+    /// <summary>Last search that found too little memory around this block; see <see cref="EvictionPlanner.FindWindow(long)"/>.</summary>
     public long TooTightFor;
 
     // Prefix tree over resident blocks.

@@ -28,6 +28,15 @@ public sealed class BlockLease : IDisposable
     /// <summary>CRC-32 of every layer, computed when the bytes arrived.</summary>
     public ReadOnlySpan<uint> Checksums => _entry.Checksums;
 
+    /// <summary>Where the block stands in its prefix.</summary>
+    public BlockLineage Lineage => _entry.Lineage;
+
+    /// <summary>What its writer asked for beyond memory.</summary>
+    public BlockDurability Durability => _entry.Durability;
+
+    /// <summary>End of its life, or null for as long as memory lasts.</summary>
+    public DateTimeOffset? ExpiresAt => Volatile.Read(ref _entry.ExpiresAt) is var ticks and < long.MaxValue ? new DateTimeOffset(ticks, TimeSpan.Zero) : null;
+
     /// <summary>Start of the block inside the arena, in bytes.</summary>
     public long Offset => _entry.Offset;
 

@@ -25,7 +25,7 @@ public sealed partial class BlockStore
                 if (_counters.PinnedBytes + entry.ArenaBytes > _options.MaxPinnedShare * Arena.Capacity)
                     return false;
                 _counters.PinnedBytes += entry.ArenaBytes;
-                _recency.Remove(entry);
+                ListOf(entry).Remove(entry);
             }
 
             entry.PinnedUntil = _deadlines.After(duration);
@@ -61,12 +61,12 @@ public sealed partial class BlockStore
         entry.PinnedUntil = 0;
         _counters.PinnedBytes -= entry.ArenaBytes;
         if (entry.Leases == 0)
-            _recency.AddNewest(entry);
+            ListOf(entry).AddNewest(entry);
     }
 
     private void SetDeadline(BlockEntry entry, TimeSpan life)
     {
-        entry.ExpiresAt = _deadlines.After(life);
+        Volatile.Write(ref entry.ExpiresAt, _deadlines.After(life));
         _deadlines.Add(entry, entry.ExpiresAt);
     }
 

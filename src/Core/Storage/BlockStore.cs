@@ -1,5 +1,3 @@
-using System.Security.Cryptography;
-
 namespace KvCache.Storage;
 
 /// <summary>
@@ -14,55 +12,88 @@ namespace KvCache.Storage;
 /// </remarks>
 public sealed partial class BlockStore : IDisposable
 {
+    /// <summary>Bits of a generation below its milliseconds.</summary>
+    public const int GenerationClockShift = 20;
+
     private readonly Lock _lock = new();
     private readonly Dictionary<BlockKey, BlockEntry> _blocks = [];
     private readonly Dictionary<long, BlockEntry> _byOffset = [];
     private readonly Dictionary<ulong, BlockWrite> _writes = [];
     private readonly RecencyList _recency = new();
+    private readonly RecencyList _copies = new();
     private readonly DeadlineQueue _deadlines;
     private readonly EvictionPlanner _evictions;
     private readonly BlockStoreCounters _counters = new();
     private readonly BlockStoreOptions _options;
-    private ulong _nextGeneration;
+    private readonly IBlockObserver? _observer;
+    private ulong _lastGeneration;
     private long _useClock;
     private bool _closed;
 
     /// <summary>Creates a store over an arena, which it owns from then on.</summary>
-    public BlockStore(Arena arena, BlockStoreOptions? options = null, TimeProvider? time = null)
+    /// <param name="arena">Memory of the blocks.</param>
+    /// <param name="options">Limits; null for the defaults.</param>
+    /// <param name="time">Clock; null for the system's.</param>
+    /// <param name="observer">Hears of every change; null for nobody.</param>
+    public BlockStore(Arena arena, BlockStoreOptions? options = null, TimeProvider? time = null, IBlockObserver? observer = null)
     {
         Arena = arena;
+        _observer = observer;
         _options = options ?? new BlockStoreOptions();
         _deadlines = new DeadlineQueue(_blocks, time ?? TimeProvider.System);
-        _evictions = new EvictionPlanner(arena, _byOffset, _recency, _options.EvictionScan);
-
-        // 24 random bits for this store's life and a counter: unique over restarts and over silos.
-        _nextGeneration = ((ulong)RandomNumberGenerator.GetInt32(1, 1 << 24) << 40) + 1;
+        _evictions = new EvictionPlanner(arena, _byOffset, _recency, _copies, _options.EvictionScan);
     }
 
     /// <summary>The memory of the blocks.</summary>
     public Arena Arena { get; }
+
+    /// <summary>
+    /// An id for a write, or a stamp of a deletion: Unix milliseconds shifted left by <see cref="GenerationClockShift"/> bits and a number that begins at random
+    /// in every millisecond. It is larger than every id that this store has given or seen (a hybrid logical clock; Kulkarni et al., "Logical
+    /// Physical Clocks", OPODIS 2014), so that ids of several silos can be compared.
+    /// </summary>
+    public ulong NewGeneration()
+    {
+        lock (_lock)
+            return NextGeneration();
+    }
+
+    /// <summary>Takes notice of an id of another silo: later ids of this store are larger.</summary>
+    public void Witness(ulong generation)
+    {
+        lock (_lock)
+            _lastGeneration = Math.Max(_lastGeneration, generation);
+    }
 
     /// <summary>Reserves memory for a block, evicting others when the arena is full.</summary>
     /// <param name="key">Key of the block.</param>
     /// <param name="layout">Shape of the block.</param>
     /// <param name="lineage">Where the block stands in its prefix.</param>
     /// <param name="generation">Id that a copy brings along from the tier that it is read from; null for a new write.</param>
+    /// <param name="copy">The block is held by another silo too: it is evicted first, and such copies have a bounded share of the arena.</param>
     /// <returns>The reservation, or null when nothing that is left could be evicted, or that generation is being written already.</returns>
-    public BlockWrite? TryReserve(BlockKey key, KvLayout layout, BlockLineage lineage, ulong? generation = null)
+    public BlockWrite? TryReserve(BlockKey key, KvLayout layout, BlockLineage lineage, ulong? generation = null, bool copy = false)
     {
         lock (_lock)
         {
             SweepDeadlines();
-            if (generation is { } copied && _writes.ContainsKey(copied))
-                return null;
-            if (_closed || (!Arena.TryAllocate(layout.BlockBytes, out var offset) && !MakeRoom(layout.BlockBytes, out offset)))
+            if (generation is { } taken)
+            {
+                if (_writes.ContainsKey(taken))
+                    return null;
+                _lastGeneration = Math.Max(_lastGeneration, taken);
+            }
+
+            if (_closed || (copy && !MakeRoomForCopy(layout.BlockBytes)) || (!Arena.TryAllocate(layout.BlockBytes, out var offset) && !MakeRoom(layout.BlockBytes, out offset)))
             {
                 _counters.Refused++;
                 return null;
             }
 
-            var entry = new BlockEntry(key, layout, generation ?? _nextGeneration++, offset) { State = BlockState.Writing };
-            var write = new BlockWrite(this, entry, lineage);
+            var entry = new BlockEntry(key, layout, generation ?? NextGeneration(), offset, lineage, copy) { State = BlockState.Writing };
+            if (copy)
+                _counters.CopiedBytes += entry.ArenaBytes;
+            var write = new BlockWrite(this, entry);
             _byOffset.Add(offset, entry);
             _writes.Add(entry.Generation, write);
             return write;
@@ -73,7 +104,9 @@ public sealed partial class BlockStore : IDisposable
     /// <param name="key">Key of the block.</param>
     /// <param name="generation">Id of the write.</param>
     /// <param name="timeToLive">Life from now on; null for as long as memory lasts.</param>
-    public PublishOutcome Publish(BlockKey key, ulong generation, TimeSpan? timeToLive = null)
+    /// <param name="durability">What its writer asked for beyond memory.</param>
+    /// <param name="replace">Takes the place of a visible block, instead of giving way to it.</param>
+    public PublishOutcome Publish(BlockKey key, ulong generation, TimeSpan? timeToLive = null, BlockDurability durability = default, bool replace = false)
     {
         lock (_lock)
         {
@@ -81,23 +114,32 @@ public sealed partial class BlockStore : IDisposable
                 return PublishOutcome.Gone;
             _writes.Remove(generation);
             var entry = write.Entry;
-            if (Find(entry.Key) is not null)
+            var dead = _observer?.MayPublish(key, generation) == false;
+            if (!dead && replace && Find(key) is { } older)
+            {
+                RemoveEntry(older);
+                _counters.Deleted++;
+            }
+
+            if (dead || Find(key) is not null)
             {
                 entry.State = BlockState.Removed;
                 FreeMemory(entry);
-                return PublishOutcome.AlreadyStored;
+                return dead ? PublishOutcome.Gone : PublishOutcome.AlreadyStored;
             }
 
             entry.State = BlockState.Sealed;
+            entry.Durability = durability;
             entry.LastUse = ++_useClock;
             _blocks.Add(entry.Key, entry);
             _counters.BlockBytes += entry.Length;
             _counters.Published++;
-            if (!write.Lineage.Parent.IsZero && write.Lineage.Parent != key.Hash)
-                Find(key with { Hash = write.Lineage.Parent })?.Adopt(entry);
-            _recency.AddNewest(entry);
+            if (!entry.Lineage.Parent.IsZero && entry.Lineage.Parent != key.Hash)
+                Find(key with { Hash = entry.Lineage.Parent })?.Adopt(entry);
+            ListOf(entry).AddNewest(entry);
             if (timeToLive is { } life)
                 SetDeadline(entry, life);
+            _observer?.Published(key, generation);
             return PublishOutcome.Published;
         }
     }
@@ -201,16 +243,38 @@ public sealed partial class BlockStore : IDisposable
         }
     }
 
-    /// <summary>Evicts everything that can be evicted.</summary>
-    /// <returns>Number of blocks evicted.</returns>
-    public int Clear()
+    /// <summary>Takes a block out of sight if its generation is below a stamp.</summary>
+    /// <returns>False when no such block is visible.</returns>
+    public bool Bury(BlockKey key, ulong stamp)
     {
         lock (_lock)
         {
-            var count = 0;
-            for (; _recency.Oldest is { } oldest; count++)
-                Evict(oldest);
-            return count;
+            _lastGeneration = Math.Max(_lastGeneration, stamp);
+            if (Find(key) is not { } entry || entry.Generation >= stamp)
+                return false;
+            RemoveEntry(entry);
+            _counters.Deleted++;
+            return true;
+        }
+    }
+
+    /// <summary>Silos that should keep a block, as its writer asked; 0 when it is not visible. Does not count as use.</summary>
+    public int WantedCopies(BlockKey key)
+    {
+        lock (_lock)
+            return Find(key) is { } entry ? Math.Max(1, entry.Durability.Copies) : 0;
+    }
+
+    /// <summary>Keys of the visible blocks that more than one silo should keep.</summary>
+    public void CollectCopied(ICollection<BlockKey> keys)
+    {
+        lock (_lock)
+        {
+            foreach (var entry in _blocks.Values)
+            {
+                if (entry.Durability.Copies > 1)
+                    keys.Add(entry.Key);
+            }
         }
     }
 
@@ -247,7 +311,7 @@ public sealed partial class BlockStore : IDisposable
             if (entry.State == BlockState.Removed)
                 FreeMemory(entry);
             else if (entry.PinnedUntil == 0)
-                _recency.AddNewest(entry);
+                ListOf(entry).AddNewest(entry);
         }
     }
 
@@ -277,39 +341,19 @@ public sealed partial class BlockStore : IDisposable
         if (entry.Leases++ == 0)
         {
             _counters.LeasedBlocks++;
-            _recency.Remove(entry);
+            ListOf(entry).Remove(entry);
         }
 
         entry.LastUse = ++_useClock;
         return new BlockLease(this, entry);
     }
 
-    private bool MakeRoom(int bytes, out long offset)
+    // 20 bits of a millisecond: more than a store can give away in one, and a beginning that two silos seldom share.
+    private ulong NextGeneration()
     {
-        long needed = Arena.RoundUp(bytes), evicted = 0;
-        offset = 0;
-        if (needed > Arena.CommittedBytes || _evictions.FindWindow(needed).Count == 0)
-            return false; // nobody loses a block for a request that is refused anyway
-
-        // The least recently used blocks first. When twice the needed bytes are gone and still no run is long enough,
-        // memory is fragmented: then blocks go that lie side by side.
-        while (evicted < 2 * needed && _evictions.SelectVictim() is { } victim)
-        {
-            evicted += Evict(victim);
-            if (Arena.TryAllocate(bytes, out offset))
-                return true;
-        }
-
-        _evictions.FindWindow(needed).ForEach(entry => Evict(entry));
-        return Arena.TryAllocate(bytes, out offset);
-    }
-
-    private long Evict(BlockEntry entry)
-    {
-        RemoveEntry(entry);
-        _counters.Evicted++;
-        _counters.EvictedBytes += entry.Length;
-        return entry.ArenaBytes;
+        var clock = ((ulong)(_deadlines.Now - DateTime.UnixEpoch.Ticks) / TimeSpan.TicksPerMillisecond) << GenerationClockShift;
+        _lastGeneration = _lastGeneration >= clock ? _lastGeneration + 1 : clock | (uint)Random.Shared.Next(1 << (GenerationClockShift - 1));
+        return _lastGeneration;
     }
 
     private void Expire(BlockEntry entry)
@@ -322,7 +366,7 @@ public sealed partial class BlockStore : IDisposable
     {
         _blocks.Remove(entry.Key);
         _counters.BlockBytes -= entry.Length;
-        _recency.Remove(entry);
+        ListOf(entry).Remove(entry);
         if (entry.PinnedUntil != 0)
         {
             _counters.PinnedBytes -= entry.ArenaBytes;
@@ -331,6 +375,7 @@ public sealed partial class BlockStore : IDisposable
 
         entry.DetachFromTree();
         entry.State = BlockState.Removed;
+        _observer?.Removed(entry.Key, entry.Generation);
         if (entry.Leases == 0)
             FreeMemory(entry);
     }
@@ -338,6 +383,8 @@ public sealed partial class BlockStore : IDisposable
     private void FreeMemory(BlockEntry entry)
     {
         _byOffset.Remove(entry.Offset);
+        if (entry.IsCopy)
+            _counters.CopiedBytes -= entry.ArenaBytes;
         Arena.Free(entry.Offset);
         if (_closed && _byOffset.Count == 0)
             Arena.Dispose();

@@ -5,6 +5,7 @@ internal sealed class BlockStoreCounters
 {
     public long BlockBytes;
     public long PinnedBytes;
+    public long CopiedBytes;
     public int LeasedBlocks;
     public long Published;
     public long Evicted;
@@ -20,6 +21,7 @@ internal sealed class BlockStoreCounters
         BlockBytes = BlockBytes,
         LeasedBlocks = LeasedBlocks,
         PinnedBytes = PinnedBytes,
+        CopiedBytes = CopiedBytes,
         Writing = writing,
         ArenaBytes = arena.Capacity,
         ArenaCommittedBytes = arena.CommittedBytes,

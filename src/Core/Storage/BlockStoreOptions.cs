@@ -13,6 +13,13 @@ public sealed class BlockStoreOptions
     public double MaxPinnedShare { get; set; } = 0.5;
 
     /// <summary>
+    /// Largest share of the arena for copies of blocks that other silos hold, 0 to 1. Default 0.25. Copies are evicted before
+    /// everything else.
+    /// </summary>
+    [Range(0, 1.0)]
+    public double MaxCopiedShare { get; set; } = 0.25;
+
+    /// <summary>
     /// Blocks that an allocation looks at, from the least recently used one on, for one whose prefix has no deeper block in
     /// use. Default 128. Larger values keep prefixes closed for longer under many leases, smaller ones bound the work.
     /// </summary>

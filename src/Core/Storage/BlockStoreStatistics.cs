@@ -15,6 +15,9 @@ public sealed record BlockStoreStatistics
     /// <summary>Arena bytes of pinned blocks, including the rounding of sizes.</summary>
     public required long PinnedBytes { get; init; }
 
+    /// <summary>Arena bytes of copies of blocks that other silos hold, those being written included.</summary>
+    public required long CopiedBytes { get; init; }
+
     /// <summary>Writes that were begun and are not finished.</summary>
     public required int Writing { get; init; }
 

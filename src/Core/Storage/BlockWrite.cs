@@ -9,16 +9,13 @@ public sealed class BlockWrite : IDisposable
 {
     private readonly BlockStore _store;
 
-    internal BlockWrite(BlockStore store, BlockEntry entry, BlockLineage lineage)
+    internal BlockWrite(BlockStore store, BlockEntry entry)
     {
         _store = store;
         Entry = entry;
-        Lineage = lineage;
     }
 
     internal BlockEntry Entry { get; }
-
-    internal BlockLineage Lineage { get; }
 
     /// <summary>Guarded by the store's lock.</summary>
     internal bool Revoked { get; set; }

@@ -6,17 +6,21 @@ namespace KvCache.Storage;
 /// <param name="arena">Memory of the blocks.</param>
 /// <param name="byOffset">Every block that has memory, unfinished and removed ones included.</param>
 /// <param name="recency">Blocks that can be evicted.</param>
+/// <param name="copies">Copies of other silos' blocks that can be evicted; they go first.</param>
 /// <param name="scan">See <see cref="BlockStoreOptions.EvictionScan"/>.</param>
-internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> byOffset, RecencyList recency, int scan)
+internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> byOffset, RecencyList recency, RecencyList copies, int scan)
 {
     private readonly List<BlockEntry> _window = [];
     private long _search;
 
     /// <summary>
-    /// The least recently used block, or rather the deepest evictable block below it. Null when nothing can be evicted.
+    /// The least recently used copy, else the least recently used block, or rather the deepest evictable block below it. Null when nothing can be
+    /// evicted.
     /// </summary>
     public BlockEntry? SelectVictim()
     {
+        if (copies.Oldest is { } copy)
+            return copy;
         BlockEntry? fallback = null;
         var looked = 0;
         for (var candidate = recency.Oldest; candidate is not null && looked < scan; candidate = candidate.Newer, looked++)
@@ -38,20 +42,27 @@ internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> 
     public List<BlockEntry> FindWindow(long needed)
     {
         _search++;
-        for (var candidate = recency.Oldest; candidate is not null; candidate = candidate.Newer)
+        if (FindWindow(copies, needed) || FindWindow(recency, needed))
+            return _window;
+        _window.Clear();
+        return _window;
+    }
+
+    private bool FindWindow(RecencyList blocks, long needed)
+    {
+        for (var candidate = blocks.Oldest; candidate is not null; candidate = candidate.Newer)
         {
             if (candidate.TooTightFor == _search)
                 continue;
             if (TryCollect(candidate, needed))
-                return _window;
+                return true;
 
             // Up to the next blocks that must stay on both sides, all have the same room, which is too small.
             foreach (var entry in _window)
                 entry.TooTightFor = _search;
         }
 
-        _window.Clear();
-        return _window;
+        return false;
     }
 
     private bool TryCollect(BlockEntry candidate, long needed)

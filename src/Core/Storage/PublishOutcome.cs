@@ -9,6 +9,6 @@ public enum PublishOutcome
     /// <summary>Another generation is visible already; this one was given back. Both are right answers.</summary>
     AlreadyStored,
 
-    /// <summary>The write was published, given back or revoked before, or the store is closed.</summary>
+    /// <summary>The write was published, given back or revoked before, the block was deleted meanwhile, or the store is closed.</summary>
     Gone,
 }

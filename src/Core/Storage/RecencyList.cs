@@ -7,9 +7,13 @@ internal sealed class RecencyList
 
     public BlockEntry? Oldest { get; private set; }
 
+    /// <summary>Arena bytes of the blocks in the list.</summary>
+    public long Bytes { get; private set; }
+
     public void AddNewest(BlockEntry entry)
     {
         entry.InRecency = true;
+        Bytes += entry.ArenaBytes;
         entry.Older = _newest;
         entry.Newer = null;
         if (_newest is not null)
@@ -33,5 +37,6 @@ internal sealed class RecencyList
             Oldest = entry.Newer;
         entry.Newer = entry.Older = null;
         entry.InRecency = false;
+        Bytes -= entry.ArenaBytes;
     }
 }

@@ -11,7 +11,7 @@ namespace KvCache.Wire;
 /// wrong is an exception here; the client turns it into a miss.
 /// </summary>
 /// <remarks>After any exception but <see cref="SiloException"/> the connection is out of step and must be disposed.</remarks>
-public sealed class BlockConnection : IDisposable
+public sealed partial class BlockConnection : IDisposable
 {
     private readonly FrameSocket _socket;
     private readonly WireWriter _request = new(4096);
@@ -70,16 +70,19 @@ public sealed class BlockConnection : IDisposable
     }
 
     /// <summary>Asks how much of a chain is stored.</summary>
-    /// <param name="ns">Namespace.</param>
+    /// <param name="namespaces">Namespaces of the ranks; what all of them have is found.</param>
     /// <param name="hashes">The chain, at most <see cref="WireProtocol.MaxBlocksPerRequest"/> blocks.</param>
     /// <param name="hold">Time to keep the found blocks; zero only looks.</param>
     /// <returns>Blocks found, and the id of the hold or 0.</returns>
-    public (int Found, ulong HoldId) Match(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, TimeSpan hold)
+    public (int Found, ulong HoldId) Match(ReadOnlySpan<CacheNamespace> namespaces, ReadOnlySpan<BlockHash> hashes, TimeSpan hold)
     {
-        var handle = Open(ns);
+        foreach (var ns in namespaces)
+            Open(ns);
         var request = Begin();
-        request.UInt32(handle);
         request.UInt32((uint)hold.TotalMilliseconds);
+        request.UInt32((uint)namespaces.Length);
+        foreach (var ns in namespaces)
+            request.UInt32(Open(ns));
         request.UInt32((uint)hashes.Length);
         request.Hashes(hashes);
         var reader = Exchange(FrameType.Match, FrameType.MatchReply);
@@ -90,20 +93,48 @@ public sealed class BlockConnection : IDisposable
         return (found, holdId);
     }
 
+    /// <summary>Asks which silos hold a chain.</summary>
+    /// <param name="ns">Namespace.</param>
+    /// <param name="hashes">The chain, at most <see cref="WireProtocol.MaxBlocksPerRequest"/> blocks.</param>
+    public BlockLocations Locate(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes)
+    {
+        var handle = Open(ns);
+        var request = Begin();
+        request.UInt32(handle);
+        request.UInt32((uint)hashes.Length);
+        request.Hashes(hashes);
+        var reader = Exchange(FrameType.Locate, FrameType.LocateReply);
+        var found = reader.Count(hashes.Length, "found");
+        var silos = new BlockHolder[reader.UInt8()];
+        for (var i = 0; i < silos.Length; i++)
+            silos[i] = new BlockHolder(reader.UInt8() == 1, Endpoints(ref reader));
+        var runs = new BlockRun[reader.Count(found, "runs")];
+        var blocks = 0;
+        for (var i = 0; i < runs.Length; i++)
+        {
+            runs[i] = new BlockRun(reader.Count(found - blocks, "blocks of a run"), reader.UInt64());
+            blocks += runs[i].Blocks;
+        }
+
+        reader.End();
+        return blocks == found ? new BlockLocations(found, silos, runs) : throw new KvFormatException($"The silo found {found} blocks and located {blocks}.");
+    }
+
     /// <summary>Reads blocks into the caller's memory, up to the first that is missing or damaged.</summary>
     /// <param name="ns">Namespace.</param>
     /// <param name="hashes">The blocks.</param>
     /// <param name="range">Layers to read.</param>
     /// <param name="destinations">Memory for blocks, each as large as the layers.</param>
     /// <param name="firstDestination">Index of the first block's memory.</param>
+    /// <param name="localOnly">Only what this silo holds; otherwise it fetches what it lacks from other silos and Redis.</param>
     /// <param name="delivered">Is raised for each block that is complete and verified, also when an exception is thrown later.</param>
     /// <returns>Whether everything was delivered, a block was missing, or one was damaged.</returns>
-    public MissReason Get(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, int firstDestination, ref int delivered)
+    public MissReason Get(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, int firstDestination, bool localOnly, ref int delivered)
     {
         var handle = Open(ns);
         var request = Begin();
         request.UInt32(handle);
-        request.UInt8(0);
+        request.UInt8(localOnly ? WireProtocol.GetLocalOnly : (byte)0);
         request.UInt32((uint)range.First);
         request.UInt32((uint)range.Count);
         request.UInt32((uint)hashes.Length);
@@ -151,13 +182,15 @@ public sealed class BlockConnection : IDisposable
     /// <param name="blocks">Bytes of blocks.</param>
     /// <param name="firstBlock">Index of the first block's bytes.</param>
     /// <param name="options">Time to live and what eviction should know.</param>
-    /// <returns>One outcome a block.</returns>
-    public PutOutcome[] Put(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int firstBlock, StoreOptions options)
+    /// <returns>One outcome a block, and where there is more room.</returns>
+    public PutReply Put(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int firstBlock, StoreOptions options)
     {
         var handle = Open(ns);
         var request = Begin();
         request.UInt32(handle);
         request.UInt32(options.TimeToLive is { } life ? (uint)Math.Ceiling(life.TotalSeconds) : 0);
+        request.UInt8(options.Durability == Durability.Persisted ? WireProtocol.PutPersisted : (byte)0);
+        request.UInt8((byte)options.Replicas);
         request.Hashes([parent]);
         request.UInt32((uint)depth);
         request.UInt64(options.RequestId);
@@ -172,8 +205,9 @@ public sealed class BlockConnection : IDisposable
         var reader = Reply(FrameType.PutReply);
         var count = reader.Count(hashes.Length, "blocks");
         var outcomes = MemoryMarshal.Cast<byte, PutOutcome>(reader.Bytes(count)).ToArray();
+        var alternatives = Endpoints(ref reader);
         reader.End();
-        return count == hashes.Length ? outcomes : throw new KvFormatException($"The silo answered for {count} of {hashes.Length} blocks.");
+        return count == hashes.Length ? new PutReply(outcomes, alternatives) : throw new KvFormatException($"The silo answered for {count} of {hashes.Length} blocks.");
     }
 
     /// <summary>Keeps blocks from eviction, or no longer.</summary>
@@ -266,6 +300,14 @@ public sealed class BlockConnection : IDisposable
         request.Hashes([hash]);
         request.UInt64(generation);
         _ = Count(FrameType.Verify, FrameType.VerifyReply);
+    }
+
+    private static string[] Endpoints(ref WireReader reader)
+    {
+        var endpoints = new string[reader.UInt8()];
+        for (var i = 0; i < endpoints.Length; i++)
+            endpoints[i] = reader.Text(SiloEndpoint.MaxTextBytes, "endpoint");
+        return endpoints;
     }
 
     private WireWriter Begin()

@@ -36,6 +36,18 @@ public enum FrameType : byte
     /// <summary>Asks the silo to check a block whose bytes arrived damaged.</summary>
     Verify = 11,
 
+    /// <summary>Which silos hold a chain's blocks.</summary>
+    Locate = 12,
+
+    /// <summary>Among silos: bytes of blocks of any namespace, with everything that a copy has to know.</summary>
+    PeerGet = 16,
+
+    /// <summary>Among silos: what changed since a number.</summary>
+    PeerDeltas = 17,
+
+    /// <summary>Among silos: everything that a silo holds.</summary>
+    PeerSnapshot = 18,
+
     /// <summary>Answer to <see cref="Hello"/>: version, server nonce.</summary>
     HelloReply = 0x81,
 
@@ -69,8 +81,26 @@ public enum FrameType : byte
     /// <summary>Answer to <see cref="Verify"/>.</summary>
     VerifyReply = 0x8B,
 
+    /// <summary>Answer to <see cref="Locate"/>.</summary>
+    LocateReply = 0x8C,
+
+    /// <summary>One block in answer to <see cref="PeerGet"/>.</summary>
+    PeerBlock = 0x90,
+
+    /// <summary>Answer to <see cref="PeerDeltas"/>.</summary>
+    PeerDeltasReply = 0x91,
+
+    /// <summary>One page in answer to <see cref="PeerSnapshot"/>.</summary>
+    PeerSnapshotPage = 0x92,
+
     /// <summary>Last frame in answer to <see cref="Get"/>.</summary>
     GetEnd = 0xA5,
+
+    /// <summary>Last frame in answer to <see cref="PeerGet"/>.</summary>
+    PeerGetEnd = 0xB0,
+
+    /// <summary>Last frame in answer to <see cref="PeerSnapshot"/>.</summary>
+    PeerSnapshotEnd = 0xB2,
 
     /// <summary>A request or the connection failed; the meta part has a sentence.</summary>
     Error = 0xFF,

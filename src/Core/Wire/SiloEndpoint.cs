@@ -9,6 +9,9 @@ namespace KvCache.Wire;
 /// <param name="EndPoint">The address for a socket.</param>
 public sealed record SiloEndpoint(string Text, EndPoint EndPoint)
 {
+    /// <summary>Longest text of an address.</summary>
+    public const int MaxTextBytes = 512;
+
     /// <summary>Parses <c>tcp:host:port</c> or <c>unix:/path</c>; null for anything else.</summary>
     public static SiloEndpoint? TryParse(string? text)
     {

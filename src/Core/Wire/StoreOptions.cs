@@ -1,7 +1,24 @@
 namespace KvCache;
 
+/// <summary>Where a stored block is to survive.</summary>
+public enum Durability
+{
+    /// <summary>In the memory of silos. The default.</summary>
+    Memory,
+
+    /// <summary>In Redis too, written behind: soon after the store has returned. A silo without Redis keeps it in memory only.</summary>
+    Persisted,
+}
+
 /// <summary>What a store says about its blocks.</summary>
 /// <param name="TimeToLive">Life of the blocks; null for as long as memory lasts. Rounded up to seconds.</param>
 /// <param name="RequestId">Request that computed the blocks; 0 when unknown. Eviction groups by it.</param>
 /// <param name="SuffixTokens">Tokens that the request appended behind what was cached; 0 when unknown. The best predictor of reuse.</param>
-public sealed record StoreOptions(TimeSpan? TimeToLive = null, ulong RequestId = 0, int SuffixTokens = 0);
+/// <param name="Durability">Where the blocks are to survive.</param>
+/// <param name="Replicas">Silos that are to hold the blocks, 1 to 16; further copies are made behind the store, and again after a loss.</param>
+public sealed record StoreOptions(
+    TimeSpan? TimeToLive = null,
+    ulong RequestId = 0,
+    int SuffixTokens = 0,
+    Durability Durability = Durability.Memory,
+    int Replicas = 1);

@@ -9,6 +9,9 @@ public static class WireProtocol
     /// <summary>The one version that exists.</summary>
     public const ushort Version = 1;
 
+    /// <summary>Tenant of the silos among themselves, whose secret is the cluster's. No tenant has an empty name.</summary>
+    public const string PeerTenant = "";
+
     /// <summary>Bytes of a nonce.</summary>
     public const int NonceSize = 32;
 
@@ -23,6 +26,21 @@ public static class WireProtocol
 
     /// <summary>Flag of a get: go on behind a block that is not stored, instead of ending there.</summary>
     public const byte GetContinuePastMisses = 1;
+
+    /// <summary>Flag of a get: only what the silo itself holds, without asking other silos or Redis.</summary>
+    public const byte GetLocalOnly = 2;
+
+    /// <summary>Flag of a put: the blocks are to be written to Redis.</summary>
+    public const byte PutPersisted = 1;
+
+    /// <summary>Most namespaces of one match: the ranks of one prompt.</summary>
+    public const int MaxNamespacesPerMatch = 1024;
+
+    /// <summary>Most copies that a put may ask for.</summary>
+    public const int MaxCopies = 16;
+
+    /// <summary>Most silos in the answer to a locate. Bit 63 of a run's mask stands for Redis.</summary>
+    public const int MaxSilosPerLocate = 63;
 
     /// <summary>
     /// The client's proof: <c>HMAC-SHA256(secret, "kvcache.client.v1" ‖ client nonce ‖ server nonce ‖ tenant)</c> (RFC 2104).

@@ -9,12 +9,15 @@ public sealed class PrefixAuthority(TimeSpan writeLimit)
 {
     private DateTimeOffset _begun;
 
+    /// <summary>Silo of the running write; null when there is none.</summary>
+    public SiloAddress? WriterSilo { get; private set; }
+
     /// <summary>Id of the write that was accepted last and not ended since, or 0.</summary>
     public ulong Writer { get; private set; }
 
     /// <summary>Whether a write may begin. A write that ended, or is over its limit, does not stand in the way.</summary>
-    /// <param name="stored">A live store has confirmed the block.</param>
-    /// <param name="writing">The store still has the write <see cref="Writer"/>.</param>
+    /// <param name="stored">A live store, or Redis, has confirmed the block.</param>
+    /// <param name="writing">The store of <see cref="WriterSilo"/> still has the write <see cref="Writer"/>.</param>
     /// <param name="now">The time.</param>
     public BeginOutcome MayBegin(bool stored, bool writing, DateTimeOffset now) =>
         stored ? BeginOutcome.AlreadyStored
@@ -22,27 +25,24 @@ public sealed class PrefixAuthority(TimeSpan writeLimit)
         : BeginOutcome.Accepted;
 
     /// <summary>Makes a write the running one.</summary>
+    /// <param name="silo">Silo whose store has it.</param>
     /// <param name="generation">Id of the write, not 0.</param>
     /// <param name="now">The time.</param>
-    /// <returns>Id of the write that it takes the place of, to be revoked, or 0.</returns>
-    public ulong Begin(ulong generation, DateTimeOffset now)
+    public void Begin(SiloAddress silo, ulong generation, DateTimeOffset now)
     {
         ArgumentOutOfRangeException.ThrowIfZero(generation);
-        var replaced = Writer;
         Writer = generation;
+        WriterSilo = silo;
         _begun = now;
-        return replaced;
     }
 
     /// <summary>Whether this write is the running one and inside its limit.</summary>
     public bool IsCurrent(ulong generation, DateTimeOffset now) => generation != 0 && generation == Writer && now - _begun < writeLimit;
 
     /// <summary>Ends the running write.</summary>
-    /// <returns>Its id, to be revoked where it must not become visible, or 0.</returns>
-    public ulong End()
+    public void End()
     {
-        var ended = Writer;
         Writer = 0;
-        return ended;
+        WriterSilo = null;
     }
 }

@@ -7,12 +7,14 @@ using Orleans.Placement;
 namespace KvCache.Grains;
 
 /// <summary>
-/// Authority over one block of this silo's store. The activation is cheap and goes after a minute; the block stays, and the
-/// next activation finds it in the store.
+/// Authority over one block, which usually lies in this silo's store. The activation is cheap and goes after a minute; the block stays, and the
+/// next activation is placed beside it.
 /// </summary>
-[PreferLocalPlacement, Immovable, CollectionAgeLimit(Minutes = 1)]
+[PrefixPlacement, Immovable, CollectionAgeLimit(Minutes = 1)]
 internal sealed partial class PrefixGrain(
     BlockStore store,
+    IClusterBlocks cluster,
+    ILocalSiloDetails silo,
     IDataPlaneAddresses addresses,
     IOptions<PrefixGrainOptions> options,
     TimeProvider time,
@@ -22,7 +24,7 @@ internal sealed partial class PrefixGrain(
 {
     private readonly PrefixAuthority _authority = new(options.Value.WriteLimit);
     private BlockKey _key;
-    private TimeSpan? _timeToLive;
+    private WriteIntent? _intent; // of the write that this grain reserved memory for
     private BlockWrite? _inlineWrite; // memory that this grain reserved itself
     private int _inlineBytes; // how much of it was written
 
@@ -40,26 +42,29 @@ internal sealed partial class PrefixGrain(
         return Task.CompletedTask;
     }
 
-    public ValueTask<WriteGrant> BeginAsync(WriteIntent intent, CancellationToken cancellationToken)
+    public async ValueTask<WriteGrant> BeginAsync(WriteIntent intent, CancellationToken cancellationToken)
     {
+        var stored = !intent.Replace && (store.Contains(_key) || await cluster.IsStoredElsewhereAsync(_key, cancellationToken));
+        var writing = _authority.WriterSilo is { } writer && await cluster.IsWritingAsync(writer, _key, _authority.Writer);
         var now = time.GetUtcNow();
-        var outcome = _authority.MayBegin(store.Contains(_key), store.IsWriting(_key, _authority.Writer), now);
+        var outcome = _authority.MayBegin(stored, writing, now);
         if (outcome != BeginOutcome.Accepted)
-            return new(new WriteGrant(outcome, 0));
+            return new WriteGrant(outcome, 0);
         DropInlineWrite();
+        await RevokeWriterAsync();
         var generation = intent.Generation;
         if (generation == 0)
         {
             if (Reserve(intent) is not { } write)
-                return new(new WriteGrant(BeginOutcome.NoMemory, 0));
+                return new WriteGrant(BeginOutcome.NoMemory, 0);
             _inlineWrite = write;
             _inlineBytes = 0;
-            _timeToLive = intent.TimeToLive;
+            _intent = intent;
             generation = write.Generation;
         }
 
-        store.Revoke(_key, _authority.Begin(generation, now));
-        return new(new WriteGrant(BeginOutcome.Accepted, generation));
+        _authority.Begin(intent.Silo ?? silo.SiloAddress, generation, now);
+        return new WriteGrant(BeginOutcome.Accepted, generation);
     }
 
     public ValueTask<bool> WriteAsync(ulong generation, int offset, Immutable<byte[]> piece, CancellationToken cancellationToken)
@@ -95,32 +100,37 @@ internal sealed partial class PrefixGrain(
 
         BlockChecksum.ComputeLayers(write.Bytes, write.Layout, write.Checksums);
         _inlineWrite = null;
-        return new(store.Publish(_key, generation, _timeToLive) switch
+        var intent = _intent!;
+        var durability = new BlockDurability(intent.Copies, intent.Persisted);
+        switch (store.Publish(_key, generation, intent.TimeToLive, durability, intent.Replace))
         {
-            PublishOutcome.Published => SealOutcome.Sealed,
-            PublishOutcome.AlreadyStored => SealOutcome.AlreadyStored,
-            _ => SealOutcome.Revoked,
-        });
+            case PublishOutcome.Published:
+                cluster.Stored(_key, generation, durability, intent.Replace);
+                return new(SealOutcome.Sealed);
+            case PublishOutcome.AlreadyStored:
+                return new(SealOutcome.AlreadyStored);
+            default:
+                return new(SealOutcome.Revoked);
+        }
     }
 
-    public ValueTask AbandonAsync(ulong generation, CancellationToken cancellationToken)
+    public async ValueTask AbandonAsync(ulong generation, CancellationToken cancellationToken)
     {
         if (_authority.Writer == generation)
-            store.Revoke(_key, _authority.End());
+            await RevokeWriterAsync();
         if (_inlineWrite?.Generation == generation)
             DropInlineWrite();
-        return default;
     }
 
     public ValueTask<BlockDescription?> DescribeAsync(CancellationToken cancellationToken) => new(store.Describe(_key) is { } block
         ? new BlockDescription(block.Generation, block.Layout.Layers, block.Layout.BlockBytes)
         : null);
 
-    public ValueTask<LayerReading?> ReadLayersAsync(int firstLayer, int layerCount, CancellationToken cancellationToken)
+    public async ValueTask<LayerReading?> ReadLayersAsync(int firstLayer, int layerCount, CancellationToken cancellationToken)
     {
-        using var lease = store.TryLease(_key);
+        using var lease = await cluster.FetchAsync(_key, cancellationToken);
         if (lease is null)
-            return new((LayerReading?)null);
+            return null;
         var range = new LayerRange(firstLayer, layerCount);
         if (!lease.Layout.Contains(range))
             throw new ArgumentOutOfRangeException(nameof(firstLayer), $"The layers {range} do not lie in the block of {lease.Layout.Layers} layers.");
@@ -128,22 +138,22 @@ internal sealed partial class PrefixGrain(
         if (small && !IsIntact(lease, range))
         {
             store.Remove(_key, RemovalReason.Corrupt, lease.Generation);
-            return new((LayerReading?)null);
+            return null;
         }
 
-        return new(new LayerReading
+        return new LayerReading
         {
             Generation = lease.Generation,
             Checksums = lease.Checksums.Slice(range.First, range.Count).ToArray(),
             LayerBytes = Enumerable.Range(range.First, range.Count).Select(lease.Layout.LayerBytes).ToArray(),
             Inline = small ? lease.Layers(range).ToArray() : null,
             Endpoints = small ? [] : addresses.Endpoints,
-        });
+        };
     }
 
     public async ValueTask<bool> PinAsync(TimeSpan duration, CancellationToken cancellationToken)
     {
-        if (!store.Pin(_key, duration))
+        if (!await cluster.PinAsync(_key, duration, cancellationToken))
             return false;
         if (duration <= TimeSpan.Zero)
         {
@@ -161,16 +171,25 @@ internal sealed partial class PrefixGrain(
     }
 
     public ValueTask<bool> SetTimeToLiveAsync(TimeSpan timeToLive, CancellationToken cancellationToken) =>
-        new(store.SetTimeToLive(_key, timeToLive));
+        cluster.SetTimeToLiveAsync(_key, timeToLive, cancellationToken);
 
     public async ValueTask<bool> DeleteAsync(CancellationToken cancellationToken)
     {
-        // The running write is revoked before the block is removed, so that it cannot become visible behind the delete.
-        store.Revoke(_key, _authority.End());
+        // A running write is older than the deletion's stamp, so that it cannot become visible behind it; its memory comes back at once.
+        await RevokeWriterAsync();
         DropInlineWrite();
-        var deleted = store.Remove(_key);
+        var deleted = await cluster.DeleteAsync([_key], cancellationToken) > 0;
         await descriptors.ClearAsync(this.GetGrainId());
         return deleted;
+    }
+
+    private ValueTask RevokeWriterAsync()
+    {
+        if (_authority.WriterSilo is not { } writer)
+            return default;
+        var generation = _authority.Writer;
+        _authority.End();
+        return cluster.RevokeAsync(writer, _key, generation);
     }
 
     private BlockWrite? Reserve(WriteIntent intent)

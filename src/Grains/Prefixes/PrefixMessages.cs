@@ -4,15 +4,31 @@ namespace KvCache.Grains;
 
 /// <summary>What a writer wants to store.</summary>
 /// <remarks>
-/// Either <see cref="Generation"/> names memory that the caller reserved in the block store of this silo, or
+/// Either <see cref="Generation"/> names memory that the caller reserved in the block store of <see cref="Silo"/>, or
 /// <see cref="Namespace"/> is given and the grain reserves the memory itself.
 /// </remarks>
 [GenerateSerializer, Immutable, Alias("KvCache.WriteIntent")]
 public sealed record WriteIntent
 {
-    /// <summary>Id of a reservation in this silo's store; 0 to let the grain reserve.</summary>
+    /// <summary>Id of a reservation in a silo's store; 0 to let the grain reserve in that of its own silo.</summary>
     [Id(0)]
     public ulong Generation { get; init; }
+
+    /// <summary>The silo of the reservation; null where the grain reserves.</summary>
+    [Id(5)]
+    public SiloAddress? Silo { get; init; }
+
+    /// <summary>A stored block is no reason to refuse: it is to be replaced.</summary>
+    [Id(6)]
+    public bool Replace { get; init; }
+
+    /// <summary>Silos that should keep the block, where the grain reserves; 0 and 1 mean one.</summary>
+    [Id(7)]
+    public int Copies { get; init; }
+
+    /// <summary>Whether the block is to be written to Redis, where the grain reserves.</summary>
+    [Id(8)]
+    public bool Persisted { get; init; }
 
     /// <summary>Canonical encoding of the namespace (<see cref="CacheNamespace.Encoded"/>), where the grain reserves.</summary>
     [Id(1)]

@@ -7,6 +7,7 @@ using KvCache.Wire;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans;
+using Orleans.Runtime;
 
 namespace KvCache.Silo;
 
@@ -29,21 +30,42 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     private readonly HashSet<Session> _sessions = [];
     private readonly List<Socket> _listeners = [];
     private readonly List<Task> _loops = [];
+    private readonly ILocalSiloDetails _silo;
     private string[] _endpoints = [];
     private bool _ownsUnix;
 
-    public BlockServer(BlockStore store, IGrainFactory grains, TenantRegistry tenants, SiloCounters counters, IOptions<DataPlaneOptions> options, ILoggerFactory loggers)
+    public BlockServer(
+        BlockStore store,
+        ClusterView cluster,
+        BlockWriter writer,
+        BlockFetcher fetcher,
+        IGrainFactory grains,
+        TenantRegistry tenants,
+        SiloCounters counters,
+        ILocalSiloDetails silo,
+        IOptions<DataPlaneOptions> options,
+        ILoggerFactory loggers)
     {
         Store = store;
+        Cluster = cluster;
+        Writer = writer;
+        Fetcher = fetcher;
         Grains = grains;
         Tenants = tenants;
         Counters = counters;
         Options = options.Value;
+        _silo = silo;
         _logger = loggers.CreateLogger<BlockServer>();
         _loggers = loggers;
     }
 
     public BlockStore Store { get; }
+
+    public ClusterView Cluster { get; }
+
+    public BlockWriter Writer { get; }
+
+    public BlockFetcher Fetcher { get; }
 
     public IGrainFactory Grains { get; }
 
@@ -55,6 +77,9 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
     /// <inheritdoc/>
     public string[] Endpoints => _endpoints;
+
+    /// <summary>Addresses that mean the same on every machine.</summary>
+    public string[] EndpointsForOthers { get; private set; } = [];
 
     /// <summary>Port of the TCP listener, or 0.</summary>
     public int TcpPort { get; private set; }
@@ -77,10 +102,15 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             var address = IPEndPoint.Parse(Options.Tcp);
             var listener = Listen(new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp), address);
             TcpPort = ((IPEndPoint)listener.LocalEndPoint!).Port;
-            endpoints.Add($"tcp:{(Options.Advertised.Length > 0 ? Options.Advertised : new IPEndPoint(address.Address, TcpPort).ToString())}");
+            var reachable = address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any) ? _silo.SiloAddress.Endpoint.Address : address.Address;
+            var tcp = $"tcp:{(Options.Advertised.Length > 0 ? Options.Advertised : new IPEndPoint(reachable, TcpPort).ToString())}";
+            endpoints.Add(tcp);
+            EndpointsForOthers = [tcp];
         }
 
         _endpoints = [.. endpoints];
+        if (EndpointsForOthers.Length == 0)
+            EndpointsForOthers = _endpoints; // a Unix socket alone: only silos of this machine reach it
         foreach (var listener in _listeners)
             _loops.Add(AcceptAsync(listener));
         _loops.Add(WatchAsync());
@@ -134,9 +164,6 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     }
 
     public byte[] StatisticsJson() => SiloStatistics.Create(Store.GetStatistics(), Counters).ToJson();
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Block {Namespace}/{Hash} could not be stored")]
-    public partial void LogPutFailed(Exception exception, NamespaceId @namespace, BlockHash hash);
 
     private static void RemoveStaleSocket(string path)
     {

@@ -36,6 +36,7 @@ internal sealed partial class Session
         if (!CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(secret, clientNonce, serverNonce, tenant)))
             throw new ProtocolException(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
         _tenant = tenant;
+        _isPeer = tenant == WireProtocol.PeerTenant;
         _authenticated = true;
         _socket.MaxMeta = WireProtocol.MaxMetaBytes;
         _socket.MaxPayload = (long)WireProtocol.MaxBlocksPerRequest * KvLayout.MaxBlockBytes;

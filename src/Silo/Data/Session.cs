@@ -15,11 +15,14 @@ internal sealed partial class Session : IDisposable
     private readonly WireWriter _reply = new(1024);
     private readonly WireWriter _end = new(64);
     private readonly List<CacheNamespace> _namespaces = [];
+    private readonly List<NamespaceId> _ranks = [];
     private readonly HoldTable _holds;
     private readonly PutPipeline _puts;
     private readonly string _peer;
     private string _tenant = "";
     private bool _authenticated;
+    private bool _isPeer;
+    private ulong[] _masks = [];
 
     // Read by the watchdog: when the current frame began (0 between frames) and how many bytes had moved then.
     private long _frameBegan;
@@ -34,7 +37,7 @@ internal sealed partial class Session : IDisposable
         _peer = peer;
         _logger = logger;
         _holds = new HoldTable((long)(server.Options.MaxHeldShare * server.Store.Arena.Capacity));
-        _puts = new PutPipeline(server, _socket);
+        _puts = new PutPipeline(server.Writer, server.Options.PutWindow, _socket);
     }
 
     /// <summary>Serves the connection until it ends. Never throws: what goes wrong harms this connection only.</summary>
@@ -147,6 +150,10 @@ internal sealed partial class Session : IDisposable
                 case FrameType.Release: Release(header.RequestId, meta); break;
                 case FrameType.Stat: Stat(header.RequestId, meta); break;
                 case FrameType.Verify: Verify(header.RequestId, meta); break;
+                case FrameType.Locate: Locate(header.RequestId, meta); break;
+                case FrameType.PeerGet when _isPeer: PeerGet(header.RequestId, meta); break;
+                case FrameType.PeerDeltas when _isPeer: PeerDeltas(header.RequestId, meta); break;
+                case FrameType.PeerSnapshot when _isPeer: PeerSnapshot(header.RequestId, meta); break;
                 default: throw new KvFormatException($"The frame type {(byte)header.Type} is not a request of version {WireProtocol.Version}.");
             }
         }
@@ -189,23 +196,28 @@ internal sealed partial class Session : IDisposable
     private void Match(ulong requestId, ReadOnlySpan<byte> meta)
     {
         var reader = new WireReader(meta);
-        var ns = Namespace(ref reader);
         var hold = TimeSpan.FromMilliseconds(reader.UInt32());
+        var ranks = reader.Count(WireProtocol.MaxNamespacesPerMatch, "namespaces");
+        var namespaces = _ranks;
+        namespaces.Clear();
+        for (var i = 0; i < ranks; i++)
+            namespaces.Add(Namespace(ref reader).Id);
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
-        int found;
+        if (ranks == 0)
+            throw new ProtocolException(WireStatus.InvalidRequest, "A match names at least one namespace.");
+        var found = hashes.Length;
+        foreach (var ns in namespaces)
+            found = _server.Cluster.Match(ns, hashes[..found], Masks(found));
         ulong holdId = 0;
-        if (hold > TimeSpan.Zero)
+        if (hold > TimeSpan.Zero && found > 0)
         {
             hold = hold < _server.Options.MaxHold ? hold : _server.Options.MaxHold;
             var leases = new List<BlockLease>();
-            found = _server.Store.LeaseRun(ns.Id, hashes, _holds.FreeBytes, leases);
+            foreach (var ns in namespaces)
+                _server.Cluster.Hold(ns, hashes[..found], _holds.FreeBytes, leases);
             if (leases.Count > 0)
                 holdId = _holds.Add(leases, DateTime.UtcNow.Ticks + hold.Ticks);
-        }
-        else
-        {
-            found = _server.Store.Match(ns.Id, hashes);
         }
 
         _server.Counters.Matched(found, hashes.Length);
@@ -216,6 +228,27 @@ internal sealed partial class Session : IDisposable
         _socket.Send(reply, FrameType.MatchReply, WireStatus.Ok, requestId);
     }
 
+    private void Locate(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        var masks = Masks(hashes.Length);
+        var found = _server.Cluster.Match(ns.Id, hashes, masks);
+        _server.Cluster.NoteReads(ns.Id, hashes[..found], masks);
+        var reply = Reply();
+        _server.Cluster.WriteLocations(reply, masks[..found], _server.Endpoints);
+        _socket.Send(reply, FrameType.LocateReply, WireStatus.Ok, requestId);
+    }
+
+    private Span<ulong> Masks(int count)
+    {
+        if (_masks.Length < count)
+            _masks = new ulong[count];
+        return _masks;
+    }
+
     private void Get(ulong requestId, ReadOnlySpan<byte> meta)
     {
         var reader = new WireReader(meta);
@@ -224,14 +257,14 @@ internal sealed partial class Session : IDisposable
         var range = new LayerRange((int)reader.UInt32(), (int)reader.UInt32());
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
-        if ((flags & ~WireProtocol.GetContinuePastMisses) != 0)
+        if ((flags & ~(WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly)) != 0)
             throw new ProtocolException(WireStatus.InvalidRequest, $"The get flags 0x{flags:x2} have bits that version {WireProtocol.Version} does not know.");
         if (!ns.Layout.Contains(range))
             throw new ProtocolException(WireStatus.InvalidRequest, $"The layers {range} do not lie in a block of {ns.Layout.Layers} layers.");
         var delivered = 0;
         for (var i = 0; i < hashes.Length; i++)
         {
-            using var lease = _server.Store.TryLease(new BlockKey(ns.Id, hashes[i]));
+            using var lease = (flags & WireProtocol.GetLocalOnly) != 0 ? _server.Store.TryLease(new BlockKey(ns.Id, hashes[i])) : _server.Fetcher.Fetch(ns.Id, hashes[i..]);
             var reply = Reply();
             reply.UInt32((uint)i);
             if (lease is null)
@@ -284,6 +317,8 @@ internal sealed partial class Session : IDisposable
         }
 
         var timeToLive = reader.UInt32();
+        var flags = reader.UInt8();
+        var copies = reader.UInt8();
         var lineage = new BlockLineage(
             Parent: reader.Hashes(1)[0],
             Depth: (int)reader.UInt32(),
@@ -294,7 +329,14 @@ internal sealed partial class Session : IDisposable
         var expected = hashes.Length * ((long)ns.Layout.BlockBytes + (ns.Layout.Layers * sizeof(uint)));
         if (header.PayloadLength != expected)
             throw new KvFormatException($"{hashes.Length} blocks of {ns.Layout.BlockBytes} bytes and {ns.Layout.Layers} checksums are {expected} bytes of payload; {header.PayloadLength} were announced.");
-        var outcomes = _puts.Receive(ns, hashes, lineage, timeToLive == 0 ? null : TimeSpan.FromSeconds(timeToLive));
+        if ((flags & ~WireProtocol.PutPersisted) != 0 || copies > WireProtocol.MaxCopies)
+        {
+            _socket.Drain(header.PayloadLength);
+            throw new ProtocolException(WireStatus.InvalidRequest, $"The put has flags 0x{flags:x2} and asks for {copies} copies; version {WireProtocol.Version} knows flag {WireProtocol.PutPersisted} and at most {WireProtocol.MaxCopies} copies.");
+        }
+
+        var terms = new BlockTerms(timeToLive == 0 ? null : TimeSpan.FromSeconds(timeToLive), new BlockDurability(copies, (flags & WireProtocol.PutPersisted) != 0));
+        var outcomes = _puts.Receive(ns, hashes, lineage, terms);
         var reply = Reply();
         reply.UInt32((uint)outcomes.Length);
         foreach (var outcome in outcomes)
@@ -302,6 +344,8 @@ internal sealed partial class Session : IDisposable
             _server.Counters.Put(outcome);
             reply.UInt8((byte)outcome);
         }
+
+        WriteTexts(reply, outcomes.Contains(PutOutcome.NoMemory) ? _server.Cluster.RoomierEndpoints(ns.Layout.BlockBytes) : []);
 
         _socket.Send(reply, FrameType.PutReply, WireStatus.Ok, header.RequestId);
     }
@@ -323,7 +367,7 @@ internal sealed partial class Session : IDisposable
         var ns = Namespace(ref reader);
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
-        var deleted = _server.ForEachGrain(ns.Id, hashes, grain => grain.DeleteAsync());
+        var deleted = _server.Cluster.Delete(ns.Id, hashes);
         SendCount(FrameType.DeleteReply, requestId, deleted);
     }
 
@@ -366,6 +410,13 @@ internal sealed partial class Session : IDisposable
         _reply.Reset();
         _reply.Take(FrameHeader.Size);
         return _reply;
+    }
+
+    private static void WriteTexts(WireWriter writer, IReadOnlyList<string> texts)
+    {
+        writer.UInt8((byte)texts.Count);
+        foreach (var text in texts)
+            writer.Text(text);
     }
 
     private void SendCount(FrameType type, ulong requestId, int count)

@@ -13,11 +13,13 @@ internal sealed class TenantRegistry
     private readonly Dictionary<string, byte[]> _secrets;
     private readonly byte[] _decoy = RandomNumberGenerator.GetBytes(32);
 
-    public TenantRegistry(IOptions<TenantOptions> options)
+    public TenantRegistry(IOptions<TenantOptions> options, IOptions<ClusterOptions> cluster)
     {
         _secrets = options.Value.Tenants.ToDictionary(t => t.Key, t => Encoding.UTF8.GetBytes(t.Value.Secret), StringComparer.Ordinal);
         if (_secrets.Count == 0)
             _secrets.Add(DefaultTenant, []);
+        if (cluster.Value.Mode != ClusterMode.None)
+            _secrets.Add(Wire.WireProtocol.PeerTenant, Encoding.UTF8.GetBytes(cluster.Value.Secret));
     }
 
     /// <summary>

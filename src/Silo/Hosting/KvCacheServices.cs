@@ -1,4 +1,5 @@
 using KvCache.Grains;
+using KvCache.Index;
 using KvCache.Storage;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -25,30 +26,61 @@ public static class KvCacheServices
         services.AddOptions<BlockStoreOptions>().Bind(configuration.GetSection("KvCache:Store")).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<DataPlaneOptions>().Bind(configuration.GetSection(DataPlaneOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<PrefixGrainOptions>().Bind(configuration.GetSection("KvCache:Prefixes")).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<ClusterOptions>().Bind(configuration.GetSection(ClusterOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<TenantOptions>().Configure(options => configuration.GetSection(TenantOptions.Section).Bind(options.Tenants)).ValidateOnStart();
         services.AddSingleton<IValidateOptions<TenantOptions>, TenantOptionsValidator>();
 
         // Idle activations of prefixes go after a minute (see PrefixGrain), so the collector must look more often than that.
         services.Configure<GrainCollectionOptions>(options => options.CollectionQuantum = TimeSpan.FromSeconds(15));
         services.TryAddSingleton(TimeProvider.System);
+        services.AddSingleton(CreateDirectory);
         services.AddSingleton(CreateStore);
         services.AddPrefixGrains();
+        services.AddRedisTier(configuration);
+        services.AddSingleton<RedisBlocks>();
+        services.AddSingleton<ClusterMembers>();
+        services.AddSingleton<ClusterCounters>();
+        services.AddSingleton<SiloAgents>();
+        silo.AddGrainService<SiloAgent>();
+        services.AddSingleton<BlockFetcher>();
+        services.AddSingleton<IClusterBlocks, ClusterBlocks>();
+        services.AddSingleton<ClusterView>();
+        services.AddSingleton<BlockWriter>();
+        AddHosted<Replicator>(services);
+        AddHosted<RemoteReads>(services);
+        AddHosted<ClusterWatch>(services);
         services.AddSingleton<SiloCounters>();
         services.AddSingleton<TenantRegistry>();
-        services.AddSingleton<ArenaCommitter>();
-        services.AddHostedService(provider => provider.GetRequiredService<ArenaCommitter>());
-        services.AddSingleton<BlockServer>();
+        AddHosted<ArenaCommitter>(services);
+        AddHosted<BlockServer>(services);
         services.AddSingleton<IDataPlaneAddresses>(provider => provider.GetRequiredService<BlockServer>());
-        services.AddHostedService(provider => provider.GetRequiredService<BlockServer>());
         return silo;
+    }
+
+    private static void AddHosted<T>(IServiceCollection services)
+        where T : class, IHostedService
+    {
+        services.AddSingleton<T>();
+        services.AddHostedService(provider => provider.GetRequiredService<T>());
+    }
+
+    private static BlockDirectory CreateDirectory(IServiceProvider services)
+    {
+        var time = services.GetRequiredService<TimeProvider>();
+        var index = new PrefixIndex(new PrefixIndexOptions { MaxEntries = services.GetRequiredService<IOptions<ClusterOptions>>().Value.MaxIndexEntries });
+        return new BlockDirectory(index, new IndexLog(time: time), new Tombstones(time: time));
     }
 
     private static BlockStore CreateStore(IServiceProvider services)
     {
         var arena = services.GetRequiredService<IOptions<ArenaOptions>>().Value;
-        return new BlockStore(
+        var directory = services.GetRequiredService<BlockDirectory>();
+        var store = new BlockStore(
             arena.Path.Length > 0 ? Arena.CreateShared(arena.Path, arena.Size.Bytes) : Arena.CreatePrivate(arena.Size.Bytes),
             services.GetRequiredService<IOptions<BlockStoreOptions>>().Value,
-            services.GetRequiredService<TimeProvider>());
+            services.GetRequiredService<TimeProvider>(),
+            directory);
+        directory.Attach(store);
+        return store;
     }
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using KvCache.Grains;
@@ -24,11 +25,14 @@ internal static class SiloCommand
         var http = new Option<string>("--http") { Description = "Address of health and metrics.", DefaultValueFactory = _ => "http://127.0.0.1:7480" };
         var siloPort = new Option<int>("--silo-port") { Description = "Orleans port between silos; 0 takes a free one.", DefaultValueFactory = _ => 7410 };
         var gatewayPort = new Option<int>("--gateway-port") { Description = "Orleans port for clients; 0 takes a free one.", DefaultValueFactory = _ => 7411 };
-        var config = new Option<FileInfo?>("--config") { Description = "JSON file with more settings (sections KvCache:Arena, :Store, :DataPlane, :Prefixes, :Tenants)." };
+        var cluster = new Option<ClusterMode?>("--cluster") { Description = "How silos find each other: none, localhost (several silos of this machine, see --primary) or redis (default none)." };
+        var primary = new Option<int?>("--primary") { Description = "With --cluster localhost: --silo-port of the first silo, which keeps the list of members." };
+        var redis = new Option<string?>("--redis") { Description = "Redis behind the silos, for persisted blocks and --cluster redis: host:port[,user=…][,password=…][,db=N] (default: none)." };
+        var config = new Option<FileInfo?>("--config") { Description = "JSON file with more settings (sections KvCache:Arena, :Store, :DataPlane, :Prefixes, :Tenants, :Cluster, :Redis)." };
         var readyFile = new Option<string?>("--ready-file") { Description = "File that is written, as JSON, with the silo's addresses when it is ready." };
         var root = new RootCommand("A KvCache silo: keeps the KV tensors of prompt prefixes in memory and serves them to inference nodes.")
         {
-            arena, arenaFile, tcp, unix, http, siloPort, gatewayPort, config, readyFile,
+            arena, arenaFile, tcp, unix, http, cluster, primary, redis, siloPort, gatewayPort, config, readyFile,
         };
         root.SetAction(async (arguments, cancellationToken) =>
         {
@@ -37,6 +41,9 @@ internal static class SiloCommand
             Set(ArenaOptions.Section + ":Path", arguments.GetValue(arenaFile));
             Set(DataPlaneOptions.Section + ":Tcp", arguments.GetValue(tcp));
             Set(DataPlaneOptions.Section + ":Unix", arguments.GetValue(unix));
+            Set(ClusterOptions.Section + ":Mode", arguments.GetValue(cluster)?.ToString());
+            Set(ClusterOptions.Section + ":PrimaryPort", arguments.GetValue(primary)?.ToString(CultureInfo.InvariantCulture));
+            Set(RedisTierOptions.Section + ":ConnectionString", arguments.GetValue(redis));
             try
             {
                 var ports = SiloPorts.Resolve(arguments.GetValue(siloPort), arguments.GetValue(gatewayPort));
@@ -79,7 +86,7 @@ internal static class SiloCommand
             throw new FormatException($"--http is '{http}'; a port of at most {IPEndPoint.MaxPort} was expected.");
         builder.WebHost.UseUrls(http);
         builder.Host.UseOrleans(silo => silo
-            .UseLocalhostClustering(ports.Silo, ports.Gateway)
+            .UseCluster(builder.Configuration, ports)
             .AddMemoryGrainStorage(PrefixDescriptor.StorageName)
             .AddKvCache(builder.Configuration));
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = ShutdownTimeout);

@@ -30,12 +30,16 @@ public sealed class TenantOptions
 }
 
 /// <summary>Checks tenants, and that nothing but loopback is served without secrets.</summary>
-internal sealed class TenantOptionsValidator(IOptions<DataPlaneOptions> dataPlane) : IValidateOptions<TenantOptions>
+internal sealed class TenantOptionsValidator(IOptions<DataPlaneOptions> dataPlane, IOptions<ClusterOptions> cluster) : IValidateOptions<TenantOptions>
 {
     public ValidateOptionsResult Validate(string? name, TenantOptions options)
     {
+        if (options.Tenants.Count > 0 && cluster.Value is { Mode: not ClusterMode.None, Secret.Length: 0 })
+            return ValidateOptionsResult.Fail($"Tenants have secrets, and the silos of the cluster have none among themselves. Set {ClusterOptions.Section}:Secret, the same for every silo.");
         foreach (var (tenant, value) in options.Tenants)
         {
+            if (tenant.Length == 0)
+                return ValidateOptionsResult.Fail($"A tenant has an empty name; {TenantOptions.Section}:NAME:Secret was expected.");
             if (Encoding.UTF8.GetByteCount(tenant) > CacheNamespace.MaxTextBytes)
                 return ValidateOptionsResult.Fail($"A tenant name has at most {CacheNamespace.MaxTextBytes} bytes of UTF-8; '{tenant[..16]}…' is longer.");
             if (Encoding.UTF8.GetByteCount(value.Secret) < TenantOptions.MinSecretBytes)

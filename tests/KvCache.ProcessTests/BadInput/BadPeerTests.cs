@@ -205,8 +205,9 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
         var handle = peer.Open(Ns);
         peer.Send(FrameType.Match, writer =>
         {
-            writer.UInt32(handle);
             writer.UInt32(0);
+            writer.UInt32(1);
+            writer.UInt32(handle);
             writer.UInt32(blocks);
             writer.Hashes(_stored.Chain.Hashes[..1]);
         });
@@ -288,7 +289,7 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
         peer.Send(payload);
 
         peer.ExpectReply(FrameType.PutReply, out var outcomes);
-        Assert.Equal([3, 0, 0, 0, (byte)PutOutcome.Stored, (byte)PutOutcome.Corrupt, (byte)PutOutcome.Stored], outcomes);
+        Assert.Equal([3, 0, 0, 0, (byte)PutOutcome.Stored, (byte)PutOutcome.Corrupt, (byte)PutOutcome.Stored, 0], outcomes);
         Assert.Equal(1, (await _bystander.MatchAsync(prefix)).Blocks);
         await _bystander.MustStoreTheRestAsync(prefix, firstBlock: 1);
         await _bystander.MustLoadAsync(prefix);

@@ -91,6 +91,8 @@ internal sealed class RawPeer : IDisposable
     {
         writer.UInt32(handle);
         writer.UInt32(0);
+        writer.UInt8(0);
+        writer.UInt8(1);
         writer.Hashes([default]);
         writer.UInt32(0);
         writer.UInt64(0);

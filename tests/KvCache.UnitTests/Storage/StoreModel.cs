@@ -256,6 +256,7 @@ internal sealed partial class StoreModel : IDisposable
                 BlockBytes = _visible.Values.Sum(block => (long)block.Layout.BlockBytes),
                 LeasedBlocks = _inMemory.Count(block => block.Leases > 0),
                 PinnedBytes = PinnedBytes,
+                CopiedBytes = 0,
                 Writing = _writes.Count,
                 ArenaBytes = Pages * Arena.PageBytes,
                 ArenaCommittedBytes = Pages * Arena.PageBytes,

@@ -1,0 +1,45 @@
+using KvCache.Storage;
+
+namespace KvCache.Grains;
+
+/// <summary>What a prefix grain, its placement and the front ends of a silo need from the rest of the cluster.</summary>
+public interface IClusterBlocks
+{
+    /// <summary>A silo that lives and has the block according to the index, this one first; null when there is none.</summary>
+    SiloAddress? HolderOf(BlockKey key);
+
+    /// <summary>A silo with more room than this one, where this one has hardly any left; else null.</summary>
+    SiloAddress? RoomierSilo();
+
+    /// <summary>Whether another silo's store, or Redis, confirms the block. Asks nobody when the index knows of none.</summary>
+    ValueTask<bool> IsStoredElsewhereAsync(BlockKey key, CancellationToken cancellationToken = default);
+
+    /// <summary>Whether a write of a silo, this one or another, is still running. A silo that does not answer writes nothing.</summary>
+    ValueTask<bool> IsWritingAsync(SiloAddress silo, BlockKey key, ulong generation);
+
+    /// <summary>Keeps a write of a silo from becoming visible.</summary>
+    ValueTask RevokeAsync(SiloAddress silo, BlockKey key, ulong generation);
+
+    /// <summary>A block of this silo has become visible: copies and Redis are next.</summary>
+    /// <param name="key">The block.</param>
+    /// <param name="generation">Its generation.</param>
+    /// <param name="durability">What its writer asked for.</param>
+    /// <param name="replaced">Older generations are to go, wherever they are.</param>
+    void Stored(BlockKey key, ulong generation, BlockDurability durability, bool replaced);
+
+    /// <summary>Deletes blocks on every silo and in Redis.</summary>
+    /// <returns>Number of blocks that were stored somewhere.</returns>
+    ValueTask<int> DeleteAsync(IReadOnlyList<BlockKey> keys, CancellationToken cancellationToken = default);
+
+    /// <summary>Keeps a block from eviction where it lies, or where it is fetched from Redis to; zero or less ends the pin.</summary>
+    /// <returns>False when nobody has the block, or pins would take more than their share.</returns>
+    ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration, CancellationToken cancellationToken = default);
+
+    /// <summary>Sets the life of a block from now on, on every silo and in Redis.</summary>
+    /// <returns>False when nobody has the block.</returns>
+    ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken = default);
+
+    /// <summary>A lease on a block of this silo, which takes it from another silo or from Redis when it has to.</summary>
+    /// <returns>Null when nobody has it (any more), or there is no room for it here.</returns>
+    ValueTask<BlockLease?> FetchAsync(BlockKey key, CancellationToken cancellationToken = default);
+}

@@ -1,0 +1,51 @@
+using Orleans.Services;
+
+namespace KvCache.Grains;
+
+/// <summary>What silos ask of one another about blocks; addressed to one silo, never placed.</summary>
+[Alias("KvCache.ISiloAgent")]
+public interface ISiloAgent : IGrainService
+{
+    /// <summary>How to reach the silo's data plane, and what it serves.</summary>
+    [Alias("Describe")]
+    ValueTask<SiloCard> DescribeAsync();
+
+    /// <summary>Whether the silo's store has a block.</summary>
+    [Alias("Contains")]
+    ValueTask<bool> ContainsAsync(BlockKey key);
+
+    /// <summary>Whether a write runs in the silo's store.</summary>
+    [Alias("IsWriting")]
+    ValueTask<bool> IsWritingAsync(BlockKey key, ulong generation);
+
+    /// <summary>Keeps a write of the silo from becoming visible.</summary>
+    [Alias("Revoke")]
+    ValueTask RevokeAsync(BlockKey key, ulong generation);
+
+    /// <summary>Deletes blocks from the silo's store; those of a generation below the stamp at least, and everything that is there now.</summary>
+    /// <param name="keys">The blocks.</param>
+    /// <param name="stamp">Stamp of the deletion.</param>
+    /// <returns>For each block, whether it was there.</returns>
+    [Alias("Delete")]
+    ValueTask<bool[]> DeleteAsync(BlockKey[] keys, ulong stamp);
+
+    /// <summary>Keeps a block of the silo from eviction.</summary>
+    [Alias("Pin")]
+    ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration);
+
+    /// <summary>Sets the life of a block of the silo.</summary>
+    [Alias("SetTimeToLive")]
+    ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive);
+
+    /// <summary>Takes copies of blocks, to be kept like blocks that were stored there.</summary>
+    /// <param name="keys">The blocks.</param>
+    /// <param name="from">A silo that has them.</param>
+    /// <returns>Number of blocks that the silo has now.</returns>
+    [Alias("Copy")]
+    ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from);
+}
+
+/// <summary>How to reach a silo.</summary>
+/// <param name="Endpoints">Data-plane addresses that other machines reach.</param>
+[GenerateSerializer, Immutable, Alias("KvCache.SiloCard")]
+public sealed record SiloCard([property: Id(0)] string[] Endpoints);

@@ -1,0 +1,163 @@
+using System.Collections.Concurrent;
+using System.Net.Sockets;
+using KvCache.Index;
+using KvCache.Storage;
+using KvCache.Wire;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Runtime;
+
+namespace KvCache.Silo;
+
+/// <summary>
+/// Brings blocks into this silo's store: from another silo, as a copy, or from Redis. However many ask for a block at the same time, it is
+/// fetched once.
+/// </summary>
+internal sealed partial class BlockFetcher(
+    BlockStore store,
+    BlockDirectory directory,
+    ClusterMembers members,
+    RedisBlocks redis,
+    ClusterCounters counters,
+    TimeProvider time,
+    IOptions<ClusterOptions> options,
+    ILogger<BlockFetcher> logger)
+{
+    private readonly ConcurrentDictionary<BlockKey, TaskCompletionSource> _running = new();
+
+    /// <summary>A lease on a block, fetched when this silo does not have it. Blocks the thread.</summary>
+    /// <param name="ns">Namespace of the chain.</param>
+    /// <param name="hashes">The block, and behind it those that will be wanted next.</param>
+    public BlockLease? Fetch(NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
+    {
+        var key = new BlockKey(ns, hashes[0]);
+        if (store.TryLease(key) is { } lease)
+            return lease;
+        var holders = directory.Index.HoldersOf(key) & ~(1UL << BlockDirectory.Self);
+        if (holders == 0)
+            return null;
+        foreach (var peer in members.Holders(holders))
+        {
+            if (FromPeer(peer, ns, hashes) && store.TryLease(key) is { } copied)
+                return copied;
+        }
+
+        return (holders & BlockRun.Redis) == 0 ? null : redis.Fetch(ns, hashes, options.Value.ReadAhead);
+    }
+
+    /// <summary>Takes blocks from a silo, to be kept like blocks that were stored here. Does not block the caller's thread.</summary>
+    /// <returns>Number of blocks that this silo has now.</returns>
+    public Task<int> CopyAsync(BlockKey[] keys, SiloAddress from) => Task.Factory.StartNew(
+        () =>
+        {
+            if (members.Find(from) is { } peer)
+                FromPeer(peer, [.. keys.Where(key => !store.Contains(key))], copy: false);
+            return keys.Count(store.Contains);
+        },
+        CancellationToken.None,
+        TaskCreationOptions.LongRunning,
+        TaskScheduler.Default);
+
+    /// <summary>Takes a block that is read often from afar.</summary>
+    public void TakeCopy(BlockKey key)
+    {
+        foreach (var peer in members.Holders(directory.Index.HoldersOf(key)))
+        {
+            if (FromPeer(peer, [key], copy: true))
+                return;
+        }
+    }
+
+    private bool FromPeer(PeerSilo peer, NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
+    {
+        var keys = new List<BlockKey>();
+        for (var i = 0; i < hashes.Length && i <= options.Value.ReadAhead; i++)
+        {
+            var key = new BlockKey(ns, hashes[i]);
+            if ((directory.Index.HoldersOf(key) & (peer.Bit | (1UL << BlockDirectory.Self))) != peer.Bit)
+                break;
+            keys.Add(key);
+        }
+
+        return keys.Count > 0 && FromPeer(peer, [.. keys], copy: true);
+    }
+
+    // Whether the first of the blocks is worth looking for in the store now.
+    private bool FromPeer(PeerSilo peer, BlockKey[] keys, bool copy)
+    {
+        var mine = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var claimed = Array.FindAll(keys, key => _running.TryAdd(key, mine));
+        try
+        {
+            if (claimed.Length == 0 || claimed[0] != keys[0])
+                return keys.Length > 0 && (!_running.TryGetValue(keys[0], out var other) || other.Task.Wait(options.Value.FetchTimeout));
+            return Read(peer, claimed, copy);
+        }
+        finally
+        {
+            foreach (var key in claimed)
+                _running.TryRemove(key, out _);
+            mine.SetResult();
+        }
+    }
+
+    private bool Read(PeerSilo peer, BlockKey[] keys, bool copy)
+    {
+        using var deadline = new CancellationTokenSource(options.Value.FetchTimeout);
+        BlockConnection? connection = null;
+        try
+        {
+            connection = peer.Rent(deadline.Token);
+            int delivered;
+            using (deadline.Token.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
+                delivered = connection.GetForCopy(keys, header => Reserve(header, copy), Publish);
+            if (!deadline.IsCancellationRequested)
+            {
+                peer.Return(connection);
+                connection = null;
+            }
+
+            if (delivered == 0)
+                counters.FetchMissed();
+            return delivered > 0;
+        }
+        catch (Exception e) when (e is SocketException or IOException or SiloException or KvFormatException or ObjectDisposedException or OperationCanceledException)
+        {
+            counters.FetchFailed();
+            LogFailed(peer.Address.ToString(), keys[0].Namespace, keys[0].Hash.ToShortString(), deadline.IsCancellationRequested ? "it took too long" : e.Message);
+            return false;
+        }
+        finally
+        {
+            connection?.Dispose();
+        }
+    }
+
+    private BlockWrite? Reserve(PeerBlockHeader header, bool copy)
+    {
+        if (store.Contains(header.Key) || LifeOf(header) <= TimeSpan.Zero)
+            return null;
+        return store.TryReserve(header.Key, header.Layout, header.Lineage, header.Generation, copy);
+    }
+
+    private void Publish(PeerBlockHeader header, BlockWrite write, bool intact)
+    {
+        if (!intact)
+        {
+            counters.FetchDamaged();
+            return;
+        }
+
+        var life = LifeOf(header);
+        if (life is not { } left || left > TimeSpan.Zero)
+        {
+            store.Publish(header.Key, header.Generation, life, header.Durability);
+            counters.Fetched(header.Layout.BlockBytes);
+        }
+    }
+
+    private TimeSpan? LifeOf(PeerBlockHeader header) => header.ExpiresAt - time.GetUtcNow();
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Silo {Silo} did not give block {Namespace}/{Hash}: {Reason}")]
+    private partial void LogFailed(string silo, NamespaceId @namespace, string hash, string reason);
+}

@@ -1,0 +1,175 @@
+using KvCache.Grains;
+using KvCache.Index;
+using KvCache.Storage;
+using KvCache.Wire;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Runtime;
+
+namespace KvCache.Silo;
+
+/// <summary>The cluster's blocks as one silo sees them: the index says whom to ask, the answer of who is asked counts.</summary>
+internal sealed partial class ClusterBlocks(
+    BlockStore store,
+    BlockDirectory directory,
+    ClusterMembers members,
+    SiloAgents agents,
+    BlockFetcher fetcher,
+    Replicator replicator,
+    RedisBlocks redis,
+    IOptions<ClusterOptions> options,
+    ILogger<ClusterBlocks> logger)
+    : IClusterBlocks
+{
+    private const ulong SelfBit = 1UL << BlockDirectory.Self;
+
+    // Under this share of its arena a silo has hardly any room left: the rest is leased, pinned or being written.
+    private const int ScarceShare = 8;
+
+    public SiloAddress? HolderOf(BlockKey key)
+    {
+        var holders = directory.Index.HoldersOf(key);
+        if ((holders & SelfBit) != 0)
+            return members.Local;
+        return holders == 0 ? null : members.Holders(holders).FirstOrDefault()?.Address;
+    }
+
+    public SiloAddress? RoomierSilo()
+    {
+        var here = store.AvailableBytes;
+        return here >= store.Arena.CommittedBytes / ScarceShare ? null : members.BetterOfTwo(here + 1)?.Address;
+    }
+
+    public ValueTask<bool> IsStoredElsewhereAsync(BlockKey key, CancellationToken cancellationToken)
+    {
+        var holders = directory.Index.HoldersOf(key) & ~SelfBit;
+        return holders == 0 ? new ValueTask<bool>(false) : ConfirmAsync(key, holders, cancellationToken);
+    }
+
+    public ValueTask<bool> IsWritingAsync(SiloAddress silo, BlockKey key, ulong generation) => silo.Equals(members.Local)
+        ? new ValueTask<bool>(store.IsWriting(key, generation))
+        : AskAsync(silo, agent => agent.IsWritingAsync(key, generation));
+
+    public async ValueTask RevokeAsync(SiloAddress silo, BlockKey key, ulong generation)
+    {
+        if (silo.Equals(members.Local))
+        {
+            store.Revoke(key, generation);
+            return;
+        }
+
+        await AskAsync(silo, async agent =>
+        {
+            await agent.RevokeAsync(key, generation);
+            return true;
+        });
+    }
+
+    public void Stored(BlockKey key, ulong generation, BlockDurability durability, bool replaced)
+    {
+        if (replaced)
+            Supersede(key, generation);
+        if (durability.Persisted)
+            redis.Persist(key);
+        if (durability.Copies > 1)
+            replicator.Want(key);
+    }
+
+    public async ValueTask<int> DeleteAsync(IReadOnlyList<BlockKey> keys, CancellationToken cancellationToken)
+    {
+        var all = keys.ToArray();
+        var inRedis = Array.FindAll(all, key => (directory.Index.HoldersOf(key) & BlockRun.Redis) != 0);
+        var stamp = store.NewGeneration();
+        var deleted = Array.ConvertAll(all, key => (directory.Index.HoldersOf(key) & BlockRun.Redis) != 0);
+        Merge(Array.ConvertAll(all, key => directory.Delete(key, stamp).Removed));
+
+        // Everybody is asked, not only who is known to have a block: a block that became visible there a moment ago is not known here yet.
+        var answers = await Task.WhenAll(members.Peers.Select(peer => AskAsync(peer.Address, agent => agent.DeleteAsync(all, stamp)).AsTask())).ConfigureAwait(false);
+        foreach (var answer in answers)
+            Merge(answer ?? []);
+        if (inRedis.Length > 0)
+            await redis.DeleteAsync(inRedis, cancellationToken).ConfigureAwait(false);
+        return deleted.Count(was => was);
+
+        void Merge(bool[] there)
+        {
+            for (var i = 0; i < there.Length; i++)
+                deleted[i] |= there[i];
+        }
+    }
+
+    public async ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration, CancellationToken cancellationToken)
+    {
+        if (store.Pin(key, duration))
+            return true;
+        var holders = directory.Index.HoldersOf(key);
+        if ((holders & SelfBit) != 0)
+            return false; // it is here, and pins have their share
+        foreach (var peer in members.Holders(holders))
+        {
+            if (await AskAsync(peer.Address, agent => agent.PinAsync(key, duration)))
+                return true;
+        }
+
+        if ((holders & BlockRun.Redis) == 0 || duration <= TimeSpan.Zero)
+            return false;
+        using var lease = await FetchAsync(key, cancellationToken);
+        return lease is not null && store.Pin(key, duration);
+    }
+
+    public async ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken)
+    {
+        var holders = directory.Index.HoldersOf(key);
+        var found = store.SetTimeToLive(key, timeToLive);
+        foreach (var peer in members.Holders(holders & ~SelfBit))
+            found |= await AskAsync(peer.Address, agent => agent.SetTimeToLiveAsync(key, timeToLive));
+        if ((holders & BlockRun.Redis) != 0)
+            found |= await redis.SetTimeToLiveAsync(key, timeToLive);
+        return found;
+    }
+
+    public ValueTask<BlockLease?> FetchAsync(BlockKey key, CancellationToken cancellationToken)
+    {
+        if (store.TryLease(key) is { } lease)
+            return new ValueTask<BlockLease?>(lease);
+        if ((directory.Index.HoldersOf(key) & ~SelfBit) == 0)
+            return new ValueTask<BlockLease?>((BlockLease?)null);
+        return new ValueTask<BlockLease?>(Task.Factory.StartNew(
+            () => fetcher.Fetch(key.Namespace, [key.Hash]), cancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default));
+    }
+
+    private async ValueTask<bool> ConfirmAsync(BlockKey key, ulong holders, CancellationToken cancellationToken)
+    {
+        foreach (var peer in members.Holders(holders))
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            if (await AskAsync(peer.Address, agent => agent.ContainsAsync(key)))
+                return true;
+        }
+
+        return (holders & BlockRun.Redis) != 0 && await redis.ContainsAsync(key);
+    }
+
+    private void Supersede(BlockKey key, ulong generation)
+    {
+        var others = directory.Index.HoldersOf(key) & ~SelfBit;
+        if (others != 0)
+            directory.Supersede(key, generation);
+    }
+
+    private async ValueTask<T?> AskAsync<T>(SiloAddress silo, Func<ISiloAgent, ValueTask<T>> question)
+    {
+        try
+        {
+            return await question(agents.Of(silo)).AsTask().WaitAsync(options.Value.AskTimeout);
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException or SiloUnavailableException)
+        {
+            LogNoAnswer(silo.ToString(), e.Message);
+            return default;
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Silo {Silo} did not answer: {Reason}")]
+    private partial void LogNoAnswer(string silo, string reason);
+}

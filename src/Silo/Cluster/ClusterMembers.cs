@@ -1,0 +1,100 @@
+using System.Collections.Immutable;
+using KvCache.Index;
+using Microsoft.Extensions.Options;
+using Orleans.Runtime;
+
+namespace KvCache.Silo;
+
+/// <summary>The other silos, and their slots in this silo's index.</summary>
+/// <remarks>Thread-safe; readers take no lock.</remarks>
+internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory directory, IOptions<ClusterOptions> options)
+{
+    private readonly Lock _lock = new();
+    private readonly PeerSilo?[] _bySlot = new PeerSilo?[PrefixIndex.MaxHolders];
+    private ImmutableArray<PeerSilo> _peers = [];
+
+    /// <summary>This silo.</summary>
+    public SiloAddress Local => local.SiloAddress;
+
+    public ImmutableArray<PeerSilo> Peers => _peers;
+
+    /// <summary>Bits of the holders that can be asked now: this silo, Redis and the silos that have spoken lately.</summary>
+    public ulong LiveMask
+    {
+        get
+        {
+            var mask = (1UL << BlockDirectory.Self) | (1UL << PrefixIndex.RedisHolder);
+            foreach (var peer in _peers)
+            {
+                if (peer.IsReachable(options.Value.SilenceLimit))
+                    mask |= peer.Bit;
+            }
+
+            return mask;
+        }
+    }
+
+    public PeerSilo? BySlot(int slot) => Volatile.Read(ref _bySlot[slot]);
+
+    public PeerSilo? Find(SiloAddress address) => _peers.FirstOrDefault(peer => peer.Address.Equals(address));
+
+    /// <summary>Live silos of a mask, in random order, so that readers spread.</summary>
+    public List<PeerSilo> Holders(ulong mask)
+    {
+        var holders = new List<PeerSilo>();
+        foreach (var peer in _peers)
+        {
+            if ((mask & peer.Bit) != 0 && peer.IsReachable(options.Value.SilenceLimit))
+                holders.Insert(Random.Shared.Next(holders.Count + 1), peer);
+        }
+
+        return holders;
+    }
+
+    /// <summary>
+    /// The better of two silos, chosen at random, by available memory (Mitzenmacher, "The power of two choices in randomized load balancing", 2001):
+    /// nearly as even as the best of all, without everybody running to the same one.
+    /// </summary>
+    /// <param name="bytes">Memory that it must have.</param>
+    /// <param name="without">Silos that are out of the question.</param>
+    public PeerSilo? BetterOfTwo(long bytes, ulong without = 0)
+    {
+        PeerSilo? best = null;
+        foreach (var peer in Holders(~without).Take(2))
+        {
+            if (peer.AvailableBytes >= bytes && (best is null || peer.AvailableBytes > best.AvailableBytes))
+                best = peer;
+        }
+
+        return best;
+    }
+
+    /// <summary>Adds a silo; null when there are more than the index has slots for.</summary>
+    public PeerSilo? Add(SiloAddress address)
+    {
+        lock (_lock)
+        {
+            var slot = Array.IndexOf(_bySlot, null, BlockDirectory.Self + 1, PrefixIndex.RedisHolder - 1);
+            if (slot < 0)
+                return null;
+            var peer = new PeerSilo(address, new IndexReplica(directory.Index, slot, directory), options.Value.Secret);
+            Volatile.Write(ref _bySlot[slot], peer);
+            _peers = _peers.Add(peer);
+            return peer;
+        }
+    }
+
+    /// <summary>Forgets a silo and its blocks.</summary>
+    /// <returns>Number of blocks it had.</returns>
+    public int Remove(PeerSilo peer)
+    {
+        lock (_lock)
+        {
+            var blocks = peer.Replica.Dead();
+            _peers = _peers.Remove(peer);
+            Volatile.Write(ref _bySlot[peer.Replica.Holder], null);
+            peer.Dispose();
+            return blocks;
+        }
+    }
+}

@@ -1,0 +1,130 @@
+using System.Numerics;
+using KvCache.Grains;
+using KvCache.Index;
+using KvCache.Storage;
+using KvCache.Wire;
+
+namespace KvCache.Silo;
+
+/// <summary>What the front ends of this silo see of the cluster: where blocks are, as far as it can be asked for them now.</summary>
+internal sealed class ClusterView(BlockStore store, BlockDirectory directory, ClusterMembers members, RemoteReads reads, RedisBlocks redis, IClusterBlocks cluster)
+{
+    private const ulong SelfBit = 1UL << BlockDirectory.Self;
+
+    /// <summary>Blocks of a chain whose reading from Redis a hold starts.</summary>
+    private const int PromotedByHold = 64;
+
+    public BlockDirectory Directory => directory;
+
+    /// <summary>Counts the blocks of a chain that somebody has, and says who. One local look-up, and no use of any block.</summary>
+    public int Match(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Span<ulong> holders) => directory.Index.Match(ns, hashes, holders, members.LiveMask);
+
+    /// <summary>Takes leases on those blocks of a chain that are here, and starts to read those that only Redis has.</summary>
+    /// <param name="ns">Namespace of the blocks.</param>
+    /// <param name="hashes">Blocks that were found.</param>
+    /// <param name="maxBytes">Most arena bytes that all leases may keep.</param>
+    /// <param name="leases">Receives the leases; may have some already.</param>
+    public void Hold(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, long maxBytes, List<BlockLease> leases)
+    {
+        var bytes = leases.Sum(lease => lease.ArenaBytes);
+        var promoted = 0;
+        foreach (var hash in hashes)
+        {
+            var key = new BlockKey(ns, hash);
+            if (store.TryLease(key) is not { } lease)
+            {
+                if (promoted++ < PromotedByHold)
+                    redis.Prefetch(key);
+                continue;
+            }
+
+            bytes += lease.ArenaBytes;
+            if (bytes > maxBytes)
+            {
+                lease.Dispose();
+                return;
+            }
+
+            leases.Add(lease);
+        }
+    }
+
+    /// <summary>Remembers that blocks which are not here are about to be read; those that are read often get a copy here.</summary>
+    public void NoteReads(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, ReadOnlySpan<ulong> holders)
+    {
+        for (var i = 0; i < hashes.Length; i++)
+        {
+            if ((holders[i] & SelfBit) == 0)
+                reads.Note(new BlockKey(ns, hashes[i]));
+        }
+    }
+
+    /// <summary>Writes the answer to a locate.</summary>
+    /// <param name="writer">Receives it.</param>
+    /// <param name="holders">Holders of every block that was found.</param>
+    /// <param name="here">Addresses of this silo.</param>
+    public void WriteLocations(WireWriter writer, ReadOnlySpan<ulong> holders, IReadOnlyList<string> here)
+    {
+        writer.UInt32((uint)holders.Length);
+        var all = 0UL;
+        foreach (var mask in holders)
+            all |= mask;
+        all &= members.LiveMask & ~BlockRun.Redis;
+        var silos = writer.Length;
+        writer.UInt8(0);
+        var known = 0UL;
+        for (var rest = all; rest != 0; rest &= rest - 1)
+        {
+            var slot = BitOperations.TrailingZeroCount(rest);
+            var endpoints = slot == BlockDirectory.Self ? here : members.BySlot(slot)?.Endpoints;
+            if (endpoints is null)
+                continue; // it has left this moment
+            known |= 1UL << slot;
+            writer.Writable[silos]++;
+            writer.UInt8(slot == BlockDirectory.Self ? (byte)1 : (byte)0);
+            writer.UInt8((byte)endpoints.Count);
+            foreach (var endpoint in endpoints)
+                writer.Text(endpoint);
+        }
+
+        var runs = writer.Length;
+        writer.UInt32(0);
+        uint count = 0;
+        for (var i = 0; i < holders.Length; count++)
+        {
+            var start = i;
+            var mask = holders[i];
+            while (i < holders.Length && holders[i] == mask)
+                i++;
+            writer.UInt32((uint)(i - start));
+            writer.UInt64(Compact(mask & known, known) | (mask & BlockRun.Redis));
+        }
+
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(writer.Writable[runs..], count);
+    }
+
+    /// <summary>Addresses of a silo that has room for a block, or nothing.</summary>
+    public IReadOnlyList<string> RoomierEndpoints(long bytes) => members.BetterOfTwo(bytes)?.Endpoints ?? [];
+
+    /// <summary>Deletes blocks everywhere. Blocks the thread.</summary>
+    public int Delete(NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
+    {
+        var keys = new BlockKey[hashes.Length];
+        for (var i = 0; i < keys.Length; i++)
+            keys[i] = new BlockKey(ns, hashes[i]);
+        return cluster.DeleteAsync(keys).AsTask().GetAwaiter().GetResult();
+    }
+
+    // Slots of this silo's index mean nothing elsewhere: the answer numbers its silos in the order in which it names them.
+    private static ulong Compact(ulong mask, ulong known)
+    {
+        var result = 0UL;
+        for (var bit = 0; known != 0; bit++, known &= known - 1)
+        {
+            if ((mask & known & (~known + 1)) != 0)
+                result |= 1UL << bit;
+        }
+
+        return result;
+    }
+}

@@ -1,0 +1,80 @@
+using KvCache.Index;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Runtime;
+
+namespace KvCache.Silo;
+
+/// <summary>
+/// Turns Orleans' membership into links: a silo that is active is followed, one that leaves or is dead is forgotten with its blocks.
+/// </summary>
+internal sealed partial class ClusterWatch(
+    IClusterMembershipService membership,
+    ClusterMembers members,
+    SiloAgents agents,
+    Replicator replicator,
+    IOptions<ClusterOptions> options,
+    ILoggerFactory loggers)
+    : BackgroundService
+{
+    private readonly ILogger<ClusterWatch> _logger = loggers.CreateLogger<ClusterWatch>();
+    private readonly Dictionary<SiloAddress, PeerLink> _links = [];
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        try
+        {
+            await foreach (var snapshot in membership.MembershipUpdates.WithCancellation(stoppingToken))
+                Apply(snapshot);
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // Stopping.
+        }
+        finally
+        {
+            foreach (var link in _links.Values)
+                link.Dispose();
+        }
+    }
+
+    private void Apply(ClusterMembershipSnapshot snapshot)
+    {
+        var changed = false;
+        foreach (var silo in _links.Keys.Where(silo => snapshot.GetSiloStatus(silo) is not (SiloStatus.Active or SiloStatus.Joining or SiloStatus.Created)).ToArray())
+        {
+            _links.Remove(silo, out var link);
+            link!.Dispose();
+            LogLeft(silo.ToString(), members.Remove(link.Peer), snapshot.GetSiloStatus(silo));
+            changed = true;
+        }
+
+        foreach (var member in snapshot.Members.Values)
+        {
+            if (member.Status != SiloStatus.Active || member.SiloAddress.Equals(members.Local) || _links.ContainsKey(member.SiloAddress))
+                continue;
+            if (members.Add(member.SiloAddress) is not { } peer)
+            {
+                LogTooMany(PrefixIndex.MaxHolders - 1, member.SiloAddress.ToString());
+                continue;
+            }
+
+            var link = new PeerLink(peer, Describe, loggers.CreateLogger<PeerLink>());
+            _links.Add(member.SiloAddress, link);
+            link.Start();
+            changed = true;
+        }
+
+        if (changed)
+            replicator.Repair();
+    }
+
+    private string[] Describe(PeerSilo peer, CancellationToken cancellationToken) =>
+        agents.Of(peer.Address).DescribeAsync().AsTask().WaitAsync(options.Value.AskTimeout, cancellationToken).GetAwaiter().GetResult().Endpoints;
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Silo {Silo} with {Blocks} blocks has left ({Status})")]
+    private partial void LogLeft(string silo, int blocks, SiloStatus status);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The index follows at most {Silos} silos; the blocks of {Silo} are not found from here")]
+    private partial void LogTooMany(int silos, string silo);
+}

@@ -1,0 +1,110 @@
+using System.Diagnostics;
+using KvCache.Index;
+using KvCache.Wire;
+using Orleans.Runtime;
+
+namespace KvCache.Silo;
+
+/// <summary>Another silo as seen from this one.</summary>
+internal sealed class PeerSilo : IDisposable
+{
+    private const int MaxIdleConnections = 4;
+
+    private readonly string _secret;
+    private readonly Stack<BlockConnection> _idle = new();
+    private string[] _endpoints = [];
+    private long _available;
+    private long _lastHeard;
+    private ulong _behind;
+    private bool _connected;
+    private bool _disposed;
+
+    public PeerSilo(SiloAddress address, IndexReplica replica, string secret)
+    {
+        Address = address;
+        Replica = replica;
+        _secret = secret;
+    }
+
+    public SiloAddress Address { get; }
+
+    /// <summary>What is known of its blocks, and its slot in the index.</summary>
+    public IndexReplica Replica { get; }
+
+    public ulong Bit => 1UL << Replica.Holder;
+
+    /// <summary>Its data plane as seen from other machines; empty before it was asked.</summary>
+    public string[] Endpoints
+    {
+        get => Volatile.Read(ref _endpoints);
+        set => Volatile.Write(ref _endpoints, value);
+    }
+
+    /// <summary>Arena memory that a write could get there, as it said last.</summary>
+    public long AvailableBytes => Volatile.Read(ref _available);
+
+    /// <summary>Deltas that are on their way to this silo.</summary>
+    public ulong Behind => Volatile.Read(ref _behind);
+
+    /// <summary>Whether its blocks are worth asking for.</summary>
+    public bool IsReachable(TimeSpan silenceLimit) => Volatile.Read(ref _connected) && Stopwatch.GetElapsedTime(Volatile.Read(ref _lastHeard)) < silenceLimit;
+
+    /// <summary>It has spoken.</summary>
+    public void Heard(in PeerNews news, ulong behind)
+    {
+        Volatile.Write(ref _available, news.AvailableBytes);
+        Volatile.Write(ref _behind, behind);
+        Volatile.Write(ref _lastHeard, Stopwatch.GetTimestamp());
+        Volatile.Write(ref _connected, true);
+    }
+
+    /// <summary>Its connection has broken.</summary>
+    public void Lost() => Volatile.Write(ref _connected, false);
+
+    /// <summary>A connection to its data plane, to be given back when it is still in step and disposed otherwise.</summary>
+    /// <exception cref="IOException">Its address is not known yet, or it is not a member any more.</exception>
+    public BlockConnection Rent(CancellationToken cancellationToken)
+    {
+        lock (_idle)
+        {
+            if (_disposed)
+                throw new IOException($"Silo {Address} has left.");
+            if (_idle.TryPop(out var idle))
+                return idle;
+        }
+
+        return Connect(cancellationToken);
+    }
+
+    public void Return(BlockConnection connection)
+    {
+        lock (_idle)
+        {
+            if (!_disposed && _idle.Count < MaxIdleConnections)
+            {
+                _idle.Push(connection);
+                return;
+            }
+        }
+
+        connection.Dispose();
+    }
+
+    /// <exception cref="IOException">Its address is not known yet.</exception>
+    public BlockConnection Connect(CancellationToken cancellationToken)
+    {
+        var endpoint = Endpoints.Select(SiloEndpoint.TryParse).FirstOrDefault(parsed => parsed is not null)
+            ?? throw new IOException($"Silo {Address} has not told its address yet.");
+        return BlockConnection.Connect(endpoint, WireProtocol.PeerTenant, _secret, 0, cancellationToken);
+    }
+
+    public void Dispose()
+    {
+        lock (_idle)
+        {
+            _disposed = true;
+            while (_idle.TryPop(out var connection))
+                connection.Dispose();
+        }
+    }
+}

@@ -1,0 +1,41 @@
+using KvCache.Grains;
+using KvCache.Index;
+using KvCache.Storage;
+using Microsoft.Extensions.Logging;
+using Orleans.Concurrency;
+using Orleans.Runtime;
+using Orleans.Runtime.Services;
+
+namespace KvCache.Silo;
+
+/// <summary>Answers other silos' questions about this one's blocks.</summary>
+[Reentrant]
+internal sealed class SiloAgent(GrainId id, Orleans.Runtime.Silo silo, ILoggerFactory loggers, BlockStore store, BlockDirectory directory, BlockServer server, BlockFetcher fetcher)
+    : GrainService(id, silo, loggers), ISiloAgent
+{
+    public ValueTask<SiloCard> DescribeAsync() => new(new SiloCard(server.EndpointsForOthers));
+
+    public ValueTask<bool> ContainsAsync(BlockKey key) => new(store.Contains(key));
+
+    public ValueTask<bool> IsWritingAsync(BlockKey key, ulong generation) => new(store.IsWriting(key, generation));
+
+    public ValueTask RevokeAsync(BlockKey key, ulong generation)
+    {
+        store.Revoke(key, generation);
+        return default;
+    }
+
+    public ValueTask<bool[]> DeleteAsync(BlockKey[] keys, ulong stamp) => new(Array.ConvertAll(keys, key => directory.Delete(key, stamp).Removed));
+
+    public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => new(store.Pin(key, duration));
+
+    public ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive) => new(store.SetTimeToLive(key, timeToLive));
+
+    public async ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from) => await fetcher.CopyAsync(keys, from);
+}
+
+/// <summary>Reaches the agent of a silo.</summary>
+internal sealed class SiloAgents(IServiceProvider services) : GrainServiceClient<ISiloAgent>(services)
+{
+    public ISiloAgent Of(SiloAddress silo) => GetGrainService(silo);
+}

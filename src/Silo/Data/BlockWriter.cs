@@ -1,0 +1,98 @@
+using KvCache.Grains;
+using KvCache.Storage;
+using KvCache.Wire;
+using Microsoft.Extensions.Logging;
+using Orleans;
+using Orleans.Runtime;
+
+namespace KvCache.Silo;
+
+/// <summary>What is to become of a block that is being stored.</summary>
+/// <param name="TimeToLive">Life from the moment it becomes visible; null for as long as memory lasts.</param>
+/// <param name="Durability">What its writer asked for beyond memory.</param>
+/// <param name="Replace">A stored block gives way, on every silo, instead of being the answer.</param>
+internal readonly record struct BlockTerms(TimeSpan? TimeToLive = null, BlockDurability Durability = default, bool Replace = false);
+
+/// <summary>A block between its reservation and its publication.</summary>
+internal sealed class PendingBlock
+{
+    /// <summary>Memory of the block; null when nothing was reserved.</summary>
+    public BlockWrite? Write { get; init; }
+
+    public BlockTerms Terms { get; init; }
+
+    public Task<WriteGrant>? Begin { get; init; }
+
+    /// <summary>Why nothing was reserved; only meaningful without a write.</summary>
+    public PutOutcome Refusal { get; init; }
+
+    /// <summary>Whether there is still a reason to receive its bytes.</summary>
+    public bool Wanted => Write is not null && !(Begin!.IsCompletedSuccessfully && Begin.Result.Outcome != BeginOutcome.Accepted);
+}
+
+/// <summary>
+/// How every front end stores a block: reserve memory here, ask the grain of the prefix, receive, publish. The grain grants a write and
+/// revokes it in the store when it must not become visible any more; what was granted is published by the store alone.
+/// </summary>
+internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains, ILocalSiloDetails silo, IClusterBlocks cluster, ILogger<BlockWriter> logger)
+{
+    /// <summary>Reserves memory, and asks the grain while the bytes are on their way.</summary>
+    public PendingBlock Begin(BlockKey key, KvLayout layout, BlockLineage lineage, BlockTerms terms, CancellationToken cancellationToken)
+    {
+        if (!terms.Replace && store.Contains(key))
+            return new PendingBlock { Refusal = PutOutcome.AlreadyStored };
+        if (store.TryReserve(key, layout, lineage) is not { } write)
+            return new PendingBlock { Refusal = Arena.RoundUp(layout.BlockBytes) > store.Arena.Capacity ? PutOutcome.TooLarge : PutOutcome.NoMemory };
+        var intent = new WriteIntent { Generation = write.Generation, Silo = silo.SiloAddress, Replace = terms.Replace };
+        return new PendingBlock { Write = write, Terms = terms, Begin = grains.GetPrefix(key).BeginAsync(intent, cancellationToken).AsTask() };
+    }
+
+    /// <summary>Publishes a block whose bytes and checksums are complete, or gives its memory back.</summary>
+    /// <param name="block">The block.</param>
+    /// <param name="intact">Whether its bytes arrived whole and matched their checksums.</param>
+    /// <param name="before">Ends when the block before it in its chain is visible, or will not be.</param>
+    public async Task<PutOutcome> FinishAsync(PendingBlock block, bool intact, Task before)
+    {
+        if (block.Write is not { } write)
+            return block.Refusal;
+        using (write)
+        {
+            try
+            {
+                var grant = await block.Begin!;
+                if (grant.Outcome != BeginOutcome.Accepted)
+                {
+                    return grant.Outcome switch
+                    {
+                        BeginOutcome.AlreadyStored => PutOutcome.AlreadyStored,
+                        BeginOutcome.BeingWritten => PutOutcome.BeingWritten,
+                        _ => PutOutcome.NoMemory,
+                    };
+                }
+
+                if (!intact)
+                    return PutOutcome.Corrupt;
+                await before;
+                return Publish(write, block.Terms);
+            }
+            catch (Exception e)
+            {
+                // A grain that cannot be reached (silo stopping, call timed out): the block is not stored, the put goes on.
+                LogPutFailed(e, write.Key.Namespace, write.Key.Hash.ToShortString());
+                return PutOutcome.Failed;
+            }
+        }
+    }
+
+    private PutOutcome Publish(BlockWrite write, BlockTerms terms)
+    {
+        var outcome = store.Publish(write.Key, write.Generation, terms.TimeToLive, terms.Durability, terms.Replace);
+        if (outcome != PublishOutcome.Published)
+            return outcome == PublishOutcome.AlreadyStored ? PutOutcome.AlreadyStored : PutOutcome.Revoked;
+        cluster.Stored(write.Key, write.Generation, terms.Durability, terms.Replace);
+        return PutOutcome.Stored;
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Block {Namespace}/{Hash} could not be stored")]
+    private partial void LogPutFailed(Exception exception, NamespaceId @namespace, string hash);
+}

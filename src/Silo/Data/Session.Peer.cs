@@ -1,0 +1,99 @@
+using System.Runtime.InteropServices;
+using KvCache.Index;
+using KvCache.Wire;
+
+namespace KvCache.Silo;
+
+/// <content>What other silos ask.</content>
+internal sealed partial class Session
+{
+    private IndexDelta[] _deltas = [];
+
+    private void PeerGet(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var count = reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks");
+        var delivered = 0;
+        for (var i = 0; i < count; i++)
+        {
+            var key = new BlockKey(NamespaceId.Read(reader.Bytes(NamespaceId.Size)), new BlockHash(reader.Bytes(BlockHash.Size)));
+            using var lease = _server.Store.TryLease(key);
+            if (lease is null)
+                continue;
+            var block = Reply();
+            BlockConnection.WritePeerHeader(block, i, lease);
+            block.Bytes(MemoryMarshal.AsBytes(lease.Checksums));
+            _socket.Send(block, FrameType.PeerBlock, WireStatus.Ok, requestId, lease.Bytes);
+            delivered++;
+        }
+
+        reader.End();
+        SendCount(FrameType.PeerGetEnd, requestId, delivered);
+    }
+
+    private void PeerDeltas(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var from = reader.UInt64();
+        var wait = TimeSpan.FromMilliseconds(Math.Min(reader.UInt32(), (uint)_server.Options.FrameTimeout.TotalMilliseconds / 2));
+        reader.End();
+        if (_deltas.Length == 0)
+            _deltas = new IndexDelta[BlockConnection.MaxDeltas];
+        var log = _server.Cluster.Directory.Log;
+        log.Wait(from, wait);
+        var count = log.Read(from, _deltas, out var first);
+        var reply = Reply();
+        reply.UInt64(log.Incarnation);
+        reply.UInt64(first);
+        reply.UInt64(log.Next);
+        reply.UInt64((ulong)_server.Store.AvailableBytes);
+        reply.UInt8(count == IndexLog.Gap ? (byte)1 : (byte)0);
+        WriteDeltas(reply, _deltas.AsSpan(0, Math.Max(0, count)));
+        _socket.Send(reply, FrameType.PeerDeltasReply, WireStatus.Ok, requestId);
+    }
+
+    private void PeerSnapshot(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        new WireReader(meta).End();
+        var directory = _server.Cluster.Directory;
+
+        // The number comes before the first block: what changes from here on has a later one.
+        var sequence = directory.Log.Next;
+        var page = new List<IndexDelta>(BlockConnection.MaxDeltas);
+        SendPage(); // the first page, which may be empty, tells the number
+        directory.Tombstones.CopyTo(page);
+        var keys = new List<BlockKey>();
+        foreach (var (holder, operation) in (ReadOnlySpan<(int, IndexOperation)>)[(BlockDirectory.Self, IndexOperation.Added), (PrefixIndex.RedisHolder, IndexOperation.Persisted)])
+        {
+            for (var cursor = 0; directory.Index.ReadKeys(holder, ref cursor, keys); keys.Clear())
+            {
+                page.AddRange(keys.Select(key => new IndexDelta(operation, key, 0)));
+                while (page.Count >= BlockConnection.MaxDeltas)
+                    SendPage();
+            }
+
+            keys.Clear();
+        }
+
+        while (page.Count > 0)
+            SendPage();
+        var end = Reply();
+        end.UInt64(directory.Log.Incarnation);
+        end.UInt64(sequence);
+        _socket.Send(end, FrameType.PeerSnapshotEnd, WireStatus.Ok, requestId);
+
+        void SendPage()
+        {
+            var part = CollectionsMarshal.AsSpan(page)[..Math.Min(page.Count, BlockConnection.MaxDeltas)];
+            var reply = Reply();
+            reply.UInt64(directory.Log.Incarnation);
+            reply.UInt64(sequence);
+            WriteDeltas(reply, part);
+            _socket.Send(reply, FrameType.PeerSnapshotPage, WireStatus.Ok, requestId);
+            page.RemoveRange(0, part.Length);
+        }
+    }
+
+    private static void WriteDeltas(WireWriter writer, ReadOnlySpan<IndexDelta> deltas) =>
+        IndexDeltaCodec.Encode(deltas, writer.Take(deltas.Length * IndexDeltaCodec.Size));
+}

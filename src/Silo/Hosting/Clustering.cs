@@ -1,0 +1,79 @@
+using System.Net;
+using System.Net.Sockets;
+using Orleans.Configuration;
+using Orleans.Hosting;
+using StackExchange.Redis;
+
+namespace KvCache.Silo;
+
+/// <summary>How the silos of a cluster find each other, and when one is dead.</summary>
+internal static class Clustering
+{
+    private static readonly TimeSpan ProbeTimeout = TimeSpan.FromSeconds(1.5);
+
+    /// <summary>Joins a silo to its cluster by <see cref="ClusterOptions"/>.</summary>
+    /// <exception cref="FormatException">A setting is out of its bounds, or Redis is not named.</exception>
+    public static ISiloBuilder UseCluster(this ISiloBuilder silo, IConfiguration configuration, SiloPorts ports)
+    {
+        var options = configuration.GetSection(ClusterOptions.Section).Get<ClusterOptions>() ?? new ClusterOptions();
+        switch (options.Mode)
+        {
+            case ClusterMode.Redis:
+                var redis = configuration[$"{RedisTierOptions.Section}:{nameof(RedisTierOptions.ConnectionString)}"];
+                if (string.IsNullOrEmpty(redis))
+                    throw new FormatException($"The cluster is to be found in Redis, and {RedisTierOptions.Section}:ConnectionString (--redis) is empty.");
+                if (!RedisEndpoint.TryParse(redis, out var endpoint, out var problem))
+                    throw new FormatException($"{RedisTierOptions.Section}:ConnectionString: {problem}.");
+                silo.UseRedisClustering(clustering => clustering.ConfigurationOptions = Connect(endpoint))
+                    .ConfigureEndpoints(options.Address.Length > 0 ? IPAddress.Parse(options.Address) : OwnAddress(endpoint), ports.Silo, ports.Gateway, listenOnAnyHostAddress: false);
+                break;
+            default:
+                var primary = options is { Mode: ClusterMode.Localhost, PrimaryPort: > 0 } ? new IPEndPoint(IPAddress.Loopback, options.PrimaryPort) : null;
+                silo.UseLocalhostClustering(ports.Silo, ports.Gateway, primary);
+                break;
+        }
+
+        silo.Configure<Orleans.Configuration.ClusterOptions>(orleans => orleans.ClusterId = orleans.ServiceId = options.Name);
+
+        // A crash must neither stall the registration of grains nor lose what the survivors know: duplicate activations are harmless here, for
+        // blocks are immutable and the store decides what is visible.
+#pragma warning disable ORLEANSEXP003 // The directory that loses nothing in a crash is still marked as experimental.
+        silo.AddDistributedGrainDirectory();
+#pragma warning restore ORLEANSEXP003
+        silo.Configure<GrainDirectoryOptions>(directory => directory.RangeLeaseDuration = TimeSpan.Zero);
+
+        // Bulk bytes do not travel on Orleans' connections, so that probes are answered at once even under load: three missed ones are a death.
+        silo.Configure<ClusterMembershipOptions>(membership =>
+        {
+            membership.ProbeTimeout = ProbeTimeout;
+            membership.TableRefreshTimeout = TimeSpan.FromSeconds(5);
+            membership.DefunctSiloCleanupPeriod = TimeSpan.FromMinutes(10);
+            membership.DefunctSiloExpiration = TimeSpan.FromMinutes(30);
+        });
+        return silo;
+    }
+
+    private static ConfigurationOptions Connect(RedisEndpoint endpoint)
+    {
+        var connection = new ConfigurationOptions
+        {
+            User = endpoint.User,
+            Password = endpoint.Password,
+            DefaultDatabase = endpoint.Database,
+            AbortOnConnectFail = false,
+        };
+        connection.EndPoints.Add(endpoint.Address);
+        return connection;
+    }
+
+    // The address of this host that faces Redis is one that the other silos can reach too.
+    private static IPAddress OwnAddress(RedisEndpoint redis)
+    {
+        if (redis.Address is UnixDomainSocketEndPoint)
+            return IPAddress.Loopback;
+        using var probe = new Socket(SocketType.Dgram, ProtocolType.Udp);
+        probe.Connect(redis.Address);
+        var address = ((IPEndPoint)probe.LocalEndPoint!).Address;
+        return address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address;
+    }
+}

@@ -1,0 +1,79 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace KvCache.Silo;
+
+/// <summary>How silos find each other.</summary>
+public enum ClusterMode
+{
+    /// <summary>A silo alone.</summary>
+    None,
+
+    /// <summary>Silos of one machine; the first one keeps the list of members, and the cluster does not outlive it.</summary>
+    Localhost,
+
+    /// <summary>The list of members is in Redis (<c>KvCache:Redis:ConnectionString</c>).</summary>
+    Redis,
+}
+
+/// <summary>The cluster: how silos find each other and what they do for one another.</summary>
+public sealed class ClusterOptions : IValidatableObject
+{
+    /// <summary>Section of the configuration.</summary>
+    public const string Section = "KvCache:Cluster";
+
+    /// <summary>How silos find each other. Default <see cref="ClusterMode.None"/>: a silo alone.</summary>
+    public ClusterMode Mode { get; set; }
+
+    /// <summary>Name of the cluster; silos of one name belong together. Default <c>kvcache</c>.</summary>
+    [Required, StringLength(128)]
+    public string Name { get; set; } = "kvcache";
+
+    /// <summary>Orleans port of the first silo of a <see cref="ClusterMode.Localhost"/> cluster. Default 0: this silo is the first.</summary>
+    [Range(0, 65_535)]
+    public int PrimaryPort { get; set; }
+
+    /// <summary>IP address at which other silos reach this one's Orleans port. Default empty: loopback, or the host's first address with Redis.</summary>
+    public string Address { get; set; } = "";
+
+    /// <summary>
+    /// Secret by which silos know each other on the data plane, at least 16 bytes. Needed as soon as tenants have secrets: whoever knows it reads
+    /// every tenant's blocks. Default empty, on loopback only.
+    /// </summary>
+    public string Secret { get; set; } = "";
+
+    /// <summary>Most blocks that the index knows. Default 4,194,304 (at most 484 MiB); further ones are found only where they lie.</summary>
+    [Range(1, int.MaxValue)]
+    public int MaxIndexEntries { get; set; } = 4 * 1024 * 1024;
+
+    /// <summary>Reads of a block from afar, within a minute, after which this silo takes a copy. Default 2; 0 for never.</summary>
+    [Range(0, 255)]
+    public int CopyAfterReads { get; set; } = 2;
+
+    /// <summary>Limit of fetching a block from another silo for a reader. Default 2 s; then the next holder is asked.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.010", "00:10:00")]
+    public TimeSpan FetchTimeout { get; set; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>Blocks that are fetched ahead of the one a reader waits for. Default 4.</summary>
+    [Range(0, 256)]
+    public int ReadAhead { get; set; } = 4;
+
+    /// <summary>Limit of a small question to another silo. Default 2 s.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.010", "00:01:00")]
+    public TimeSpan AskTimeout { get; set; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>
+    /// Silence after which another silo's blocks are left out of answers until it speaks again. Default 2.5 s. It speaks at least once a second; death is
+    /// Orleans' to declare.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:01.500", "00:10:00")]
+    public TimeSpan SilenceLimit { get; set; } = TimeSpan.FromSeconds(2.5);
+
+    /// <inheritdoc/>
+    public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
+    {
+        if (Secret.Length > 0 && System.Text.Encoding.UTF8.GetByteCount(Secret) < TenantOptions.MinSecretBytes)
+            yield return new ValidationResult($"{Section}:Secret is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [nameof(Secret)]);
+        if (Address.Length > 0 && !System.Net.IPAddress.TryParse(Address, out _))
+            yield return new ValidationResult($"{Section}:Address is '{Address}'; an IP address was expected.", [nameof(Address)]);
+    }
+}
