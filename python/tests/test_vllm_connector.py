@@ -232,6 +232,24 @@ def test_blocks_that_left_a_window_are_not_stored(endpoint, engine, budget):
         other.finish(request)
 
 
+def test_blocks_about_to_leave_a_window_are_copied_in_time(silo, engine, monkeypatch):
+    from kvcache.vllm.memory import CopyStream
+    run = CopyStream.run
+
+    def slow(*arguments):
+        time.sleep(0.01)  # a device that is busy
+        run(*arguments)
+    monkeypatch.setattr(CopyStream, "run", slow)
+    plans = [GroupPlan("B2NHD"), GroupPlan("BHN2D-HND", layers=1, window=3)]
+    compute(engine(silo.endpoint, *plans, budget=8))
+    other = engine(silo.endpoint, *plans, save="none")
+    for length in (16, 24, 32, 40):
+        request = other.add(f"r{length}", PROMPT[:length])
+        other.run(request)
+        assert request.loaded_tokens == length - 4 and other.wrong_tokens(request) == []
+        other.finish(request)
+
+
 def test_groups_with_blocks_of_different_sizes(endpoint, engine):
     plans = [GroupPlan("B2NHD", block_size=8), GroupPlan("2BNHD", block_size=4, layers=1)]
     compute(engine(endpoint, *plans, tokens_per_block=16))

@@ -100,6 +100,8 @@ class Request:
     status: str = "waiting"
     loaded_tokens: int = 0
     failed_blocks: int = 0
+    #: What was wrong when the engine began to compute on top of what was loaded.
+    wrong_at_start: list = field(default_factory=list)
 
     @property
     def num_tokens(self) -> int:
@@ -244,7 +246,7 @@ class Engine:
 
     def wrong_tokens(self, request: Request) -> List[Tuple[int, str, int]]:
         """Tokens whose KV is not that of their prefix, as (rank, layer, token); of windows only the last ones."""
-        wrong = []
+        wrong = list(request.wrong_at_start)
         for rank, layers in enumerate(self.caches):
             for index, group in enumerate(self.groups):
                 first = 0 if group.window is None else max(0, request.num_computed_tokens - group.window + 1)
@@ -281,6 +283,7 @@ class Engine:
         if not self._grow(request, request.num_computed_tokens + count):
             return
         if request.status == "ready" and request.loaded_tokens:
+            request.wrong_at_start = self.wrong_tokens(request)
             self.scheduler.update_state_after_alloc(request, Blocks(request.blocks), 0)
         if request.status == "ready" and not getattr(request, "was_scheduled", False):
             new.append(SimpleNamespace(req_id=request.request_id, block_ids=tuple(map(list, request.blocks)),
