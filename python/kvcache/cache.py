@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set, TypeVar, Union
 
+from .buffers import views_of_block
 from .deadline import Deadline, Timeout
 from .errors import KvCacheError
 from .hashing import Namespace
@@ -132,11 +133,15 @@ class Cache:
         """
         deadline = Deadline.of(timeout, self.options.store_timeout)
         outcomes = [Outcome.FAILED] * len(hashes)
+        size = sum(namespace.layer_sizes())
+        views = [views_of_block(block) for block in blocks]
+        if len(views) != len(hashes) or any(sum(map(len, block)) != size for block in views):
+            raise ValueError(f"every hash needs a block of {size} bytes")
 
         def put(start: int, end: int, session: Session, limit: Deadline) -> PutOutcomes:
             before = hashes[start - 1] if start else previous
             result = session.open(namespace, limit).put(
-                hashes[start:end], blocks[start:end], before, depth + start, ttl_seconds, request_id, new_tokens, copies,
+                hashes[start:end], views[start:end], before, depth + start, ttl_seconds, request_id, new_tokens, copies,
                 persisted, limit)
             outcomes[start:end] = result
             return result

@@ -419,7 +419,7 @@ class SiloTest(unittest.TestCase):
             crcs[1] ^= index
             payload += block + struct.pack("<3I", *crcs)
         connection.sendall(frame(PUT, meta, payload))
-        self.assertEqual(bytes([2, 0, 0, 0, Outcome.STORED, Outcome.CORRUPT]), receive_frame(connection)[3])
+        self.assertEqual(bytes([2, 0, 0, 0, Outcome.STORED, Outcome.CORRUPT, 0]), receive_frame(connection)[3])
         self.assertEqual(1, self.cache.match(self.hashes).found)
         self.assertEqual([Outcome.STORED], self.cache.put(self.hashes[1:2], self.blocks[1:2]))
 

@@ -52,7 +52,8 @@ def test_core_needs_the_standard_library_only(installed):
 @pytest.mark.parametrize("module", ENGINES)
 def test_missing_engine_is_one_sentence(installed, module):
     name, engine = ENGINES[module]
-    if importlib.util.find_spec(module.rpartition(".")[2]) is not None:
+    # Asked in that process, for tests put interfaces of the engines into this one.
+    if run(installed, f"import {module.rpartition('.')[2]}").returncode == 0:
         pytest.skip(f"{engine} is installed here")
     # The module itself imports, so that it can be listed and documented.
     result = run(installed, f"import {module}; {module}.{name}")

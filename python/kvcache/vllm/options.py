@@ -47,8 +47,8 @@ class ConnectorOptions:
         for name in ("tokens_per_block", "hold", "staging_bytes", "staging_wait", "load_threads", "save_threads", "queue"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: must be more than 0, and is {getattr(self, name)!r}")
-        if not 0 <= self.copies <= 255 or self.ttl_seconds < 0 or self.lookup_wait < 0:
-            raise ValueError("copies is 0 to 255; ttl_seconds and lookup_wait are not negative")
+        if not 0 <= self.copies <= 16 or self.ttl_seconds < 0 or self.lookup_wait < 0:
+            raise ValueError("copies is 0 to 16; ttl_seconds and lookup_wait are not negative")
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> ConnectorOptions:
