@@ -139,7 +139,7 @@ class KvCacheTier(_base.SecondaryTierManager):  # type: ignore[name-defined,misc
             self._end(job_id, keys, done)
 
     def _store(self, hashes: List[bytes], views: List[memoryview]) -> List[bool]:
-        # The keys of a job are not one chain in its order, so none is named as the one before another.
+        # The engine gives the keys in the order of a prompt, but not the one before the first.
         return [outcome.is_stored for outcome in self._cache.put(
             self._space, hashes, views, ttl_seconds=self._options.ttl_seconds, copies=self._options.copies,
             persisted=self._options.persisted)]
