@@ -124,8 +124,9 @@ def test_promotion_that_fails_names_what_succeeded_and_is_not_tried_again(silo, 
     silo.before = lambda kind: silo.blocks.pop(keys[3], None) and None if kind == GET else None
     other = primary(silo.endpoint, lookup_life=60)
     assert other.prefix(KEYS, TWO) == 3
-    failed = [result for result in other.results if not result.success]
-    assert len(failed) == 1 and set(failed[0].successful_keys) == set(KEYS) - {KEYS[3]}
+    failed = [(job, result) for job, result in other.ended if not result.success]
+    assert len(failed) == 1
+    assert set(failed[0][1].successful_keys) == set(failed[0][0].keys) - {KEYS[3]}
     assert all(other.memory[other.held[key]].tobytes() == CONTENTS[key] for key in other.held)
 
 

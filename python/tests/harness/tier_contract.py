@@ -86,6 +86,7 @@ class Primary:
     jobs: Dict[int, Any] = field(default_factory=dict)
     pending: List[bytes] = field(default_factory=list)
     results: List[JobResult] = field(default_factory=list)
+    ended: List[Any] = field(default_factory=list)
 
     def __post_init__(self):
         self.memory = numpy.zeros((self.rows, self.row_bytes), dtype=numpy.uint8)
@@ -130,6 +131,7 @@ class Primary:
         for result in self.tier.get_finished_jobs():
             job = self.jobs.pop(result.job_id)
             self.results.append(result)
+            self.ended.append((job, result))
             if not job.is_promotion:
                 continue
             for key in job.keys:
