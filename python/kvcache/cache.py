@@ -13,14 +13,11 @@ from .hashing import Namespace
 from .namespace import Location, PutOutcomes
 from .options import CacheOptions
 from .pool import Session, SiloClient, usable_address
-from .reading import Read, ReadThreads
+from .reading import BATCH, Read, ReadThreads
 from .wire import Outcome
 
 T = TypeVar("T")
 logger = logging.getLogger("kvcache")
-
-# Blocks of one request; a silo accepts 16,384.
-BATCH = 4096
 
 
 @dataclass
@@ -114,10 +111,8 @@ class Cache:
             located = self.locate(namespace, hashes, deadline.at_most(self.options.match_timeout))
             if located is not None and len(located.silos) > 1:
                 self._threads.read(read, located, self._data_of, deadline)
-        while read.missing and not read.is_answered:
-            batch = read.missing[:BATCH]
-            if self._data(lambda session, limit: read.run(batch, session, limit) or True, deadline) is None:
-                break
+        while not read.is_answered and self._data(read.next, deadline):
+            pass
         hits = sum(read.hits)
         self._count(read_blocks=hits, missed_blocks=len(hashes) - hits, read_bytes=hits * read.block_bytes)
         return read.hits

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence
 
 from .connection import Connection, ConnectionEnd
 from .deadline import Deadline, Timeout

@@ -14,6 +14,10 @@ from .plan import Source, plan_reads
 from .pool import Session
 
 
+# Blocks of one request; a silo accepts 16,384.
+BATCH = 4096
+
+
 class Read:
     """Which blocks are wanted, where they go, and which have arrived. A block that arrived is never asked for again, so
     what a failed attempt delivered counts."""
@@ -40,14 +44,17 @@ class Read:
 
     @property
     def is_answered(self) -> bool:
-        """Whether a silo has said of everything that is missing that it is nowhere."""
-        return self._asked >= len(self.hits)
+        """Whether everything has arrived, or a silo has said of what is missing that it is nowhere."""
+        return not self.missing
 
-    def run(self, indices: Sequence[int], session: Session, deadline: Deadline) -> None:
-        """Reads blocks from a silo that fetches what it lacks; what it does not deliver is a miss."""
+    def next(self, session: Session, deadline: Deadline) -> bool:
+        """Reads what is missing, or as much of it as fits into one request, from a silo that fetches what it lacks; what it
+        does not deliver is a miss."""
+        indices = self.missing[:BATCH]
         self._read(indices, session, deadline, local_only=False)
         stopped = not self._past_misses and not all(self.hits[index] for index in indices)
         self._asked = len(self.hits) if stopped else indices[-1] + 1
+        return True
 
     def run_local(self, indices: Sequence[int], session: Session, deadline: Deadline) -> None:
         """Reads what a silo has in its own memory."""

@@ -18,7 +18,7 @@ import ctypes
 import json
 from hashlib import sha256
 from itertools import accumulate
-from typing import Any, List, Sequence
+from typing import Any, Dict, List, Sequence
 
 from ..hashing import Namespace, OpaqueLayout, engine_key_hash
 from .options import HiCacheOptions
@@ -53,7 +53,7 @@ def page_hash(key: str) -> bytes:
 def namespace(options: HiCacheOptions, config: Any, pool: Any, sizes: Sequence[int], path: str) -> Namespace:
     """Where the pages of this rank are. ``path`` tells pieces in the pool's order from pages that the engine flattened.
     A latent (MLA) is the same on every tensor-parallel rank, and shared by all of them."""
-    content = {"path": path, "pool": type(pool).__name__, "dtype": str(getattr(pool, "dtype", "")), "sizes": list(sizes)}
+    content: Dict[str, Any] = {"path": path, "pool": type(pool).__name__, "dtype": str(getattr(pool, "dtype", "")), "sizes": list(sizes)}
     for name in ("layout", "layer_num", "head_num", "head_dim", "kv_lora_rank", "qk_rope_head_dim", "page_size"):
         content[name] = getattr(pool, name, None)
     for name in ("pp_rank", "pp_size", "attn_cp_rank", "attn_cp_size", "is_mla_model"):

@@ -87,7 +87,8 @@ class CopyStream:
 
     def run(self, copies: Callable[[], None], after: Optional[Any] = None) -> None:
         """Runs copies behind a mark, and returns when they are done."""
-        with torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
+        context: Any = nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+        with context:
             if self._stream is not None and after is not None:
                 self._stream.wait_event(after)
             copies()

@@ -197,9 +197,9 @@ class ConnectorScheduler:
 
     def _release(self, lookup: Lookup) -> None:
         """Lets the found blocks go, off this thread; without that they are let go when the hold's time is over."""
-        holds = [found for found in lookup.take_holds() if found.hold_ms]
-        if holds:
-            self._threads.submit(lambda: [found.release() for found in holds] and None)
+        for found in lookup.take_holds():
+            if found.hold_ms:
+                self._threads.submit(found.release)
 
 
 def _by_group(block_ids: Any) -> Blocks:

@@ -187,7 +187,6 @@ class Engine:
         metadata = self.scheduler.build_connector_meta(output)
         finished, self.finished_ids, preempted, self.preempted_ids = self.finished_ids, set(), self.preempted_ids, set()
         bad: Set[int] = set()
-        done = []
         for rank, worker in enumerate(self.workers):
             bound = pickle.loads(pickle.dumps(metadata))
             if preempted:
