@@ -19,6 +19,9 @@ from .wire import Outcome
 T = TypeVar("T")
 logger = logging.getLogger("kvcache")
 
+# Silos that others name and that are kept in mind; of more, the one named first is forgotten.
+MAX_OTHERS = 256
+
 
 @dataclass
 class Statistics:
@@ -236,6 +239,8 @@ class Cache:
             if known is None:
                 known = self._others.get(address)
             if known is None:
+                if len(self._others) >= MAX_OTHERS:
+                    self._others.pop(next(iter(self._others))).close()
                 known = self._others[address] = SiloClient(address, self.options)
             return known
 

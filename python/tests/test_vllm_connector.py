@@ -166,6 +166,16 @@ def test_layouts_never_mix(endpoint, engine):
         assert request.loaded_tokens == 0 and other.wrong_tokens(request) == []
 
 
+def test_puts_say_what_eviction_needs(silo, engine):
+    first = engine(silo.endpoint, budget=16)
+    compute(first, PROMPT[:16])
+    compute(first, PROMPT, name="second")
+    hashes = [name for put in silo.puts for name in put["hashes"]]
+    assert [(put["depth"], put["new"]) for put in silo.puts] == [(0, 16), (2, 24), (4, 24)]
+    assert [put["previous"] for put in silo.puts] == [bytes(32), hashes[1], hashes[3]]
+    assert silo.puts[0]["request"] and silo.puts[1]["request"] == silo.puts[2]["request"] != silo.puts[0]["request"]
+
+
 def test_latent_is_stored_once_for_all_ranks(silo, engine):
     compute(engine(silo.endpoint, GroupPlan("MLA"), ranks=3))
     assert len(silo.blocks) == 5

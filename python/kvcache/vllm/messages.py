@@ -20,6 +20,8 @@ class GroupRuns:
     #: Index of the first run in its chain, and the hash of the run before it.
     depth: int = 0
     previous: Optional[bytes] = None
+    #: Of a save: tokens that the request has behind what was cached when it began.
+    new_tokens: int = 0
 
 
 @dataclass

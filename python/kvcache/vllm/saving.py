@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
+from hashlib import sha256
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from ..cache import Cache
@@ -21,7 +22,7 @@ class SaveBatch:
         self.request_id, self.memory, self.namespace = request_id, memory, namespace
         self.hashes = runs.hashes[first:last]
         self.blocks = runs.blocks[first:last]
-        self.depth = runs.depth + first
+        self.depth, self.new_tokens = runs.depth + first, runs.new_tokens
         self.previous = runs.hashes[first - 1] if first else runs.previous
         self.stages: List[Any] = []
         self.layers_left: Set[int] = set(range(len(memory.layouts)))
@@ -167,7 +168,8 @@ class Saver:
     def _send(self, batch: SaveBatch) -> None:
         try:
             self._cache.put(batch.namespace, batch.hashes, batch.stages, batch.previous, batch.depth,
-                            self._options.ttl_seconds, copies=self._options.copies, persisted=self._options.persisted)
+                            self._options.ttl_seconds, _number(batch.request_id), batch.new_tokens, self._options.copies,
+                            self._options.persisted)
         finally:
             batch.give_back(self._staging)
 
@@ -175,3 +177,8 @@ class Saver:
         batch.cancel()
         batch.give_back(self._staging)
         self.dropped_blocks += len(batch.hashes)
+
+
+def _number(request_id: str) -> int:
+    """The engine's request as the protocol names one: a number, never 0."""
+    return int.from_bytes(sha256(request_id.encode()).digest()[:8], "little") or 1

@@ -26,6 +26,8 @@ class Tracked:
     blocks: List[List[int]] = field(default_factory=list)
     #: Runs that are stored, or on their way: nothing of them is saved again.
     saved_runs: int = 0
+    #: Tokens that were cached, here or in the cluster, when the engine began to compute.
+    cached_tokens: int = 0
     #: Whether workers were told to save something: then they say when its blocks are free.
     is_saving: bool = False
 
@@ -146,6 +148,7 @@ class ConnectorScheduler:
             if tracked is None:
                 continue
             tracked.blocks = [list(rows) for rows in _by_group(new.block_ids)]
+            tracked.cached_tokens = new.num_computed_tokens
             tracked.saved_runs = new.num_computed_tokens // self._tokens_per_block
             scheduled.append((new.req_id, new.num_computed_tokens))
         cached = output.scheduled_cached_reqs
@@ -185,7 +188,8 @@ class ConnectorScheduler:
             if count:
                 hashes = self._finder.hashes(request, group, start - 1 if start else 0, start + count)
                 previous, hashes = (hashes[0], hashes[1:]) if start else (None, hashes)
-                saves.append(GroupRuns(group.index, hashes, runs[:count], start, previous))
+                saves.append(GroupRuns(group.index, hashes, runs[:count], start, previous,
+                                       max(0, request.num_tokens - tracked.cached_tokens)))
         tracked.is_saving = tracked.is_saving or bool(saves)
         return saves
 
