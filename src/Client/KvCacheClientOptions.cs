@@ -9,7 +9,7 @@ public sealed class KvCacheClientOptions : IValidatableObject
 {
     /// <summary>
     /// Data-plane addresses of silos, in order of preference: <c>tcp:host:port</c> or <c>unix:/path</c>. The first that
-    /// answers is used.
+    /// answers is the home silo: it is asked where blocks are and gets what is stored. Further silos of its cluster are found through it.
     /// </summary>
     [MinLength(1, ErrorMessage = "Endpoints is empty; at least one data-plane address was expected, for example tcp:127.0.0.1:7400.")]
     public IList<string> Endpoints { get; } = [];
@@ -36,6 +36,20 @@ public sealed class KvCacheClientOptions : IValidatableObject
     /// <summary>Deadline of a store. Default 30 s.</summary>
     [Range(typeof(TimeSpan), "00:00:00.001", "01:00:00")]
     public TimeSpan StoreTimeout { get; set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>
+    /// Time in which a silo has to move at least 1 MiB for this client, or finish, before another one is asked instead, where there is
+    /// another one. Default 1 s, and never more than a third of the call's deadline; a frozen silo costs up to twice this.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:00.001", "00:10:00")]
+    public TimeSpan SiloPatience { get; set; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>
+    /// Most silos beyond <see cref="Endpoints"/> to which this client keeps connections. Default 64; blocks of further ones come through the home
+    /// silo. Connections that were not used for two minutes give way to others.
+    /// </summary>
+    [Range(0, 1024)]
+    public int MaxSilos { get; set; } = 64;
 
     /// <summary>Failures in a row that open the circuit breaker of a silo. Default 3.</summary>
     [Range(1, 1000)]

@@ -155,17 +155,12 @@ internal sealed partial class PrefixGrain(
     {
         if (!await cluster.PinAsync(_key, duration, cancellationToken))
             return false;
-        if (duration <= TimeSpan.Zero)
-        {
-            await descriptors.ClearAsync(this.GetGrainId());
-            return true;
-        }
-
         var now = time.GetUtcNow();
-        await descriptors.WriteAsync(this.GetGrainId(), new PrefixDescriptor
+        var until = duration <= TimeSpan.Zero ? default : duration < DateTimeOffset.MaxValue - now ? now + duration : DateTimeOffset.MaxValue;
+        await descriptors.UpdateAsync(this.GetGrainId(), descriptor =>
         {
-            Generation = store.Describe(_key)?.Generation ?? 0,
-            PinnedUntil = duration < DateTimeOffset.MaxValue - now ? now + duration : DateTimeOffset.MaxValue,
+            descriptor.Generation = store.Describe(_key)?.Generation ?? 0;
+            descriptor.PinnedUntil = until;
         });
         return true;
     }

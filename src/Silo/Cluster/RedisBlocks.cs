@@ -10,25 +10,36 @@ internal sealed class RedisBlocks
     private readonly BlockStore _store;
     private readonly BlockDirectory _directory;
     private readonly RedisTier? _tier;
+    private readonly DescriptorWriter _descriptors;
+    private readonly TimeProvider _time;
 
-    public RedisBlocks(BlockStore store, BlockDirectory directory, IServiceProvider services)
+    public RedisBlocks(BlockStore store, BlockDirectory directory, DescriptorWriter descriptors, TimeProvider time, IServiceProvider services)
     {
         _store = store;
         _directory = directory;
+        _descriptors = descriptors;
+        _time = time;
         _tier = services.GetService<RedisTier>();
         if (_tier is not null)
             directory.Buried = key => _ = _tier.DeleteAsync([key]);
     }
 
-    /// <summary>Writes a block of this silo behind.</summary>
+    /// <summary>Whether there is a Redis, and it is worth asking.</summary>
+    public bool IsAvailable => _tier is { IsOpen: false };
+
+    /// <summary>Writes a block of this silo behind: first the payload, then what its grain keeps of it.</summary>
     public void Persist(BlockKey key)
     {
         if (_tier is null || _store.TryLease(key) is not { } lease)
             return;
-        var generation = lease.Generation;
-        _tier.Enqueue(lease, lease.ExpiresAt, lease.Lineage, outcome =>
+        var (generation, layout, expiresAt) = (lease.Generation, lease.Layout, lease.ExpiresAt);
+        _tier.Enqueue(lease, outcome =>
         {
-            if (outcome == PersistOutcome.Persisted && !_directory.Persisted(key, generation))
+            if (outcome != PersistOutcome.Persisted)
+                return;
+            if (_directory.Persisted(key, generation))
+                _descriptors.Write(key, generation, layout, expiresAt);
+            else
                 _ = _tier.DeleteAsync([key]);
         });
     }
@@ -49,7 +60,14 @@ internal sealed class RedisBlocks
         _tier?.DeleteAsync(keys, cancellationToken) ?? Task.CompletedTask;
 
     /// <summary>Sets the life of a payload from now on.</summary>
-    public Task<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive) => Task.FromResult(_tier is null && timeToLive < TimeSpan.Zero && key == default);
+    /// <returns>False when Redis does not have it, or did not confirm in time.</returns>
+    public Task<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive)
+    {
+        if (_tier is null)
+            return Task.FromResult(false);
+        var now = _time.GetUtcNow();
+        return _tier.ExpireAsync(key, timeToLive < DateTimeOffset.MaxValue - now ? now + timeToLive : DateTimeOffset.MaxValue);
+    }
 
     /// <summary>Reads a block, and starts to read those behind it in its chain. Blocks the thread.</summary>
     public BlockLease? Fetch(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, int ahead)
@@ -73,8 +91,9 @@ internal sealed class RedisBlocks
 
     private async Task<BlockLease?> PromoteAsync(BlockKey key)
     {
-        var result = await _tier!.PromoteAsync(key, KvLayout.Opaque(1, 1)).ConfigureAwait(false);
-        if (result.Outcome is PromoteOutcome.Absent or PromoteOutcome.Expired or PromoteOutcome.Malformed or PromoteOutcome.Corrupt or PromoteOutcome.Truncated or PromoteOutcome.Foreign)
+        var result = await _tier!.PromoteAsync(key, expected: null).ConfigureAwait(false);
+        if (result.Outcome is PromoteOutcome.Absent or PromoteOutcome.Expired or PromoteOutcome.Malformed or PromoteOutcome.Corrupt or PromoteOutcome.Truncated
+            or PromoteOutcome.Foreign)
             _directory.Unpersisted(key);
         return result.Lease;
     }

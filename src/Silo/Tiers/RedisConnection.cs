@@ -22,6 +22,30 @@ internal sealed class RedisConnection : IDisposable
     // A small send before or behind a large one would wake Redis once more, which costs more than copying a few KiB.
     private const int StageBytes = 8 << 10;
 
+    // The key's life first: Redis lets a script that has written go on when it has no memory left. A time that has passed deletes the key,
+    // and SETRANGE would make another. What is not a payload of this version is left alone.
+    private static readonly byte[] SetLivesScript = Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $$"""
+        local done = {}
+        for i = 1, #KEYS / 2 do
+          local key = KEYS[2 * i - 1]
+          done[i] = '0'
+          if redis.pcall('GETRANGE', key, 0, {{PayloadFormat.MarkBytes - 1}}) == ARGV[#ARGV] and redis.call('STRLEN', key) >= {{PayloadFormat.FixedBytes}} then
+            redis.call('PEXPIREAT', key, ARGV[2 * i - 1])
+            redis.call('PEXPIREAT', KEYS[2 * i], ARGV[2 * i - 1])
+            if redis.call('EXISTS', key) == 1 then
+              redis.call('SETRANGE', key, {{PayloadFormat.LifeOffset}}, ARGV[2 * i])
+              done[i] = '1'
+            end
+          end
+        end
+        return table.concat(done)
+        """));
+
+    private static readonly byte[] AlignScript = """
+        local left = redis.call('PTTL', KEYS[1])
+        return left > 0 and redis.call('PEXPIRE', KEYS[2], left) or 0
+        """u8.ToArray();
+
     private readonly RespSocket _socket;
     private long _valueLeft;
 
@@ -162,15 +186,15 @@ internal sealed class RedisConnection : IDisposable
         _socket.Disarm();
     }
 
-    /// <summary>Deletes keys; Redis gives the memory back in the background.</summary>
-    /// <returns>How many existed.</returns>
+    /// <summary>Deletes payloads and their descriptors; Redis gives the memory back in the background.</summary>
+    /// <returns>How many of both existed.</returns>
     /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
     public long Unlink(IReadOnlyCollection<BlockKey> keys, RedisKeySpace names, Deadline deadline)
     {
-        _socket.Begin(1 + keys.Count, deadline);
+        _socket.Begin(1 + (keys.Count * 2), deadline);
         _socket.Argument("UNLINK"u8);
         foreach (var key in keys)
-            names.Write(key, _socket.TakeArgument(names.KeyBytes));
+            AppendNames(key, names);
         _socket.Flush();
         return EndWithNumber();
     }
@@ -189,6 +213,52 @@ internal sealed class RedisConnection : IDisposable
     {
         Command("PTTL"u8, key, deadline);
         return EndWithNumber();
+    }
+
+    /// <summary>Changes when payloads end: the life of their keys and their descriptors', and what the payload says of it.</summary>
+    /// <param name="changes">Blocks and their new ends.</param>
+    /// <param name="names">Keys of the blocks.</param>
+    /// <param name="deadline">Limit of the call.</param>
+    /// <returns>For every block whether Redis has it, and it lives so long now.</returns>
+    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
+    public bool[] SetLives(IReadOnlyCollection<LifeChange> changes, RedisKeySpace names, Deadline deadline)
+    {
+        Span<byte> life = stackalloc byte[PayloadFormat.LifeBytes];
+        _socket.Begin(4 + (changes.Count * 4), deadline);
+        _socket.Argument("EVAL"u8);
+        _socket.Argument(SetLivesScript);
+        _socket.Argument((ulong)changes.Count * 2);
+        foreach (var change in changes)
+            AppendNames(change.Key, names);
+        foreach (var change in changes)
+        {
+            _socket.Argument((ulong)change.ExpiresAt);
+            PayloadFormat.WriteLife(life, change.ExpiresAt);
+            _socket.Argument(life);
+        }
+
+        PayloadFormat.WriteMarks(_socket.TakeArgument(PayloadFormat.MarkBytes));
+        _socket.Flush();
+        var reply = _socket.ReadShortString();
+        var applied = new bool[reply.Length];
+        for (var i = 0; i < applied.Length; i++)
+            applied[i] = reply[i] == '1';
+        _socket.Disarm();
+        return applied;
+    }
+
+    /// <summary>Makes a descriptor live as long as its payload.</summary>
+    /// <returns>False when either is not there, or the payload's life has no end.</returns>
+    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
+    public bool AlignDescriptor(BlockKey key, RedisKeySpace names, Deadline deadline)
+    {
+        _socket.Begin(5, deadline);
+        _socket.Argument("EVAL"u8);
+        _socket.Argument(AlignScript);
+        _socket.Argument(2);
+        AppendNames(key, names);
+        _socket.Flush();
+        return EndWithNumber() > 0;
     }
 
     /// <summary>Asks for a sign of life.</summary>
@@ -325,6 +395,12 @@ internal sealed class RedisConnection : IDisposable
         {
             // Forbidden or unknown there. Only a write that breaks off while its block is being deleted would need it.
         }
+    }
+
+    private void AppendNames(BlockKey key, RedisKeySpace names)
+    {
+        names.Write(key, _socket.TakeArgument(names.KeyBytes));
+        names.WriteDescriptor(key, _socket.TakeArgument(names.DescriptorKeyBytes));
     }
 
     private void Command(ReadOnlySpan<byte> name, ReadOnlySpan<byte> argument, Deadline deadline)

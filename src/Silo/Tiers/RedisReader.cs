@@ -8,6 +8,7 @@ namespace KvCache.Silo;
 internal sealed partial class RedisReader(
     PromotionTable promotions, BlockStore store, RedisLane lane, RedisHealth health, RedisKeySpace names, RedisTierCounters counters, TimeProvider time, ILogger logger)
 {
+    private readonly LayoutMemo _layouts = new();
     private byte[] _head = new byte[512];
 
     /// <summary>Runs until the table was stopped and is empty.</summary>
@@ -40,11 +41,8 @@ internal sealed partial class RedisReader(
             return PromoteOutcome.Deadline;
         if (health.IsOpen)
             return PromoteOutcome.Unavailable;
-        var began = Stopwatch.GetTimestamp();
         var outcome = lane.Run(promotion.Deadline, connection => Read(connection, promotion));
-        if (outcome == PromoteOutcome.Promoted)
-            counters.Promoted(promotion.Layout.BlockBytes, Stopwatch.GetElapsedTime(began));
-        else if (IsDamage(outcome))
+        if (IsDamage(outcome))
             Discard(promotion, outcome);
         return outcome;
     }
@@ -53,6 +51,7 @@ internal sealed partial class RedisReader(
     {
         if (store.Contains(promotion.Key))
             return PromoteOutcome.AlreadyStored;
+        var began = Stopwatch.GetTimestamp();
         Span<byte> key = stackalloc byte[names.KeyBytes];
         names.Write(promotion.Key, key);
         var length = connection.Get(key, promotion.Deadline);
@@ -65,18 +64,21 @@ internal sealed partial class RedisReader(
             return outcome;
         }
 
-        using var write = store.TryReserve(promotion.Key, promotion.Layout, new BlockLineage(header.Parent, header.Depth, 0, 0), header.Generation);
+        using var write = store.TryReserve(promotion.Key, header.Layout, header.Lineage, header.Generation);
         if (write is null)
         {
             connection.EndValue();
             return PromoteOutcome.NoMemory;
         }
 
-        connection.ReadLayers(write.Bytes, promotion.Layout, write.Checksums);
+        connection.ReadLayers(write.Bytes, header.Layout, write.Checksums);
         connection.EndValue();
-        if (!write.Checksums.SequenceEqual(PayloadFormat.Checksums(_head.AsSpan(0, PayloadFormat.HeadBytes(header.Layers)))))
+        if (!write.Checksums.SequenceEqual(PayloadFormat.Checksums(_head)))
             return PromoteOutcome.Corrupt;
-        return LifeOf(header, out var life) ? promotions.Publish(promotion, write, life) : PromoteOutcome.Expired;
+        outcome = promotions.Publish(promotion, write, header);
+        if (outcome == PromoteOutcome.Promoted)
+            counters.Promoted(header.Layout.BlockBytes, Stopwatch.GetElapsedTime(began));
+        return outcome;
     }
 
     private PromoteOutcome ReadHead(RedisConnection connection, long length, Promotion promotion, out PayloadHeader header)
@@ -85,33 +87,24 @@ internal sealed partial class RedisReader(
         if (length < PayloadFormat.FixedBytes)
             return PromoteOutcome.Truncated;
         connection.ReadValue(_head.AsSpan(0, PayloadFormat.FixedBytes));
-        if (!PayloadFormat.TryReadLayers(_head, out var layers))
-            return PromoteOutcome.Malformed;
-        var headBytes = PayloadFormat.HeadBytes(layers);
+        var outcome = PayloadFormat.ReadLength(_head, out var headBytes);
+        if (outcome != PromoteOutcome.Promoted)
+            return outcome;
         if (length < headBytes)
             return PromoteOutcome.Truncated;
         if (_head.Length < headBytes)
             Array.Resize(ref _head, headBytes);
         connection.ReadValue(_head.AsSpan(PayloadFormat.FixedBytes, headBytes - PayloadFormat.FixedBytes));
-        if (!PayloadFormat.TryRead(_head.AsSpan(0, headBytes), out header))
-            return PromoteOutcome.Corrupt;
+        outcome = PayloadFormat.Read(_head.AsSpan(0, headBytes), _layouts, out header);
+        if (outcome != PromoteOutcome.Promoted)
+            return outcome;
         if (header.Key != promotion.Key)
             return PromoteOutcome.Foreign;
-        if (header.Layers != promotion.Layout.Layers || header.BlockBytes != promotion.Layout.BlockBytes)
+        if (promotions.IsUnexpected(promotion, header.Layout))
             return PromoteOutcome.OtherLayout;
-        if (length != headBytes + (long)header.BlockBytes)
+        if (length != headBytes + (long)header.Layout.BlockBytes)
             return PromoteOutcome.Truncated;
-        return LifeOf(header, out _) ? PromoteOutcome.Promoted : PromoteOutcome.Expired;
-    }
-
-    private bool LifeOf(in PayloadHeader header, out TimeSpan? life)
-    {
-        life = null;
-        if (header.ExpiresAt == 0)
-            return true;
-        var left = header.ExpiresAt - time.GetUtcNow().ToUnixTimeMilliseconds();
-        life = TimeSpan.FromMilliseconds(Math.Clamp(left, 0, (long)TimeSpan.FromDays(3650).TotalMilliseconds));
-        return left > 0;
+        return header.ExpiresAt == 0 || header.ExpiresAt > time.GetUtcNow().ToUnixTimeMilliseconds() ? PromoteOutcome.Promoted : PromoteOutcome.Expired;
     }
 
     private static bool IsDamage(PromoteOutcome outcome) =>

@@ -16,6 +16,7 @@ public sealed class RedisTierCounters : IDisposable
     private readonly long[] _promotes = new long[PromoteOutcomes.Length];
     private readonly long[] _failures = new long[Failures.Length];
     private long _queuedBytes, _persistedBytes, _promotedBytes, _deleted, _used, _limit;
+    private int _queuedBlocks, _pendingChanges;
     private volatile bool _breakerOpen;
 
     /// <summary>Registers the instruments.</summary>
@@ -41,6 +42,20 @@ public sealed class RedisTierCounters : IDisposable
     {
         get => Volatile.Read(ref _queuedBytes);
         internal set => Volatile.Write(ref _queuedBytes, value);
+    }
+
+    /// <summary>Blocks that wait to be written, or are being written.</summary>
+    public int QueuedBlocks
+    {
+        get => Volatile.Read(ref _queuedBlocks);
+        internal set => Volatile.Write(ref _queuedBlocks, value);
+    }
+
+    /// <summary>Deletions and changes of lives that Redis has not confirmed yet.</summary>
+    public int PendingChanges
+    {
+        get => Volatile.Read(ref _pendingChanges);
+        internal set => Volatile.Write(ref _pendingChanges, value);
     }
 
     /// <summary>Whether the circuit breaker is open.</summary>
