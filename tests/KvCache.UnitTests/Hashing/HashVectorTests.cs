@@ -35,8 +35,7 @@ public sealed partial class HashVectorTests
     public static TheoryData<string, string> Documented()
     {
         var page = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "docs", "hashing.md"));
-        var vectors = page[page.IndexOf("## Vectors", StringComparison.Ordinal)..];
-        return new(Row().Matches(vectors).Select(row => (row.Groups["what"].Value, row.Groups["value"].Value)));
+        return new(Row().Matches(page).Select(row => (row.Groups["what"].Value, row.Groups["value"].Value)));
     }
 
     [Theory]
