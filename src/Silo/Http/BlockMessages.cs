@@ -133,6 +133,8 @@ internal readonly struct PutQuery
 [JsonSerializable(typeof(PinRequest))]
 [JsonSerializable(typeof(PinReply))]
 [JsonSerializable(typeof(PutBlockReply))]
+[JsonSerializable(typeof(LocateRequest))]
+[JsonSerializable(typeof(LocateReply))]
 [JsonSerializable(typeof(SiloStatistics))]
 [JsonSerializable(typeof(ProblemDetails))]
 [JsonSerializable(typeof(bool?))]

@@ -46,6 +46,7 @@ internal static class HttpApi
         api.MapPost("/namespaces", QueryEndpoints.Register).WithName("registerNamespace").WithSummary("Registers a namespace and gives its id.");
         api.MapGet("/namespaces/{ns}", QueryEndpoints.Describe).WithName("getNamespace").WithSummary("Describes a registered namespace.");
         api.MapPost("/match", QueryEndpoints.Match).WithName("match").WithSummary("Tells how much of a prompt is stored, from its first token on. Not a use of any block.");
+        api.MapPost("/locate", LocateEndpoint.Locate).WithName("locate").WithSummary("Tells how many tokens of a prompt each node holds in which tier, with a score for routers. Not a use of any block.");
         api.MapPost("/pin", QueryEndpoints.PinAsync).WithName("pin").WithSummary("Keeps blocks from eviction for a time.");
         api.MapGet("/stats", QueryEndpoints.Statistics).WithName("statistics").WithSummary("Counters of this silo.");
 
