@@ -14,13 +14,15 @@ namespace KvCache.ProcessTests;
 /// <param name="UseArenaFile">Whether the arena is a shared file.</param>
 /// <param name="Settings">Configuration, by key as in <c>KvCache:DataPlane:FrameTimeout</c>.</param>
 /// <param name="Folder">Folder of socket, arena and ready file; null for a new one.</param>
+/// <param name="Http">Address of the HTTP API; port 0 takes a free one.</param>
 internal sealed record SiloSettings(
     string Arena = "64MiB",
     string Tcp = "127.0.0.1:0",
     bool UseUnix = true,
     bool UseArenaFile = false,
     IReadOnlyDictionary<string, string>? Settings = null,
-    string? Folder = null);
+    string? Folder = null,
+    string Http = "http://127.0.0.1:0");
 
 /// <summary>
 /// A silo in a process of its own, which it takes down with it. What the silo logs is written to the output of the test
@@ -50,7 +52,7 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         File.Delete(ReadyPath);
         List<string> arguments =
         [
-            "--arena", settings.Arena, "--tcp", settings.Tcp, "--http", "http://127.0.0.1:0",
+            "--arena", settings.Arena, "--tcp", settings.Tcp, "--http", settings.Http,
             "--silo-port", "0", "--gateway-port", "0", "--ready-file", ReadyPath,
         ];
         if (settings.UseUnix)
