@@ -18,6 +18,18 @@ need() {
 }
 need redis-server redis-server
 need python3 python3
+# Libraries of Debian's own Python.
+need_python() {
+  /usr/bin/python3 -c "import $1" 2>/dev/null && return
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "Installing $2"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2"; } >/dev/null 2>&1 || echo "$2 could not be installed; tests that need it will be skipped"
+  else
+    echo "$2 is not installed; tests that need it will be skipped"
+  fi
+}
+need_python zmq python3-zmq
+need_python msgpack python3-msgpack
 
 passed=0 failed=0 skipped=0
 finish() {

@@ -41,12 +41,13 @@ internal static class BlockBody
         }
     }
 
-    /// <summary>Reads what nobody wants, so that the client hears why.</summary>
-    public static async Task DrainAsync(PipeReader body, CancellationToken cancellationToken)
+    /// <summary>Reads what nobody wants, as much of it as a block may have, so that the client hears why.</summary>
+    public static async Task DrainAsync(PipeReader body, int bytes, CancellationToken cancellationToken)
     {
-        while (true)
+        for (long drained = 0; drained <= bytes;)
         {
             var piece = await body.ReadAsync(cancellationToken);
+            drained += piece.Buffer.Length;
             body.AdvanceTo(piece.Buffer.End);
             if (piece.IsCompleted)
                 return;

@@ -85,7 +85,7 @@ internal static class BlockEndpoints
         var announced = http.Request.Headers.TryGetValue(ChecksumsHeader, out var text) ? HexText.Checksums(text.ToString(), space.Layout.Layers) : null;
         if (http.Request.ContentLength is { } length && length != bytes)
             return WrongLength(space, $"{length} bytes were announced").ToResult();
-        http.Features.Get<IHttpMaxRequestBodySizeFeature>()!.MaxRequestBodySize = bytes;
+        http.Features.Get<IHttpMaxRequestBodySizeFeature>()!.MaxRequestBodySize = null; // bounded where it is read, to the byte
 
         // Not cancelled with the request: what was begun ends with a finish in any case.
         var block = writer.Begin(key, space.Layout, lineage, terms, CancellationToken.None);
@@ -94,7 +94,7 @@ internal static class BlockEndpoints
         PutOutcome outcome;
         try
         {
-            received = await ReceiveAsync(http.Request.BodyReader, block, cancellationToken);
+            received = await ReceiveAsync(http.Request.BodyReader, block, bytes, cancellationToken);
             intact = received == bytes && (announced is null || block.Write!.Checksums.SequenceEqual(announced));
         }
         catch (Exception e) when (e is ConnectionResetException or OperationCanceledException)
@@ -123,11 +123,11 @@ internal static class BlockEndpoints
     }
 
     // -1 when the bytes are not wanted, and so were not looked at.
-    private static async Task<int> ReceiveAsync(PipeReader body, PendingBlock block, CancellationToken cancellationToken)
+    private static async Task<int> ReceiveAsync(PipeReader body, PendingBlock block, int bytes, CancellationToken cancellationToken)
     {
         if (block.Wanted)
             return await BlockBody.ReceiveAsync(body, block.Write!, cancellationToken);
-        await BlockBody.DrainAsync(body, cancellationToken);
+        await BlockBody.DrainAsync(body, bytes, cancellationToken);
         return -1;
     }
 

@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using Microsoft.AspNetCore.Http.HttpResults;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Options;
 
@@ -24,11 +25,11 @@ internal static class HttpApi
             options.SerializerOptions.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
         });
         services.AddOpenApi("v1", HttpApiDescription.Configure);
-        services.AddOptions<KestrelServerOptions>().Configure<IOptions<HttpApiOptions>, IOptions<DataPlaneOptions>>((kestrel, api, dataPlane) =>
+        services.AddOptions<KestrelServerOptions>().Configure<IOptions<DataPlaneOptions>>((kestrel, dataPlane) =>
         {
             var slowest = new MinDataRate(dataPlane.Value.MinBytesPerSecond, dataPlane.Value.FrameTimeout > TimeSpan.FromSeconds(1) ? dataPlane.Value.FrameTimeout : TimeSpan.FromSeconds(1.001));
             kestrel.AddServerHeader = false;
-            kestrel.Limits.MaxRequestBodySize = api.Value.MaxJsonBytes;
+            kestrel.Limits.MaxRequestBodySize = KvLayout.MaxBlockBytes; // a refused block must not cost the connection before the answer is out
             kestrel.Limits.MinRequestBodyDataRate = slowest;
             kestrel.Limits.MinResponseDataRate = slowest;
         });
@@ -42,12 +43,13 @@ internal static class HttpApi
         app.Use(next => context => gate.InvokeAsync(context, next));
         app.MapOpenApi();
 
+        var json = new RequestSizeLimitAttribute(app.Services.GetRequiredService<IOptions<HttpApiOptions>>().Value.MaxJsonBytes);
         var api = app.MapGroup(HttpGate.Path).WithTags("v1").ProducesProblem(400).ProducesProblem(401).ProducesProblem(404).ProducesProblem(503);
-        api.MapPost("/namespaces", QueryEndpoints.Register).WithName("registerNamespace").WithSummary("Registers a namespace and gives its id.");
+        api.MapPost("/namespaces", QueryEndpoints.Register).WithMetadata(json).WithName("registerNamespace").WithSummary("Registers a namespace and gives its id.");
         api.MapGet("/namespaces/{ns}", QueryEndpoints.Describe).WithName("getNamespace").WithSummary("Describes a registered namespace.");
-        api.MapPost("/match", QueryEndpoints.Match).WithName("match").WithSummary("Tells how much of a prompt is stored, from its first token on. Not a use of any block.");
-        api.MapPost("/locate", LocateEndpoint.Locate).WithName("locate").WithSummary("Tells how many tokens of a prompt each node holds in which tier, with a score for routers. Not a use of any block.");
-        api.MapPost("/pin", QueryEndpoints.PinAsync).WithName("pin").WithSummary("Keeps blocks from eviction for a time.");
+        api.MapPost("/match", QueryEndpoints.Match).WithMetadata(json).WithName("match").WithSummary("Tells how much of a prompt is stored, from its first token on. Not a use of any block.");
+        api.MapPost("/locate", LocateEndpoint.Locate).WithMetadata(json).WithName("locate").WithSummary("Tells how many tokens of a prompt each node holds in which tier, with a score for routers. Not a use of any block.");
+        api.MapPost("/pin", QueryEndpoints.PinAsync).WithMetadata(json).WithName("pin").WithSummary("Keeps blocks from eviction for a time.");
         api.MapGet("/stats", QueryEndpoints.Statistics).WithName("statistics").WithSummary("Counters of this silo.");
 
         const string Block = "/blocks/{ns}/{hash}";

@@ -7,13 +7,18 @@ namespace KvCache.Silo;
 /// <summary>Turns whatever ends a request of the API into problem details.</summary>
 internal sealed class ProblemWriter(IProblemDetailsService problems) : IExceptionHandler
 {
+    private static readonly HttpProblem BodyTooLarge = new(
+        StatusCodes.Status413PayloadTooLarge,
+        "body-too-large",
+        "The body is too large.",
+        $"The body is longer than this request may have: JSON has at most {HttpApiOptions.Section}:{nameof(HttpApiOptions.MaxJsonBytes)}, a block at most 1 GiB. Send fewer blocks at a time.");
+
     public async ValueTask<bool> TryHandleAsync(HttpContext httpContext, Exception exception, CancellationToken cancellationToken)
     {
         var problem = exception switch
         {
             HttpProblemException e => e.Problem,
-            BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } => new HttpProblem(
-                StatusCodes.Status413PayloadTooLarge, "body-too-large", "The body is too large.", "The body is longer than this request may have: a block has exactly its layout's size, and JSON at most KvCache:Http:MaxJsonBytes. Send fewer blocks at a time."),
+            BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } => BodyTooLarge,
             BadHttpRequestException { StatusCode: StatusCodes.Status408RequestTimeout } => new HttpProblem(
                 StatusCodes.Status408RequestTimeout, "too-slow", "The body arrived too slowly.", "The body arrived slower than KvCache:DataPlane:MinBytesPerSecond. Send it again."),
             BadHttpRequestException e => HttpProblem.Invalid(Sentence(e.InnerException is JsonException json ? Sentence(json) : e.Message)),
@@ -39,6 +44,12 @@ internal sealed class ProblemWriter(IProblemDetailsService problems) : IExceptio
     {
         ProblemDetails details = context.ProblemDetails;
         var request = context.HttpContext.Request;
+        if (details is { Status: StatusCodes.Status413PayloadTooLarge, Detail: null })
+        {
+            var problem = BodyTooLarge.ToDetails();
+            (details.Type, details.Title, details.Detail) = (problem.Type, problem.Title, problem.Detail);
+        }
+
         details.Detail ??= details.Status switch
         {
             StatusCodes.Status404NotFound => $"There is nothing at {HttpProblem.Shorten(request.Path)}. /openapi/v1.json describes what there is.",

@@ -12,6 +12,7 @@ public sealed class HttpStreamTests
     {
         await using var silo = await SiloProcess.StartAsync(new SiloSettings(Arena: "160MiB", UseUnix: false, Settings: new Dictionary<string, string>
         {
+            ["DOTNET_GCRegionSize"] = "0x100000", // of the large heap, eight times that
             ["DOTNET_GCHeapHardLimitSOH"] = "0x20000000",
             ["DOTNET_GCHeapHardLimitLOH"] = "0x1800000", // 24 MiB, of which the silo's own tables need a part
             ["DOTNET_GCHeapHardLimitPOH"] = "0x8000000",

@@ -25,7 +25,8 @@ public sealed class KvEventTests
         var events = KvEventReader.Read(writer.Take(DateTimeOffset.UnixEpoch.AddSeconds(1.5)));
 
         var stored = Assert.IsType<BlockStoredEvent>(events[0]);
-        Assert.Equal(([Low(First)], null, 256, KvEvent.Memory), (stored.Hashes.ToArray(), stored.Parent, stored.TokensPerBlock, stored.Medium));
+        Assert.Equal([Low(First)], stored.Hashes);
+        Assert.Equal((null, 256, KvEvent.Memory), (stored.Parent, stored.TokensPerBlock, stored.Medium));
         stored = Assert.IsType<BlockStoredEvent>(events[1]);
         Assert.Equal((Low(Second), Low(First), KvEvent.Redis), (stored.Hashes[0], stored.Parent, stored.Medium));
         var removed = Assert.IsType<BlockRemovedEvent>(events[2]);
