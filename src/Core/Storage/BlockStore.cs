@@ -105,7 +105,11 @@ public sealed partial class BlockStore : IDisposable
     /// <param name="generation">Id of the write.</param>
     /// <param name="timeToLive">Life from now on; null for as long as memory lasts.</param>
     /// <param name="durability">What its writer asked for beyond memory.</param>
-    /// <param name="replace">Takes the place of a visible block, instead of giving way to it.</param>
+    /// <param name="replace">
+    /// Takes the place of a visible block, instead of giving way to it. The write gets a new generation (<see cref="BlockWrite.Generation"/> says
+    /// it), so that of several replacing writes the one that is published last is the newest, whichever began first, and a deletion
+    /// counts when it comes behind the publication and not when it came before.
+    /// </param>
     public PublishOutcome Publish(BlockKey key, ulong generation, TimeSpan? timeToLive = null, BlockDurability durability = default, bool replace = false)
     {
         lock (_lock)
@@ -114,6 +118,8 @@ public sealed partial class BlockStore : IDisposable
                 return PublishOutcome.Gone;
             _writes.Remove(generation);
             var entry = write.Entry;
+            if (replace)
+                entry.Generation = generation = NextGeneration();
             var dead = _observer?.MayPublish(key, generation) == false;
             if (!dead && replace && Find(key) is { } older)
             {
@@ -176,6 +182,32 @@ public sealed partial class BlockStore : IDisposable
     {
         lock (_lock)
             return Find(key) is { } entry ? (entry.Generation, entry.Layout) : null;
+    }
+
+    /// <summary>Shape and end of life of the visible block, or null. Neither extends its life nor counts as use.</summary>
+    public (KvLayout Layout, DateTimeOffset? ExpiresAt)? Peek(BlockKey key)
+    {
+        lock (_lock)
+            return Find(key) is { } entry ? (entry.Layout, entry.End) : null;
+    }
+
+    /// <summary>Copies a small layer of the visible block. Neither extends its life nor counts as use.</summary>
+    /// <param name="key">Key of the block.</param>
+    /// <param name="fromEnd">Which layer: 1 for the last.</param>
+    /// <param name="destination">Receives it; the store waits meanwhile, so it is for a few KiB.</param>
+    /// <returns>Bytes of the layer; 0 when the block is not visible, or the layer is not there or longer than the destination.</returns>
+    public int CopyLayer(BlockKey key, int fromEnd, Span<byte> destination)
+    {
+        lock (_lock)
+        {
+            if (Find(key) is not { } entry || entry.Layout.Layers - fromEnd is not (>= 0 and var layer))
+                return 0;
+            var bytes = entry.Layout.LayerBytes(layer);
+            if (bytes > destination.Length)
+                return 0;
+            Arena.Span(entry.Offset, entry.Length).Slice(entry.Layout.LayerOffset(layer), bytes).CopyTo(destination);
+            return bytes;
+        }
     }
 
     /// <summary>

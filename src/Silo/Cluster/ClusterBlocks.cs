@@ -152,8 +152,8 @@ internal sealed partial class ClusterBlocks(
 
     private void Supersede(BlockKey key, ulong generation)
     {
-        var others = directory.Index.HoldersOf(key) & ~SelfBit;
-        if (others != 0)
+        // Also where nobody is known to have it: another silo may have stored one a moment ago, and the newer of the two has to stay on both.
+        if ((directory.Index.HoldersOf(key) & ~SelfBit) != 0 || members.Peers.Length > 0)
             directory.Supersede(key, generation);
     }
 
