@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using System.Security.Cryptography;
 using KvCache.Grains;
 using KvCache.Storage;
 using KvCache.Wire;
@@ -30,6 +31,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         SiloCounters counters,
         ILocalSiloDetails silo,
         IOptions<DataPlaneOptions> options,
+        IOptions<ArenaOptions> arena,
         ILoggerFactory loggers)
     {
         Store = store;
@@ -40,6 +42,10 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         Tenants = tenants;
         Counters = counters;
         Options = options.Value;
+        ArenaPath = arena.Value.Path;
+        Mapped = new MappedLeases((long)(Options.MaxMappedShare * store.Arena.Capacity));
+        if (Options.SharedMemory && ArenaPath.Length == 0)
+            throw new IOException($"{DataPlaneOptions.Section}:SharedMemory is on, and {ArenaOptions.Section}:Path is empty; the arena needs a file to be mapped.");
         _silo = silo;
         _logger = loggers.CreateLogger<BlockServer>();
         var sessionLogger = loggers.CreateLogger<Session>();
@@ -68,6 +74,15 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     public SiloCounters Counters { get; }
 
     public DataPlaneOptions Options { get; }
+
+    /// <summary>Leases of processes that read in the arena.</summary>
+    public MappedLeases Mapped { get; }
+
+    /// <summary>File of the arena, or empty.</summary>
+    public string ArenaPath { get; }
+
+    /// <summary>Random id of this arena: another silo's, or a later one's, has another.</summary>
+    public ulong ArenaId { get; } = BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(sizeof(ulong)));
 
     /// <inheritdoc/>
     public string[] Endpoints => _endpoints;
@@ -100,12 +115,20 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         _endpoints = [.. endpoints];
         if (EndpointsForOthers.Length == 0)
             EndpointsForOthers = _endpoints; // a Unix socket alone: only silos of this machine reach it
-        _listener.Start(Store.Sweep);
+        _listener.Start(() =>
+        {
+            Store.Sweep();
+            Mapped.Sweep();
+        });
         LogListening(string.Join(", ", _endpoints));
         return Task.CompletedTask;
     }
 
-    public Task StopAsync(CancellationToken cancellationToken) => _listener.StopAsync(cancellationToken);
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        await _listener.StopAsync(cancellationToken);
+        Mapped.Clear();
+    }
 
     public void Dispose() => _listener.Dispose();
 

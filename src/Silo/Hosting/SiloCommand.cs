@@ -22,6 +22,7 @@ internal static class SiloCommand
         var arenaFile = new Option<string?>("--arena-file") { Description = "Shared-memory file of the arena, for example /dev/shm/kvcache.arena (default: private memory)." };
         var tcp = new Option<string?>("--tcp") { Description = "Data plane address, ip:port; port 0 takes a free one, '' for none (default 127.0.0.1:7400)." };
         var unix = new Option<string?>("--unix") { Description = "Path of the data plane's Unix socket (default: none)." };
+        var shared = new Option<bool>("--shared-memory") { Description = "Let trusted clients on the Unix socket read blocks in the arena file (default: no)." };
         var resp = new Option<string?>("--resp") { Description = "Address of the Redis endpoint, ip:port, for example 127.0.0.1:7430 (default: none)." };
         var lm = new Option<string?>("--lm") { Description = "Address of LMCache's lm:// endpoint, ip:port, for example 127.0.0.1:7420 (default: none)." };
         var http = new Option<string>("--http") { Description = "Address of health and metrics.", DefaultValueFactory = _ => "http://127.0.0.1:7480" };
@@ -34,7 +35,7 @@ internal static class SiloCommand
         var readyFile = new Option<string?>("--ready-file") { Description = "File that is written, as JSON, with the silo's addresses when it is ready." };
         var root = new RootCommand("A KvCache silo: keeps the KV tensors of prompt prefixes in memory and serves them to inference nodes.")
         {
-            arena, arenaFile, tcp, unix, resp, lm, http, cluster, primary, redis, siloPort, gatewayPort, config, readyFile,
+            arena, arenaFile, tcp, unix, shared, resp, lm, http, cluster, primary, redis, siloPort, gatewayPort, config, readyFile,
         };
         root.SetAction(async (arguments, cancellationToken) =>
         {
@@ -43,6 +44,7 @@ internal static class SiloCommand
             Set(ArenaOptions.Section + ":Path", arguments.GetValue(arenaFile));
             Set(DataPlaneOptions.Section + ":Tcp", arguments.GetValue(tcp));
             Set(DataPlaneOptions.Section + ":Unix", arguments.GetValue(unix));
+            Set(DataPlaneOptions.Section + ":SharedMemory", arguments.GetValue(shared) ? "true" : null);
             Set(RespOptions.Section + ":Listen", arguments.GetValue(resp));
             Set(LmCacheOptions.Section + ":Listen", arguments.GetValue(lm));
             Set(ClusterOptions.Section + ":Mode", arguments.GetValue(cluster)?.ToString());
