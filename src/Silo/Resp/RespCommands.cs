@@ -72,6 +72,7 @@ internal static class RespCommands
             Plain("flushdb", -1, session => session.Flush()) with { Writes = true },
             Plain("flushall", -1, session => session.Flush()) with { Writes = true },
             Store("set", -3, (session, count) => session.Set(count)),
+            Store("setnx", 3, (session, _) => session.SetIfAbsent()),
             Store("setex", 4, (session, _) => session.SetWithSeconds()),
             Store("psetex", 4, (session, _) => session.SetWithMilliseconds()),
             Store("mset", -3, (session, count) => session.MultipleSet(count)) with { LastKey = -1 },

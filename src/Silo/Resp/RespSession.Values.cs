@@ -41,11 +41,12 @@ internal sealed partial class RespSession
             return;
         }
 
-        // Negative positions count from the end; both ends belong to the range.
+        // Negative positions count from the end, at most to the first byte; both ends belong to the range.
         var value = ValueBlocks.ValueOf(lease);
-        first = first < 0 ? Math.Max(0, value.Length + first) : first;
-        last = Math.Min(last < 0 ? value.Length + last : last, value.Length - 1);
-        _writer.Bulk(first > last ? [] : value.Slice((int)first, (int)(last - first + 1)));
+        var crossed = first < 0 && last < 0 && first > last;
+        first = Math.Max(0, first < 0 ? value.Length + first : first);
+        last = Math.Min(Math.Max(0, last < 0 ? value.Length + last : last), value.Length - 1);
+        _writer.Bulk(crossed || first > last ? [] : value.Slice((int)first, (int)(last - first + 1)));
     }
 
     internal void Length() => _writer.Integer(TryKey(1, out var key) && Values.Peek(key) is { } value ? value.Length : 0);
@@ -85,6 +86,19 @@ internal sealed partial class RespSession
             _writer.Null();
         else
             _writer.Bulk(ValueBlocks.ValueOf(old));
+    }
+
+    internal void SetIfAbsent()
+    {
+        var keyRead = ReadKey();
+        using var write = ReceiveValue(keyRead);
+        var stored = keyRead ? Finish(write, _server.Terms with { Replace = false }) : PutOutcome.Failed;
+        if (!keyRead)
+            _writer.Error(BadKey);
+        else if (stored is PutOutcome.NoMemory or PutOutcome.TooLarge or PutOutcome.Failed)
+            Answer(stored);
+        else
+            _writer.Integer(stored == PutOutcome.Stored ? 1 : 0);
     }
 
     internal void SetWithSeconds() => SetWithLife(TimeSpan.TicksPerSecond);

@@ -108,7 +108,7 @@ public sealed class RespLimitTests
         Assert.Equal("-ERR Protocol error: invalid bulk length", bad.Reply());
         Assert.Equal("closed", bad.Reply());
         Assert.Equal("+PONG", good.Call("PING"));
-        Assert.StartsWith("-ERR the request is too long", good.Call("GET", new string('k', (1 << 20) - 10)), StringComparison.Ordinal);
+        Assert.StartsWith("-ERR the request is too long", good.Call("GET", new string('k', 1 << 20)), StringComparison.Ordinal);
         Assert.Equal("+PONG", good.Call("PING"));
         silo.AssertHealthy();
     }

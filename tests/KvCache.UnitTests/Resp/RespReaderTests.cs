@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using System.Text;
 using CsCheck;
 using KvCache.Silo;
+using Xunit;
 
 namespace KvCache.UnitTests.Resp;
 

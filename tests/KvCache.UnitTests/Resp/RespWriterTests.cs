@@ -1,5 +1,6 @@
 using System.Text;
 using KvCache.Silo;
+using Xunit;
 
 namespace KvCache.UnitTests.Resp;
 
