@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
-using KvCache.Grains;
 using Microsoft.Extensions.Options;
 using OpenTelemetry.Metrics;
 using Orleans.Hosting;
@@ -86,6 +85,7 @@ internal static class SiloCommand
             builder.Configuration.AddJsonFile(config.FullName, optional: false);
         builder.Configuration.AddInMemoryCollection(settings);
         builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft.Orleans", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
+            .AddFilter(typeof(SiloAgent).FullName, LogLevel.Warning) // Orleans tells with every new silo which part of its ring a grain service has
             .AddFilter("Polly", LogLevel.Warning) // Orleans' placement logs every new activation through it
             .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None); // what fails at start is told below, in a sentence
         if (BindingAddress.Parse(http).Port > IPEndPoint.MaxPort)
@@ -93,7 +93,7 @@ internal static class SiloCommand
         builder.WebHost.UseUrls(http);
         builder.Host.UseOrleans(silo => silo
             .UseCluster(builder.Configuration, ports)
-            .AddMemoryGrainStorage(PrefixDescriptor.StorageName)
+            .AddKvCacheRedisStorage(builder.Configuration)
             .AddKvCache(builder.Configuration));
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = ShutdownTimeout);
         builder.Services.AddOpenTelemetry().WithMetrics(metrics => metrics
