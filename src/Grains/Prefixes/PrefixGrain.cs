@@ -106,7 +106,7 @@ internal sealed partial class PrefixGrain(
         switch (store.Publish(_key, generation, intent.TimeToLive, durability, intent.Replace))
         {
             case PublishOutcome.Published:
-                cluster.Stored(_key, generation, durability, intent.Replace);
+                cluster.Stored(_key, write.Generation, durability, intent.Replace);
                 return new(SealOutcome.Sealed);
             case PublishOutcome.AlreadyStored:
                 return new(SealOutcome.AlreadyStored);

@@ -68,7 +68,7 @@ internal sealed partial class ClusterBlocks(
     public void Stored(BlockKey key, ulong generation, BlockDurability durability, bool replaced)
     {
         if (replaced)
-            Supersede(key, generation);
+            Supersede(key, generation, durability);
         if (durability.Persisted)
             redis.Persist(key);
         if (durability.Copies > 1)
@@ -153,10 +153,10 @@ internal sealed partial class ClusterBlocks(
         return (holders & BlockRun.Redis) != 0 && await redis.ContainsAsync(key);
     }
 
-    private void Supersede(BlockKey key, ulong generation)
+    private void Supersede(BlockKey key, ulong generation, BlockDurability durability)
     {
-        var others = directory.Index.HoldersOf(key) & ~SelfBit;
-        if (others != 0)
+        // Also where nobody is known to have it: another silo may have stored one a moment ago, or an older one is on its way to Redis.
+        if ((directory.Index.HoldersOf(key) & ~SelfBit) != 0 || members.Peers.Length > 0 || durability.Persisted)
             directory.Supersede(key, generation);
     }
 

@@ -7,41 +7,48 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Silo;
 
 /// <summary>One connection of the data plane: its thread, its tenant, its namespaces and its holds.</summary>
-internal sealed partial class Session : IDisposable
+internal sealed partial class Session : Connection
 {
     private readonly BlockServer _server;
     private readonly FrameSocket _socket;
-    private readonly ILogger _logger;
     private readonly WireWriter _reply = new(1024);
     private readonly WireWriter _end = new(64);
     private readonly List<CacheNamespace> _namespaces = [];
     private readonly List<NamespaceId> _ranks = [];
     private readonly HoldTable _holds;
     private readonly PutPipeline _puts;
-    private readonly string _peer;
     private string _tenant = "";
-    private bool _authenticated;
     private bool _isPeer;
     private ulong[] _masks = [];
 
-    // Read by the watchdog: when the current frame began (0 between frames) and how many bytes had moved then.
-    private long _frameBegan;
-    private long _frameBytes;
-    private long _lastActive = Stopwatch.GetTimestamp();
-    private long _reportedIn, _reportedOut;
-
     public Session(BlockServer server, Socket socket, string peer, ILogger logger)
+        : base(socket, peer, server.Options, server.Counters, logger)
     {
         _server = server;
         _socket = new FrameSocket(socket, MaxMetaBeforeProof, maxPayload: 0);
-        _peer = peer;
-        _logger = logger;
         _holds = new HoldTable((long)(server.Options.MaxHeldShare * server.Store.Arena.Capacity));
         _puts = new PutPipeline(server.Writer, server.Options.PutWindow, _socket);
     }
 
-    /// <summary>Serves the connection until it ends. Never throws: what goes wrong harms this connection only.</summary>
-    public void Run()
+    protected override long ReceivedBytes => _socket.ReceivedBytes;
+
+    protected override long SentBytes => _socket.SentBytes;
+
+    public override void Watch(long now)
+    {
+        _holds.Expire(DateTime.UtcNow.Ticks);
+        base.Watch(now);
+    }
+
+    public override void Dispose()
+    {
+        _puts.Dispose();
+        _holds.Dispose();
+        _segment?.Dispose();
+        base.Dispose();
+    }
+
+    protected override void Serve()
     {
         try
         {
@@ -61,78 +68,18 @@ internal sealed partial class Session : IDisposable
         catch (ProtocolException e)
         {
             _server.Counters.Rejected();
-            TrySendError(0, e);
-            LogRejected(_peer, e.Message);
+            LogRejected(Peer, e.Message);
+            SendError(0, e);
         }
         catch (KvFormatException e)
         {
             _server.Counters.BadFrame();
-            TrySendError(0, new ProtocolException(WireStatus.BadFrame, e.Message));
-            LogRejected(_peer, e.Message);
-        }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-            LogEnded(_peer, e.Message);
-        }
-        catch (Exception e)
-        {
-            TrySendError(0, new ProtocolException(WireStatus.Internal, "The silo failed; its log says why."));
-            LogFailed(e, _peer);
+            LogRejected(Peer, e.Message);
+            SendError(0, new ProtocolException(WireStatus.BadFrame, e.Message));
         }
     }
 
-    /// <summary>Called by the watchdog, on its own thread.</summary>
-    public void Watch(long now)
-    {
-        var options = _server.Options;
-        _holds.Expire(DateTime.UtcNow.Ticks);
-        var began = Volatile.Read(ref _frameBegan);
-        if (began == 0)
-        {
-            if (Stopwatch.GetElapsedTime(Volatile.Read(ref _lastActive), now) > options.IdleTimeout)
-                Abort("it was idle for too long");
-            return;
-        }
-
-        var moved = _socket.ReceivedBytes + _socket.SentBytes - Volatile.Read(ref _frameBytes);
-        var limit = (_authenticated ? options.FrameTimeout : options.HandshakeTimeout) + TimeSpan.FromSeconds((double)moved / options.MinBytesPerSecond);
-        if (Stopwatch.GetElapsedTime(began, now) > limit)
-            Abort(_authenticated ? "a frame took too long" : "the handshake took too long");
-    }
-
-    public void Abort(string reason)
-    {
-        LogAborted(_peer, reason);
-        _socket.Abort();
-    }
-
-    public void Dispose()
-    {
-        _puts.Dispose();
-        _holds.Dispose();
-        _segment?.Dispose();
-        ReportBytes();
-        _socket.Dispose();
-    }
-
-    private void BeginFrame()
-    {
-        Volatile.Write(ref _frameBytes, _socket.ReceivedBytes + _socket.SentBytes);
-        Volatile.Write(ref _frameBegan, Stopwatch.GetTimestamp());
-    }
-
-    private void EndFrame()
-    {
-        Volatile.Write(ref _lastActive, Stopwatch.GetTimestamp());
-        Volatile.Write(ref _frameBegan, 0);
-        ReportBytes();
-    }
-
-    private void ReportBytes()
-    {
-        _server.Counters.Moved(_socket.ReceivedBytes - _reportedIn, _socket.SentBytes - _reportedOut);
-        (_reportedIn, _reportedOut) = (_socket.ReceivedBytes, _socket.SentBytes);
-    }
+    protected override void TellFailure() => SendError(0, new ProtocolException(WireStatus.Internal, "The silo failed; its log says why."));
 
     private void Serve(FrameHeader header, ReadOnlySpan<byte> meta)
     {
@@ -382,28 +329,4 @@ internal sealed partial class Session : IDisposable
         reply.Text(error.Message);
         _socket.Send(reply, FrameType.Error, error.Status, requestId);
     }
-
-    private void TrySendError(ulong requestId, ProtocolException error)
-    {
-        try
-        {
-            SendError(requestId, error);
-        }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-            LogEnded(_peer, e.Message);
-        }
-    }
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Connection of {Peer} rejected: {Reason}")]
-    private partial void LogRejected(string peer, string reason);
-
-    [LoggerMessage(Level = LogLevel.Debug, Message = "Connection of {Peer} ended: {Reason}")]
-    private partial void LogEnded(string peer, string reason);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "Connection of {Peer} is ended by the silo: {Reason}")]
-    private partial void LogAborted(string peer, string reason);
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "Connection of {Peer} failed")]
-    private partial void LogFailed(Exception exception, string peer);
 }
