@@ -4,6 +4,7 @@ using System.Net;
 using KvCache.Bench.Processes;
 using KvCache.Bench.Raw;
 using KvCache.Bench.Reports;
+using KvCache.Bench.Silos;
 using Spectre.Console;
 
 namespace KvCache.Bench.Cli;
@@ -51,6 +52,7 @@ internal static class BenchCommand
         foreach (var scenario in scenarios)
             root.Subcommands.Add(CreateCommand(scenario));
         root.Subcommands.Add(CreateRawServer());
+        root.Subcommands.Add(CreateIndexedSilo());
         root.Subcommands.Add(CreateSupervise());
         return root;
     }
@@ -107,6 +109,16 @@ internal static class BenchCommand
         var command = new Command("raw-server", "The other end of the raw loop.") { folder, memory };
         command.Hidden = true;
         command.SetAction((arguments, _) => RawServer.RunAsync(arguments.GetRequiredValue(folder), arguments.GetValue(memory)));
+        return command;
+    }
+
+    private static Command CreateIndexedSilo()
+    {
+        var folder = new Option<string>("--folder") { Required = true };
+        var blocks = new Option<int>("--blocks") { Required = true };
+        var command = new Command("indexed-silo", "A silo whose index is full.") { folder, blocks };
+        command.Hidden = true;
+        command.SetAction((arguments, _) => IndexedSiloHost.RunAsync(arguments.GetRequiredValue(folder), arguments.GetValue(blocks)));
         return command;
     }
 

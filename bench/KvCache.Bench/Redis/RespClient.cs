@@ -52,6 +52,9 @@ internal sealed class RespClient : IDisposable
         _socket.SendExactly("\r\n"u8);
     }
 
+    /// <summary>Sends commands that were encoded before.</summary>
+    public void Send(ReadOnlySpan<byte> commands) => _socket.SendExactly(commands);
+
     /// <summary>Receives the reply to a GET.</summary>
     /// <returns>Bytes of the value, or -1 when the key does not exist.</returns>
     /// <exception cref="IOException">The reply is an error, is malformed, or is larger than <paramref name="target"/>.</exception>
