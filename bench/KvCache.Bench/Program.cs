@@ -1,11 +1,15 @@
 using KvCache.Bench.Cli;
 using KvCache.Bench.Lookup;
+using KvCache.Bench.Mixed;
 using KvCache.Bench.Persist;
 using KvCache.Bench.Simulation;
+using KvCache.Bench.Store;
 using KvCache.Bench.Transfer;
 
 return await BenchCommand.Create(
     new TransferScenario(),
     new LookupScenario(),
+    new StoreScenario(),
     new PersistScenario(),
+    new MixedScenario(),
     new SimulationScenario()).Parse(args).InvokeAsync();
