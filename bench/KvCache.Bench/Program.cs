@@ -6,10 +6,13 @@ using KvCache.Bench.Simulation;
 using KvCache.Bench.Store;
 using KvCache.Bench.Transfer;
 
-return await BenchCommand.Create(
+Scenario[] scenarios =
+[
     new TransferScenario(),
     new LookupScenario(),
     new StoreScenario(),
     new PersistScenario(),
     new MixedScenario(),
-    new SimulationScenario()).Parse(args).InvokeAsync();
+    new SimulationScenario(),
+];
+return await BenchCommand.Create([.. scenarios, new AllScenario(scenarios)]).Parse(args).InvokeAsync();

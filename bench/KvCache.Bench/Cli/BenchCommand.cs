@@ -4,6 +4,7 @@ using System.Net;
 using KvCache.Bench.Processes;
 using KvCache.Bench.Raw;
 using KvCache.Bench.Reports;
+using KvCache.Bench.Reports.Html;
 using KvCache.Bench.Silos;
 using Spectre.Console;
 
@@ -36,6 +37,13 @@ internal static class BenchCommand
         Recursive = true,
     };
 
+    private static readonly Option<DirectoryInfo?> Report = new("--report")
+    {
+        Description = "Also write the figures as a page with plots, report.html, into this folder.",
+        HelpName = "DIR",
+        Recursive = true,
+    };
+
     public static RootCommand Create(params IEnumerable<Scenario> scenarios)
     {
         Rounds.Validators.Add(result =>
@@ -48,6 +56,7 @@ internal static class BenchCommand
             Json,
             Rounds,
             Redis,
+            Report,
         };
         foreach (var scenario in scenarios)
             root.Subcommands.Add(CreateCommand(scenario));
@@ -72,6 +81,8 @@ internal static class BenchCommand
         try
         {
             var report = await scenario.RunAsync(context, cancellation);
+            if (arguments.GetValue(Report) is { } folder)
+                context.Log($"Written: {HtmlReport.Write(report, folder, DateTimeOffset.Now)}");
             if (arguments.GetValue(Json))
                 Console.WriteLine(report.ToJson());
             else

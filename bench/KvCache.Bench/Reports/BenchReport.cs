@@ -4,12 +4,19 @@ using System.Text.Json.Serialization;
 namespace KvCache.Bench.Reports;
 
 /// <summary>Everything that one scenario found; serializes to the one JSON object of <c>--json</c>.</summary>
+/// <param name="Scenario">Name of the sub-command.</param>
+/// <param name="Rounds">Interleaved rounds.</param>
+/// <param name="Machine">Where it ran.</param>
+/// <param name="Rows">Figures.</param>
+/// <param name="Ratios">Comparisons; left out when there are none.</param>
+/// <param name="Reports">Reports of several scenarios that ran one after the other; then the rows are theirs.</param>
 internal sealed record BenchReport(
     string Scenario,
     int Rounds,
     MachineInfo Machine,
     IReadOnlyList<BenchRow> Rows,
-    IReadOnlyList<RatioRow>? Ratios = null)
+    IReadOnlyList<RatioRow>? Ratios = null,
+    IReadOnlyList<BenchReport>? Reports = null)
 {
     public string ToJson() => JsonSerializer.Serialize(this, BenchJson.Default.BenchReport);
 }

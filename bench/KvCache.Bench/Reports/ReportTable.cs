@@ -11,6 +11,12 @@ internal static class ReportTable
         // What reads a pipe has no width; names that are cut at the width of an old terminal cannot be searched for.
         if (!console.Profile.Out.IsTerminal)
             console.Profile.Width = 160;
+        foreach (var part in report.Reports ?? [report])
+            WriteOne(part, console);
+    }
+
+    private static void WriteOne(BenchReport report, IAnsiConsole console)
+    {
         console.WriteLine($"{report.Scenario}: {report.Rounds} rounds, {report.Machine.Cpus} CPUs, {report.Machine.MemoryGib} GiB");
         var rates = report.Rows.OfType<RateRow>().ToList();
         if (rates.Count > 0)
