@@ -4,6 +4,7 @@ using KvCache.Bench.Mixed;
 using KvCache.Bench.Persist;
 using KvCache.Bench.Simulation;
 using KvCache.Bench.Store;
+using KvCache.Bench.Strategies;
 using KvCache.Bench.Transfer;
 
 Scenario[] scenarios =
@@ -14,5 +15,6 @@ Scenario[] scenarios =
     new PersistScenario(),
     new MixedScenario(),
     new SimulationScenario(),
+    new StrategiesScenario(),
 ];
 return await BenchCommand.Create([.. scenarios, new AllScenario(scenarios)]).Parse(args).InvokeAsync();
