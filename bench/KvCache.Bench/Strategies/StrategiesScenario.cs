@@ -13,10 +13,11 @@ namespace KvCache.Bench.Strategies;
 internal sealed class StrategiesScenario : Scenario
 {
     private readonly Option<DirectoryInfo> _traces = TraceFolder.CreateOption();
-    private readonly Option<int> _requests = Number("--requests", "Requests from the start of the first trace.", 200);
+    private readonly Option<int> _requests = Number("--requests", "Requests that are counted, of the first trace.", 200);
+    private readonly Option<int> _before = Number("--before", "Requests before those: caches are full when counting begins.", 2000);
     private readonly Option<int> _nodes = Number("--nodes", "Inference nodes; requests go round.", 4);
-    private readonly Option<int> _bytes = Number("--bytes", "KV bytes of a block of 512 tokens.", 256 << 10);
-    private readonly Option<int> _capacity = Number("--capacity", "Blocks that fit into all memory together.", 4096);
+    private readonly Option<int> _bytes = Number("--bytes", "KV bytes of a block of 512 tokens.", 64 << 10);
+    private readonly Option<int> _capacity = Number("--capacity", "Blocks that fit into all memory together.", 16_384);
     private readonly Option<int> _speed = Number("--prefill", "Tokens that a node computes in a second.", 10_000);
     private readonly Option<double> _price = new("--price") { Description = "US dollars for an hour of a node.", DefaultValueFactory = _ => 2 };
 
@@ -24,7 +25,7 @@ internal sealed class StrategiesScenario : Scenario
 
     public override string Description => "No cache, a cache in each process, Redis and a silo under the traffic of a trace: hit rate, time to first token, cost.";
 
-    public override IEnumerable<Option> Options => [_traces, _requests, _nodes, _bytes, _capacity, _speed, _price];
+    public override IEnumerable<Option> Options => [_traces, _requests, _before, _nodes, _bytes, _capacity, _speed, _price];
 
     public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
         Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
@@ -50,13 +51,16 @@ internal sealed class StrategiesScenario : Scenario
         if (TraceFolder.Find(arguments.GetRequiredValue(_traces), context.Log).FirstOrDefault() is not { } trace)
             return new BenchReport(Name, 1, MachineInfo.Current, []);
         var (nodes, bytes) = (arguments.GetValue(_nodes), arguments.GetValue(_bytes));
-        var requests = TraceRequest.Read(trace.FullName).Take(arguments.GetValue(_requests)).ToList();
+        var before = arguments.GetValue(_before);
+        var requests = TraceRequest.Read(trace.FullName).Take(before + arguments.GetValue(_requests)).ToList();
+        if (requests.Count <= before)
+            throw new InvalidOperationException($"{trace.Name} has {requests.Count:N0} requests; none is left behind the first {before:N0} (--before).");
         var prices = new PriceModel(arguments.GetValue(_speed), arguments.GetValue(_price));
         var ns = new CacheNamespace { Tenant = "default", Model = "bench-strategies", Layout = KvLayout.Opaque([0, bytes], TraceRequest.TokensPerBlock) };
         using var owned = new Owned();
         var runs = Open(owned, ns, nodes, new ByteSize((long)arguments.GetValue(_capacity) * bytes), context.Log, cancellation)
             .Select(strategy => new StrategyRun(strategy, prices, bytes)).ToList();
-        context.Log($"{trace.Name}: {requests.Count} requests on {nodes} nodes, {prices.TokensPerSecond:N0} tokens/s and {prices.PerHour} USD/h each");
+        context.Log($"{trace.Name}: {requests.Count - before} requests behind {before:N0} on {nodes} nodes, {prices.TokensPerSecond:N0} tokens/s and {prices.PerHour} USD/h each");
         var most = requests.Max(request => request.HashIds.Length);
         var buffers = owned.Add(new LaneBuffers((long)most * bytes));
         var targets = Enumerable.Range(0, most).Select(i => WarmMemory.Block(buffers.Target, i, bytes)).ToList();
@@ -66,7 +70,7 @@ internal sealed class StrategiesScenario : Scenario
             cancellation.ThrowIfCancellationRequested();
             var prompt = Prompt(requests[i]);
             for (var turn = 0; turn < runs.Count; turn++)
-                runs[(i + turn) % runs.Count].Serve(i % nodes, requests[i], prompt, targets[..prompt.BlockCount], sources[..prompt.BlockCount]);
+                runs[(i + turn) % runs.Count].Serve(i % nodes, requests[i], prompt, targets[..prompt.BlockCount], sources[..prompt.BlockCount], counted: i >= before);
         }
 
         return Report(runs, bytes, nodes);

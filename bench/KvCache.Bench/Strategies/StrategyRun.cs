@@ -26,7 +26,14 @@ internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, in
 
     public double CostPerMillionTokens => prices.PerMillionTokens(_busy, _tokens);
 
-    public void Serve(int node, TraceRequest request, PrefixChain prompt, IReadOnlyList<Memory<byte>> destinations, IReadOnlyList<ReadOnlyMemory<byte>> sources)
+    /// <summary>Serves a request.</summary>
+    /// <param name="node">The node that got it.</param>
+    /// <param name="request">The request.</param>
+    /// <param name="prompt">Its full blocks.</param>
+    /// <param name="destinations">Memory for blocks that are loaded.</param>
+    /// <param name="sources">Bytes of blocks that are stored.</param>
+    /// <param name="counted">False while caches fill.</param>
+    public void Serve(int node, TraceRequest request, PrefixChain prompt, IReadOnlyList<Memory<byte>> destinations, IReadOnlyList<ReadOnlyMemory<byte>> sources, bool counted = true)
     {
         var began = Stopwatch.GetTimestamp();
         var loaded = strategy.Load(node, prompt, destinations);
@@ -37,6 +44,8 @@ internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, in
         var first = loading + prices.PrefillMilliseconds(request.InputLength - cached);
         began = Stopwatch.GetTimestamp();
         strategy.Store(node, prompt, loaded, sources);
+        if (!counted)
+            return;
         _busy += first + Stopwatch.GetElapsedTime(began).TotalMilliseconds;
         _firstTokens.Add(first);
         _hits += loaded;
