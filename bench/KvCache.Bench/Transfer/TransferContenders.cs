@@ -52,6 +52,13 @@ internal sealed class TransferContenders : IDisposable
     {
         var silo = BenchSilo.Start(new ByteSize(memory), _cancellation);
         _servers.Add(silo);
+        foreach (var (name, read) in new[] { ("memcpy.arena", SharedRead.CopyOnly), ("get.shm", SharedRead.Kept), ("get.shm.verified", SharedRead.Verified), ("get.shm.asked", SharedRead.Asked) })
+        {
+            string[] yardsticks = read == SharedRead.CopyOnly ? [] : ["memcpy.arena", "redis.get"];
+            _all.Add(new TransferContender(name, yardsticks, (transfer, lane) => new SharedGetLane(silo, transfer, lane, read)));
+        }
+
+        _all.Add(new TransferContender("put.shm", ["raw.put.unix", "redis.set"], (transfer, lane) => new SharedPutLane(silo, transfer, lane)));
         foreach (var transport in new[] { "tcp", "unix" })
         {
             var redis = transport == "tcp" ? "" : ".unix";

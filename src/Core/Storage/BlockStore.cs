@@ -265,6 +265,13 @@ public sealed partial class BlockStore : IDisposable
             return Find(key) is { } entry ? Math.Max(1, entry.Durability.Copies) : 0;
     }
 
+    /// <summary>The block before a block in its chain; zero when there is none or the block is not visible. Does not count as use.</summary>
+    public BlockHash ParentOf(BlockKey key)
+    {
+        lock (_lock)
+            return Find(key)?.Lineage.Parent ?? default;
+    }
+
     /// <summary>Keys of the visible blocks that more than one silo should keep.</summary>
     public void CollectCopied(ICollection<BlockKey> keys)
     {

@@ -42,6 +42,9 @@ public sealed class FrameSocket : IDisposable
     /// <summary>Longest payload that is accepted, in bytes.</summary>
     public long MaxPayload { get; set; }
 
+    /// <summary>The process at the other end, where the socket tells it (<see cref="Wire.PeerProcess.Of"/>).</summary>
+    public PeerProcess? PeerProcess => Wire.PeerProcess.Of(_socket);
+
     /// <summary>Bytes received so far, headers included.</summary>
     public long ReceivedBytes { get; private set; }
 

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using System.Security.Cryptography;
 using KvCache.Grains;
 using KvCache.Storage;
 using KvCache.Wire;
@@ -44,6 +45,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         SiloCounters counters,
         ILocalSiloDetails silo,
         IOptions<DataPlaneOptions> options,
+        IOptions<ArenaOptions> arena,
         ILoggerFactory loggers)
     {
         Store = store;
@@ -54,6 +56,10 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         Tenants = tenants;
         Counters = counters;
         Options = options.Value;
+        ArenaPath = arena.Value.Path;
+        Mapped = new MappedLeases((long)(Options.MaxMappedShare * store.Arena.Capacity));
+        if (Options.SharedMemory && ArenaPath.Length == 0)
+            throw new IOException($"{DataPlaneOptions.Section}:SharedMemory is on, and {ArenaOptions.Section}:Path is empty; the arena needs a file to be mapped.");
         _silo = silo;
         _logger = loggers.CreateLogger<BlockServer>();
         _loggers = loggers;
@@ -74,6 +80,15 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     public SiloCounters Counters { get; }
 
     public DataPlaneOptions Options { get; }
+
+    /// <summary>Leases of processes that read in the arena.</summary>
+    public MappedLeases Mapped { get; }
+
+    /// <summary>File of the arena, or empty.</summary>
+    public string ArenaPath { get; }
+
+    /// <summary>Random id of this arena: another silo's, or a later one's, has another.</summary>
+    public ulong ArenaId { get; } = BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(sizeof(ulong)));
 
     /// <inheritdoc/>
     public string[] Endpoints => _endpoints;
@@ -129,6 +144,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         var began = Stopwatch.GetTimestamp();
         while (Snapshot().Length > 0 && Stopwatch.GetElapsedTime(began) < DrainTime && !cancellationToken.IsCancellationRequested)
             await Task.Delay(10, CancellationToken.None);
+        Mapped.Clear();
         if (_ownsUnix)
             File.Delete(Options.Unix);
     }
@@ -311,6 +327,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             while (await timer.WaitForNextTickAsync(_stopping.Token))
             {
                 Store.Sweep();
+                Mapped.Sweep();
                 var now = Stopwatch.GetTimestamp();
                 foreach (var session in Snapshot())
                     session.Watch(now);

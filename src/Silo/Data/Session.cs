@@ -110,6 +110,7 @@ internal sealed partial class Session : IDisposable
     {
         _puts.Dispose();
         _holds.Dispose();
+        _segment?.Dispose();
         ReportBytes();
         _socket.Dispose();
     }
@@ -151,6 +152,9 @@ internal sealed partial class Session : IDisposable
                 case FrameType.Stat: Stat(header.RequestId, meta); break;
                 case FrameType.Verify: Verify(header.RequestId, meta); break;
                 case FrameType.Locate: Locate(header.RequestId, meta); break;
+                case FrameType.MapArena: MapArena(header.RequestId, meta); break;
+                case FrameType.GetMapped: GetMapped(header.RequestId, meta); break;
+                case FrameType.PutMapped: PutMapped(header.RequestId, meta); break;
                 case FrameType.PeerGet when _isPeer: PeerGet(header.RequestId, meta); break;
                 case FrameType.PeerDeltas when _isPeer: PeerDeltas(header.RequestId, meta); break;
                 case FrameType.PeerSnapshot when _isPeer: PeerSnapshot(header.RequestId, meta); break;
@@ -302,54 +306,6 @@ internal sealed partial class Session : IDisposable
         return _end.Written;
     }
 
-    private void Put(FrameHeader header, ReadOnlySpan<byte> meta)
-    {
-        var reader = new WireReader(meta);
-        CacheNamespace ns;
-        try
-        {
-            ns = Namespace(ref reader);
-        }
-        catch (ProtocolException)
-        {
-            _socket.Drain(header.PayloadLength); // the connection stays in step
-            throw;
-        }
-
-        var timeToLive = reader.UInt32();
-        var flags = reader.UInt8();
-        var copies = reader.UInt8();
-        var lineage = new BlockLineage(
-            Parent: reader.Hashes(1)[0],
-            Depth: (int)reader.UInt32(),
-            RequestId: reader.UInt64(),
-            SuffixTokens: (int)reader.UInt32());
-        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks")).ToArray();
-        reader.End();
-        var expected = hashes.Length * ((long)ns.Layout.BlockBytes + (ns.Layout.Layers * sizeof(uint)));
-        if (header.PayloadLength != expected)
-            throw new KvFormatException($"{hashes.Length} blocks of {ns.Layout.BlockBytes} bytes and {ns.Layout.Layers} checksums are {expected} bytes of payload; {header.PayloadLength} were announced.");
-        if ((flags & ~WireProtocol.PutPersisted) != 0 || copies > WireProtocol.MaxCopies)
-        {
-            _socket.Drain(header.PayloadLength);
-            throw new ProtocolException(WireStatus.InvalidRequest, $"The put has flags 0x{flags:x2} and asks for {copies} copies; version {WireProtocol.Version} knows flag {WireProtocol.PutPersisted} and at most {WireProtocol.MaxCopies} copies.");
-        }
-
-        var terms = new BlockTerms(timeToLive == 0 ? null : TimeSpan.FromSeconds(timeToLive), new BlockDurability(copies, (flags & WireProtocol.PutPersisted) != 0));
-        var outcomes = _puts.Receive(ns, hashes, lineage, terms);
-        var reply = Reply();
-        reply.UInt32((uint)outcomes.Length);
-        foreach (var outcome in outcomes)
-        {
-            _server.Counters.Put(outcome);
-            reply.UInt8((byte)outcome);
-        }
-
-        WriteTexts(reply, outcomes.Contains(PutOutcome.NoMemory) ? _server.Cluster.RoomierEndpoints(ns.Layout.BlockBytes) : []);
-
-        _socket.Send(reply, FrameType.PutReply, WireStatus.Ok, header.RequestId);
-    }
-
     private void Pin(ulong requestId, ReadOnlySpan<byte> meta)
     {
         var reader = new WireReader(meta);
@@ -376,7 +332,8 @@ internal sealed partial class Session : IDisposable
         var reader = new WireReader(meta);
         var id = reader.UInt64();
         reader.End();
-        SendCount(FrameType.ReleaseReply, requestId, _holds.Release(id) ? 1 : 0);
+        var released = (id & MappedLeases.IdBit) != 0 ? (_process ?? _socket.PeerProcess) is { } process && _server.Mapped.Release(process, id) : _holds.Release(id);
+        SendCount(FrameType.ReleaseReply, requestId, released ? 1 : 0);
     }
 
     private void Stat(ulong requestId, ReadOnlySpan<byte> meta)
@@ -410,13 +367,6 @@ internal sealed partial class Session : IDisposable
         _reply.Reset();
         _reply.Take(FrameHeader.Size);
         return _reply;
-    }
-
-    private static void WriteTexts(WireWriter writer, IReadOnlyList<string> texts)
-    {
-        writer.UInt8((byte)texts.Count);
-        foreach (var text in texts)
-            writer.Text(text);
     }
 
     private void SendCount(FrameType type, ulong requestId, int count)

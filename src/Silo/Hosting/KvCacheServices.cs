@@ -37,7 +37,9 @@ public static class KvCacheServices
         services.AddSingleton(CreateStore);
         services.AddPrefixGrains();
         services.AddRedisTier(configuration);
+        AddHosted<DescriptorWriter>(services);
         services.AddSingleton<RedisBlocks>();
+        AddHosted<RedisScan>(services);
         services.AddSingleton<ClusterMembers>();
         services.AddSingleton<ClusterCounters>();
         services.AddSingleton<SiloAgents>();

@@ -66,6 +66,19 @@ public sealed class DataPlaneOptions : IValidatableObject
     /// </summary>
     public ByteSize SocketBuffer { get; set; }
 
+    /// <summary>
+    /// Whether clients on the Unix socket may map the arena and read blocks in place. Default off: a mapping shows the whole arena, every tenant's blocks
+    /// included, so it is for clients that are trusted with all of them. Needs a Unix socket and an arena file.
+    /// </summary>
+    public bool SharedMemory { get; set; }
+
+    /// <summary>Share of the arena that one process may lease by reading in place, 0 to 1. Default 0.25.</summary>
+    [Range(0.0, 1.0)]
+    public double MaxMappedShare { get; set; } = 0.25;
+
+    /// <summary>Largest segment that a connection gets to hand blocks over in. Default 64 MiB; it is not part of the arena.</summary>
+    public ByteSize MaxSegmentBytes { get; set; } = ByteSize.MiB(64);
+
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
@@ -75,6 +88,10 @@ public sealed class DataPlaneOptions : IValidatableObject
             yield return new ValidationResult($"{Section} has neither Tcp nor Unix; at least one was expected.", [nameof(Tcp)]);
         if (Unix.Length > 0 && (!Path.IsPathFullyQualified(Unix) || System.Text.Encoding.UTF8.GetByteCount(Unix) > 107))
             yield return new ValidationResult($"{Section}:Unix is '{Unix}'; an absolute path of at most 107 bytes was expected.", [nameof(Unix)]);
+        if (SharedMemory && Unix.Length == 0)
+            yield return new ValidationResult($"{Section}:SharedMemory is on, and Unix is empty; memory is shared over a Unix socket.", [nameof(SharedMemory)]);
+        if (MaxSegmentBytes.Bytes < Storage.Arena.PageBytes)
+            yield return new ValidationResult($"{Section}:MaxSegmentBytes is {MaxSegmentBytes}; at least 4KiB was expected.", [nameof(MaxSegmentBytes)]);
         if (SocketBuffer.Bytes is < 0 or > 1 << 30)
             yield return new ValidationResult($"{Section}:SocketBuffer is {SocketBuffer}; 0 to 1GiB was expected.", [nameof(SocketBuffer)]);
     }
