@@ -69,7 +69,7 @@ def flush(engine):
     """Waits until everything that was saved is sent."""
     for worker in engine.workers:
         saver = worker._worker._saver
-        for pool in (saver._copier, saver._senders):
+        for pool in (*saver._copiers.values(), saver._senders):
             done = threading.Event()
             while not pool.submit(done.set):
                 time.sleep(0.001)
@@ -336,6 +336,23 @@ def test_save_that_finds_no_memory_is_dropped(silo, engine):
     first.finish(request)
     first.settle(steps=1_000_000)
     assert not hang.is_set() and first.workers[0]._worker._saver.dropped_blocks == 4
+    hang.set()
+
+
+def test_cluster_that_hangs_keeps_no_blocks_and_no_steps(silo, engine):
+    hang = threading.Event()
+    silo.before = lambda kind: hang.wait(60) and None if kind == PUT else None
+    plans = [GroupPlan("B2NHD"), GroupPlan("BHN2D-HND", layers=1, window=5)]
+    first = engine(silo.endpoint, *plans, budget=8, staging_bytes=2500, staging_wait=1, blocks=256)
+    began = time.monotonic()
+    for index in range(4):
+        request = first.add(f"r{index}", [1000 * index + t for t in range(60)])
+        first.run(request)
+        first.finish(request)
+    # Thirty-two steps; one after the other waiting would take half a minute.
+    assert time.monotonic() - began < 15
+    first.settle(steps=1_000_000)
+    assert time.monotonic() - began < 20, "what waits is dropped together, not one after the other"
     hang.set()
 
 

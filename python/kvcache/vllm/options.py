@@ -33,7 +33,8 @@ class ConnectorOptions:
     ttl_seconds: int = 0
     #: Host memory for blocks on their way, for loads and for saves each. Pinned when the KV cache is on a GPU.
     staging_bytes: int = 256 << 20
-    #: How long a save waits for staging memory until its blocks are dropped.
+    #: How long after its step a save may wait for staging memory until its blocks are dropped: the engine cannot use
+    #: blocks that wait.
     staging_wait: float = 2.0
     #: Threads that load, and threads that send what was saved.
     load_threads: int = 2

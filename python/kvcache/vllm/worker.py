@@ -42,7 +42,7 @@ class ConnectorWorker:
         self.namespaces = [self._namespace(memory) for memory in memories]
         self._memories = memories
         self._loader = Loader(self._cache, self._options, stream, StagingPool(self._options.staging_bytes, pinned))
-        self._saver = Saver(self._cache, self._options, CopyStream(device), StagingPool(self._options.staging_bytes, pinned))
+        self._saver = Saver(self._cache, self._options, StagingPool(self._options.staging_bytes, pinned), device)
         logger.info("KvCache: rank %d, %s bytes a block, namespaces %s", self._rank,
                     [memory.block_bytes for memory in memories], [space.id.hex() for space in self.namespaces])
 
