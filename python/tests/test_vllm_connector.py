@@ -159,7 +159,7 @@ def test_decoded_tokens_are_saved_too(endpoint, engine):
 def test_layouts_never_mix(endpoint, engine):
     compute(engine(endpoint, GroupPlan("B2NHD")))
     for plan in (GroupPlan("2BNHD"), GroupPlan("BHN2D-HND"), GroupPlan("BHN2D-NHD"), GroupPlan("B2NHD", dtype="bfloat16"),
-                 GroupPlan("B2NHD", layers=3), GroupPlan("B2NHD-split")):
+                 GroupPlan("B2NHD", layers=3), GroupPlan("B2NHD-split"), GroupPlan("B2NHD-HND")):
         other = engine(endpoint, plan)
         request = other.add("second", PROMPT)
         other.run(request)
@@ -491,6 +491,9 @@ def test_states_that_are_not_rows_of_blocks_are_refused(silo, engine, caplog):
     connector = KvCacheConnector(config, vllm_contract.KVConnectorRole.SCHEDULER, groups)
     assert "MambaSpec, which this connector does not store" in caplog.text
     assert connector.get_num_new_matched_tokens(SimpleNamespace(num_tokens=100), 0) == (0, False)
+    with pytest.raises(ValueError, match="salt"):
+        config.kv_transfer_config.kv_connector_extra_config["salt"] = "s" * 201
+        KvCacheConnector(config, vllm_contract.KVConnectorRole.SCHEDULER, groups)
     with pytest.raises(ValueError, match="colour"):
         config.kv_transfer_config.kv_connector_extra_config["colour"] = "red"
         KvCacheConnector(config, vllm_contract.KVConnectorRole.SCHEDULER, groups)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Mapping
 
-from ..options import CacheOptions
+from ..options import CacheOptions, check_names
 
 SAVES = ("block", "layer", "none")
 
@@ -43,6 +43,7 @@ class ConnectorOptions:
     queue: int = 256
 
     def __post_init__(self) -> None:
+        check_names(self.model, self.revision, self.salt)
         if self.save not in SAVES:
             raise ValueError(f"save: one of {', '.join(SAVES)}, and is {self.save!r}")
         for name in ("tokens_per_block", "hold", "staging_bytes", "staging_wait", "load_threads", "save_threads", "queue"):

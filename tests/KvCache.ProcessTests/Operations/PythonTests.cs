@@ -8,7 +8,7 @@ public sealed class PythonTests
 {
     [Fact]
     public Task The_python_client_passes_its_tests_against_a_silo() =>
-        RunAsync(["pytest"], "test_client.py", "test_cache.py", "test_hashing.py", "test_engine_hashes.py", "test_package.py");
+        RunAsync(["pytest"], "test_client.py", "test_cache.py", "test_hashing.py", "test_engine_hashes.py", "test_lmcache.py", "test_package.py");
 
     [Fact]
     public Task The_engine_connectors_pass_their_tests_against_a_silo() =>
