@@ -44,10 +44,11 @@ internal sealed partial class PrefixGrain(
 
     public async ValueTask<WriteGrant> BeginAsync(WriteIntent intent, CancellationToken cancellationToken)
     {
-        var stored = !intent.Replace && (store.Contains(_key) || await cluster.IsStoredElsewhereAsync(_key, cancellationToken));
-        var writing = _authority.WriterSilo is { } writer && await cluster.IsWritingAsync(writer, _key, _authority.Writer);
+        // The last writer's silo is asked first: what has become visible there may not be in the index yet.
+        var last = _authority.WriterSilo is { } writer ? await cluster.StateOfWriteAsync(writer, _key, _authority.Writer) : WriteState.Gone;
+        var stored = !intent.Replace && (last == WriteState.Stored || store.Contains(_key) || await cluster.IsStoredElsewhereAsync(_key, cancellationToken));
         var now = time.GetUtcNow();
-        var outcome = _authority.MayBegin(stored, writing, now);
+        var outcome = _authority.MayBegin(stored, last == WriteState.Running, now);
         if (outcome != BeginOutcome.Accepted)
             return new WriteGrant(outcome, 0);
         DropInlineWrite();

@@ -46,9 +46,9 @@ internal sealed partial class ClusterBlocks(
         return holders == 0 ? new ValueTask<bool>(false) : ConfirmAsync(key, holders, cancellationToken);
     }
 
-    public ValueTask<bool> IsWritingAsync(SiloAddress silo, BlockKey key, ulong generation) => silo.Equals(members.Local)
-        ? new ValueTask<bool>(store.IsWriting(key, generation))
-        : AskAsync(silo, agent => agent.IsWritingAsync(key, generation));
+    public ValueTask<WriteState> StateOfWriteAsync(SiloAddress silo, BlockKey key, ulong generation) => silo.Equals(members.Local)
+        ? new ValueTask<WriteState>(SiloAgent.StateOf(store, key, generation))
+        : AskAsync(silo, agent => agent.StateOfWriteAsync(key, generation));
 
     public async ValueTask RevokeAsync(SiloAddress silo, BlockKey key, ulong generation)
     {

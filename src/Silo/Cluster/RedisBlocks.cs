@@ -5,8 +5,20 @@ using Microsoft.Extensions.DependencyInjection;
 namespace KvCache.Silo;
 
 /// <summary>Redis as one more holder of blocks: what it has enters the index, what it turns out not to have leaves it. Without a tier it holds nothing.</summary>
-internal sealed class RedisBlocks
+/// <remarks>
+/// Redis tells nobody when a payload's life is over. What was given a life here is looked up again when that is over, so that no match promises it any
+/// longer; at most <see cref="MaxWatched"/> blocks. Others leave the index when a read does not find them.
+/// </remarks>
+internal sealed class RedisBlocks : IDisposable
 {
+    private const int MaxWatched = 1 << 18;
+    private static readonly TimeSpan WatchInterval = TimeSpan.FromMilliseconds(500);
+
+    // Redis has a clock of its own.
+    private static readonly TimeSpan WatchGrace = TimeSpan.FromSeconds(1);
+
+    private readonly PriorityQueue<BlockKey, DateTimeOffset> _ends = new();
+    private readonly Timer? _watch;
     private readonly BlockStore _store;
     private readonly BlockDirectory _directory;
     private readonly RedisTier? _tier;
@@ -21,7 +33,10 @@ internal sealed class RedisBlocks
         _time = time;
         _tier = services.GetService<RedisTier>();
         if (_tier is not null)
+        {
             directory.Buried = key => _ = _tier.DeleteAsync([key]);
+            _watch = new Timer(_ => LookUpEnded(), null, WatchInterval, WatchInterval);
+        }
     }
 
     /// <summary>Whether there is a Redis, and it is worth asking.</summary>
@@ -37,10 +52,15 @@ internal sealed class RedisBlocks
         {
             if (outcome != PersistOutcome.Persisted)
                 return;
-            if (_directory.Persisted(key, generation))
-                _descriptors.Write(key, generation, layout, expiresAt);
-            else
+            if (!_directory.Persisted(key, generation))
+            {
                 _ = _tier.DeleteAsync([key]);
+                return;
+            }
+
+            _descriptors.Write(key, generation, layout, expiresAt);
+            if (expiresAt is { } end)
+                Watch(key, end);
         });
     }
 
@@ -66,7 +86,9 @@ internal sealed class RedisBlocks
         if (_tier is null)
             return Task.FromResult(false);
         var now = _time.GetUtcNow();
-        return _tier.ExpireAsync(key, timeToLive < DateTimeOffset.MaxValue - now ? now + timeToLive : DateTimeOffset.MaxValue);
+        var end = timeToLive < DateTimeOffset.MaxValue - now ? now + timeToLive : DateTimeOffset.MaxValue;
+        Watch(key, end);
+        return _tier.ExpireAsync(key, end);
     }
 
     /// <summary>Reads a block, and starts to read those behind it in its chain. Blocks the thread.</summary>
@@ -85,6 +107,30 @@ internal sealed class RedisBlocks
     {
         if (_tier is not null && _directory.Index.HoldersOf(key) == Wire.BlockRun.Redis)
             _ = PromoteAndReleaseAsync(key);
+    }
+
+    public void Dispose() => _watch?.Dispose();
+
+    private void Watch(BlockKey key, DateTimeOffset end)
+    {
+        lock (_ends)
+        {
+            if (_ends.Count < MaxWatched && end < DateTimeOffset.MaxValue - WatchGrace)
+                _ends.Enqueue(key, end + WatchGrace);
+        }
+    }
+
+    private void LookUpEnded()
+    {
+        var now = _time.GetUtcNow();
+        lock (_ends)
+        {
+            while (_ends.TryPeek(out var key, out var end) && end <= now)
+            {
+                _ends.Dequeue();
+                _ = ContainsAsync(key).AsTask();
+            }
+        }
     }
 
     private async Task PromoteAndReleaseAsync(BlockKey key) => (await PromoteAsync(key))?.Dispose();

@@ -86,6 +86,18 @@ internal sealed class SiloCluster : IAsyncDisposable
         });
     }
 
+    /// <summary>Waits until Orleans takes a number of silos for alive, as every living silo sees it.</summary>
+    public Task<TimeSpan> AllCountAsync(int members, string what) => Eventually.TrueAsync(what, async () =>
+    {
+        foreach (var silo in Living)
+        {
+            if (await MetricAsync(silo, "kvcache_cluster_members") != members - 1)
+                return false;
+        }
+
+        return true;
+    });
+
     /// <summary>Other silos that a silo can ask for blocks.</summary>
     public async Task<int> PeersAsync(int silo) => (await ReadinessAsync(silo)).GetProperty("peers").GetInt32();
 
@@ -138,7 +150,7 @@ internal sealed class SiloCluster : IAsyncDisposable
     public void AssertHealthy()
     {
         foreach (var silo in Living)
-            this[silo].AssertHealthy();
+            this[silo].AssertHealthy(lostOthers: _gone.Count > 0 || Living.Count() < Count);
     }
 
     /// <summary>Writes what the silos have logged so far to the output of the test: for tests that share a cluster.</summary>
