@@ -170,6 +170,16 @@ def test_what_arrived_before_a_failure_counts():
         assert targets[:6] == BLOCKS[:6] and seen == [0, 1, 2, 3, 4, 5]
 
 
+def test_connection_that_breaks_when_everything_has_arrived():
+    with FakeSilo() as silo, FakeSilo() as other, cache_of(silo, other) as cache:
+        cache.put(SPACE, HASHES, BLOCKS)
+        cache.get(SPACE, HASHES[:1], buffers(1))
+        silo.breaks_at_end = True
+        targets = buffers()
+        assert cache.get(SPACE, HASHES, targets) == [True] * 8 and targets == BLOCKS
+        assert other.count(GET) == 0
+
+
 def test_damaged_block_is_a_miss():
     with FakeSilo() as silo, cache_of(silo) as cache:
         cache.put(SPACE, HASHES, BLOCKS)

@@ -36,6 +36,8 @@ class FakeSilo:
         self.released: List[int] = []
         #: Blocks of a get after which the connection breaks.
         self.break_after: Optional[int] = None
+        #: Whether the connection breaks behind the last block of a get, before the frame that ends it.
+        self.breaks_at_end = False
         #: Called before a request is answered, with its type; may wait, or return bytes to answer instead.
         self.before: Optional[Callable[[int], Optional[bytes]]] = None
         #: Blocks that are refused for lack of memory, and where the refusal points to.
@@ -206,6 +208,9 @@ class _Session:
                 part = bytes([part[0] ^ 1]) + part[1:]
             self.connection.sendall(frame(0x85, struct.pack(f"<IQ{layers}I", index, 1, *crcs), part, request_id))
             delivered += 1
+        if self.silo.breaks_at_end:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return None
         return frame(0xA5, struct.pack("<I", delivered), request_id=request_id)
 
     def put(self, meta: bytes, payload: bytes, _: int) -> bytes:
