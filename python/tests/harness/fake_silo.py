@@ -40,6 +40,8 @@ class FakeSilo:
         self.breaks_at_end = False
         #: Called before a request is answered, with its type; may wait, or return bytes to answer instead.
         self.before: Optional[Callable[[int], Optional[bytes]]] = None
+        #: Called with type and request id in place of an answer; what it returns is sent, and the connection goes on.
+        self.mangles: Optional[Callable[[int, int], bytes]] = None
         #: Blocks that are refused for lack of memory, and where the refusal points to.
         self.full = False
         self.alternatives: Sequence[str] = ()
@@ -119,6 +121,9 @@ class _Session:
             if instead is not None:
                 self.connection.sendall(instead)
                 return False
+            if self.silo.mangles and kind != OPEN:
+                self.connection.sendall(self.silo.mangles(kind, request_id))
+                return True
         handler = getattr(self, {HELLO: "hello", AUTHENTICATE: "authenticate", OPEN: "open", MATCH: "match", GET: "get",
                                  PUT: "put", DELETE: "delete", RELEASE: "release", STAT: "stat", VERIFY: "verify",
                                  LOCATE: "locate"}[kind])
