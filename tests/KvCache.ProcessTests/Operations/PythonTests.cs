@@ -12,7 +12,7 @@ public sealed class PythonTests
 
     [Fact]
     public Task The_engine_connectors_pass_their_tests_against_a_silo() =>
-        RunAsync(["pytest", "numpy", "torch"], "test_vllm_connector.py", "test_vllm_tier.py", "test_sglang_hicache.py");
+        RunAsync(["pytest", "numpy", "torch"], "test_vllm_connector.py", "test_vllm_failures.py", "test_vllm_tier.py", "test_sglang_hicache.py");
 
     [Fact]
     public Task Python_clients_and_engines_outlive_silos_that_are_killed() =>
