@@ -182,7 +182,7 @@ public sealed class HttpProblemTests : IAsyncLifetime
     }
 
     // A silo that still serves the puts before is busy for a moment.
-    private Task AssertNotVisibleAsync() => Eventually.TrueAsync("the silo says that there is no such block", async () =>
+    private Task<TimeSpan> AssertNotVisibleAsync() => Eventually.TrueAsync("the silo says that there is no such block", async () =>
     {
         using var head = await _http.HeadAsync(_path);
         Assert.False(head.IsSuccessStatusCode);
