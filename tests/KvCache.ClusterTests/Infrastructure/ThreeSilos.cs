@@ -16,7 +16,7 @@ public sealed class ThreeSilos : IAsyncLifetime
     private InProcessTestCluster? _cluster;
 
     /// <summary>Number of silos.</summary>
-    public int Count => 3;
+    public const int Count = 3;
 
     /// <summary>The grains as code inside a silo calls them.</summary>
     public IGrainFactory GrainsAt(int silo) => At<IGrainFactory>(silo);
@@ -33,7 +33,7 @@ public sealed class ThreeSilos : IAsyncLifetime
             ["KvCache:DataPlane:Tcp"] = "127.0.0.1:0",
             ["KvCache:Store:MaxPinnedShare"] = "0.95",
         }).Build();
-        var builder = new InProcessTestClusterBuilder((short)Count);
+        var builder = new InProcessTestClusterBuilder(Count);
         builder.ConfigureSilo((_, silo) => silo.AddMemoryGrainStorage(PrefixDescriptor.StorageName).AddKvCache(configuration));
         _cluster = builder.Build();
         await _cluster.DeployAsync();
