@@ -102,13 +102,58 @@ public sealed class KvCacheClient : IKvCache
         return result;
     }
 
+    /// <summary>
+    /// Leases consecutive blocks where they lie, in the memory of the home silo, which takes what it lacks from other silos and Redis: no byte is copied or crosses a
+    /// socket for this client.
+    /// </summary>
+    /// <param name="prefix">The prefix.</param>
+    /// <param name="firstBlock">Index of the first block.</param>
+    /// <param name="count">Number of blocks.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <returns>The blocks up to the first that cannot be had; none where memory is not shared (<see cref="KvCacheClientOptions.SharedMemory"/>). Dispose it.</returns>
+    /// <exception cref="ArgumentException">The run is outside the prefix.</exception>
+    public async ValueTask<MappedBlocks> MapAsync(KvPrefix prefix, int firstBlock, int count, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckRun(prefix, firstBlock, count);
+        var home = _silos.Configured[0];
+        if (home.Memory is not { } memory)
+            return new MappedBlocks(null, [], MissReason.Unavailable);
+        var blocks = new List<LeasedBlock>(count);
+        var budget = new CallBudget(_options.LoadTimeout, _options.SiloPatience, cancellationToken);
+        memory.TakeKept(prefix.Namespace, prefix.Chain.Hashes.Slice(firstBlock, count), blocks);
+        var reason = blocks.Count == count ? MissReason.None : await budget.RunAsync(
+            home.Data,
+            connection =>
+            {
+                try
+                {
+                    var kept = blocks.Count;
+                    memory.Lease(connection, prefix.Namespace, prefix.Chain.Hashes.Slice(firstBlock + kept, count - kept), localOnly: false, blocks);
+                    return blocks.Count == count ? MissReason.None : MissReason.Absent;
+                }
+                catch (Exception e) when (e is IOException or UnauthorizedAccessException or SiloException { Status: WireStatus.InvalidRequest })
+                {
+                    home.StopSharing(e.Message);
+                    return MissReason.Unavailable;
+                }
+            },
+            isPatient: true).ConfigureAwait(false);
+        home.Loaded(blocks.Count);
+        _meter.Loaded(new LoadResult(blocks.Count, reason), count, prefix.Namespace.Layout.BlockBytes, budget.Began);
+        return new MappedBlocks(memory, blocks, reason);
+    }
+
     /// <inheritdoc/>
     public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
         CountAsync(prefix, (connection, hashes) => connection.Pin(prefix.Namespace, hashes, duration), cancellationToken);
 
     /// <inheritdoc/>
-    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
-        CountAsync(prefix, (connection, hashes) => connection.Delete(prefix.Namespace, hashes), cancellationToken);
+    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
+    {
+        foreach (var silo in _silos.Configured)
+            silo.Memory?.Drop(prefix.Namespace, prefix.Chain.Hashes);
+        return CountAsync(prefix, (connection, hashes) => connection.Delete(prefix.Namespace, hashes), cancellationToken);
+    }
 
     /// <summary>What this client has done so far, with each silo, and what the home silo says of itself.</summary>
     /// <inheritdoc/>

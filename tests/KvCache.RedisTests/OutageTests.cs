@@ -31,6 +31,10 @@ public sealed class OutageTests
 
             // Three failures have opened the breaker: from now on nobody waits.
             await Eventually.TrueAsync("the breaker is open", () => fixture.Tier.IsOpen);
+            var status = fixture.Tier.GetStatus();
+            Assert.Equal((true, redis.Tcp, 1), (status.BreakerOpen, status.Endpoint, status.PendingChanges));
+            Assert.NotNull(status.LastError);
+            Assert.Equal(1, status.Dropped[PersistOutcome.Unavailable]);
             began = Stopwatch.GetTimestamp();
             for (var i = 0; i < 1000; i++)
                 Assert.Equal(PromoteOutcome.Unavailable, await fixture.PromoteAsync(TierFixture.Key(1), Small));

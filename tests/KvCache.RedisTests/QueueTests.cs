@@ -18,8 +18,12 @@ public sealed class QueueTests
         Assert.Equal(3, fixture.Counters.PersistsWith(PersistOutcome.QueueFull));
         Assert.Equal(12 << 20, fixture.Counters.QueuedBytes);
         Assert.Equal(3, fixture.Store.GetStatistics().LeasedBlocks);
+        var status = fixture.Tier.GetStatus();
+        Assert.Equal((3, 12 << 20, 12 << 20, false, null), (status.QueuedBlocks, status.QueuedBytes, status.MaxQueuedBytes, status.BreakerOpen, status.LastError));
+        Assert.Equal([KeyValuePair.Create(PersistOutcome.QueueFull, 3L)], status.Dropped);
         proxy.Requests.Release();
         await Eventually.TrueAsync("the queue is empty", () => fixture.Counters.QueuedBytes == 0);
+        Assert.Equal(0, fixture.Counters.QueuedBlocks);
         Assert.Equal(3, fixture.Counters.PersistsWith(PersistOutcome.Persisted));
         Assert.Equal(0, fixture.Store.GetStatistics().LeasedBlocks);
     }

@@ -38,10 +38,9 @@ internal sealed class SharedGetLane : SiloLane
         _lane = lane;
         _read = read;
         _length = transfer.BlockLength;
-        _memory = new SiloMemory(read == SharedRead.Asked ? TimeSpan.Zero : TimeSpan.FromSeconds(1), KeptLeases, TimeProvider.System);
+        _memory = new SiloMemory(read == SharedRead.Asked ? TimeSpan.Zero : TimeSpan.FromSeconds(1), KeptLeases, verify: false, TimeProvider.System);
         NewHashes();
         Put([.. Enumerable.Range(0, transfer.Batch).Select(i => (ReadOnlyMemory<byte>)Memory.WarmMemory.Block(lane.Source, i, transfer.BlockLength))]);
-        _memory.Attach(Connection);
         if (read == SharedRead.CopyOnly)
             Lease();
     }
@@ -68,9 +67,7 @@ internal sealed class SharedGetLane : SiloLane
     public override void Dispose()
     {
         _memory.Return(_blocks);
-        _memory.Drop(Namespace, Hashes);
-        _memory.ReleaseIdle(Connection);
-        _memory.Dispose();
+        _memory.ReleaseAll(Connection);
         Connection.Delete(Namespace, Hashes);
         base.Dispose();
     }

@@ -32,7 +32,7 @@ internal static class BlockArguments
         }
     }
 
-    private static void CheckRun(KvPrefix prefix, int firstBlock, int count)
+    public static void CheckRun(KvPrefix prefix, int firstBlock, int count)
     {
         if (firstBlock < 0 || firstBlock > prefix.BlockCount - count)
             throw new ArgumentException($"Blocks {firstBlock}..{firstBlock + count - 1} do not lie in a prefix of {prefix.BlockCount} blocks.", nameof(firstBlock));

@@ -105,9 +105,16 @@ internal sealed class ClusterLoad
     private async ValueTask<MissReason> FromHomeAsync(SiloConnector home, bool isLast)
     {
         var before = _delivered;
+        home.Memory?.CopyKept(_prefix.Namespace, Hashes(_delivered, _end), _range, _destinations, ref _delivered);
+        if (_delivered == _end)
+        {
+            home.Loaded(_delivered - before);
+            return MissReason.None;
+        }
+
         var reason = await _budget.RunAsync(
             home.Data,
-            connection => connection.Get(_prefix.Namespace, Hashes(_delivered, _end), _range, _destinations, _delivered, localOnly: true, ref _delivered),
+            connection => home.Read(connection, _prefix.Namespace, Hashes(_delivered, _end), _range, _destinations, ref _delivered),
             isLast).ConfigureAwait(false);
         home.Loaded(_delivered - before);
         return reason;

@@ -13,63 +13,93 @@ namespace KvCache.Client;
 /// </remarks>
 /// <param name="keep">Time that an unused lease is kept; a block that somebody deletes can be read here for so long.</param>
 /// <param name="maxKept">Most blocks whose leases are kept.</param>
+/// <param name="verify">Whether copies are compared with their checksums.</param>
 /// <param name="time">Clock.</param>
-internal sealed class SiloMemory(TimeSpan keep, int maxKept, TimeProvider time) : IDisposable
+internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimeProvider time)
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<BlockKey, (LeasedBlock Block, long Until)> _kept = [];
     private readonly List<ulong> _unused = [];
-    private readonly List<MappedBlock> _answer = [];
     private SharedArena? _arena;
     private ulong _arenaId;
 
-    /// <summary>Maps the arena of the silo at the other end, or finds that it is mapped already.</summary>
+    /// <summary>Copies consecutive blocks into the caller's memory, up to the first that is missing or damaged.</summary>
+    /// <param name="connection">A connection to the silo.</param>
+    /// <param name="ns">Namespace.</param>
+    /// <param name="hashes">The blocks.</param>
+    /// <param name="range">Layers to read.</param>
+    /// <param name="destinations">Memory for blocks, each as large as the layers.</param>
+    /// <param name="delivered">Index of the first block's memory; is raised for each block that is complete.</param>
+    /// <returns>Whether everything was delivered, a block was missing, or one was damaged.</returns>
     /// <exception cref="SiloException">The silo does not share its memory.</exception>
     /// <exception cref="IOException">The arena cannot be mapped.</exception>
     /// <exception cref="UnauthorizedAccessException">The arena belongs to another user.</exception>
-    public void Attach(BlockConnection connection)
+    public MissReason Copy(BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ref int delivered)
     {
-        var offer = connection.MapArena(segmentBytes: 0);
-        lock (_lock)
+        while (hashes.Length > 0)
         {
-            if (_arena is not null && _arenaId == offer.ArenaId)
-                return;
+            var blocks = new List<LeasedBlock>(hashes.Length);
+            Lease(connection, ns, hashes, localOnly: true, blocks);
+            try
+            {
+                if (blocks.Count == 0)
+                    return MissReason.Absent;
+                if (!TryCopy(blocks, range, destinations, ref delivered, out var damaged))
+                {
+                    Drop(ns, hashes.Slice(damaged, 1));
+                    connection.Verify(ns, hashes[damaged], blocks[damaged].Generation);
+                    return MissReason.Corrupt;
+                }
 
-            // Another silo, or the same one after a restart. Blocks of the old arena stay mapped for those who still read them.
-            Forget();
-            _arena = SharedArena.Open(offer.ArenaPath, offer.ArenaBytes);
-            _arenaId = offer.ArenaId;
+                hashes = hashes[blocks.Count..];
+            }
+            finally
+            {
+                Return(blocks);
+            }
         }
+
+        return MissReason.None;
+    }
+
+    /// <summary>Copies consecutive blocks whose leases this process still has, without asking anybody.</summary>
+    /// <inheritdoc cref="Copy"/>
+    public void CopyKept(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ref int delivered)
+    {
+        var blocks = new List<LeasedBlock>();
+        TakeKept(ns, hashes, blocks);
+        TryCopy(blocks, range, destinations, ref delivered, out _); // what is damaged is read again, and then told
+        Return(blocks);
     }
 
     /// <summary>Leases consecutive blocks, up to the first that cannot be had.</summary>
-    /// <param name="connection">A connection that was attached.</param>
+    /// <param name="connection">A connection to the silo.</param>
     /// <param name="ns">Namespace.</param>
     /// <param name="hashes">The blocks.</param>
     /// <param name="localOnly">Only what the silo itself holds.</param>
     /// <param name="blocks">Receives them; each is to be given back.</param>
+    /// <inheritdoc cref="Copy"/>
     public void Lease(BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, bool localOnly, ICollection<LeasedBlock> blocks)
     {
         var kept = TakeKept(ns, hashes, blocks);
         if (kept == hashes.Length)
             return;
+        if (connection.ArenaId is null)
+            Attach(connection);
         ReleaseIdle(connection);
         hashes = hashes[kept..];
-        lock (_answer)
+        var places = new List<MappedBlock>();
+        var id = connection.GetMapped(ns, hashes, localOnly, places);
+        lock (_lock)
         {
-            _answer.Clear();
-            var id = connection.GetMapped(ns, hashes, localOnly, _answer);
-            if (id == 0)
-                return;
-            lock (_lock)
+            if (id == 0 || connection.ArenaId != _arenaId)
+                return; // the silo was restarted while it answered: these places are in memory that is not its arena any more
+            var group = new LeaseGroup(id) { Users = places.Count };
+            for (var i = 0; i < places.Count; i++)
             {
-                var group = new LeaseGroup(id) { Users = _answer.Count };
-                for (var i = 0; i < _answer.Count; i++)
-                {
-                    var block = new LeasedBlock(_arena!, ns.Layout, _answer[i].Generation, _answer[i].Offset, _answer[i].Checksums, group);
-                    blocks.Add(block);
-                    Keep(new BlockKey(ns.Id, hashes[i]), block);
-                }
+                var block = new LeasedBlock(_arena!, ns.Layout, places[i].Generation, places[i].Offset, places[i].Checksums, group);
+                blocks.Add(block);
+                Keep(new BlockKey(ns.Id, hashes[i]), block);
             }
         }
     }
@@ -138,11 +168,44 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, TimeProvider time) 
             connection.Release(id);
     }
 
-    /// <inheritdoc/>
-    public void Dispose()
+    /// <summary>Ends all leases that nobody uses now.</summary>
+    public void ReleaseAll(BlockConnection connection)
     {
         lock (_lock)
+        {
+            foreach (var entry in _kept.Values)
+                Leave(entry.Block);
+            _kept.Clear();
+        }
+
+        ReleaseIdle(connection);
+    }
+
+    private void Attach(BlockConnection connection)
+    {
+        var offer = connection.MapArena(segmentBytes: 0);
+        lock (_lock)
+        {
+            if (_arena is not null && _arenaId == offer.ArenaId)
+                return;
+
+            // The first silo, or the same one after a restart. Blocks of the old arena stay mapped for those who still read them.
             Forget();
+            _arena = SharedArena.Open(offer.ArenaPath, offer.ArenaBytes);
+            _arenaId = offer.ArenaId;
+        }
+    }
+
+    private bool TryCopy(List<LeasedBlock> blocks, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ref int delivered, out int damaged)
+    {
+        for (damaged = 0; damaged < blocks.Count; damaged++)
+        {
+            if (!blocks[damaged].CopyTo(range, destinations[delivered].Span, verify))
+                return false;
+            delivered++;
+        }
+
+        return true;
     }
 
     private void Keep(BlockKey key, LeasedBlock block)

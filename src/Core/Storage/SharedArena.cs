@@ -13,12 +13,16 @@ public sealed partial class SharedArena : SafeHandleZeroOrMinusOneIsInvalid
 {
     private const int ProtRead = 1, ProtWrite = 2, MapShared = 1;
 
-    private SharedArena(nint address, long bytes)
+    private SharedArena(string path, nint address, long bytes)
         : base(ownsHandle: true)
     {
+        Path = path;
         Bytes = bytes;
         SetHandle(address);
     }
+
+    /// <summary>The file that was mapped.</summary>
+    public string Path { get; }
 
     /// <summary>Size in bytes.</summary>
     public long Bytes { get; }
@@ -37,7 +41,7 @@ public sealed partial class SharedArena : SafeHandleZeroOrMinusOneIsInvalid
             throw new IOException($"The shared memory '{path}' has {length:N0} bytes; {bytes:N0} were expected.");
         var address = Mmap(0, (nuint)bytes, writable ? ProtRead | ProtWrite : ProtRead, MapShared, (int)file.DangerousGetHandle(), 0);
         return address != -1
-            ? new SharedArena(address, bytes)
+            ? new SharedArena(path, address, bytes)
             : throw new IOException($"The shared memory '{path}' cannot be mapped: {Marshal.GetLastPInvokeErrorMessage()}.");
     }
 

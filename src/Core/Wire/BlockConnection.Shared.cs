@@ -20,6 +20,9 @@ public readonly record struct MappedBlock(ulong Generation, long Offset, uint[] 
 /// <content>Blocks that do not cross the socket.</content>
 public sealed partial class BlockConnection
 {
+    /// <summary>Id of the arena that <see cref="MapArena"/> has offered on this connection; null before.</summary>
+    public ulong? ArenaId { get; private set; }
+
     /// <summary>Asks to read the silo's memory in place. Only a silo of this machine, on a Unix socket, that was told to share it agrees.</summary>
     /// <param name="segmentBytes">Size of a segment to hand blocks over in; 0 for none. The silo may grant less.</param>
     /// <exception cref="SiloException">The silo does not share its memory with this client.</exception>
@@ -33,6 +36,7 @@ public sealed partial class BlockConnection
         var bytes = (long)reader.UInt64();
         var offer = new SharedMemoryOffer(id, arenaPath, arenaBytes, reader.Text(ushort.MaxValue, "segment path"), bytes);
         reader.End();
+        ArenaId = id;
         return offer;
     }
 

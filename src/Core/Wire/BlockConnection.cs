@@ -170,7 +170,7 @@ public sealed partial class BlockConnection : IDisposable
 
         if (damaged is not { } block)
             return complete == hashes.Length ? MissReason.None : MissReason.Absent;
-        Verify(handle, hashes[block.Index], block.Generation);
+        Verify(ns, hashes[block.Index], block.Generation);
         return MissReason.Corrupt;
     }
 
@@ -279,8 +279,10 @@ public sealed partial class BlockConnection : IDisposable
         return handle;
     }
 
-    private void Verify(uint handle, BlockHash hash, ulong generation)
+    /// <summary>Asks the silo to check a block that was found damaged; it drops the block when its memory is.</summary>
+    public void Verify(CacheNamespace ns, BlockHash hash, ulong generation)
     {
+        var handle = Open(ns);
         var request = Begin();
         request.UInt32(handle);
         request.Hashes([hash]);

@@ -87,5 +87,5 @@ internal sealed partial class Session
         SendOutcomes(FrameType.PutMappedReply, requestId, put, outcomes);
     }
 
-    private PeerProcess Mapped() => _process ?? throw new ProtocolException(WireStatus.InvalidRequest, "The arena was not mapped on this connection.");
+    private PeerProcess Mapped() => _process ?? throw new ProtocolException(WireStatus.InvalidRequest, "The arena was not mapped on this connection; map arena (13) comes first.");
 }

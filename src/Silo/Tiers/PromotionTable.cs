@@ -41,6 +41,7 @@ internal sealed class PromotionTable(BlockStore store, int maxQueued, TimeProvid
     private readonly object _gate = new();
     private readonly Dictionary<BlockKey, Promotion> _promotions = [];
     private readonly Queue<Promotion> _queue = [];
+    private int _idle; // readers that wait for a promotion
     private bool _stopped;
 
     /// <summary>Joins the promotion of a block, or starts one.</summary>
@@ -106,11 +107,21 @@ internal sealed class PromotionTable(BlockStore store, int maxQueued, TimeProvid
             {
                 if (_stopped)
                     return false;
+                _idle++;
                 Monitor.Wait(_gate);
+                _idle--;
             }
 
             return true;
         }
+    }
+
+    /// <summary>Takes a promotion for a reader that is still busy with another, if no idle one would run it sooner.</summary>
+    /// <returns>The promotion, to be ended by <see cref="Finish"/>, or null.</returns>
+    public Promotion? TryTakeAhead()
+    {
+        lock (_gate)
+            return _idle == 0 && _queue.TryDequeue(out var promotion) ? promotion : null;
     }
 
     /// <summary>Publishes what was read, unless the block was deleted while it was, or its life is over.</summary>

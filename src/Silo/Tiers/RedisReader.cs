@@ -11,11 +11,17 @@ internal sealed partial class RedisReader(
     private readonly LayoutMemo _layouts = new();
     private byte[] _head = new byte[512];
 
+    // The promotion after the one that runs, and the connection that its payload has been asked for on.
+    private Promotion? _next;
+    private RedisConnection? _askedOn;
+
     /// <summary>Runs until the table was stopped and is empty.</summary>
     public void Run()
     {
-        while (promotions.TryTake(out var promotion))
+        while (_next is not null || promotions.TryTake(out _next))
         {
+            var promotion = _next;
+            _next = null;
             var outcome = PromoteOutcome.Unavailable;
             try
             {
@@ -37,24 +43,29 @@ internal sealed partial class RedisReader(
 
     private PromoteOutcome Promote(Promotion promotion)
     {
-        if (promotion.Deadline.Passed)
-            return PromoteOutcome.Deadline;
-        if (health.IsOpen)
-            return PromoteOutcome.Unavailable;
-        var outcome = lane.Run(promotion.Deadline, connection => Read(connection, promotion));
+        // What was asked for has to be read, or else the connection is out of step.
+        var asked = _askedOn;
+        _askedOn = null;
+        if (promotion.Deadline.Passed || health.IsOpen)
+        {
+            asked?.Abort();
+            return health.IsOpen ? PromoteOutcome.Unavailable : PromoteOutcome.Deadline;
+        }
+
+        var outcome = lane.Run(promotion.Deadline, connection => Read(connection, promotion, isAsked: ReferenceEquals(connection, asked)));
         if (IsDamage(outcome))
             Discard(promotion, outcome);
         return outcome;
     }
 
-    private PromoteOutcome Read(RedisConnection connection, Promotion promotion)
+    private PromoteOutcome Read(RedisConnection connection, Promotion promotion, bool isAsked)
     {
-        if (store.Contains(promotion.Key))
+        if (!isAsked && store.Contains(promotion.Key))
             return PromoteOutcome.AlreadyStored;
         var began = Stopwatch.GetTimestamp();
         Span<byte> key = stackalloc byte[names.KeyBytes];
         names.Write(promotion.Key, key);
-        var length = connection.Get(key, promotion.Deadline);
+        var length = isAsked ? connection.GetAsked(promotion.Deadline) : connection.Get(key, promotion.Deadline);
         if (length < 0)
             return PromoteOutcome.Absent;
         var outcome = ReadHead(connection, length, promotion, out var header);
@@ -71,6 +82,7 @@ internal sealed partial class RedisReader(
             return PromoteOutcome.NoMemory;
         }
 
+        AskAhead(connection);
         connection.ReadLayers(write.Bytes, header.Layout, write.Checksums);
         connection.EndValue();
         if (!write.Checksums.SequenceEqual(PayloadFormat.Checksums(_head)))
@@ -79,6 +91,17 @@ internal sealed partial class RedisReader(
         if (outcome == PromoteOutcome.Promoted)
             counters.Promoted(header.Layout.BlockBytes, Stopwatch.GetElapsedTime(began));
         return outcome;
+    }
+
+    private void AskAhead(RedisConnection connection)
+    {
+        _next ??= promotions.TryTakeAhead();
+        if (_next is null || store.Contains(_next.Key))
+            return;
+        Span<byte> key = stackalloc byte[names.KeyBytes];
+        names.Write(_next.Key, key);
+        connection.AskAhead(key);
+        _askedOn = connection;
     }
 
     private PromoteOutcome ReadHead(RedisConnection connection, long length, Promotion promotion, out PayloadHeader header)
@@ -113,6 +136,7 @@ internal sealed partial class RedisReader(
     private void Discard(Promotion promotion, PromoteOutcome why)
     {
         LogDamaged(promotion.Key.Namespace, promotion.Key.Hash.ToShortString(), why);
+        _askedOn?.Abort(); // the answer to what follows would come behind another payload
         try
         {
             lane.Run(promotion.Deadline, connection => connection.Unlink([promotion.Key], names, promotion.Deadline));

@@ -31,6 +31,7 @@ public sealed class RedisTier : IHostedService, IAsyncDisposable
     private readonly RedisKeySpace _names;
     private readonly RedisHealth _health;
     private readonly PersistQueue _queue;
+    private readonly long _maxQueuedBytes;
     private readonly PromotionTable _promotions;
     private readonly RedisControl _control;
     private readonly List<RedisLane> _lanes = [];
@@ -55,8 +56,8 @@ public sealed class RedisTier : IHostedService, IAsyncDisposable
         _endpoint = endpoint;
         _names = new RedisKeySpace(_options.KeyPrefix);
         _health = new RedisHealth(endpoint, _options, counters, logger);
-        var maxQueued = _options.MaxQueuedBytes.Bytes > 0 ? _options.MaxQueuedBytes.Bytes : store.Arena.Capacity / QueueShare;
-        _queue = new PersistQueue(maxQueued, _options.MaxPendingChanges, _health, counters);
+        _maxQueuedBytes = _options.MaxQueuedBytes.Bytes > 0 ? _options.MaxQueuedBytes.Bytes : store.Arena.Capacity / QueueShare;
+        _queue = new PersistQueue(_maxQueuedBytes, _options.MaxPendingChanges, _health, counters);
         _promotions = new PromotionTable(store, _options.MaxQueuedReads, time);
         _control = new RedisControl(_queue, NewLane(0), _health, _names, _options, counters, logger);
         _queue.ChangesReady = _health.Opened = _control.Wake;
@@ -73,6 +74,19 @@ public sealed class RedisTier : IHostedService, IAsyncDisposable
 
     /// <summary>The latest failure in words, whenever that was; null when there was none.</summary>
     public string? LastError => _health.LastError;
+
+    /// <summary>How the tier is.</summary>
+    public RedisTierStatus GetStatus() => new()
+    {
+        Endpoint = _endpoint.Text,
+        BreakerOpen = IsOpen,
+        LastError = LastError,
+        QueuedBytes = _counters.QueuedBytes,
+        MaxQueuedBytes = _maxQueuedBytes,
+        QueuedBlocks = _counters.QueuedBlocks,
+        PendingChanges = _counters.PendingChanges,
+        Dropped = _counters.GetDrops(),
+    };
 
     /// <summary>Queues a block to be written, and takes over its lease.</summary>
     /// <param name="lease">The block. Released in the end, whatever that is.</param>

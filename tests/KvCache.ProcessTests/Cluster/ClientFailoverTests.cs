@@ -111,29 +111,29 @@ public sealed class ClientFailoverTests
     [Fact]
     public async Task What_a_full_silo_refuses_is_stored_at_the_one_that_it_names()
     {
-        await using var silos = await SiloCluster.StartAsync(2, settings: new SiloSettings(Arena: "16MiB", Settings: new Dictionary<string, string> { ["KvCache:Store:MaxPinnedShare"] = "1" }));
+        await using var silos = await SiloCluster.StartAsync(2, settings: new SiloSettings(Arena: "16MiB", Settings: new Dictionary<string, string> { ["KvCache:DataPlane:MaxHeldShare"] = "1" }));
         await using var client = silos.Connect(0, Hurried);
-        var pinned = Prefixes.New(Ns, 6);
-        await client.MustStoreAsync(pinned);
-        Assert.Equal(6, await client.PinAsync(pinned, TimeSpan.FromMinutes(10)));
+        var held = Prefixes.New(Ns, 8);
+        await client.MustStoreAsync(held);
+        await using var match = await client.MatchAsync(held, TimeSpan.FromSeconds(30)); // all of its memory
         var prefix = Prefixes.New(Ns, 5);
 
-        // Two more blocks fit here; the other silo has room for the rest and has said so, or will within a second.
         var stored = 0;
         await Eventually.TrueAsync("all blocks are stored", async () =>
         {
             var result = await client.StoreAsync(prefix, 0, prefix.Blocks());
             Report.Line($"{result}");
-            await client.PinAsync(prefix, TimeSpan.FromMinutes(10));
             stored += result.Stored;
             return result.Refused == 0 && result.Stored + result.AlreadyStored == 5;
         });
 
-        Assert.Equal(5, stored);
-        Assert.Equal(2, silos.BlocksAt(0, prefix));
+        Assert.Equal((5, 0, 5), (stored, silos.BlocksAt(0, prefix), silos.BlocksAt(1, prefix)));
+        await Eventually.TrueAsync("the full silo knows them", async () => (await client.MatchAsync(prefix)).Blocks == 5);
         await client.MustLoadAsync(prefix);
-        Assert.Equal(3, (await client.GetStatisticsAsync()).Silos.Single(silo => silo.Endpoint == silos[1].Tcp).StoredBlocks);
-        await client.MustLoadAsync(pinned);
+        await client.MustLoadAsync(held);
+        var uses = (await client.GetStatisticsAsync()).Silos;
+        Assert.Equal([8, 5], uses.Select(use => use.StoredBlocks));
+        Assert.Equal([8, 5], uses.Select(use => use.LoadedBlocks));
         silos.AssertHealthy();
     }
 
