@@ -7,6 +7,9 @@ internal interface ITransport
     /// <returns>Their number; 0 when the peer sends no more.</returns>
     int Receive(Span<byte> destination);
 
+    /// <summary>Says how many bytes are on their way for certain, before they are received: for many, waking up for each piece can be avoided.</summary>
+    void Expect(int bytes);
+
     /// <summary>Sends three runs of bytes, any of which may be empty.</summary>
     void Send(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third);
 }

@@ -89,7 +89,11 @@ internal sealed class LmCacheSession : Connection
         }
 
         while (write.Missing > 0)
+        {
+            _transport.Expect(write.Missing);
             write.Advance(Some(write.Next));
+        }
+
         write.Finish(_server.Terms);
     }
 
