@@ -94,6 +94,7 @@ internal sealed class LmCacheSession : Connection
             write.Advance(Some(write.Next));
         }
 
+        _transport.Expect(0);
         write.Finish(_server.Terms);
     }
 

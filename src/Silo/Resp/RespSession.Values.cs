@@ -192,6 +192,8 @@ internal sealed partial class RespSession
                 _reader.Expect(write.Missing);
                 write.Advance(_reader.ReadSome(write.Next));
             }
+
+            _reader.Expect(0);
         }
         else
         {
