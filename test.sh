@@ -19,7 +19,7 @@ need() {
 need "command -v redis-server" redis-server
 need "command -v python3" python3
 # The distribution's modules are those of its own Python, whatever else is on the path.
-for module in pytest numpy torch setuptools wheel; do
+for module in pytest numpy torch setuptools wheel zmq msgpack; do
   need "/usr/bin/python3 -c 'import $module'" "python3-$module"
 done
 

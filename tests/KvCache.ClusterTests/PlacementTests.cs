@@ -9,7 +9,7 @@ public sealed class PlacementTests(ThreeSilos silos) : IClassFixture<ThreeSilos>
     [Fact]
     public async Task A_new_prefix_goes_beside_its_writer_and_back_to_its_block_after_an_idle_deactivation()
     {
-        for (var writer = 0; writer < silos.Count; writer++)
+        for (var writer = 0; writer < ThreeSilos.Count; writer++)
         {
             var prefix = Blocks.Prefix(Blocks.Small, 4);
             var keys = Enumerable.Range(0, 4).Select(block => prefix.Key(block).ToGrainKey()).ToArray();
@@ -19,7 +19,7 @@ public sealed class PlacementTests(ThreeSilos silos) : IClassFixture<ThreeSilos>
             var grains = await silos.PrefixGrainsAsync();
             Assert.All(keys, key => Assert.Equal(silos.AddressOf(writer), grains[key]));
 
-            var other = (writer + 1) % silos.Count;
+            var other = (writer + 1) % ThreeSilos.Count;
             await FindsAsync(other, prefix);
             await silos.DeactivatePrefixesAsync();
             foreach (var block in Enumerable.Range(0, 4))
@@ -40,7 +40,7 @@ public sealed class PlacementTests(ThreeSilos silos) : IClassFixture<ThreeSilos>
         await FindsAsync(2, prefix);
         await silos.DeactivatePrefixesAsync();
 
-        for (var silo = 0; silo < silos.Count; silo++)
+        for (var silo = 0; silo < ThreeSilos.Count; silo++)
         {
             await using var reader = silos.Connect(silo);
             Assert.Equal(64, (await reader.MatchAsync(prefix)).Blocks);
@@ -83,7 +83,7 @@ public sealed class PlacementTests(ThreeSilos silos) : IClassFixture<ThreeSilos>
             var key = Blocks.Prefix(Blocks.Small, 1).Key(0);
 
             var grants = await Task.WhenAll(Enumerable.Range(0, 12).Select(i => Task.Run(() =>
-                silos.GrainsAt(i % silos.Count).GetPrefix(key).BeginAsync(Blocks.Intent(Blocks.Small)).AsTask())));
+                silos.GrainsAt(i % ThreeSilos.Count).GetPrefix(key).BeginAsync(Blocks.Intent(Blocks.Small)).AsTask())));
 
             Assert.Single(grants, grant => grant.Outcome == BeginOutcome.Accepted);
             Assert.Equal(11, grants.Count(grant => grant.Outcome == BeginOutcome.BeingWritten));
@@ -95,13 +95,13 @@ public sealed class PlacementTests(ThreeSilos silos) : IClassFixture<ThreeSilos>
     {
         var prefix = Blocks.Prefix(Blocks.Small, 16);
         var bytes = Bytes(prefix);
-        var clients = Enumerable.Range(0, silos.Count).Select(silos.Connect).ToArray();
+        var clients = Enumerable.Range(0, ThreeSilos.Count).Select(silos.Connect).ToArray();
 
         var results = await Task.WhenAll(clients.Select(client => Task.Run(() => client.StoreAsync(prefix, 0, bytes).AsTask())));
 
         Assert.Equal(16, results.Sum(result => result.Stored));
         Assert.All(results, result => Assert.True(result.FirstRefusal is null or PutOutcome.BeingWritten, $"{result}"));
-        for (var silo = 0; silo < silos.Count; silo++)
+        for (var silo = 0; silo < ThreeSilos.Count; silo++)
         {
             await FindsAsync(silo, prefix);
             await clients[silo].DisposeAsync();
@@ -121,7 +121,7 @@ public sealed class PlacementTests(ThreeSilos silos) : IClassFixture<ThreeSilos>
         Assert.Equal(0, await deleting.DeleteAsync(prefix));
 
         Assert.Equal(SealOutcome.Revoked, await grain.SealAsync(grant.Generation));
-        for (var silo = 0; silo < silos.Count; silo++)
+        for (var silo = 0; silo < ThreeSilos.Count; silo++)
             Assert.False(silos.StoreAt(silo).Contains(prefix.Key(0)));
         await using var writer = silos.Connect(0);
         Assert.Equal(1, (await writer.StoreAsync(prefix, 0, Bytes(prefix))).Stored);

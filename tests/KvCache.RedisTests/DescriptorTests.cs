@@ -187,7 +187,7 @@ public sealed class DescriptorTests
     {
         string[] commands =
         [
-            "set", "get", "unlink", "exists", "scan", "dbsize", "ping", "echo", "info", "client", "eval", "evalsha", "script|load",
+            "set", "psetex", "get", "unlink", "exists", "scan", "dbsize", "ping", "echo", "info", "client", "eval", "evalsha", "script|load",
             "getrange", "setrange", "strlen", "pttl", "pexpire", "pexpireat", "expire", "hget", "hgetall", "hmset", "del",
         ];
         using var redis = RedisProcess.Start(["--user", "kv", "on", ">secret", "~kvcache:*", .. commands.Select(command => "+" + command)]);

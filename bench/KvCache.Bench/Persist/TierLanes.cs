@@ -13,7 +13,8 @@ namespace KvCache.Bench.Persist;
 /// </summary>
 internal abstract class TierLane : ITransferLane
 {
-    protected const int Depth = 2;
+    /// <summary>Blocks under way at a time.</summary>
+    public const int Depth = 2;
 
     private const int Layers = 32;
 

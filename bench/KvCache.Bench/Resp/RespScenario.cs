@@ -55,8 +55,8 @@ internal sealed class RespScenario : Scenario
             using var silo = BenchSilo.Start(new ByteSize(Math.Max(1L << 30, 16 * largest)), cancellation);
             List<ITransferContender> contenders =
             [
-                .. RedisContenders.Create(RawTransport.Tcp, IPEndPoint.Parse(silo.Addresses.Resp), context.Log, cancellation, "resp", "redis"),
-                .. RedisContenders.Create(RawTransport.Tcp, context.Redis ?? server!.Tcp, context.Log, cancellation),
+                .. RedisContenders.Create(RawTransport.Tcp, IPEndPoint.Parse(silo.Addresses.Resp), turns: 1, context.Log, cancellation, "resp", "redis"),
+                .. RedisContenders.Create(RawTransport.Tcp, context.Redis ?? server!.Tcp, turns: 1, context.Log, cancellation),
             ];
             var rows = new List<BenchRow>();
             var ratios = new List<RatioRow>();

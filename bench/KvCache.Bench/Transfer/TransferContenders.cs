@@ -90,15 +90,15 @@ internal sealed class TransferContenders : IDisposable
     {
         if (address is not null)
         {
-            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, address, _log, _cancellation));
+            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, address, turns: 1, _log, _cancellation));
         }
         else if (ProgramPath.Find("redis-server") is { } program)
         {
             var server = RedisServerProcess.Start(program);
             _servers.Add(server);
-            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, server.Tcp, _log, _cancellation));
+            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, server.Tcp, turns: 1, _log, _cancellation));
             // Immune to the congestion control of the host, which is the one setting of Redis' own end that nobody can tune.
-            _all.AddRange(RedisContenders.Create(RawTransport.Unix, server.Unix, _log, _cancellation));
+            _all.AddRange(RedisContenders.Create(RawTransport.Unix, server.Unix, turns: 1, _log, _cancellation));
         }
         else
         {

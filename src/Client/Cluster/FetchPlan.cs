@@ -39,7 +39,8 @@ internal sealed class FetchPlan
         _first = first;
         _end = first + locations.Found;
         _home = -1;
-        for (var silo = 0; silo < locations.Silos.Count; silo++)
+        var silos = Math.Min(locations.Silos.Count, WireProtocol.MaxSilosPerLocate); // a silo that names more is not believed
+        for (var silo = 0; silo < silos; silo++)
         {
             if (locations.Silos[silo].IsHere)
                 _home = silo;
@@ -48,7 +49,7 @@ internal sealed class FetchPlan
         _untried = new ulong[locations.Found];
         _asked = new bool[locations.Found];
         _reasons = new MissReason[locations.Found + 1];
-        var known = (1UL << Math.Min(locations.Silos.Count, ThroughHome)) - 1;
+        var known = (1UL << silos) - 1;
         var block = 0;
         foreach (var run in locations.Runs)
         {

@@ -184,6 +184,13 @@ public sealed partial class BlockStore : IDisposable
             return Find(key) is { } entry ? (entry.Generation, entry.Layout) : null;
     }
 
+    /// <summary>Block before the visible block, and tokens of a block; null when it is not visible. Neither extends its life nor counts as use.</summary>
+    public (BlockHash Parent, int TokensPerBlock)? DescribePlace(BlockKey key)
+    {
+        lock (_lock)
+            return Find(key) is { } entry ? (entry.Lineage.Parent, entry.Layout.TokensPerBlock) : null;
+    }
+
     /// <summary>
     /// Counts how many of the blocks are visible, from the first up to the first that is not.
     /// Neither extends lives nor counts as use.

@@ -27,6 +27,7 @@ public static class KvCacheServices
         services.AddOptions<DataPlaneOptions>().Bind(configuration.GetSection(DataPlaneOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<PrefixGrainOptions>().Bind(configuration.GetSection("KvCache:Prefixes")).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<ClusterOptions>().Bind(configuration.GetSection(ClusterOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<EventOptions>().Bind(configuration.GetSection(EventOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<TenantOptions>().Configure(options => configuration.GetSection(TenantOptions.Section).Bind(options.Tenants)).ValidateOnStart();
         services.AddOptions<RespOptions>().Bind(configuration.GetSection(RespOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<LmCacheOptions>().Bind(configuration.GetSection(LmCacheOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
@@ -59,6 +60,9 @@ public static class KvCacheServices
         services.AddSingleton<TenantRegistry>();
         AddHosted<ArenaCommitter>(services);
         AddHosted<BlockServer>(services);
+        services.AddSingleton<EventCounters>();
+        AddHosted<KvEventPublisher>(services);
+        AddHosted<EngineEvents>(services);
         services.AddSingleton<ValueBlocks>();
         services.AddSingleton<RespTenants>();
         AddHosted<RespServer>(services);

@@ -24,13 +24,13 @@ internal static class SiloCommand
         var shared = new Option<bool>("--shared-memory") { Description = "Let trusted clients on the Unix socket read blocks in the arena file (default: no)." };
         var resp = new Option<string?>("--resp") { Description = "Address of the Redis endpoint, ip:port, for example 127.0.0.1:7430 (default: none)." };
         var lm = new Option<string?>("--lm") { Description = "Address of LMCache's lm:// endpoint, ip:port, for example 127.0.0.1:7420 (default: none)." };
-        var http = new Option<string>("--http") { Description = "Address of health and metrics.", DefaultValueFactory = _ => "http://127.0.0.1:7480" };
+        var http = new Option<string>("--http") { Description = "Address of the HTTP API, health and metrics.", DefaultValueFactory = _ => "http://127.0.0.1:7480" };
         var siloPort = new Option<int>("--silo-port") { Description = "Orleans port between silos; 0 takes a free one.", DefaultValueFactory = _ => 7410 };
         var gatewayPort = new Option<int>("--gateway-port") { Description = "Orleans port for clients; 0 takes a free one.", DefaultValueFactory = _ => 7411 };
         var cluster = new Option<ClusterMode?>("--cluster") { Description = "How silos find each other: none, localhost (several silos of this machine, see --primary) or redis (default none)." };
         var primary = new Option<int?>("--primary") { Description = "With --cluster localhost: --silo-port of the first silo, which keeps the list of members." };
         var redis = new Option<string?>("--redis") { Description = "Redis behind the silos, for persisted blocks and --cluster redis: host:port[,user=…][,password=…][,db=N] (default: none)." };
-        var config = new Option<FileInfo?>("--config") { Description = "JSON file with more settings (sections KvCache:Arena, :Store, :DataPlane, :Resp, :LmCache, :Prefixes, :Tenants, :Cluster, :Redis)." };
+        var config = new Option<FileInfo?>("--config") { Description = "JSON file with more settings (sections KvCache:Arena, :Store, :DataPlane, :Resp, :LmCache, :Prefixes, :Tenants, :Cluster, :Redis, :Http, :Events)." };
         var readyFile = new Option<string?>("--ready-file") { Description = "File that is written, as JSON, with the silo's addresses when it is ready." };
         var root = new RootCommand("A KvCache silo: keeps the KV tensors of prompt prefixes in memory and serves them to inference nodes.")
         {
@@ -95,11 +95,13 @@ internal static class SiloCommand
             .UseCluster(builder.Configuration, ports)
             .AddKvCacheRedisStorage(builder.Configuration)
             .AddKvCache(builder.Configuration));
+        builder.Services.AddKvCacheHttp(builder.Configuration);
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = ShutdownTimeout);
         builder.Services.AddOpenTelemetry().WithMetrics(metrics => metrics
             .AddMeter(SiloCounters.MeterName, "Microsoft.Orleans")
             .AddPrometheusExporter());
         var app = builder.Build();
+        app.MapKvCacheHttp();
         app.MapKvCacheHealth();
         app.MapPrometheusScrapingEndpoint();
         return app;

@@ -69,9 +69,12 @@ internal sealed partial class RedisConnection : IDisposable
     /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
     public void Set(ReadOnlySpan<byte> key, ReadOnlySpan<byte> head, ReadOnlySpan<byte> body, long life, Deadline deadline)
     {
-        _socket.Begin(life > 0 ? 5 : 3, deadline);
-        _socket.Argument("SET"u8);
+        // Not SET with PX: what comes behind a large argument costs Redis another read.
+        _socket.Begin(life > 0 ? 4 : 3, deadline);
+        _socket.Argument(life > 0 ? "PSETEX"u8 : "SET"u8);
         _socket.Argument(key);
+        if (life > 0)
+            _socket.Argument((ulong)life);
         _socket.AnnounceArgument((long)head.Length + body.Length);
         _socket.AppendToArgument(head);
         var front = body[..Math.Min(body.Length, StageBytes)];
@@ -87,12 +90,6 @@ internal sealed partial class RedisConnection : IDisposable
         }
 
         _socket.EndArgument();
-        if (life > 0)
-        {
-            _socket.Argument("PX"u8);
-            _socket.Argument((ulong)life);
-        }
-
         _socket.Flush();
         try
         {

@@ -16,7 +16,7 @@ public sealed class ThreeSilos : IAsyncLifetime
     private InProcessTestCluster? _cluster;
 
     /// <summary>Number of silos.</summary>
-    public int Count => 3;
+    public const int Count = 3;
 
     /// <summary>The grains as code inside a silo calls them.</summary>
     public IGrainFactory GrainsAt(int silo) => At<IGrainFactory>(silo);

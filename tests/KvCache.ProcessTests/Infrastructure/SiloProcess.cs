@@ -17,6 +17,7 @@ namespace KvCache.ProcessTests;
 /// <param name="SiloPort">Orleans port between silos; 0 takes a free one.</param>
 /// <param name="GatewayPort">Orleans port for clients; 0 takes a free one.</param>
 /// <param name="Arguments">Further command line.</param>
+/// <param name="Http">Address of the HTTP API; port 0 takes a free one.</param>
 internal sealed record SiloSettings(
     string Arena = "64MiB",
     string Tcp = "127.0.0.1:0",
@@ -26,7 +27,8 @@ internal sealed record SiloSettings(
     string? Folder = null,
     int SiloPort = 0,
     int GatewayPort = 0,
-    IReadOnlyList<string>? Arguments = null);
+    IReadOnlyList<string>? Arguments = null,
+    string Http = "http://127.0.0.1:0");
 
 /// <summary>
 /// A silo in a process of its own, which it takes down with it. What the silo logs is written to the output of the test
@@ -56,7 +58,7 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         File.Delete(ReadyPath);
         List<string> arguments =
         [
-            "--arena", settings.Arena, "--tcp", settings.Tcp, "--http", "http://127.0.0.1:0",
+            "--arena", settings.Arena, "--tcp", settings.Tcp, "--http", settings.Http,
             "--silo-port", $"{settings.SiloPort}", "--gateway-port", $"{settings.GatewayPort}", "--ready-file", ReadyPath, .. settings.Arguments ?? [],
         ];
         if (settings.UseUnix)

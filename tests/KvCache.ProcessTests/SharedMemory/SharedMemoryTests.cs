@@ -125,9 +125,10 @@ public sealed class SharedMemoryTests : IAsyncLifetime
             import struct, sys, time
             from kvcache.client import Client
             client = Client({'"'}{_silo.Unix}{'"'})
-            client._request(13, struct.pack("<Q", 0))
-            handle = struct.unpack_from("<I", client._request(3, bytes.fromhex("{Convert.ToHexString(Ns.Encoded)}")))[0]
-            reply = client._request(14, struct.pack("<IBI", handle, 2, 2) + bytes.fromhex("{prefix.Chain.Hashes[0]}{prefix.Chain.Hashes[1]}"))
+            with client.call(None):
+                client.request(13, struct.pack("<Q", 0))
+                handle = struct.unpack_from("<I", client.request(3, bytes.fromhex("{Convert.ToHexString(Ns.Encoded)}")))[0]
+                reply = client.request(14, struct.pack("<IBI", handle, 2, 2) + bytes.fromhex("{prefix.Chain.Hashes[0]}{prefix.Chain.Hashes[1]}"))
             assert struct.unpack_from("<QI", reply)[1] == 2
             client.close()
             print("leased", flush=True)

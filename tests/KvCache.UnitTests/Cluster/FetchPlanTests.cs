@@ -163,6 +163,15 @@ public sealed class FetchPlanTests
         Assert.Empty(Plan(new bool[2], 0).Next());
     }
 
+    [Fact]
+    public void More_silos_than_an_answer_may_have_are_ignored()
+    {
+        var silos = Enumerable.Range(0, 80).Select(silo => new BlockHolder(silo == 79, [$"tcp:silo{silo}:1"])).ToArray();
+        var plan = new FetchPlan(new bool[2], 0, new BlockLocations(2, silos, [new BlockRun(1, 1UL << 62), new BlockRun(1, BlockRun.Redis)]));
+        Check(plan.Next(), (62, [0]), (ThroughHome, [1]));
+        Assert.Equal(-1, plan.Home);
+    }
+
     // Whatever silos do: one attempt at a time for a block, an end, and nothing is called complete that was not delivered.
     [Theory]
     [InlineData(1)]
