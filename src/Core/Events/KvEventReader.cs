@@ -68,7 +68,12 @@ public static class KvEventReader
             if (count == 0)
                 throw new KvFormatException("A KV event begins with its type; an empty array was found.");
             type = reader.Text();
-            var names = type == "BlockStored" ? StoredMembers : RemovedMembers;
+            var names = type switch
+            {
+                "BlockStored" => StoredMembers,
+                "BlockRemoved" => RemovedMembers,
+                _ => [],
+            };
             for (var i = 0; i + 1 < count && i < names.Length; i++)
                 members.Read(names[i], ref reader);
         }

@@ -49,6 +49,12 @@ public sealed class KvEventTests
         Assert.Equal(("3", null), (stored.LoraAdapter, stored.Medium));
     }
 
+    // [1.5, [["UnheardOf", 1], ["AllBlocksCleared"]]]
+    [Fact]
+    public void An_event_of_an_unknown_type_does_not_cost_the_others() =>
+        Assert.IsType<AllBlocksClearedEvent>(Assert.Single(KvEventReader.Read(
+            [0x92, 0xCB, 0x3F, 0xF8, 0, 0, 0, 0, 0, 0, 0x92, 0x92, 0xA9, .. "UnheardOf"u8, 1, 0x91, 0xB0, .. "AllBlocksCleared"u8])));
+
     [Fact]
     public void A_batch_that_is_none_is_told_from_one() =>
         Gen.Byte.Array[0, 64].Sample(bytes =>
