@@ -26,6 +26,7 @@ public sealed partial class BlockStore : IDisposable
     private readonly BlockStoreCounters _counters = new();
     private readonly BlockStoreOptions _options;
     private readonly IBlockObserver? _observer;
+    private readonly Random _random;
     private ulong _lastGeneration;
     private long _useClock;
     private bool _closed;
@@ -35,10 +36,12 @@ public sealed partial class BlockStore : IDisposable
     /// <param name="options">Limits; null for the defaults.</param>
     /// <param name="time">Clock; null for the system's.</param>
     /// <param name="observer">Hears of every change; null for nobody.</param>
-    public BlockStore(Arena arena, BlockStoreOptions? options = null, TimeProvider? time = null, IBlockObserver? observer = null)
+    /// <param name="random">Where the numbers of a millisecond begin; null for <see cref="Random.Shared"/>.</param>
+    public BlockStore(Arena arena, BlockStoreOptions? options = null, TimeProvider? time = null, IBlockObserver? observer = null, Random? random = null)
     {
         Arena = arena;
         _observer = observer;
+        _random = random ?? Random.Shared;
         _options = options ?? new BlockStoreOptions();
         _deadlines = new DeadlineQueue(_blocks, time ?? TimeProvider.System);
         _evictions = new EvictionPlanner(arena, _byOffset, _recency, _copies, _options.EvictionScan);
@@ -352,7 +355,7 @@ public sealed partial class BlockStore : IDisposable
     private ulong NextGeneration()
     {
         var clock = ((ulong)(_deadlines.Now - DateTime.UnixEpoch.Ticks) / TimeSpan.TicksPerMillisecond) << GenerationClockShift;
-        _lastGeneration = _lastGeneration >= clock ? _lastGeneration + 1 : clock | (uint)Random.Shared.Next(1 << (GenerationClockShift - 1));
+        _lastGeneration = _lastGeneration >= clock ? _lastGeneration + 1 : clock | (uint)_random.Next(1 << (GenerationClockShift - 1));
         return _lastGeneration;
     }
 

@@ -9,13 +9,13 @@ internal sealed class RedisBlocks
 {
     private readonly BlockStore _store;
     private readonly BlockDirectory _directory;
-    private readonly RedisTier? _tier;
+    private readonly IPayloadTier? _tier;
 
     public RedisBlocks(BlockStore store, BlockDirectory directory, IServiceProvider services)
     {
         _store = store;
         _directory = directory;
-        _tier = services.GetService<RedisTier>();
+        _tier = services.GetService<IPayloadTier>();
         if (_tier is not null)
             directory.Buried = key => _ = _tier.DeleteAsync([key]);
     }

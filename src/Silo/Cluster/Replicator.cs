@@ -16,7 +16,7 @@ internal sealed partial class Replicator(
     BlockStore store,
     BlockDirectory directory,
     ClusterMembers members,
-    SiloAgents agents,
+    ISiloAgents agents,
     ClusterCounters counters,
     IOptions<ClusterOptions> options,
     ILogger<Replicator> logger)
@@ -72,11 +72,13 @@ internal sealed partial class Replicator(
         }
     }
 
-    private int MissingCopies(BlockKey key) => store.WantedCopies(key) - BitOperations.PopCount(HoldersOf(key));
+    /// <summary>How many silos are wanting for a block of this silo.</summary>
+    internal int MissingCopies(BlockKey key) => store.WantedCopies(key) - BitOperations.PopCount(HoldersOf(key));
 
     private ulong HoldersOf(BlockKey key) => directory.Index.HoldersOf(key) & members.LiveMask & ~(1UL << PrefixIndex.RedisHolder);
 
-    private PeerSilo? Target(BlockKey key) => members.BetterOfTwo(0, directory.Index.HoldersOf(key));
+    /// <summary>A silo that is to take a copy.</summary>
+    internal PeerSilo? Target(BlockKey key) => members.BetterOfTwo(0, directory.Index.HoldersOf(key));
 
     private async Task<bool> CopyAsync(PeerSilo target, BlockKey[] keys, CancellationToken cancellationToken)
     {

@@ -40,7 +40,7 @@ public static class KvCacheServices
         services.AddSingleton<RedisBlocks>();
         services.AddSingleton<ClusterMembers>();
         services.AddSingleton<ClusterCounters>();
-        services.AddSingleton<SiloAgents>();
+        services.AddSingleton<ISiloAgents, SiloAgents>();
         silo.AddGrainService<SiloAgent>();
         services.AddSingleton<BlockFetcher>();
         services.AddSingleton<IClusterBlocks, ClusterBlocks>();

@@ -14,7 +14,7 @@ namespace KvCache.Silo;
 /// share a connection with anything else.</para>
 /// <para>Dispose it before the store: what waits to be written holds leases.</para>
 /// </remarks>
-public sealed class RedisTier : IHostedService, IAsyncDisposable
+public sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
 {
     private const int StackBytes = 256 * 1024;
 
