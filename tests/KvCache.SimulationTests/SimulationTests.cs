@@ -1,0 +1,52 @@
+using System.Diagnostics;
+
+namespace KvCache.Simulation;
+
+public sealed class SimulationTests(ITestOutputHelper output)
+{
+    [Fact]
+    public void No_schedule_breaks_a_rule()
+    {
+        if (Schedules.Seed is { } seed)
+        {
+            var again = Schedules.Alone(() => Schedule.Explain(seed));
+            Assert.True(again is null, again?.ToString());
+            return;
+        }
+
+        var began = Stopwatch.GetTimestamp();
+        var failed = Schedules.FindFailure(Schedules.Count);
+        output.WriteLine($"{Schedules.Count} schedules in {Stopwatch.GetElapsedTime(began).TotalSeconds:F1} s");
+        if (failed is { } found)
+            Assert.Fail(Schedules.Alone(() => Schedule.Explain(found))?.ToString() ?? $"Seed {found} broke a rule once, and not again: a schedule does not replay.");
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(77)]
+    [InlineData(4711)]
+    public void A_schedule_replays_step_by_step(int seed)
+    {
+        var first = Schedules.Alone(() => Schedule.TraceOf((ulong)seed));
+        var second = Schedules.Alone(() => Schedule.TraceOf((ulong)seed));
+
+        Assert.True(first.Count > Schedule.Length / 2);
+        Assert.Equal(first, second);
+    }
+
+    [Theory]
+    [MemberData(nameof(Mutations))]
+    public void A_broken_rule_is_noticed(string name)
+    {
+        var mutation = Enum.Parse<Mutation>(name);
+
+        var failed = Schedules.FindFailure(20_000, mutation);
+
+        Assert.NotNull(failed);
+        var failure = Schedules.Alone(() => Schedule.Explain(failed.Value, mutation));
+        Assert.NotNull(failure);
+        output.WriteLine(failure.ToString());
+    }
+
+    public static TheoryData<string> Mutations => [.. Enum.GetNames<Mutation>().Where(name => name != nameof(Mutation.None))];
+}
