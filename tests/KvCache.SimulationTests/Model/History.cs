@@ -24,14 +24,14 @@ internal sealed class Write(int block, ulong generation, ulong id, int silo)
     /// <summary>A delete that began after it was sealed has ended, and every silo has confirmed it.</summary>
     public bool Deleted { get; set; }
 
-    /// <summary>Coordinator of a delete that has ended without some silo's confirmation; -1 for none.</summary>
-    public int DeletedBy { get; set; } = -1;
-
     /// <summary>Latest end of life that anybody gave it, on the clock of whoever did.</summary>
     public DateTimeOffset? ExpiresAt { get; set; }
 
     /// <summary>Its prefix' activation that accepted it.</summary>
     public object? AcceptedBy { get; set; }
+
+    /// <summary>When that was, by its clock.</summary>
+    public DateTimeOffset AcceptedAt { get; set; }
 
     public override string ToString() => $"K{block} #{id} of S{silo} (generation {Short(generation)})";
 

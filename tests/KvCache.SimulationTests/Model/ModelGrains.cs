@@ -55,8 +55,8 @@ internal sealed class ModelGrains(World world)
 
     public IEnumerable<Activation> Activations => _directory.OfType<Activation>();
 
-    /// <summary>Blocks whose grain was active twice at some time.</summary>
-    public bool[] WasTwice { get; } = new bool[TestBlocks.Count];
+    /// <summary>Activations that the directory has forgotten and that live on until they were idle for long.</summary>
+    public List<Activation> Forgotten { get; } = [];
 
     public async Task<T> Call<T>(string text, int block, ModelSilo from, Func<Activation, ValueTask<T>> call)
     {
@@ -82,18 +82,20 @@ internal sealed class ModelGrains(World world)
     public void Deactivate(Activation activation)
     {
         _ = activation.Grain.OnDeactivateAsync(new DeactivationReason(DeactivationReasonCode.ActivationIdle, ""), default);
-        _directory[activation.Block] = null;
+        if (!Forgotten.Remove(activation))
+            _directory[activation.Block] = null;
     }
 
     /// <summary>The directory forgets an activation that lives on, as it may when silos come and go.</summary>
     public void Forget(Activation activation)
     {
-        WasTwice[activation.Block] = true;
+        Forgotten.Add(activation);
         _directory[activation.Block] = null;
     }
 
     public void Crash(ModelSilo silo)
     {
+        Forgotten.RemoveAll(activation => activation.Silo == silo);
         foreach (var activation in Activations.Where(activation => activation.Silo == silo).ToArray())
             _directory[activation.Block] = null;
     }

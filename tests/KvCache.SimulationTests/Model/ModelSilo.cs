@@ -25,12 +25,12 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
 
     private readonly ModelTier _tier;
 
-    public ModelSilo(World world, int node, TimeSpan skew, int arenaBlocks, ulong seed)
+    public ModelSilo(World world, int node, TimeSpan skew, int arenaBlocks, int seed)
     {
         Node = node;
         Clock = new SkewedClock(world.Time, skew);
         SiloAddress = SiloAddress.New(IPAddress.Loopback, 1000 + node, 1);
-        var random = new Random((int)(seed & int.MaxValue));
+        var random = new Random(seed);
         Directory = new BlockDirectory(new PrefixIndex(null, shards: 1), new IndexLog(LogCapacity, Clock), new Tombstones(time: Clock));
         var arena = Arena.CreatePrivate(arenaBlocks * Arena.PageBytes);
         arena.Commit();

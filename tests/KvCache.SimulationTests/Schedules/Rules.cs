@@ -40,31 +40,33 @@ internal sealed class Rules(World world)
             CheckMemory(silo);
         }
 
-        foreach (var write in world.History.All)
-        {
-            if (write.DeletedBy < 0 || !world.IsAlive(write.DeletedBy))
-                continue;
-            foreach (var silo in world.Alive)
-                IsTrue(silo.Store.Describe(TestBlocks.Keys[write.Block])?.Generation != write.Generation, $"{write} was deleted and is still visible on S{silo.Node}");
-        }
-
         for (var block = 0; block < TestBlocks.Count; block++)
         {
-            if (world.Redis.Find(TestBlocks.Keys[block]) is { } payload && world.History.Find(block, payload.Generation) is { } write)
-                IsTrue(!write.Deleted && (write.DeletedBy < 0 || !world.IsAlive(write.DeletedBy)), $"{write} was deleted and is still in Redis");
+            var key = TestBlocks.Keys[block];
+            var heard = world.Alive.Max(silo => silo.Heard[block]);
+            foreach (var silo in world.Alive)
+                IsTrue(!(silo.Store.Describe(key)?.Generation < heard), $"S{silo.Node} shows a write of K{block} before {Write.Short(heard)}, which others know to be deleted");
+            if (world.Redis.Find(key) is { } payload && world.History.Find(block, payload.Generation) is { } write)
+                IsTrue(!write.Deleted, $"{write} was deleted and is still in Redis");
         }
     }
 
-    /// <summary>At most one write of a block is accepted at a time, as far as its grain can know.</summary>
-    public void CheckAccepted(Activation activation, Write write)
+    /// <summary>At most one write of a block is accepted at a time, as far as its grain can know, and none loses its turn before its time is over.</summary>
+    /// <param name="activation">The grain.</param>
+    /// <param name="write">The write that it has accepted.</param>
+    /// <param name="rivals">Writes that it had accepted before and that ran when it was asked.</param>
+    public void CheckAccepted(Activation activation, Write write, IReadOnlyList<Write> rivals)
     {
         write.AcceptedBy = activation;
+        write.AcceptedAt = activation.Silo.Clock.GetUtcNow();
         if (activation.LostTouch)
             return;
-        foreach (var other in world.History.All)
+        foreach (var rival in rivals)
         {
-            if (other != write && other.AcceptedBy == activation && other.Block == write.Block)
-                IsTrue(!world.IsAlive(other.Silo) || !world.SiloOf(other).Store.IsWriting(TestBlocks.Keys[other.Block], other.Generation), $"{write} was accepted while {other} is running");
+            if (rival == write || !world.IsAlive(rival.Silo))
+                continue;
+            IsTrue(!world.IsRunning(rival), $"{write} was accepted while {rival} is running");
+            IsTrue(!world.IsOpen(rival) || write.AcceptedAt - rival.AcceptedAt >= ModelGrains.WriteLimit, $"{write} was accepted in the place of {rival}, whose time is not over");
         }
     }
 

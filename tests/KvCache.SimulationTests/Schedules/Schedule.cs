@@ -72,5 +72,9 @@ internal static class Schedule
         {
             return e.Message;
         }
+        catch (Exception e)
+        {
+            return $"it has thrown {e}";
+        }
     }
 }

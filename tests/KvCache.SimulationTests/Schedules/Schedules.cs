@@ -20,36 +20,30 @@ internal static class Schedules
     public static int Count => Environment.GetEnvironmentVariable(CountVariable) is { Length: > 0 } text ? int.Parse(text, CultureInfo.InvariantCulture) : DefaultCount;
 
     /// <summary>Runs the seeds from 1 on, each on a thread without a synchronization context: what a step sets off must run inside of it.</summary>
-    /// <returns>The smallest seed found that breaks a rule, or null.</returns>
-    public static ulong? FindFailure(int count, Mutation mutation = Mutation.None)
+    /// <param name="count">Schedules to run.</param>
+    /// <param name="mutation">What the model does wrong.</param>
+    /// <param name="enough">Failures after which the rest is not run.</param>
+    /// <returns>Seeds that break a rule, and the rules.</returns>
+    public static SortedDictionary<ulong, string> FindFailures(int count, Mutation mutation = Mutation.None, int enough = 1)
     {
         long next = 0;
-        var failed = ulong.MaxValue;
-        var found = new Lock();
-        Exception? error = null;
+        var failures = new SortedDictionary<ulong, string>();
         var threads = Enumerable.Range(0, Environment.ProcessorCount).Select(_ => new Thread(Work)).ToList();
         threads.ForEach(thread => thread.Start());
         threads.ForEach(thread => thread.Join());
-        if (error is not null)
-            throw new InvalidOperationException("A schedule has thrown.", error);
-        return failed == ulong.MaxValue ? null : failed;
+        return failures;
 
         void Work()
         {
-            while (Interlocked.Increment(ref next) is var seed && seed <= count && Volatile.Read(ref failed) == ulong.MaxValue)
+            while (Interlocked.Increment(ref next) is var seed && seed <= count)
             {
-                try
-                {
-                    if (Schedule.Run((ulong)seed, mutation) is null)
-                        continue;
-                }
-                catch (Exception e)
-                {
-                    error = new InvalidOperationException($"Seed {seed}", e);
-                }
-
-                lock (found)
-                    failed = Math.Min(failed, (ulong)seed);
+                var broken = Schedule.Run((ulong)seed, mutation);
+                if (broken is null)
+                    continue;
+                lock (failures)
+                    failures.Add((ulong)seed, broken);
+                if (failures.Count >= enough)
+                    Interlocked.Exchange(ref next, count);
             }
         }
     }

@@ -19,7 +19,8 @@ internal sealed partial class World
     /// <param name="activation">The activation.</param>
     /// <param name="generation">The write.</param>
     /// <param name="inlineNumber">Number of the write when the grain reserved its memory just now, else 0.</param>
-    public void Accepted(Activation activation, ulong generation, ulong inlineNumber)
+    /// <param name="rivals">Writes that it had accepted before and that ran when it was asked.</param>
+    public void Accepted(Activation activation, ulong generation, ulong inlineNumber, IReadOnlyList<Write> rivals)
     {
         if (inlineNumber != 0)
         {
@@ -27,8 +28,13 @@ internal sealed partial class World
             History.Begin(activation.Block, generation, inlineNumber, activation.Silo.Node).Life = life;
         }
 
-        _rules.CheckAccepted(activation, History.Find(activation.Block, generation)!);
+        _rules.CheckAccepted(activation, History.Find(activation.Block, generation)!, rivals);
     }
+
+    public bool IsRunning(Write write) => _silos[write.Silo].Store.IsWriting(TestBlocks.Keys[write.Block], write.Generation);
+
+    /// <summary>Whether the writer has not ended the write itself.</summary>
+    public bool IsOpen(Write write) => _puts.Exists(put => put.Write == write && put.End is null);
 
     /// <summary>A writer was told that its block is visible.</summary>
     public void Sealed(int block, ulong generation, ModelSilo silo, bool wasRunning)

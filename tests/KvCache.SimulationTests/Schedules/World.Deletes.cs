@@ -22,8 +22,6 @@ internal sealed partial class World
                 silo.Hear(block, write.Generation + 1);
             if (deletion.Stored.Contains(write) && complete)
                 write.Deleted = true;
-            else if (deletion.Stored.Contains(write))
-                write.DeletedBy = silo.Node;
         }
 
         return removed;

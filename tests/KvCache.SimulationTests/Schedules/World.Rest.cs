@@ -89,7 +89,7 @@ internal sealed partial class World
             }
 
             Rules.IsTrue(outcome is PutOutcome.Stored or PutOutcome.AlreadyStored, $"K{block} can be stored no more: {outcome}");
-            _rules.Check();
+            Rest();
         }
     }
 }

@@ -18,6 +18,14 @@ internal sealed partial class World
 
     private void Transport()
     {
+        if (_dice.Chance(30))
+        {
+            // A quiet moment.
+            for (var left = 2 + _dice.Next(6); left > 0 && Network.Count > 0; left--)
+                Network.DeliverOldest();
+            return;
+        }
+
         var index = _dice.Next(Network.Count);
         switch (_dice.Next(20))
         {
@@ -80,9 +88,11 @@ internal sealed partial class World
         {
             case < 3:
                 Poll(silo);
+                Poll(silo);
                 break;
             case 3:
-                AdvanceFullCopy();
+                for (var chunks = 1 + _dice.Next(5); chunks > 0; chunks--)
+                    AdvanceFullCopy();
                 break;
             case 4:
                 TakeCopy(silo, block);

@@ -19,6 +19,7 @@ internal sealed partial class World : IDisposable
     private readonly Rules _rules;
     private readonly List<ModelSilo> _silos = [];
     private readonly List<(ModelSilo Silo, ModelSilo Other)> _notices = [];
+    private readonly HashSet<int> _storeNumbers = [];
     private Dice _dice;
 
     public World(ulong seed, Mutation mutation, Trace trace)
@@ -27,15 +28,19 @@ internal sealed partial class World : IDisposable
         _dice = new Dice(Dice.Mix(seed, -1));
         Trace = trace;
         Mutation = mutation;
+        _rules = new Rules(this);
         Redis = new ModelRedis(new SkewedClock(Time, _dice.Chance(50) ? TimeSpan.Zero : Skew()));
         Network = new Network(IsAlive, trace);
         Grains = new ModelGrains(this);
-        _rules = new Rules(this);
         _arenaBlocks = 3 + _dice.Next(4);
         _skewed = _dice.Chance(60);
         for (var silos = _dice.Chance(20) ? 2 : MaxSilos; silos > 0; silos--)
             Join();
         NoticeAll();
+        while (_dice.Chance(98) && GoOn())
+        {
+            // Most schedules begin with silos that have heard of each other.
+        }
     }
 
     public VirtualTime Time { get; } = new();
@@ -58,8 +63,6 @@ internal sealed partial class World : IDisposable
     public IEnumerable<ModelSilo> Alive => _silos.Where(silo => silo.IsAlive);
 
     public ModelSilo Find(SiloAddress address) => _silos[address.Endpoint.Port - 1000];
-
-    public ModelSilo SiloOf(Write write) => _silos[write.Silo];
 
     public bool IsAlive(int node) => node == ModelRedis.Node || _silos[node].IsAlive;
 
@@ -84,7 +87,7 @@ internal sealed partial class World : IDisposable
 
         // Writers whose clients have left are over their limit, and activations are idle.
         Time.Advance(2 * ModelGrains.WriteLimit + TimeSpan.FromSeconds(40));
-        foreach (var activation in Grains.Activations.ToArray())
+        foreach (var activation in Grains.Activations.Concat(Grains.Forgotten).ToArray())
         {
             Rules.IsTrue(activation.IsIdle, $"the grain of K{activation.Block} has never answered");
             Grains.Deactivate(activation);
@@ -95,7 +98,6 @@ internal sealed partial class World : IDisposable
         Rest();
         _rules.CheckRest();
         TryEveryBlock();
-        Rest();
         _rules.CheckRest();
     }
 
@@ -111,7 +113,7 @@ internal sealed partial class World : IDisposable
 
     private void Join()
     {
-        var silo = new ModelSilo(this, _silos.Count, _skewed ? Skew() : TimeSpan.Zero, _arenaBlocks, _dice.NextUInt64());
+        var silo = new ModelSilo(this, _silos.Count, _skewed ? Skew() : TimeSpan.Zero, _arenaBlocks, NewStoreSeed());
         Trace.Add($"S{silo.Node} starts, its clock {silo.Clock.Skew.TotalMilliseconds} ms ahead, room for {_arenaBlocks} blocks");
         foreach (var other in Alive)
         {
@@ -121,6 +123,17 @@ internal sealed partial class World : IDisposable
 
         _silos.Add(silo);
         _joined++;
+    }
+
+    // Stores tell their generations apart by a random number, which is the first that they draw. That two draw the same one is left out.
+    private int NewStoreSeed()
+    {
+        while (true)
+        {
+            var seed = _dice.Next(int.MaxValue);
+            if (_storeNumbers.Add(new Random(seed).Next(4096)))
+                return seed;
+        }
     }
 
     private void Crash(ModelSilo silo)
