@@ -18,6 +18,11 @@ internal sealed class Write(int block, ulong generation, ulong id, int silo)
     /// <summary>Its writer was told that it is visible.</summary>
     public bool Sealed { get; set; }
 
+    /// <summary>
+    /// Coordinator of a delete that began after it was sealed, gave a later stamp, and has ended without the confirmation of every silo; -1 for none.
+    /// </summary>
+    public int DeletedBy { get; set; } = -1;
+
     /// <summary>Life that its writer asked for; null for as long as memory lasts.</summary>
     public TimeSpan? Life { get; set; }
 

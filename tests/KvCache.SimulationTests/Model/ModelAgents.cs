@@ -28,11 +28,15 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
             },
             () => world.Grains.LostTouch(key));
 
-        public ValueTask<bool[]> DeleteAsync(BlockKey[] keys, ulong stamp) => Ask(
-            "delete",
-            keys[0],
-            () => Array.ConvertAll(keys, key => world.DeleteAt(asked, key, stamp)),
-            () => world.MissedDelete(asking, keys[0]));
+        public ValueTask<bool[]> DeleteAsync(BlockKey[] keys, ulong stamp)
+        {
+            world.NoteStamp(asking, keys[0], stamp);
+            return Ask(
+                "delete",
+                keys[0],
+                () => Array.ConvertAll(keys, key => world.DeleteAt(asked, key, stamp)),
+                () => world.MissedDelete(asking, keys[0]));
+        }
 
         public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => Ask("pin", key, () => asked.Store.Pin(key, duration));
 

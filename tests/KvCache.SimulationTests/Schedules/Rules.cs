@@ -22,10 +22,15 @@ internal sealed class Rules(World world)
                 CheckBlock(silo, block);
             CheckBudget(silo);
         }
+    }
 
+    /// <summary>Notes which blocks a live store or Redis has.</summary>
+    public void Look()
+    {
         for (var block = 0; block < TestBlocks.Count; block++)
         {
-            if (world.Redis.Find(TestBlocks.Keys[block]) is not null)
+            var key = TestBlocks.Keys[block];
+            if (world.Redis.Find(key) is not null || world.Alive.Any(silo => silo.Store.Contains(key)))
                 _seen[block] = world.Step;
         }
     }
@@ -40,14 +45,14 @@ internal sealed class Rules(World world)
             CheckMemory(silo);
         }
 
-        for (var block = 0; block < TestBlocks.Count; block++)
+        foreach (var write in world.History.All)
         {
-            var key = TestBlocks.Keys[block];
-            var heard = world.Alive.Max(silo => silo.Heard[block]);
+            if (!write.Deleted && (write.DeletedBy < 0 || !world.IsAlive(write.DeletedBy)))
+                continue;
+            var key = TestBlocks.Keys[write.Block];
             foreach (var silo in world.Alive)
-                IsTrue(!(silo.Store.Describe(key)?.Generation < heard), $"S{silo.Node} shows a write of K{block} before {Write.Short(heard)}, which others know to be deleted");
-            if (world.Redis.Find(key) is { } payload && world.History.Find(block, payload.Generation) is { } write)
-                IsTrue(!write.Deleted, $"{write} was deleted and is still in Redis");
+                IsTrue(silo.Store.Describe(key)?.Generation != write.Generation, $"{write} was deleted and is still visible on S{silo.Node}");
+            IsTrue(world.Redis.Find(key)?.Generation != write.Generation, $"{write} was deleted and is still in Redis");
         }
     }
 
@@ -95,7 +100,6 @@ internal sealed class Rules(World world)
             throw new BrokenRuleException($"S{silo.Node} {(visible is null ? "says that it has" : "has")} K{block}, but its {(visible is null ? "store" : "index")} does not know");
         if (visible is not { Generation: var generation })
             return;
-        _seen[block] = world.Step;
         var write = world.History.Find(block, generation);
         if (write is not { Sealed: true })
             throw new BrokenRuleException($"S{silo.Node} shows {write?.ToString() ?? $"an unknown write of K{block}"}, which was not finished");

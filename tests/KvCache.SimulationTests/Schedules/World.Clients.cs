@@ -175,6 +175,7 @@ internal sealed partial class World
     // What has come to an end within the step.
     private void Settle()
     {
+        _rules.Look();
         foreach (var put in _puts)
         {
             if (put.End is { IsCompleted: true } end)

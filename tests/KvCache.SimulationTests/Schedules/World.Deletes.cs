@@ -22,6 +22,8 @@ internal sealed partial class World
                 silo.Hear(block, write.Generation + 1);
             if (deletion.Stored.Contains(write) && complete)
                 write.Deleted = true;
+            else if (deletion.Stored.Contains(write) && write.Generation < deletion.Stamp)
+                write.DeletedBy = silo.Node;
         }
 
         return removed;
@@ -35,6 +37,16 @@ internal sealed partial class World
         var (removed, mine) = silo.Directory.Delete(key, stamp);
         silo.Hear(TestBlocks.NumberOf(key), mine);
         return removed;
+    }
+
+    /// <summary>The coordinator of a deletion has told another silo its stamp.</summary>
+    public void NoteStamp(ModelSilo coordinator, BlockKey key, ulong stamp)
+    {
+        foreach (var deletion in _deletes)
+        {
+            if (deletion.Silo == coordinator && TestBlocks.Keys[deletion.Block] == key && deletion.Stamp == 0)
+                deletion.Stamp = stamp;
+        }
     }
 
     /// <summary>A silo did not answer the coordinator of a deletion.</summary>
@@ -75,6 +87,9 @@ internal sealed partial class World
 
         /// <summary>Those of them that were stored.</summary>
         public HashSet<Write> Stored { get; } = [.. older.Where(write => write.Sealed)];
+
+        /// <summary>Its stamp, as soon as somebody was told.</summary>
+        public ulong Stamp { get; set; }
 
         /// <summary>A silo did not answer.</summary>
         public bool Missed { get; set; }

@@ -22,7 +22,12 @@ internal sealed partial class World
         {
             // A quiet moment.
             for (var left = 2 + _dice.Next(6); left > 0 && Network.Count > 0; left--)
+            {
                 Network.DeliverOldest();
+                Settle();
+                _rules.Check();
+            }
+
             return;
         }
 

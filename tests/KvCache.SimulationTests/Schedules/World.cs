@@ -57,7 +57,7 @@ internal sealed partial class World : IDisposable
 
     public Mutation Mutation { get; }
 
-    /// <summary>Number of the step that runs.</summary>
+    /// <summary>Steps that have begun.</summary>
     public int Step { get; private set; }
 
     public IEnumerable<ModelSilo> Alive => _silos.Where(silo => silo.IsAlive);
@@ -70,7 +70,7 @@ internal sealed partial class World : IDisposable
     /// <exception cref="BrokenRuleException">A rule is broken.</exception>
     public void Run(int step)
     {
-        Step = step;
+        Step++;
         _dice = new Dice(Dice.Mix(_seed, step));
         Act();
         Settle();
