@@ -6,18 +6,22 @@
 set -uo pipefail
 cd "$(dirname "$0")"
 
-# Tests that need a Redis or Python skip, and say so, where these cannot be installed.
+# Tests that need a Redis, Python or one of its modules skip, and say so, where these cannot be installed.
 need() {
-  command -v "$1" >/dev/null && return
+  eval "$1" >/dev/null 2>&1 && return
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "Installing $2"
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2"; } >/dev/null 2>&1 || echo "$2 could not be installed; tests that need it will be skipped"
   else
-    echo "$1 is not installed; tests that need it will be skipped"
+    echo "$2 is not installed; tests that need it will be skipped"
   fi
 }
-need redis-server redis-server
-need python3 python3
+need "command -v redis-server" redis-server
+need "command -v python3" python3
+# The distribution's modules are those of its own Python, whatever else is on the path.
+for module in pytest numpy torch setuptools wheel zmq msgpack; do
+  need "/usr/bin/python3 -c 'import $module'" "python3-$module"
+done
 
 passed=0 failed=0 skipped=0
 finish() {

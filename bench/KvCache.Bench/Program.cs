@@ -1,5 +1,22 @@
 using KvCache.Bench.Cli;
+using KvCache.Bench.Lookup;
+using KvCache.Bench.Mixed;
 using KvCache.Bench.Persist;
+using KvCache.Bench.Resp;
+using KvCache.Bench.Simulation;
+using KvCache.Bench.Store;
+using KvCache.Bench.Strategies;
 using KvCache.Bench.Transfer;
 
-return await BenchCommand.Create(new TransferScenario(), new PersistScenario()).Parse(args).InvokeAsync();
+Scenario[] scenarios =
+[
+    new TransferScenario(),
+    new LookupScenario(),
+    new StoreScenario(),
+    new PersistScenario(),
+    new RespScenario(),
+    new MixedScenario(),
+    new SimulationScenario(),
+    new StrategiesScenario(),
+];
+return await BenchCommand.Create([.. scenarios, new AllScenario(scenarios)]).Parse(args).InvokeAsync();

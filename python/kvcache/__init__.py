@@ -1,9 +1,21 @@
-"""Client of the KvCache data plane: match, read and store KV tensors, with the standard library alone."""
-from .client import Client, KvCacheError, Limits, Match, OpenNamespace, Outcome, Status
+"""KvCache for Python: match, read and store the KV tensors of prompt prefixes, with the standard library alone.
+
+``Cache`` is for engines: a cluster that is away is a miss. ``Client`` is the layer below, one connection with exceptions.
+"""
+from .buffers import split
+from .cache import Cache, Found, Statistics
+from .client import Client, Limits
+from .deadline import Deadline
+from .errors import KvCacheError
 from .hashing import (CHAIN_ROOT, DataType, Namespace, OpaqueLayout, StructuredLayout, engine_key_hash,
                       prefix_chain, text_hash)
+from .namespace import Location, Match, OpenNamespace, PutOutcomes, Silo
+from .options import CacheOptions
+from .version import VERSION
+from .wire import Outcome, Status
 
-__version__ = "1.0.0"
+__version__ = VERSION
 
-__all__ = ["CHAIN_ROOT", "Client", "DataType", "KvCacheError", "Limits", "Match", "Namespace", "OpaqueLayout",
-           "OpenNamespace", "Outcome", "Status", "StructuredLayout", "engine_key_hash", "prefix_chain", "text_hash"]
+__all__ = ["CHAIN_ROOT", "Cache", "CacheOptions", "Client", "DataType", "Deadline", "Found", "KvCacheError", "Limits",
+           "Location", "Match", "Namespace", "OpaqueLayout", "OpenNamespace", "Outcome", "PutOutcomes", "Silo",
+           "Statistics", "Status", "StructuredLayout", "engine_key_hash", "prefix_chain", "split", "text_hash"]

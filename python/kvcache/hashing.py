@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
 from itertools import accumulate
-from typing import List, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 #: h0 of every chain. It is the start of the computation, never the hash of a block.
 CHAIN_ROOT = sha256(b"kvcache.prefix.v1").digest()
@@ -101,6 +101,14 @@ class Namespace:
                   struct.pack("<I", self.tp_rank), struct.pack("<I", self.tp_size), self.salt.encode(),
                   self.layout.encode())
         return b"".join(struct.pack("<BI", tag, len(value)) + value for tag, value in enumerate(fields, 1))
+
+    def layer_sizes(self, first: int = 0, count: Optional[int] = None) -> List[int]:
+        """Bytes of each of a run of layers; of those from ``first`` on without a count."""
+        ends = (0,) + self.layout.layer_ends
+        last = len(ends) - 1 if count is None else first + count
+        if not 0 <= first < last < len(ends):
+            raise ValueError("the layout has no such layers")
+        return [end - start for start, end in zip(ends[first:last], ends[first + 1:last + 1])]
 
     @property
     def id(self) -> bytes:

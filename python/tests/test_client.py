@@ -7,18 +7,16 @@ import hmac
 import os
 import socket
 import struct
-import sys
 import threading
 import time
 import unittest
 import zlib
-from pathlib import Path
 from typing import Iterator
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from kvcache import (Client, DataType, KvCacheError, Match, Namespace, OpaqueLayout, Outcome, Status,  # noqa: E402
-                     StructuredLayout, prefix_chain)
-from kvcache.client import HEADER, MAGIC, _connect  # noqa: E402
+from kvcache import (Client, DataType, KvCacheError, Match, Namespace, OpaqueLayout, Outcome, Status, StructuredLayout,
+                     prefix_chain)
+from kvcache.connection import connect as _connect
+from kvcache.wire import HEADER, MAGIC
 
 ENDPOINT = os.environ.get("KVCACHE_ENDPOINT", "")
 UNIX = os.environ.get("KVCACHE_UNIX", "")
@@ -414,14 +412,14 @@ class SiloTest(unittest.TestCase):
         connection = self.raw()
         connection.sendall(frame(OPEN, self.namespace.encode()))
         handle = struct.unpack_from("<I", receive_frame(connection)[3])[0]
-        meta = struct.pack("<II32sIQII", handle, 0, bytes(32), 0, 0, 0, 2) + self.hashes[0] + self.hashes[1]
+        meta = struct.pack("<IIBB32sIQII", handle, 0, 0, 1, bytes(32), 0, 0, 0, 2) + self.hashes[0] + self.hashes[1]
         payload = b""
         for index, block in enumerate(self.blocks[:2]):
             crcs = [zlib.crc32(block[at:at + LAYER]) for at in range(0, BLOCK, LAYER)]
             crcs[1] ^= index
             payload += block + struct.pack("<3I", *crcs)
         connection.sendall(frame(PUT, meta, payload))
-        self.assertEqual(bytes([2, 0, 0, 0, Outcome.STORED, Outcome.CORRUPT]), receive_frame(connection)[3])
+        self.assertEqual(bytes([2, 0, 0, 0, Outcome.STORED, Outcome.CORRUPT, 0]), receive_frame(connection)[3])
         self.assertEqual(1, self.cache.match(self.hashes).found)
         self.assertEqual([Outcome.STORED], self.cache.put(self.hashes[1:2], self.blocks[1:2]))
 
@@ -433,7 +431,7 @@ class SiloTest(unittest.TestCase):
 
     def test_damaged_header_and_meta(self) -> None:
         good = frame(STAT)
-        match = frame(MATCH, struct.pack("<III", 0, 0, 0))
+        match = frame(MATCH, struct.pack("<IIII", 0, 1, 0, 0))
         for damaged in (good[:8] + b"\x02" + good[9:], match[:-1] + b"\x01", good[:6] + b"\x01" + good[7:]):
             connection = self.raw()
             connection.sendall(damaged)
@@ -459,13 +457,13 @@ class SiloTest(unittest.TestCase):
 
     def test_bad_values_harm_only_their_request(self) -> None:
         connection = self.raw()
-        connection.sendall(frame(MATCH, struct.pack("<III", 99, 0, 0), request_id=5))
+        connection.sendall(frame(MATCH, struct.pack("<IIII", 0, 1, 99, 0), request_id=5))
         self.assertEqual((ERROR, Status.UNKNOWN_NAMESPACE, 5), receive_frame(connection)[:3])
         connection.sendall(frame(PUT, struct.pack("<I", 99), bytes(100_000), request_id=6))
         self.assertEqual((ERROR, Status.UNKNOWN_NAMESPACE, 6), receive_frame(connection)[:3])
         connection.sendall(frame(OPEN, self.namespace.encode(), request_id=7))
         handle = struct.unpack_from("<I", receive_frame(connection)[3])[0]
-        for flags, first, count in ((2, 0, 1), (0, 0, 0), (0, 0, 4), (0, 3, 1), (0, 0xFFFFFFFF, 2), (0, 1, 0x7FFFFFFF)):
+        for flags, first, count in ((4, 0, 1), (0, 0, 0), (0, 0, 4), (0, 3, 1), (0, 0xFFFFFFFF, 2), (0, 1, 0x7FFFFFFF)):
             connection.sendall(frame(GET, struct.pack("<IBIII", handle, flags, first, count, 1) + bytes(32), request_id=8))
             self.assertEqual((ERROR, Status.OUT_OF_BOUNDS, 8), receive_frame(connection)[:3])
         connection.sendall(frame(STAT, request_id=9))

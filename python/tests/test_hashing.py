@@ -1,12 +1,10 @@
 """Hashes and namespace ids against the vectors that docs/hashing.md publishes."""
 import re
-import sys
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from kvcache import (CHAIN_ROOT, DataType, Namespace, OpaqueLayout, StructuredLayout, engine_key_hash,  # noqa: E402
-                     prefix_chain, text_hash)
+from kvcache import (CHAIN_ROOT, DataType, Namespace, OpaqueLayout, StructuredLayout, engine_key_hash, prefix_chain,
+                     text_hash)
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "hashing.md"
 LAYOUT = StructuredLayout(16, 2, 1, 4, DataType.FLOAT16)

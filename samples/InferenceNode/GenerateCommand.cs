@@ -23,6 +23,7 @@ internal static class GenerateCommand
     private static readonly Option<string[]> Cache = new("--cache") { Description = "Data-plane address of a silo, tcp:host:port or unix:/path; several in order of preference (default: no cache)" };
     private static readonly Option<string> Tenant = new("--tenant") { DefaultValueFactory = _ => "default", Description = "Tenant of the cache; its secret is read from the environment variable " + NodeCache.SecretVariable };
     private static readonly Option<int> BlockTokens = new("--block-tokens") { DefaultValueFactory = _ => 16, Description = "Tokens of a cache block; large models want 256" };
+    private static readonly Option<int> Replicas = new("--replicas") { DefaultValueFactory = _ => 1, Description = "Silos of a cluster that are to keep what is stored" };
     private static readonly Option<ByteSize?> L1 = new("--l1") { CustomParser = ParseSize, Description = "Size of a cache in this process, in front of the silos or on its own, for example 64MiB" };
     private static readonly Option<bool> Json = new("--json") { Description = "Write one JSON object a prompt to the standard output, and nothing else" };
     private static readonly Option<bool> Statistics = new("--statistics") { Description = "End with the statistics of the cache and its silo: one more JSON object" };
@@ -33,7 +34,7 @@ internal static class GenerateCommand
         var command = new Command("generate", "Continues prompts. The beginning of the first prompt is computed once before anything is timed, so that the times are not those of the compiler.")
         {
             Model, DataType, Prompt, PromptFile, Prompts, MaxTokens, Temperature, TopP, Seed,
-            Cache, Tenant, BlockTokens, L1, Json, Statistics, ZeroLoaded,
+            Cache, Tenant, BlockTokens, Replicas, L1, Json, Statistics, ZeroLoaded,
         };
         command.Validators.Add(result =>
         {
@@ -42,6 +43,7 @@ internal static class GenerateCommand
         });
         MaxTokens.Validators.Add(AtLeastOne);
         BlockTokens.Validators.Add(AtLeastOne);
+        Replicas.Validators.Add(AtLeastOne);
         Cache.Validators.Add(result =>
         {
             foreach (var token in result.Tokens)
@@ -106,6 +108,7 @@ internal static class GenerateCommand
             Tenant = arguments.GetValue(Tenant)!,
             TokensPerBlock = arguments.GetValue(BlockTokens),
             MaxTokens = arguments.GetValue(MaxTokens),
+            Replicas = arguments.GetValue(Replicas),
             Sampling = sampling,
             OnLoaded = arguments.GetValue(ZeroLoaded) ? static block => block.zero_().Dispose() : null,
         };

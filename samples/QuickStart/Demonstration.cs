@@ -24,24 +24,29 @@ internal sealed record DemoOutcome(IReadOnlyList<DemoRow> Rows, bool ControlChan
 }
 
 /// <summary>Runs inference nodes, one after the other so that none slows another down, and compares what they say.</summary>
-/// <param name="cached">Node with the cache.</param>
+/// <param name="filling">Node that fills the cache.</param>
+/// <param name="reading">Node that finds it filled.</param>
 /// <param name="folder">Folder for files.</param>
 /// <param name="say">Is told what happens next.</param>
-internal sealed class Demonstration(InferenceProcess cached, string folder, Action<string> say)
+internal sealed class Demonstration(InferenceProcess filling, InferenceProcess reading, string folder, Action<string> say)
 {
-    public async Task<DemoOutcome> RunAsync(IReadOnlyList<DemoPrompt> prompts, CancellationToken cancellationToken)
+    /// <param name="prompts">The first one fills the cache.</param>
+    /// <param name="between">What happens to the silos when the cache is filled.</param>
+    /// <param name="cancellationToken">Stops it.</param>
+    public async Task<DemoOutcome> RunAsync(IReadOnlyList<DemoPrompt> prompts, Func<CancellationToken, Task> between, CancellationToken cancellationToken)
     {
         string[] texts = [.. prompts.Select(prompt => prompt.Text)];
         say("Inference node without a cache: all prompts, as the reference");
-        var reference = await (cached with { Endpoints = [] }).RunAsync(texts, folder, cancellationToken);
+        var reference = await (filling with { Endpoints = [] }).RunAsync(texts, folder, cancellationToken);
         say("Inference node with an empty cache: the first prompt");
-        var filling = (await cached.RunAsync(texts[..1], folder, cancellationToken)).Results[0];
+        var filled = (await filling.RunAsync(texts[..1], folder, cancellationToken)).Results[0];
+        await between(cancellationToken);
         say("Another inference node with that cache: all prompts");
-        var warm = await cached.RunAsync(texts, folder, cancellationToken);
+        var warm = await reading.RunAsync(texts, folder, cancellationToken);
         say("Control: an inference node that overwrites what it loads with zeros");
-        var control = (await (cached with { ZeroLoaded = true }).RunAsync(texts[..1], folder, cancellationToken)).Results[0];
+        var control = (await (reading with { ZeroLoaded = true }).RunAsync(texts[..1], folder, cancellationToken)).Results[0];
 
-        var rows = new List<DemoRow> { new($"{prompts[0].Name}: fills the cache", filling, null, Same(filling, reference.Results[0])) };
+        var rows = new List<DemoRow> { new($"{prompts[0].Name}: fills the cache", filled, null, Same(filled, reference.Results[0])) };
         for (var i = 0; i < prompts.Count; i++)
         {
             var name = i == 0 ? $"{prompts[0].Name}: again" : prompts[i].Name;

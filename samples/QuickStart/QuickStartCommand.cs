@@ -11,11 +11,11 @@ internal static class QuickStartCommand
 {
     private const string Tenant = "quickstart";
     private const int MaxTokens = 48;
-    private static readonly TimeSpan SiloStart = TimeSpan.FromSeconds(45);
 
     private static readonly Option<string?> Model = new("--model") { Description = "Hugging Face directory or llama2.c file (default: the small model of this sample)" };
     private static readonly Option<FileInfo?> Prompts = new("--prompts") { Description = "JSON array of strings. The first prompt fills the cache, then another process continues all of them" };
     private static readonly Option<int> BlockTokens = new("--block-tokens") { DefaultValueFactory = _ => 16, Description = "Tokens of a cache block; large models want 256" };
+    private static readonly Option<int> Silos = new("--silos") { DefaultValueFactory = _ => 1, Description = "Silo processes, as one cluster. With several, the prompt is stored through one of them, which is then killed (SIGKILL), and found through another" };
     private static readonly Option<string> Transport = new("--transport") { DefaultValueFactory = _ => "tcp", Description = "How nodes reach the silo" };
     private static readonly Option<bool> Keep = new("--keep") { Description = "Leave the silo running until Ctrl+C, and print how to reach it" };
 
@@ -23,12 +23,17 @@ internal static class QuickStartCommand
     {
         var root = new RootCommand("Starts a silo and inference nodes, and shows what the cache saves and that it changes no token. The exit code is 1 if a token differs, nothing is found in the cache, or zeroed KV does not change the text.")
         {
-            Model, Prompts, BlockTokens, Transport, Keep,
+            Model, Prompts, BlockTokens, Silos, Transport, Keep,
         };
         BlockTokens.Validators.Add(result =>
         {
             if (result.GetValueOrDefault<int>() < 1)
                 result.AddError("--block-tokens is at least 1.");
+        });
+        Silos.Validators.Add(result =>
+        {
+            if (result.GetValueOrDefault<int>() is < 1 or > SiloGroup.Most)
+                result.AddError($"--silos is 1 to {SiloGroup.Most}.");
         });
         Transport.AcceptOnlyFromAmong("tcp", "unix");
         root.SetAction(RunAsync);
@@ -69,37 +74,43 @@ internal static class QuickStartCommand
             : DemoPrompts.ForAnyModel;
         var secret = Convert.ToHexString(RandomNumberGenerator.GetBytes(16));
 
-        Say("Silo: starting");
-        await using var silo = SiloProcess.Start(new SiloProcessOptions { Folder = folder, Tenants = new Dictionary<string, string> { [Tenant] = secret } });
-        var ready = await silo.WaitReadyAsync(SiloStart, cancellationToken);
-        var endpoint = ready.Endpoints.First(address => address.StartsWith(arguments.GetValue(Transport)!, StringComparison.Ordinal));
-        Say($"Silo: process {ready.ProcessId} serves at {endpoint}");
-
-        var node = new InferenceProcess
+        await using var silos = new SiloGroup(folder, new Dictionary<string, string> { [Tenant] = secret }, arguments.GetValue(Transport)!, Say);
+        await silos.StartAsync(arguments.GetValue(Silos), cancellationToken);
+        var (filled, read) = silos.Count == 1 ? (0, 0) : (1, silos.Count == 2 ? 0 : 2);
+        var filling = new InferenceProcess
         {
             Model = model ?? Path.Combine(AppContext.BaseDirectory, "harbor"),
             TokensPerBlock = arguments.GetValue(BlockTokens),
             MaxTokens = MaxTokens,
-            Endpoints = [endpoint],
+            Endpoints = [silos.EndpointOf(filled)],
             Tenant = Tenant,
             Secret = secret,
+            Replicas = Math.Min(silos.Count, 2),
         };
-        var outcome = await new Demonstration(node, folder, Say).RunAsync(prompts, cancellationToken);
-        new Report(AnsiConsole.Console).Show(outcome, silo.Process.MemoryBytes);
+        var reading = filling with { Endpoints = [silos.EndpointOf(read)] };
+        var outcome = await new Demonstration(filling, reading, folder, Say).RunAsync(prompts, LoseAsync, cancellationToken);
+        new Report(AnsiConsole.Console).Show(outcome, silos.MemoryBytes);
         if (arguments.GetValue(Keep))
         {
             // Not through the console's markup, which would break lines that are there to be copied.
-            Console.WriteLine("The silo keeps running until Ctrl+C. How to reach it:");
-            foreach (var address in ready.Endpoints)
-                Console.WriteLine($"  KVCACHE_SECRET={secret} ... --tenant {Tenant} --cache {address}");
-            Console.WriteLine($"  health and metrics: {ready.Http}");
-            await silo.Process.WaitAsync(cancellationToken);
+            Console.WriteLine("The silos keep running until Ctrl+C. How to reach them:");
+            foreach (var (ready, address) in silos.Running.SelectMany(ready => ready.Endpoints.Select(address => (ready, address))))
+                Console.WriteLine($"  KVCACHE_SECRET={secret} ... --tenant {Tenant} --cache {address}   (health and metrics: {ready.Http})");
+            await silos.WaitAsync(cancellationToken);
         }
 
-        if (!await silo.StopAsync())
-            Say("The silo did not stop when asked and was killed");
+        if (!await silos.StopAsync())
+            Say("A silo did not stop when asked and was killed");
         Say($"Done after {Stopwatch.GetElapsedTime(began).TotalSeconds:F1} s");
         return outcome.Passed ? 0 : 1;
+
+        async Task LoseAsync(CancellationToken cancellationToken)
+        {
+            if (silos.Count == 1)
+                return;
+            await silos.WaitForCopiesAsync(filled, cancellationToken);
+            await silos.KillAsync(filled);
+        }
     }
 
     private static void Say(string line) => AnsiConsole.MarkupLineInterpolated($"[grey]{line}[/]");

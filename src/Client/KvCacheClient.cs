@@ -1,5 +1,4 @@
 using System.ComponentModel.DataAnnotations;
-using System.Diagnostics;
 using System.Text.Json;
 using KvCache.Wire;
 using Microsoft.Extensions.Logging;
@@ -8,17 +7,25 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace KvCache.Client;
 
 /// <summary>
-/// The cache of a silo, over its data plane. Thread-safe; one instance serves a whole process.
+/// The cache of a silo or a cluster of silos, over their data planes. Thread-safe; one instance serves a whole process.
 /// </summary>
 /// <remarks>
+/// <para>
+/// The first endpoint that answers is the home silo. It knows what the cluster holds, keeps what is stored, and answers loads of what it holds
+/// itself; other blocks are read straight from the silos that hold them, several at a time.
+/// </para>
+/// <para>
 /// Bytes move on threads of this client straight between the socket and the caller's memory. Every call has a deadline
-/// (<see cref="KvCacheClientOptions"/>); a silo that fails several times in a row is left alone for a while.
+/// (<see cref="KvCacheClientOptions"/>); a silo that stands still is given up for another one before it, and one that fails several times in a row is left
+/// alone for a while.
+/// </para>
 /// </remarks>
 public sealed class KvCacheClient : IKvCache
 {
     private readonly KvCacheClientOptions _options;
-    private readonly SiloConnector[] _silos;
+    private readonly SiloDirectory _silos;
     private readonly CacheMeter _meter = new();
+    private volatile bool _locatesFirst; // what the last load found
 
     /// <summary>Creates a client. Nothing is connected before the first call or <see cref="ConnectAsync"/>.</summary>
     /// <param name="options">Settings; not changed afterwards.</param>
@@ -28,8 +35,7 @@ public sealed class KvCacheClient : IKvCache
     {
         Validator.ValidateObject(options, new ValidationContext(options), validateAllProperties: true);
         _options = options;
-        var logger = (loggers ?? NullLoggerFactory.Instance).CreateLogger<KvCacheClient>();
-        _silos = [.. options.Endpoints.Select(endpoint => new SiloConnector(SiloEndpoint.TryParse(endpoint)!, options, logger))];
+        _silos = new SiloDirectory(options, (loggers ?? NullLoggerFactory.Instance).CreateLogger<KvCacheClient>());
     }
 
     /// <summary>Connects now, to find out at start whether the settings are right.</summary>
@@ -37,7 +43,7 @@ public sealed class KvCacheClient : IKvCache
     /// <exception cref="SiloException">A silo refused this client for its version, tenant or secret.</exception>
     public async ValueTask<bool> ConnectAsync(CancellationToken cancellationToken = default)
     {
-        foreach (var silo in _silos)
+        foreach (var silo in _silos.Configured)
         {
             using var call = new SiloCall(static _ => MissReason.None, _options.LoadTimeout, cancellationToken);
             var reason = await silo.Control.RunAsync(call).ConfigureAwait(false);
@@ -52,27 +58,18 @@ public sealed class KvCacheClient : IKvCache
     }
 
     /// <inheritdoc/>
-    public async ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+        MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, cancellationToken);
+
+    /// <inheritdoc/>
+    public async ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
     {
-        var began = Stopwatch.GetTimestamp();
-        var blocks = Math.Min(prefix.BlockCount, WireProtocol.MaxBlocksPerRequest);
-        if (blocks == 0)
-            return new CacheMatch(0, prefix.Chain.TokensPerBlock, MissReason.None);
-        var found = 0;
-        ulong holdId = 0;
-        BlockConnection? holder = null;
-        var (reason, silo) = await RunAsync(
-            silo => silo.Control,
-            connection =>
-            {
-                (found, holdId) = connection.Match([prefix.Namespace], prefix.Chain.Hashes[..blocks], hold);
-                holder = connection;
-                return found == prefix.BlockCount ? MissReason.None : MissReason.Absent;
-            },
-            _options.MatchTimeout,
-            cancellationToken).ConfigureAwait(false);
-        _meter.Matched(found, prefix.BlockCount, reason, began);
-        return new CacheMatch(found, prefix.Chain.TokensPerBlock, reason, holdId == 0 ? null : () => ReleaseAsync(silo!, holder!, holdId));
+        if (chain.BlockCount == 0)
+            return new CacheMatch(0, chain.TokensPerBlock, MissReason.None);
+        var budget = new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken);
+        var match = await new ClusterMatch(_silos, group, chain, hold, budget, _options.MatchTimeout).RunAsync().ConfigureAwait(false);
+        _meter.Matched(match.Blocks, chain.BlockCount, match.Reason, budget.Began);
+        return match;
     }
 
     /// <inheritdoc/>
@@ -82,65 +79,68 @@ public sealed class KvCacheClient : IKvCache
         BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
         if (destinations.Count == 0)
             return default;
-        var began = Stopwatch.GetTimestamp();
-        var delivered = 0;
-        var (reason, _) = await RunAsync(
-            silo => silo.Data,
-            connection =>
-            {
-                var reason = MissReason.None;
-                while (delivered < destinations.Count && reason == MissReason.None)
-                {
-                    var count = Math.Min(destinations.Count - delivered, WireProtocol.MaxBlocksPerRequest);
-                    var hashes = prefix.Chain.Hashes.Slice(firstBlock + delivered, count);
-                    reason = connection.Get(prefix.Namespace, hashes, range, destinations, delivered, localOnly: false, ref delivered);
-                }
-
-                return reason;
-            },
-            _options.LoadTimeout,
-            cancellationToken).ConfigureAwait(false);
-        var result = new LoadResult(delivered, reason);
-        _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout.RangeBytes(range), began);
+        var budget = new CallBudget(_options.LoadTimeout, _options.SiloPatience, cancellationToken);
+        var load = new ClusterLoad(_silos, prefix, firstBlock, destinations, range, budget) { LocatesFirst = _locatesFirst };
+        var result = await load.RunAsync().ConfigureAwait(false);
+        _locatesFirst = load.LocatesFirst;
+        if (result.Blocks < destinations.Count)
+            cancellationToken.ThrowIfCancellationRequested();
+        _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout.RangeBytes(range), budget.Began);
         return result;
     }
 
     /// <inheritdoc/>
     public async ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default)
     {
-        BlockArguments.CheckStore(prefix, firstBlock, blocks);
+        options ??= Defaults;
+        BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
         if (blocks.Count == 0)
             return default;
-        var began = Stopwatch.GetTimestamp();
-        var result = default(StoreResult);
-        var done = 0;
-        var (reason, _) = await RunAsync(
-            silo => silo.Data,
+        var budget = new CallBudget(_options.StoreTimeout, _options.SiloPatience, cancellationToken);
+        var result = await new ClusterStore(_silos, prefix, firstBlock, blocks, options, budget).RunAsync().ConfigureAwait(false);
+        _meter.DidStore(result, prefix.Namespace.Layout.BlockBytes, budget.Began);
+        return result;
+    }
+
+    /// <summary>
+    /// Leases consecutive blocks where they lie, in the memory of the home silo, which takes what it lacks from other silos and Redis: no byte is copied or crosses a
+    /// socket for this client.
+    /// </summary>
+    /// <param name="prefix">The prefix.</param>
+    /// <param name="firstBlock">Index of the first block.</param>
+    /// <param name="count">Number of blocks.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <returns>The blocks up to the first that cannot be had; none where memory is not shared (<see cref="KvCacheClientOptions.SharedMemory"/>). Dispose it.</returns>
+    /// <exception cref="ArgumentException">The run is outside the prefix.</exception>
+    public async ValueTask<MappedBlocks> MapAsync(KvPrefix prefix, int firstBlock, int count, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckRun(prefix, firstBlock, count);
+        var home = _silos.Configured[0];
+        if (home.Memory is not { } memory)
+            return new MappedBlocks(null, [], MissReason.Unavailable);
+        var blocks = new List<LeasedBlock>(count);
+        var budget = new CallBudget(_options.LoadTimeout, _options.SiloPatience, cancellationToken);
+        memory.TakeKept(prefix.Namespace, prefix.Chain.Hashes.Slice(firstBlock, count), blocks);
+        var reason = blocks.Count == count ? MissReason.None : await budget.RunAsync(
+            home.Data,
             connection =>
             {
-                while (done < blocks.Count)
+                try
                 {
-                    var count = Math.Min(blocks.Count - done, WireProtocol.MaxBlocksPerRequest);
-                    var hashes = prefix.Chain.Hashes.Slice(firstBlock + done, count);
-                    var (stored, _) = connection.Match([prefix.Namespace], hashes, TimeSpan.Zero);
-                    result = result with { AlreadyStored = result.AlreadyStored + stored };
-                    done += stored;
-                    if (stored == count)
-                        continue;
-                    var depth = firstBlock + done;
-                    var parent = depth == 0 ? default : prefix.Chain.Hashes[depth - 1];
-                    foreach (var outcome in connection.Put(prefix.Namespace, hashes[stored..], parent, depth, blocks, done, options ?? Defaults).Outcomes)
-                        result = result.With(outcome);
-                    done += count - stored;
+                    var kept = blocks.Count;
+                    memory.Lease(connection, prefix.Namespace, prefix.Chain.Hashes.Slice(firstBlock + kept, count - kept), localOnly: false, blocks);
+                    return blocks.Count == count ? MissReason.None : MissReason.Absent;
                 }
-
-                return MissReason.None;
+                catch (Exception e) when (e is IOException or UnauthorizedAccessException or SiloException { Status: WireStatus.InvalidRequest })
+                {
+                    home.StopSharing(e.Message);
+                    return MissReason.Unavailable;
+                }
             },
-            _options.StoreTimeout,
-            cancellationToken).ConfigureAwait(false);
-        result = result with { Reason = reason };
-        _meter.DidStore(result, prefix.Namespace.Layout.BlockBytes, began);
-        return result;
+            isPatient: true).ConfigureAwait(false);
+        home.Loaded(blocks.Count);
+        _meter.Loaded(new LoadResult(blocks.Count, reason), count, prefix.Namespace.Layout.BlockBytes, budget.Began);
+        return new MappedBlocks(memory, blocks, reason);
     }
 
     /// <inheritdoc/>
@@ -148,23 +148,24 @@ public sealed class KvCacheClient : IKvCache
         CountAsync(prefix, (connection, hashes) => connection.Pin(prefix.Namespace, hashes, duration), cancellationToken);
 
     /// <inheritdoc/>
-    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
-        CountAsync(prefix, (connection, hashes) => connection.Delete(prefix.Namespace, hashes), cancellationToken);
+    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
+    {
+        foreach (var silo in _silos.Configured)
+            silo.Memory?.Drop(prefix.Namespace, prefix.Chain.Hashes);
+        return CountAsync(prefix, (connection, hashes) => connection.Delete(prefix.Namespace, hashes), cancellationToken);
+    }
 
+    /// <summary>What this client has done so far, with each silo, and what the home silo says of itself.</summary>
     /// <inheritdoc/>
     public async ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default)
     {
         byte[]? json = null;
-        await RunAsync(
-            silo => silo.Control,
-            connection =>
-            {
-                json = connection.Stat();
-                return MissReason.None;
-            },
-            _options.MatchTimeout,
-            cancellationToken).ConfigureAwait(false);
-        var statistics = _meter.Snapshot(memoryBytes: 0);
+        await new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken).RunAsync(_silos.Configured, silo => silo.Control, connection =>
+        {
+            json = connection.Stat();
+            return MissReason.None;
+        }).ConfigureAwait(false);
+        var statistics = _meter.Snapshot(memoryBytes: 0) with { Silos = _silos.All.ConvertAll(silo => silo.Summarize()) };
         if (json is null)
             return statistics;
         using var document = JsonDocument.Parse(json);
@@ -172,68 +173,28 @@ public sealed class KvCacheClient : IKvCache
     }
 
     /// <summary>Ends all connections. Calls that are running end with a miss.</summary>
-    public async ValueTask DisposeAsync()
-    {
-        foreach (var silo in _silos)
-            await silo.DisposeAsync().ConfigureAwait(false);
-    }
+    public ValueTask DisposeAsync() => _silos.DisposeAsync();
 
     private static StoreOptions Defaults { get; } = new();
 
+    // On a data connection, and with as much patience as the deadline allows: the silo asks others before it answers.
     private async ValueTask<int> CountAsync(KvPrefix prefix, Func<BlockConnection, ReadOnlySpan<BlockHash>, int> call, CancellationToken cancellationToken)
     {
         var count = 0;
-        await RunAsync(
-            silo => silo.Control,
+        var done = 0;
+        await new CallBudget(_options.LoadTimeout, _options.LoadTimeout, cancellationToken).RunAsync(
+            _silos.Configured,
+            silo => silo.Data,
             connection =>
             {
-                for (var done = 0; done < prefix.BlockCount; done += WireProtocol.MaxBlocksPerRequest)
-                    count += call(connection, prefix.Chain.Hashes.Slice(done, Math.Min(prefix.BlockCount - done, WireProtocol.MaxBlocksPerRequest)));
+                foreach (var (first, blocks) in RequestPieces.Of(done, prefix.BlockCount, WireProtocol.MaxBlocksPerRequest))
+                {
+                    count += call(connection, prefix.Chain.Hashes.Slice(first, blocks));
+                    done = first + blocks;
+                }
+
                 return MissReason.None;
-            },
-            _options.LoadTimeout,
-            cancellationToken).ConfigureAwait(false);
+            }).ConfigureAwait(false);
         return count;
-    }
-
-    // The hold lives on the connection that made it; when that is gone, so is the hold.
-    private async ValueTask ReleaseAsync(SiloConnector silo, BlockConnection holder, ulong holdId)
-    {
-        using var call = new SiloCall(
-            connection =>
-            {
-                if (ReferenceEquals(connection, holder))
-                    connection.Release(holdId);
-                return MissReason.None;
-            },
-            _options.MatchTimeout,
-            CancellationToken.None);
-        await silo.Control.RunAsync(call).ConfigureAwait(false);
-    }
-
-    // Tries the silos in the order of preference; progress that a body has made stays.
-    private async ValueTask<(MissReason Reason, SiloConnector? Silo)> RunAsync(
-        Func<SiloConnector, ConnectionLanes> lanes,
-        Func<BlockConnection, MissReason> body,
-        TimeSpan timeout,
-        CancellationToken cancellationToken)
-    {
-        cancellationToken.ThrowIfCancellationRequested();
-        var began = Stopwatch.GetTimestamp();
-        foreach (var silo in _silos)
-        {
-            var left = timeout - Stopwatch.GetElapsedTime(began);
-            if (left <= TimeSpan.Zero)
-                return (MissReason.Deadline, null);
-            using var call = new SiloCall(body, left, cancellationToken);
-            var reason = await lanes(silo).RunAsync(call).ConfigureAwait(false);
-            if (reason is MissReason.None or MissReason.Absent or MissReason.Corrupt)
-                return (reason, silo);
-            cancellationToken.ThrowIfCancellationRequested();
-            if (reason != MissReason.Unavailable || ReferenceEquals(silo, _silos[^1]))
-                return (reason, null);
-        }
-
-        return (MissReason.Unavailable, null);
     }
 }

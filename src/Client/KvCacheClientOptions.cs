@@ -9,7 +9,7 @@ public sealed class KvCacheClientOptions : IValidatableObject
 {
     /// <summary>
     /// Data-plane addresses of silos, in order of preference: <c>tcp:host:port</c> or <c>unix:/path</c>. The first that
-    /// answers is used.
+    /// answers is the home silo: it is asked where blocks are and gets what is stored. Further silos of its cluster are found through it.
     /// </summary>
     [MinLength(1, ErrorMessage = "Endpoints is empty; at least one data-plane address was expected, for example tcp:127.0.0.1:7400.")]
     public IList<string> Endpoints { get; } = [];
@@ -37,6 +37,20 @@ public sealed class KvCacheClientOptions : IValidatableObject
     [Range(typeof(TimeSpan), "00:00:00.001", "01:00:00")]
     public TimeSpan StoreTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>
+    /// Time in which a silo has to move at least 1 MiB for this client, or finish, before another one is asked instead, where there is
+    /// another one. Default 1 s, and never more than a third of the call's deadline; a frozen silo costs up to twice this.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:00.001", "00:10:00")]
+    public TimeSpan SiloPatience { get; set; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>
+    /// Most silos beyond <see cref="Endpoints"/> to which this client keeps connections. Default 64; blocks of further ones come through the home
+    /// silo. Connections that were not used for two minutes give way to others.
+    /// </summary>
+    [Range(0, 1024)]
+    public int MaxSilos { get; set; } = 64;
+
     /// <summary>Failures in a row that open the circuit breaker of a silo. Default 3.</summary>
     [Range(1, 1000)]
     public int BreakerFailures { get; set; } = 3;
@@ -53,6 +67,25 @@ public sealed class KvCacheClientOptions : IValidatableObject
     /// faster than the kernel's choice, and the kernel's own tuning for TCP.
     /// </summary>
     public ByteSize SocketBuffer { get; set; }
+
+    /// <summary>
+    /// Whether blocks of a silo of this machine are read in its memory instead of through its Unix socket. Default off; the silo has to share its memory too, and a
+    /// silo that does not is read through the socket.
+    /// </summary>
+    public bool SharedMemory { get; set; }
+
+    /// <summary>
+    /// Whether blocks that are copied out of shared memory are compared with their checksums. Default true. Off is faster by a third to a half, and trusts the
+    /// memory of the machine.
+    /// </summary>
+    public bool VerifySharedMemory { get; set; } = true;
+
+    /// <summary>
+    /// Time that an unused lease on a block in shared memory is kept, so that reading the block again asks nobody. Default 1 s; a block that another client
+    /// deletes can be read here for so long. Zero for never.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:00", "00:01:00")]
+    public TimeSpan LeaseLife { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)

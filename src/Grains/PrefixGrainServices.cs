@@ -10,6 +10,6 @@ public static class PrefixGrainServices
     public static IServiceCollection AddPrefixGrains(this IServiceCollection services)
     {
         services.AddPlacementDirector<PrefixPlacement, PrefixPlacementDirector>();
-        return services.AddSingleton<PrefixDescriptorStore>();
+        return services.AddSingleton<PrefixDescriptorCounters>().AddSingleton<PrefixDescriptorStore>();
     }
 }

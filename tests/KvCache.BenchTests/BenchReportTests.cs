@@ -33,4 +33,27 @@ public sealed class BenchReportTests
             ""","rows":[{"name":"raw.get.tcp","bytes":262144,"connections":4,"batch":64,"unit":"GiB/s","median":5,"min":4,"max":6}]}""",
             report.ToJson());
     }
+
+    [Fact]
+    public void Where_no_block_moves_there_are_no_bytes()
+    {
+        var report = new BenchReport("lookup", 1, Machine, [new RateRow("match.tcp", null, 1, 512, "us", 60, 50, 70)], [new RatioRow("match.tcp/redis.exists.tcp", null, 1, 512, 0.5, 0.4, 0.6)]);
+
+        Assert.Equal(
+            """{"scenario":"lookup","rounds":1,"machine":{"cpus":2,"memory_gib":23}""" +
+            ""","rows":[{"name":"match.tcp","connections":1,"batch":512,"unit":"us","median":60,"min":50,"max":70}]""" +
+            ""","ratios":[{"name":"match.tcp/redis.exists.tcp","connections":1,"batch":512,"median":0.5,"min":0.4,"max":0.6}]}""",
+            report.ToJson());
+    }
+
+    [Fact]
+    public void A_simulation_has_rows_of_its_own()
+    {
+        var report = new BenchReport("sim", 1, Machine, [new SimulationRow("lru", "conversation_trace.jsonl", 10000, 60921, 288500, 0.2112)]);
+
+        Assert.Equal(
+            """{"scenario":"sim","rounds":1,"machine":{"cpus":2,"memory_gib":23}""" +
+            ""","rows":[{"name":"lru","trace":"conversation_trace.jsonl","capacity":10000,"hits":60921,"accesses":288500,"ratio":0.2112}]}""",
+            report.ToJson());
+    }
 }

@@ -182,6 +182,9 @@ public sealed class TextKvCacheTests : IAsyncDisposable
 
         public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) => _cache.MatchAsync(prefix, hold, cancellationToken);
 
+        public ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+            _cache.MatchAsync(group, chain, hold, cancellationToken);
+
         public ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
             _cache.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
 

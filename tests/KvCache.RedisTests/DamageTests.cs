@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Text;
 using KvCache.Silo;
 
@@ -9,24 +10,33 @@ public sealed class DamageTests
     private static readonly KvLayout Layout = TierFixture.LayoutOf(Bytes);
     private static readonly BlockKey Key = TierFixture.Key(1);
 
+    private static readonly int HeadBytes = PayloadFormat.HeadBytes(Layout);
+
     public static TheoryData<int, PromoteOutcome> Places => new()
     {
         { 0, PromoteOutcome.Malformed }, // magic
-        { 4, PromoteOutcome.Malformed }, // version
-        { 10, PromoteOutcome.Corrupt }, // namespace
-        { 30, PromoteOutcome.Corrupt }, // hash
-        { 57, PromoteOutcome.Corrupt }, // generation
-        { 65, PromoteOutcome.Corrupt }, // expiry
-        { 72, PromoteOutcome.Corrupt }, // layers
-        { 75, PromoteOutcome.Malformed }, // layers, out of bounds
-        { 77, PromoteOutcome.Corrupt }, // block bytes
-        { 81, PromoteOutcome.Corrupt }, // parent
-        { 112, PromoteOutcome.Corrupt }, // depth
-        { 116, PromoteOutcome.Corrupt }, // checksum of a layer
-        { 132, PromoteOutcome.Corrupt }, // checksum of the header
-        { 136, PromoteOutcome.Corrupt }, // first byte of the block
-        { 136 + Bytes - 1, PromoteOutcome.Corrupt }, // last byte of the block
+        { 8, PromoteOutcome.Corrupt }, // layers
+        { 11, PromoteOutcome.Malformed }, // layers, out of bounds
+        { 12, PromoteOutcome.Corrupt }, // length of the layout
+        { 14, PromoteOutcome.Malformed }, // length of the layout, out of bounds
+        { 20, PromoteOutcome.Corrupt }, // namespace
+        { 40, PromoteOutcome.Corrupt }, // hash
+        { 65, PromoteOutcome.Corrupt }, // generation
+        { 75, PromoteOutcome.Corrupt }, // parent
+        { 104, PromoteOutcome.Corrupt }, // depth
+        { 109, PromoteOutcome.Corrupt }, // suffix
+        { 112, PromoteOutcome.Corrupt }, // request
+        { 120, PromoteOutcome.Corrupt }, // copies
+        { 125, PromoteOutcome.Corrupt }, // expiry
+        { 133, PromoteOutcome.Corrupt }, // checksum of the expiry
+        { PayloadFormat.FixedBytes, PromoteOutcome.Corrupt }, // checksum of a layer
+        { HeadBytes - 10, PromoteOutcome.Corrupt }, // layout
+        { HeadBytes - 1, PromoteOutcome.Corrupt }, // checksum of the head
+        { HeadBytes, PromoteOutcome.Corrupt }, // first byte of the block
+        { HeadBytes + Bytes - 1, PromoteOutcome.Corrupt }, // last byte of the block
     };
+
+    public static TheoryData<int> Lengths => [0, 1, PayloadFormat.FixedBytes - 1, PayloadFormat.FixedBytes, HeadBytes - 1, HeadBytes, HeadBytes + Bytes - 1, HeadBytes + Bytes + 1, HeadBytes + Bytes + 3_000_000];
 
     [Theory]
     [MemberData(nameof(Places))]
@@ -42,14 +52,7 @@ public sealed class DamageTests
     }
 
     [Theory]
-    [InlineData(0)]
-    [InlineData(1)]
-    [InlineData(115)]
-    [InlineData(130)]
-    [InlineData(136)]
-    [InlineData(136 + Bytes - 1)]
-    [InlineData(136 + Bytes + 1)]
-    [InlineData(136 + Bytes + 3_000_000)]
+    [MemberData(nameof(Lengths))]
     public async Task A_value_of_the_wrong_length_is_a_miss_and_deleted(int length)
     {
         using var redis = RedisProcess.Start();
@@ -73,12 +76,77 @@ public sealed class DamageTests
     }
 
     [Fact]
+    public async Task Two_values_that_changed_places_are_misses_and_deleted()
+    {
+        using var redis = RedisProcess.Start();
+        await using var fixture = new TierFixture(redis.Tcp);
+        BlockKey[] keys = [TierFixture.Key(1), TierFixture.Key(2)];
+        foreach (var key in keys)
+            await fixture.PersistAsync(key, Layout);
+        var (first, second) = (Read(redis, fixture, keys[0]), Read(redis, fixture, keys[1]));
+        Write(redis, fixture, keys[0], second);
+        Write(redis, fixture, keys[1], first);
+        foreach (var key in keys)
+            Assert.Equal(PromoteOutcome.Foreign, await fixture.PromoteAsync(key, null));
+        Assert.Equal(":0", redis.Command("DBSIZE"));
+    }
+
+    [Fact]
     public async Task A_value_of_another_layout_is_a_miss_and_deleted()
     {
         using var redis = RedisProcess.Start();
         await using var fixture = new TierFixture(redis.Tcp);
         await fixture.PersistAsync(Key, TierFixture.LayoutOf(Bytes, layers: 8));
         await AssertDamagedAsync(redis, fixture, PromoteOutcome.OtherLayout);
+
+        // Of the same size and the same number of layers.
+        fixture.Store.Remove(Key);
+        await fixture.PersistAsync(Key, KvLayout.Opaque([0, 1, 2, 3, Bytes], 256));
+        Assert.Equal(PromoteOutcome.OtherLayout, await fixture.PromoteAsync(Key, Layout));
+    }
+
+    [Fact]
+    public async Task A_block_in_memory_that_has_another_layout_is_not_handed_out()
+    {
+        using var redis = RedisProcess.Start();
+        await using var fixture = new TierFixture(redis.Tcp);
+        fixture.Put(Key, Layout).Dispose();
+        Assert.Equal(PromoteOutcome.OtherLayout, await fixture.PromoteAsync(Key, TierFixture.LayoutOf(Bytes, layers: 8)));
+        Assert.Equal(PromoteOutcome.AlreadyStored, await fixture.PromoteAsync(Key, Layout));
+        Assert.Equal(0, fixture.Store.GetStatistics().LeasedBlocks);
+    }
+
+    [Fact]
+    public async Task A_value_of_a_version_to_come_is_a_miss_and_left_to_those_who_understand_it()
+    {
+        using var redis = RedisProcess.Start();
+        await using var fixture = new TierFixture(redis.Tcp);
+        await fixture.PersistAsync(Key, Layout);
+        var value = Read(redis, fixture, Key);
+        value[4]++;
+        Write(redis, fixture, Key, value);
+        Assert.Equal(PromoteOutcome.OtherVersion, await fixture.PromoteAsync(Key, Layout));
+        Assert.Equal(1, fixture.Counters.PromotesWith(PromoteOutcome.OtherVersion));
+        Assert.False(await fixture.Tier.ExpireAsync(Key, DateTimeOffset.UtcNow.AddHours(1), TestContext.Current.CancellationToken));
+        Assert.Equal(value, Read(redis, fixture, Key));
+    }
+
+    [Theory]
+    [InlineData(8, 3)] // another number of layers than the layout has
+    [InlineData(104, -1)] // depth
+    [InlineData(108, -1)] // suffix
+    [InlineData(120, 256)] // copies
+    [InlineData(PayloadFormat.FixedBytes + (4 * sizeof(uint)), 9)] // kind of layout
+    public async Task A_head_whose_checksum_is_right_and_whose_fields_make_no_sense_is_a_miss_and_deleted(int place, int wrong)
+    {
+        using var redis = RedisProcess.Start();
+        await using var fixture = new TierFixture(redis.Tcp);
+        await fixture.PersistAsync(Key, Layout);
+        var value = Read(redis, fixture, Key);
+        BinaryPrimitives.WriteInt32LittleEndian(value.AsSpan(place), wrong);
+        Sign(value.AsSpan(0, HeadBytes - (place == 8 ? sizeof(uint) : 0)));
+        Write(redis, fixture, Key, value);
+        await AssertDamagedAsync(redis, fixture, PromoteOutcome.Malformed);
     }
 
     [Fact]
@@ -86,11 +154,10 @@ public sealed class DamageTests
     {
         using var redis = RedisProcess.Start();
         await using var fixture = new TierFixture(redis.Tcp);
-        var block = new byte[Bytes];
-        var head = new byte[PayloadFormat.HeadBytes(Layout.Layers)];
-        var checksums = Enumerable.Repeat(BlockChecksum.Compute(new byte[Bytes / Layout.Layers]), Layout.Layers).ToArray();
-        PayloadFormat.Write(head, new PayloadHeader(Key, 7, DateTimeOffset.UtcNow.AddSeconds(-1).ToUnixTimeMilliseconds(), Layout.Layers, Bytes, default, 0), checksums);
-        Write(redis, fixture, Key, [.. head, .. block]);
+        await fixture.PersistAsync(Key, Layout);
+        var value = Read(redis, fixture, Key);
+        PayloadFormat.WriteLife(value.AsSpan(PayloadFormat.LifeOffset, PayloadFormat.LifeBytes), DateTimeOffset.UtcNow.AddSeconds(-1).ToUnixTimeMilliseconds());
+        Write(redis, fixture, Key, value);
         Assert.Equal(PromoteOutcome.Expired, await fixture.PromoteAsync(Key, Layout));
         Assert.False(fixture.Store.Contains(Key));
     }
@@ -119,6 +186,10 @@ public sealed class DamageTests
         Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(Key, Layout));
         Assert.False(fixture.Tier.IsOpen);
     }
+
+    private static void Sign(Span<byte> head) => BinaryPrimitives.WriteUInt32LittleEndian(
+        head[^sizeof(uint)..],
+        BlockChecksum.Append(BlockChecksum.Compute(head[..PayloadFormat.LifeOffset]), head[PayloadFormat.FixedBytes..^sizeof(uint)]));
 
     private static byte[] Read(RedisProcess redis, TierFixture fixture, BlockKey key)
     {

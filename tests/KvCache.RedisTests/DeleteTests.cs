@@ -27,7 +27,7 @@ public sealed class DeleteTests
         await using var fixture = new TierFixture(proxy.Address);
         var outcome = new TaskCompletionSource<PersistOutcome>();
         proxy.Requests.HoldAfter(100_000);
-        fixture.Tier.Enqueue(fixture.Put(Key, Layout), null, default, outcome.SetResult);
+        fixture.Tier.Enqueue(fixture.Put(Key, Layout), outcome.SetResult);
         await Eventually.TrueAsync("a part of the block is sent", () => proxy.Requests.Reached);
         var delete = fixture.Tier.DeleteAsync([Key], TestContext.Current.CancellationToken);
         Assert.False(outcome.Task.IsCompleted);
@@ -45,13 +45,13 @@ public sealed class DeleteTests
         await using var fixture = new TierFixture(proxy.Address, configure: options => options.MaxQueuedBytes = ByteSize.MiB(64));
         var waiting = new TaskCompletionSource<PersistOutcome>();
         proxy.Requests.HoldAfter(100_000);
-        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(2), Layout), null, default);
+        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(2), Layout));
         await Eventually.TrueAsync("the writer is busy", () => proxy.Requests.Reached);
-        fixture.Tier.Enqueue(fixture.Put(Key, Layout), null, default, waiting.SetResult);
+        fixture.Tier.Enqueue(fixture.Put(Key, Layout), waiting.SetResult);
         var delete = fixture.Tier.DeleteAsync([Key], TestContext.Current.CancellationToken);
         Assert.True(waiting.Task.IsCompleted);
         Assert.Equal(PersistOutcome.Deleted, await waiting.Task);
-        var later = fixture.Tier.WriteThroughAsync(fixture.Store.TryLease(Key)!, null, default);
+        var later = fixture.WriteAsync(fixture.Store.TryLease(Key)!);
         proxy.Requests.Release();
         Assert.True(await delete);
         Assert.Equal(PersistOutcome.Persisted, await later);
@@ -83,7 +83,7 @@ public sealed class DeleteTests
         using var redis = RedisProcess.Start();
         await using var fixture = new TierFixture(redis.Tcp, configure: options =>
         {
-            options.ConnectTimeout = options.CommandTimeout = options.WriteTimeout = options.ReadTimeout = TimeSpan.FromMilliseconds(300);
+            options.ConnectTimeout = options.CommandTimeout = options.WriteTimeout = options.ReadTimeout = options.MaxQueueTime = TimeSpan.FromMilliseconds(300);
             options.BreakerFailures = 1;
         });
         var small = TierFixture.LayoutOf(16 << 10);
@@ -93,7 +93,7 @@ public sealed class DeleteTests
         try
         {
             // All of it fits into the buffers of the kernel: Redis has received the command and not seen it.
-            Assert.Equal(PersistOutcome.Unavailable, await fixture.Tier.WriteThroughAsync(fixture.Put(Key, small), null, default));
+            Assert.Equal(PersistOutcome.Unavailable, await fixture.WriteAsync(fixture.Put(Key, small)));
             deleted = await fixture.Tier.DeleteAsync([Key], TestContext.Current.CancellationToken);
         }
         finally
@@ -111,11 +111,11 @@ public sealed class DeleteTests
     {
         using var redis = RedisProcess.Start();
         using var proxy = new RedisProxy(redis);
-        await using var fixture = new TierFixture(proxy.Address, configure: options => options.WriteTimeout = TimeSpan.FromMilliseconds(300));
+        await using var fixture = new TierFixture(proxy.Address, configure: options => options.WriteTimeout = options.MaxQueueTime = TimeSpan.FromMilliseconds(300));
         proxy.Requests.HoldAfter(50_000);
 
         // The proxy has all of it when the tier gives up, and the connection to Redis stays open.
-        Assert.Equal(PersistOutcome.Unavailable, await fixture.Tier.WriteThroughAsync(fixture.Put(Key, TierFixture.LayoutOf(64 << 10)), null, default));
+        Assert.Equal(PersistOutcome.Unavailable, await fixture.WriteAsync(fixture.Put(Key, TierFixture.LayoutOf(64 << 10))));
         Assert.True(proxy.Requests.Reached);
         Assert.True(await fixture.Tier.DeleteAsync([Key], TestContext.Current.CancellationToken));
         proxy.Requests.Release();

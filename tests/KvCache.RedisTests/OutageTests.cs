@@ -24,13 +24,17 @@ public sealed class OutageTests
         {
             var began = Stopwatch.GetTimestamp();
             Assert.Equal(PromoteOutcome.Deadline, await fixture.PromoteAsync(TierFixture.Key(1), Small));
-            Assert.Equal(PersistOutcome.Unavailable, await fixture.Tier.WriteThroughAsync(fixture.Put(TierFixture.Key(2), Large), null, default));
+            Assert.Equal(PersistOutcome.Unavailable, await fixture.WriteAsync(fixture.Put(TierFixture.Key(2), Large)));
             Assert.False(await fixture.Tier.DeleteAsync([TierFixture.Key(3)], TestContext.Current.CancellationToken));
             Assert.Null(await fixture.Tier.ExistsAsync(TierFixture.Key(1)));
             Assert.InRange(Stopwatch.GetElapsedTime(began), TimeSpan.Zero, (5 * Limit) + Slack);
 
             // Three failures have opened the breaker: from now on nobody waits.
             await Eventually.TrueAsync("the breaker is open", () => fixture.Tier.IsOpen);
+            var status = fixture.Tier.GetStatus();
+            Assert.Equal((true, redis.Tcp, 1), (status.BreakerOpen, status.Endpoint, status.PendingChanges));
+            Assert.NotNull(status.LastError);
+            Assert.Equal(1, status.Dropped[PersistOutcome.Unavailable]);
             began = Stopwatch.GetTimestamp();
             for (var i = 0; i < 1000; i++)
                 Assert.Equal(PromoteOutcome.Unavailable, await fixture.PromoteAsync(TierFixture.Key(1), Small));
@@ -54,7 +58,7 @@ public sealed class OutageTests
         await using var fixture = new TierFixture(proxy.Address);
         var outcome = new TaskCompletionSource<PersistOutcome>();
         proxy.Requests.HoldAfter(100_000);
-        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(1), Large), null, default, outcome.SetResult);
+        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(1), Large), outcome.SetResult);
         await Eventually.TrueAsync("half of the block is sent", () => proxy.Requests.Reached);
         redis.Kill();
         proxy.Requests.Release();
@@ -110,7 +114,7 @@ public sealed class OutageTests
         redis.Kill();
         await using var fixture = new TierFixture(redis.Tcp, configure: options => options.MaxQueueTime = TimeSpan.FromMilliseconds(300));
         var outcome = new TaskCompletionSource<PersistOutcome>();
-        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(1), Small), null, default, outcome.SetResult);
+        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(1), Small), outcome.SetResult);
         Assert.Equal(PersistOutcome.Unavailable, await outcome.Task);
         Assert.Equal(0, fixture.Counters.QueuedBytes);
         Assert.Equal(0, fixture.Store.GetStatistics().LeasedBlocks);
@@ -126,7 +130,7 @@ public sealed class OutageTests
         var layout = TierFixture.LayoutOf(8 << 20);
         var outcomes = new List<PersistOutcome>();
         for (var i = 0; i < 10; i++)
-            outcomes.Add(await fixture.Tier.WriteThroughAsync(fixture.Put(TierFixture.Key(i), layout), null, default));
+            outcomes.Add(await fixture.WriteAsync(fixture.Put(TierFixture.Key(i), layout)));
         Assert.Equal(PersistOutcome.Persisted, outcomes[0]);
         Assert.Equal(PersistOutcome.ServerFull, outcomes[^1]);
         Assert.All(outcomes, outcome => Assert.True(outcome is PersistOutcome.Persisted or PersistOutcome.ServerFull));
@@ -136,7 +140,7 @@ public sealed class OutageTests
         Assert.False(fixture.Tier.IsOpen);
         Assert.True(await fixture.Tier.DeleteAsync([.. Enumerable.Range(0, 10).Select(TierFixture.Key)], TestContext.Current.CancellationToken));
         await Eventually.TrueAsync("there is room again", async () =>
-            await fixture.Tier.WriteThroughAsync(fixture.Store.TryLease(TierFixture.Key(9))!, null, default) is PersistOutcome.Persisted);
+            await fixture.WriteAsync(fixture.Store.TryLease(TierFixture.Key(9))!) is PersistOutcome.Persisted);
     }
 
     [Fact]
@@ -157,7 +161,7 @@ public sealed class OutageTests
         await using var fixture = new TierFixture(redis.Tcp);
         await fixture.PersistAsync(TierFixture.Key(1), Small);
         redis.Command("REPLICAOF", "127.0.0.1", "1");
-        Assert.Equal(PersistOutcome.Refused, await fixture.Tier.WriteThroughAsync(fixture.Put(TierFixture.Key(2), Small), null, default));
+        Assert.Equal(PersistOutcome.Refused, await fixture.WriteAsync(fixture.Put(TierFixture.Key(2), Small)));
         Assert.Contains("READONLY", fixture.Tier.LastError, StringComparison.Ordinal);
         redis.Command("REPLICAOF", "NO", "ONE");
         await fixture.PersistAsync(TierFixture.Key(3), Small);

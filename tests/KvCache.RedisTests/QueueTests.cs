@@ -14,32 +14,18 @@ public sealed class QueueTests
         await using var fixture = new TierFixture(proxy.Address, configure: options => options.MaxQueuedBytes = ByteSize.MiB(12));
         proxy.Requests.HoldAfter(100_000);
         for (var i = 0; i < 6; i++)
-            fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(i), Layout), null, default);
+            fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(i), Layout));
         Assert.Equal(3, fixture.Counters.PersistsWith(PersistOutcome.QueueFull));
         Assert.Equal(12 << 20, fixture.Counters.QueuedBytes);
         Assert.Equal(3, fixture.Store.GetStatistics().LeasedBlocks);
+        var status = fixture.Tier.GetStatus();
+        Assert.Equal((3, 12 << 20, 12 << 20, false, null), (status.QueuedBlocks, status.QueuedBytes, status.MaxQueuedBytes, status.BreakerOpen, status.LastError));
+        Assert.Equal([KeyValuePair.Create(PersistOutcome.QueueFull, 3L)], status.Dropped);
         proxy.Requests.Release();
         await Eventually.TrueAsync("the queue is empty", () => fixture.Counters.QueuedBytes == 0);
+        Assert.Equal(0, fixture.Counters.QueuedBlocks);
         Assert.Equal(3, fixture.Counters.PersistsWith(PersistOutcome.Persisted));
         Assert.Equal(0, fixture.Store.GetStatistics().LeasedBlocks);
-    }
-
-    [Fact]
-    public async Task A_write_that_somebody_waits_for_takes_the_place_of_others()
-    {
-        using var redis = RedisProcess.Start();
-        using var proxy = new RedisProxy(redis);
-        await using var fixture = new TierFixture(proxy.Address, configure: options => options.MaxQueuedBytes = ByteSize.MiB(12));
-        proxy.Requests.HoldAfter(100_000);
-        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(0), Layout), null, default);
-        await Eventually.TrueAsync("the writer is busy", () => proxy.Requests.Reached);
-        var outcomes = new List<PersistOutcome>();
-        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(1), Layout), null, default);
-        fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(2), Layout), null, default, outcomes.Add);
-        var through = fixture.Tier.WriteThroughAsync(fixture.Put(TierFixture.Key(3), Layout), null, default);
-        Assert.Equal([PersistOutcome.QueueFull], outcomes);
-        proxy.Requests.Release();
-        Assert.Equal(PersistOutcome.Persisted, await through);
     }
 
     [Fact]
@@ -54,10 +40,10 @@ public sealed class QueueTests
         }))
         {
             for (var i = 0; i < 16; i++)
-                fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(i), layout), null, default);
+                fixture.Tier.Enqueue(fixture.Put(TierFixture.Key(i), layout));
             await fixture.Tier.StopAsync(CancellationToken.None);
             Assert.Equal(16, fixture.Counters.PersistsWith(PersistOutcome.Persisted));
-            fixture.Tier.Enqueue(fixture.Store.TryLease(TierFixture.Key(0))!, null, default);
+            fixture.Tier.Enqueue(fixture.Store.TryLease(TierFixture.Key(0))!);
             Assert.Equal(1, fixture.Counters.PersistsWith(PersistOutcome.Stopped));
             Assert.Equal(PromoteOutcome.Busy, await fixture.PromoteAsync(TierFixture.Key(20), layout));
         }
@@ -79,7 +65,7 @@ public sealed class QueueTests
         var before = GC.GetTotalAllocatedBytes(precise: true);
         for (var i = 0; i < Blocks; i++)
         {
-            if (await fixture.Tier.WriteThroughAsync(fixture.Store.TryLease(key)!, null, default) != PersistOutcome.Persisted)
+            if (await fixture.WriteAsync(fixture.Store.TryLease(key)!) != PersistOutcome.Persisted)
                 Assert.Fail("A block was not persisted.");
             fixture.Store.Remove(key);
             using var lease = (await fixture.Tier.PromoteAsync(key, layout, CancellationToken.None)).Lease;

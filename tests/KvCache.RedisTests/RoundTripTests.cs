@@ -42,22 +42,43 @@ public sealed class RoundTripTests
     }
 
     [Fact]
-    public async Task A_typed_layout_and_its_place_in_the_chain_come_back()
+    public async Task A_block_brings_its_layout_and_everything_that_is_known_of_it_back()
     {
         using var redis = RedisProcess.Start();
         await using var fixture = new TierFixture(redis.Tcp);
         var layout = KvLayout.Create(layers: 6, kvHeads: 2, headDim: 64, KvDataType.Float16, tokensPerBlock: 16);
         var (parent, child) = (TierFixture.Key(1), TierFixture.Key(2));
-        var lineage = new BlockLineage(parent.Hash, 1, 0, 0);
-        Assert.Equal(PersistOutcome.Persisted, await fixture.Tier.WriteThroughAsync(fixture.Put(child, layout), null, lineage));
+        var lineage = new BlockLineage(parent.Hash, 1, 77, 300);
+        var end = DateTimeOffset.UtcNow.AddHours(1);
+        Assert.Equal(PersistOutcome.Persisted, await fixture.WriteAsync(fixture.Put(child, layout, lineage, end, new BlockDurability(3))));
         fixture.Store.Remove(child);
         fixture.Put(parent, layout).Dispose();
-        Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(child, layout));
+        var promoted = await fixture.Tier.PromoteAsync(child, expected: null, TestContext.Current.CancellationToken);
+        using (promoted.Lease)
+        {
+            Assert.Equal(PromoteOutcome.Promoted, promoted.Outcome);
+            Assert.Equal(layout, promoted.Lease?.Layout);
+            Assert.Equal(lineage, promoted.Lease?.Lineage);
+            Assert.Equal(new BlockDurability(3, Persisted: true), promoted.Lease?.Durability);
+            TierFixture.AssertLife(end, promoted.Lease);
+        }
 
         // The promoted block is the deeper one of its prefix, and so the first to be evicted, although it was used last.
         using (fixture.Store.TryLease(parent))
             Assert.Equal(1, fixture.Store.Clear());
         Assert.False(fixture.Store.Contains(child));
+    }
+
+    [Fact]
+    public async Task Blocks_of_one_layout_share_the_object()
+    {
+        using var redis = RedisProcess.Start();
+        await using var fixture = new TierFixture(redis.Tcp, configure: options => options.Readers = 1);
+        foreach (var key in new[] { 1, 2 })
+            await fixture.PersistAsync(TierFixture.Key(key), TierFixture.LayoutOf(4096));
+        using var first = (await fixture.Tier.PromoteAsync(TierFixture.Key(1), null, TestContext.Current.CancellationToken)).Lease;
+        using var second = (await fixture.Tier.PromoteAsync(TierFixture.Key(2), null, TestContext.Current.CancellationToken)).Lease;
+        Assert.Same(first!.Layout, second!.Layout);
     }
 
     [Fact]
@@ -97,7 +118,9 @@ public sealed class RoundTripTests
         Assert.InRange(connection.TimeToLive(fixture.Name(TierFixture.Key(1)), Deadline.After(TimeSpan.FromSeconds(5))), 30_000, 60_000);
         Assert.InRange(connection.TimeToLive(fixture.Name(TierFixture.Key(2)), Deadline.After(TimeSpan.FromSeconds(5))), 86_300_000, 86_400_000);
 
-        Assert.Equal(PersistOutcome.Expired, await fixture.Tier.WriteThroughAsync(fixture.Put(TierFixture.Key(3), layout), DateTimeOffset.UtcNow, default));
+        var expired = fixture.Put(TierFixture.Key(3), layout, expiresAt: DateTimeOffset.UtcNow.AddMilliseconds(20));
+        await Eventually.TrueAsync("it expires before it is written", () => !fixture.Store.Contains(TierFixture.Key(3)));
+        Assert.Equal(PersistOutcome.Expired, await fixture.WriteAsync(expired));
 
         await fixture.PersistAsync(TierFixture.Key(4), layout, DateTimeOffset.UtcNow.AddSeconds(3));
         Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(TierFixture.Key(4), layout));

@@ -4,6 +4,8 @@ using System.Net;
 using KvCache.Bench.Processes;
 using KvCache.Bench.Raw;
 using KvCache.Bench.Reports;
+using KvCache.Bench.Reports.Html;
+using KvCache.Bench.Silos;
 using Spectre.Console;
 
 namespace KvCache.Bench.Cli;
@@ -35,6 +37,13 @@ internal static class BenchCommand
         Recursive = true,
     };
 
+    private static readonly Option<DirectoryInfo?> Report = new("--report")
+    {
+        Description = "Also write the figures as a page with plots, report.html, into this folder.",
+        HelpName = "DIR",
+        Recursive = true,
+    };
+
     public static RootCommand Create(params IEnumerable<Scenario> scenarios)
     {
         Rounds.Validators.Add(result =>
@@ -47,10 +56,12 @@ internal static class BenchCommand
             Json,
             Rounds,
             Redis,
+            Report,
         };
         foreach (var scenario in scenarios)
             root.Subcommands.Add(CreateCommand(scenario));
         root.Subcommands.Add(CreateRawServer());
+        root.Subcommands.Add(CreateIndexedSilo());
         root.Subcommands.Add(CreateSupervise());
         return root;
     }
@@ -70,6 +81,8 @@ internal static class BenchCommand
         try
         {
             var report = await scenario.RunAsync(context, cancellation);
+            if (arguments.GetValue(Report) is { } folder)
+                context.Log($"Written: {HtmlReport.Write(report, folder, DateTimeOffset.Now)}");
             if (arguments.GetValue(Json))
                 Console.WriteLine(report.ToJson());
             else
@@ -107,6 +120,16 @@ internal static class BenchCommand
         var command = new Command("raw-server", "The other end of the raw loop.") { folder, memory };
         command.Hidden = true;
         command.SetAction((arguments, _) => RawServer.RunAsync(arguments.GetRequiredValue(folder), arguments.GetValue(memory)));
+        return command;
+    }
+
+    private static Command CreateIndexedSilo()
+    {
+        var folder = new Option<string>("--folder") { Required = true };
+        var blocks = new Option<int>("--blocks") { Required = true };
+        var command = new Command("indexed-silo", "A silo whose index is full.") { folder, blocks };
+        command.Hidden = true;
+        command.SetAction((arguments, _) => IndexedSiloHost.RunAsync(arguments.GetRequiredValue(folder), arguments.GetValue(blocks)));
         return command;
     }
 

@@ -16,6 +16,9 @@ internal sealed unsafe partial class WarmBuffer : IDisposable
     private const int MadvisePopulateWrite = 23;
     private const long HugePage = 2 << 20;
 
+    /// <summary>Bytes of the smallest buffer that is of any use.</summary>
+    public const long LeastBytes = 4096;
+
     private readonly nint _mapping;
     private readonly long _mapped;
     private readonly byte* _start;

@@ -34,7 +34,7 @@ internal sealed class PersistScenario : Scenario
     private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var sizes = context.Arguments.GetRequiredValue(_sizes);
-        using var buffers = new LaneBuffers(sizes.Max());
+        using var buffers = new LaneBuffers(TierLane.Depth * sizes.Max());
         using var server = context.Redis is null ? Start() : null;
         var contenders = new List<ITransferContender>();
         if (server is null)
@@ -67,7 +67,7 @@ internal sealed class PersistScenario : Scenario
         var connection = ConnectionString(address);
         Add($"persist{suffix}", $"redis.set{suffix}", (buffer, transfer, lane) => new PersistLane(connection, buffer, transfer, lane));
         Add($"promote{suffix}", $"redis.get{suffix}", (buffer, transfer, lane) => new PromoteLane(connection, buffer, transfer, lane));
-        contenders.AddRange(RedisContenders.Create(transport, address, context.Log, cancellation));
+        contenders.AddRange(RedisContenders.Create(transport, address, TierLane.Depth, context.Log, cancellation));
 
         void Add(string name, string yardstick, Func<int, TransferCase, LaneBuffers, ITransferLane> open) => contenders.Add(new TunedContender(
             name,

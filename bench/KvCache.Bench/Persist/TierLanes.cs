@@ -13,7 +13,8 @@ namespace KvCache.Bench.Persist;
 /// </summary>
 internal abstract class TierLane : ITransferLane
 {
-    protected const int Depth = 2;
+    /// <summary>Blocks under way at a time.</summary>
+    public const int Depth = 2;
 
     private const int Layers = 32;
 
@@ -81,7 +82,7 @@ internal sealed class PersistLane(string connection, int socketBuffer, TransferC
         for (var i = 0; i < requests; i++)
         {
             _slots.Wait();
-            Tier.Enqueue(Lease(Keys[i % Depth]), null, default, Completed);
+            Tier.Enqueue(Lease(Keys[i % Depth]), Completed);
         }
 
         for (var i = 0; i < Depth; i++)
@@ -115,7 +116,9 @@ internal sealed class PromoteLane : TierLane
     {
         foreach (var key in Keys)
         {
-            if (Tier.WriteThroughAsync(Lease(key), null, default).GetAwaiter().GetResult() is var outcome and not PersistOutcome.Persisted)
+            var written = new TaskCompletionSource<PersistOutcome>();
+            Tier.Enqueue(Lease(key), written.SetResult);
+            if (written.Task.GetAwaiter().GetResult() is var outcome and not PersistOutcome.Persisted)
                 throw new IOException($"The tier did not write a block of the benchmark: {outcome}; {Tier.LastError}");
         }
     }

@@ -25,9 +25,13 @@ internal sealed class ChildProcess : IDisposable
     public static ChildProcess Own(params IEnumerable<string> arguments) => Start(SelfCommand.Create(arguments));
 
     /// <summary>Starts another program, with additions to its environment.</summary>
-    public static ChildProcess Supervised(string program, IEnumerable<string> arguments, params IEnumerable<(string Name, string Value)> environment)
+    public static ChildProcess Supervised(string program, IEnumerable<string> arguments, params IEnumerable<(string Name, string Value)> environment) =>
+        OwnWith(environment, ["supervise", "--", program, .. arguments]);
+
+    /// <summary>As <see cref="Own"/>, with additions to its environment.</summary>
+    public static ChildProcess OwnWith(IEnumerable<(string Name, string Value)> environment, params IEnumerable<string> arguments)
     {
-        var start = SelfCommand.Create(["supervise", "--", program, .. arguments]);
+        var start = SelfCommand.Create(arguments);
         foreach (var (name, value) in environment)
             start.Environment[name] = value;
         return Start(start);

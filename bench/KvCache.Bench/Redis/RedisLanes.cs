@@ -8,25 +8,28 @@ namespace KvCache.Bench.Redis;
 internal sealed class RedisGetLane : ITransferLane
 {
     private readonly RedisKeys _keys;
+    private int _turn;
     private readonly TransferCase _case;
     private readonly LaneBuffers _buffers;
 
-    public RedisGetLane(EndPoint address, SocketTuning tuning, TransferCase transfer, LaneBuffers buffers)
+    public RedisGetLane(EndPoint address, SocketTuning tuning, TransferCase transfer, LaneBuffers buffers, int turns)
     {
         (_case, _buffers) = (transfer, buffers);
-        _keys = new RedisKeys(RespClient.Connect(address, tuning), transfer);
-        _keys.SetAll(buffers);
+        _keys = new RedisKeys(RespClient.Connect(address, tuning), transfer, turns);
+        for (var turn = 0; turn < turns; turn++)
+            _keys.Set(turn, buffers);
     }
 
     public void Run(int requests)
     {
         for (var request = 0; request < requests; request++)
         {
-            foreach (var key in _keys.Names)
-                _keys.Client.SendGet(key);
+            _turn = (_turn + 1) % _keys.Turns;
+            for (var block = 0; block < _case.Batch; block++)
+                _keys.Client.SendGet(_keys.Name(_turn, block));
             for (var block = 0; block < _case.Batch; block++)
             {
-                var length = _keys.Client.ReceiveValue(_buffers.Target.Slice(block * _case.Bytes, _case.BlockLength));
+                var length = _keys.Client.ReceiveValue(_buffers.Target.Slice((_turn * _case.RequestBytes) + (block * _case.Bytes), _case.BlockLength));
                 if (length != _case.Bytes)
                     throw new IOException($"Redis returned {length:N0} bytes; {_case.Bytes:N0} were stored.");
             }
@@ -37,30 +40,38 @@ internal sealed class RedisGetLane : ITransferLane
 }
 
 /// <summary>SET over existing keys; the requests of a batch are pipelined.</summary>
-internal sealed class RedisSetLane(EndPoint address, SocketTuning tuning, TransferCase transfer, LaneBuffers buffers) : ITransferLane
+internal sealed class RedisSetLane(EndPoint address, SocketTuning tuning, TransferCase transfer, LaneBuffers buffers, int turns) : ITransferLane
 {
-    private readonly RedisKeys _keys = new(RespClient.Connect(address, tuning), transfer);
+    private readonly RedisKeys _keys = new(RespClient.Connect(address, tuning), transfer, turns);
+    private int _turn;
 
     public void Run(int requests)
     {
         for (var request = 0; request < requests; request++)
-            _keys.SetAll(buffers);
+        {
+            _turn = (_turn + 1) % turns;
+            _keys.Set(_turn, buffers);
+        }
     }
 
     public void Dispose() => _keys.Dispose();
 }
 
 /// <summary>The keys of one lane, deleted when it closes: the server of somebody else is left as it was.</summary>
-internal sealed class RedisKeys(RespClient client, TransferCase transfer) : IDisposable
+internal sealed class RedisKeys(RespClient client, TransferCase transfer, int turns) : IDisposable
 {
+    private readonly string[] _names = [.. Enumerable.Range(0, turns * transfer.Batch).Select(i => $"kvcache-bench:{Guid.NewGuid():N}:{i}")];
+
     public RespClient Client => client;
 
-    public IReadOnlyList<string> Names { get; } = [.. Enumerable.Range(0, transfer.Batch).Select(i => $"kvcache-bench:{Guid.NewGuid():N}:{i}")];
+    public int Turns => turns;
 
-    public void SetAll(LaneBuffers buffers)
+    public string Name(int turn, int block) => _names[(turn * transfer.Batch) + block];
+
+    public void Set(int turn, LaneBuffers buffers)
     {
         for (var block = 0; block < transfer.Batch; block++)
-            client.SendSet(Names[block], buffers.Source.Slice(block * transfer.Bytes, transfer.BlockLength));
+            client.SendSet(Name(turn, block), buffers.Source.Slice((turn * transfer.RequestBytes) + (block * transfer.Bytes), transfer.BlockLength));
         for (var block = 0; block < transfer.Batch; block++)
             client.ReceiveOk();
     }
@@ -69,7 +80,7 @@ internal sealed class RedisKeys(RespClient client, TransferCase transfer) : IDis
     {
         try
         {
-            foreach (var name in Names)
+            foreach (var name in _names)
             {
                 client.SendDelete(name);
                 client.ReceiveNumber();

@@ -52,6 +52,18 @@ internal sealed class RespClient : IDisposable
         _socket.SendExactly("\r\n"u8);
     }
 
+    public void SendSet(ReadOnlySpan<byte> key, ReadOnlySpan<byte> value)
+    {
+        _socket.SendExactly(Encoding.ASCII.GetBytes($"*3\r\n$3\r\nSET\r\n${key.Length}\r\n"));
+        _socket.SendExactly(key);
+        _socket.SendExactly(Encoding.ASCII.GetBytes($"\r\n${value.Length}\r\n"));
+        _socket.SendExactly(value);
+        _socket.SendExactly("\r\n"u8);
+    }
+
+    /// <summary>Sends commands that were encoded before.</summary>
+    public void Send(ReadOnlySpan<byte> commands) => _socket.SendExactly(commands);
+
     /// <summary>Receives the reply to a GET.</summary>
     /// <returns>Bytes of the value, or -1 when the key does not exist.</returns>
     /// <exception cref="IOException">The reply is an error, is malformed, or is larger than <paramref name="target"/>.</exception>

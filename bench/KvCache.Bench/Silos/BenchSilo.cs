@@ -25,8 +25,9 @@ internal sealed class BenchSilo : IDisposable
             "dotnet",
             [
                 program, "--arena", arena.Bytes.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                "--arena-file", Path.Combine("/dev/shm", _folder.Name), "--shared-memory",
                 "--tcp", "127.0.0.1:0", "--unix", Path.Combine(_folder.FullName, "silo.sock"), "--http", "http://127.0.0.1:0",
-                "--silo-port", "0", "--gateway-port", "0", "--ready-file", ready,
+                "--resp", "127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0", "--ready-file", ready,
             ],
             ("Logging__LogLevel__Default", "Warning"));
         var began = Stopwatch.GetTimestamp();

@@ -12,12 +12,12 @@ internal abstract class SiloLane : ITransferLane
     // Layers as in a 32-layer model; a block of 256 KiB then has layers of 8 KiB.
     private const int Layers = 32;
 
-    protected SiloLane(BenchSilo silo, string transport, TransferCase transfer)
+    protected SiloLane(BenchSilo silo, string transport, TransferCase transfer, int rank = 0, int ranks = 1)
     {
         Connection = silo.Connect(transport);
         var layerBytes = transfer.BlockLength / Layers;
         int[] offsets = [.. Enumerable.Range(0, Layers).Select(layer => layer * layerBytes), transfer.BlockLength];
-        Namespace = new CacheNamespace { Tenant = "default", Model = "bench", Layout = KvLayout.Opaque(offsets, tokensPerBlock: 256) };
+        Namespace = new CacheNamespace { Tenant = "default", Model = "bench", TensorParallelRank = rank, TensorParallelSize = ranks, Layout = KvLayout.Opaque(offsets, tokensPerBlock: 256) };
         Hashes = new BlockHash[transfer.Batch];
     }
 
@@ -89,8 +89,8 @@ internal sealed class SiloPutLane : SiloLane
 {
     private readonly ReadOnlyMemory<byte>[] _sources;
 
-    public SiloPutLane(BenchSilo silo, string transport, TransferCase transfer, LaneBuffers lane)
-        : base(silo, transport, transfer) =>
+    public SiloPutLane(BenchSilo silo, string transport, TransferCase transfer, LaneBuffers lane, int rank = 0, int ranks = 1)
+        : base(silo, transport, transfer, rank, ranks) =>
         _sources = [.. Enumerable.Range(0, transfer.Batch).Select(i => (ReadOnlyMemory<byte>)WarmMemory.Block(lane.Source, i, transfer.BlockLength))];
 
     public override void Run(int requests)

@@ -28,29 +28,12 @@ internal static class CaseMeter
                 meters.Add(TransferMeter.Open(contender, transfer, buffers, Round));
             }
             IContender[] all = [.. meters, .. guests];
-            AddRows(all, InterleavedRounds.Run(all, rounds, cancellation), transfer, rows, ratios);
+            var shape = new RowShape("GiB/s", transfer.Bytes, transfer.Connections, transfer.Batch == 1 ? null : transfer.Batch);
+            RoundRows.Add(all, InterleavedRounds.Run(all, rounds, cancellation), shape, rows, ratios);
         }
         finally
         {
             meters.ForEach(meter => meter.Dispose());
-        }
-    }
-
-    private static void AddRows(IContender[] contenders, double[][] figures, TransferCase transfer, List<BenchRow> rows, List<RatioRow> ratios)
-    {
-        int? batch = transfer.Batch == 1 ? null : transfer.Batch;
-        for (var i = 0; i < contenders.Length; i++)
-        {
-            var (name, summary) = (contenders[i].Name, Summary.Of(figures[i]).Rounded());
-            rows.Add(new RateRow(name, transfer.Bytes, transfer.Connections, batch, "GiB/s", summary.Median, summary.Min, summary.Max));
-            foreach (var yardstick in contenders[i].ComparedWith)
-            {
-                var other = Array.FindIndex(contenders, contender => contender.Name == yardstick);
-                if (other < 0)
-                    continue;
-                var ratio = Summary.OfRatios(figures[i], figures[other]).Rounded();
-                ratios.Add(new RatioRow($"{name}/{yardstick}", transfer.Bytes, transfer.Connections, batch, ratio.Median, ratio.Min, ratio.Max));
-            }
         }
     }
 }

@@ -1,5 +1,5 @@
 using System.Diagnostics;
-using System.Runtime.ExceptionServices;
+using KvCache.Bench.Measuring;
 
 namespace KvCache.Bench.Transfer;
 
@@ -38,40 +38,12 @@ internal sealed class LaneSet : IDisposable
             _lanes[0].Run(requests);
             return Stopwatch.GetElapsedTime(start);
         }
-        return RunTogether(requests);
+        return Crew.Run([.. _lanes.Select(lane => (Action)(() => lane.Run(requests)))]);
     }
 
     public void Dispose()
     {
         foreach (var lane in _lanes)
             lane.Dispose();
-    }
-
-    private TimeSpan RunTogether(int requests)
-    {
-        // Threads rather than tasks: a lane blocks, and a pool that grows by one thread per half second would be in the figure.
-        Exception? failure = null;
-        using var gate = new Barrier(_lanes.Count + 1);
-        var threads = _lanes.Select(lane => new Thread(() =>
-        {
-            gate.SignalAndWait();
-            try
-            {
-                lane.Run(requests);
-            }
-            catch (Exception e)
-            {
-                Interlocked.CompareExchange(ref failure, e, null);
-            }
-        })
-        { IsBackground = true }).ToList();
-        threads.ForEach(thread => thread.Start());
-        gate.SignalAndWait();
-        var start = Stopwatch.GetTimestamp();
-        threads.ForEach(thread => thread.Join());
-        var elapsed = Stopwatch.GetElapsedTime(start);
-        if (failure is not null)
-            ExceptionDispatchInfo.Throw(failure);
-        return elapsed;
     }
 }

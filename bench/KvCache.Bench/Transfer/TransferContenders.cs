@@ -52,6 +52,13 @@ internal sealed class TransferContenders : IDisposable
     {
         var silo = BenchSilo.Start(new ByteSize(memory), _cancellation);
         _servers.Add(silo);
+        foreach (var (name, read) in new[] { ("memcpy.arena", SharedRead.CopyOnly), ("get.shm", SharedRead.Kept), ("get.shm.verified", SharedRead.Verified), ("get.shm.asked", SharedRead.Asked) })
+        {
+            string[] yardsticks = read == SharedRead.CopyOnly ? [] : ["memcpy.arena", "redis.get"];
+            _all.Add(new TransferContender(name, yardsticks, (transfer, lane) => new SharedGetLane(silo, transfer, lane, read)));
+        }
+
+        _all.Add(new TransferContender("put.shm", ["raw.put.unix", "redis.set"], (transfer, lane) => new SharedPutLane(silo, transfer, lane)));
         foreach (var transport in new[] { "tcp", "unix" })
         {
             var redis = transport == "tcp" ? "" : ".unix";
@@ -83,15 +90,15 @@ internal sealed class TransferContenders : IDisposable
     {
         if (address is not null)
         {
-            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, address, _log, _cancellation));
+            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, address, turns: 1, _log, _cancellation));
         }
         else if (ProgramPath.Find("redis-server") is { } program)
         {
             var server = RedisServerProcess.Start(program);
             _servers.Add(server);
-            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, server.Tcp, _log, _cancellation));
+            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, server.Tcp, turns: 1, _log, _cancellation));
             // Immune to the congestion control of the host, which is the one setting of Redis' own end that nobody can tune.
-            _all.AddRange(RedisContenders.Create(RawTransport.Unix, server.Unix, _log, _cancellation));
+            _all.AddRange(RedisContenders.Create(RawTransport.Unix, server.Unix, turns: 1, _log, _cancellation));
         }
         else
         {

@@ -29,6 +29,9 @@ public sealed record InferenceProcess
     /// <summary>Secret of the tenant.</summary>
     public string Secret { get; init; } = "";
 
+    /// <summary>Silos that are to keep what the node stores.</summary>
+    public int Replicas { get; init; } = 1;
+
     /// <summary>Whether the node overwrites what it loads with zeros, as a control.</summary>
     public bool ZeroLoaded { get; init; }
 
@@ -46,6 +49,7 @@ public sealed record InferenceProcess
             "generate", "--model", Model, "--prompts", file, "--json", "--statistics", "--tenant", Tenant,
             "--block-tokens", TokensPerBlock.ToString(CultureInfo.InvariantCulture),
             "--max-tokens", MaxTokens.ToString(CultureInfo.InvariantCulture),
+            "--replicas", Replicas.ToString(CultureInfo.InvariantCulture),
             .. Endpoints.SelectMany(endpoint => new[] { "--cache", endpoint }),
             .. ZeroLoaded ? ["--zero-loaded"] : Array.Empty<string>(),
         ];

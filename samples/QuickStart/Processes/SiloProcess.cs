@@ -12,6 +12,9 @@ public sealed record SiloProcessOptions
     /// <summary>Secrets of the tenants by name. Default none: the silo then serves the tenant <c>default</c> without a secret.</summary>
     public IReadOnlyDictionary<string, string> Tenants { get; init; } = new Dictionary<string, string>();
 
+    /// <summary>Secret of the silos among themselves; needed by a cluster with tenants. Default none.</summary>
+    public string ClusterSecret { get; init; } = "";
+
     /// <summary>Further arguments of the silo's command line.</summary>
     public IReadOnlyList<string> Arguments { get; init; } = [];
 }
@@ -45,6 +48,8 @@ public sealed class SiloProcess : IAsyncDisposable
         ];
         // Secrets go through the environment: command lines are visible to every user of a machine.
         var environment = options.Tenants.ToDictionary(tenant => $"KvCache__Tenants__{tenant.Key}__Secret", tenant => tenant.Value);
+        if (options.ClusterSecret.Length > 0)
+            environment["KvCache__Cluster__Secret"] = options.ClusterSecret;
         return new SiloProcess(ChildProcess.Start("KvCache.Silo.dll", arguments, environment), readyFile);
     }
 

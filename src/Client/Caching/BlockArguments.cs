@@ -1,3 +1,5 @@
+using KvCache.Wire;
+
 namespace KvCache.Client;
 
 /// <summary>Checks of arguments that every cache shares.</summary>
@@ -17,9 +19,11 @@ internal static class BlockArguments
         }
     }
 
-    public static void CheckStore(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks)
+    public static void CheckStore(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options)
     {
         CheckRun(prefix, firstBlock, blocks.Count);
+        if (options is { Replicas: < 1 or > WireProtocol.MaxCopies })
+            throw new ArgumentException($"{options.Replicas} replicas were asked for; 1 to {WireProtocol.MaxCopies} are possible.", nameof(options));
         var bytes = prefix.Namespace.Layout.BlockBytes;
         for (var i = 0; i < blocks.Count; i++)
         {
@@ -28,7 +32,7 @@ internal static class BlockArguments
         }
     }
 
-    private static void CheckRun(KvPrefix prefix, int firstBlock, int count)
+    public static void CheckRun(KvPrefix prefix, int firstBlock, int count)
     {
         if (firstBlock < 0 || firstBlock > prefix.BlockCount - count)
             throw new ArgumentException($"Blocks {firstBlock}..{firstBlock + count - 1} do not lie in a prefix of {prefix.BlockCount} blocks.", nameof(firstBlock));

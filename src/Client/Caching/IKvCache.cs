@@ -18,6 +18,14 @@ public interface IKvCache : IAsyncDisposable
     /// <returns>The match. Dispose it to end the hold early.</returns>
     ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default);
 
+    /// <summary>How much of a prompt all ranks of a group have stored, counted from the first block. Load and store go rank by rank.</summary>
+    /// <param name="group">The ranks.</param>
+    /// <param name="chain">The prompt.</param>
+    /// <param name="hold">Time that the found blocks of every rank are kept from eviction; zero only looks.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <returns>The match: the least of the ranks' answers. Dispose it to end the hold early.</returns>
+    ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default);
+
     /// <summary>Loads consecutive blocks, up to the first that cannot be had.</summary>
     /// <param name="prefix">The prefix.</param>
     /// <param name="firstBlock">Index of the first block to load.</param>
@@ -32,9 +40,11 @@ public interface IKvCache : IAsyncDisposable
     /// <param name="prefix">The prefix.</param>
     /// <param name="firstBlock">Index of the first block given.</param>
     /// <param name="blocks">Bytes of each block, in the order of the layout.</param>
-    /// <param name="options">Time to live and what eviction should know; null for the defaults.</param>
+    /// <param name="options">Time to live, where the blocks are to survive, and what eviction should know; null for the defaults.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    /// <exception cref="ArgumentException">Sizes do not fit the layout, or there are more blocks than the prefix has.</exception>
+    /// <exception cref="ArgumentException">
+    /// Sizes do not fit the layout, there are more blocks than the prefix has, or <see cref="StoreOptions.Replicas"/> is not 1 to 16.
+    /// </exception>
     ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>Keeps the blocks of a prefix from eviction.</summary>

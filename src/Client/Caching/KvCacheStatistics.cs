@@ -32,6 +32,9 @@ public sealed record KvCacheStatistics
     /// <summary>Bytes of block memory that this process itself uses for the cache; 0 for a client without L1.</summary>
     public required long MemoryBytes { get; init; }
 
+    /// <summary>What this process has done with each silo it talks to; empty for a cache of this process alone.</summary>
+    public IReadOnlyList<SiloUse> Silos { get; init; } = [];
+
     /// <summary>What the silo says of itself, or null when it does not answer or there is none.</summary>
     public JsonElement? Silo { get; init; }
 
@@ -52,3 +55,12 @@ public sealed record KvCacheStatistics
 /// <param name="P99">99 % of the calls took at most this.</param>
 /// <param name="Max">Longest call.</param>
 public readonly record struct LatencySummary(long Count, TimeSpan P50, TimeSpan P99, TimeSpan Max);
+
+/// <summary>What a client has done with one silo.</summary>
+/// <param name="Endpoint">Address of the silo.</param>
+/// <param name="LoadedBlocks">Blocks that it delivered.</param>
+/// <param name="StoredBlocks">Blocks that it stored for this client.</param>
+/// <param name="MovedBytes">Bytes of both directions, everything included.</param>
+/// <param name="Failures">Calls that it refused, broke or did not answer in time.</param>
+/// <param name="IsLeftAlone">Whether its circuit breaker is open.</param>
+public sealed record SiloUse(string Endpoint, long LoadedBlocks, long StoredBlocks, long MovedBytes, long Failures, bool IsLeftAlone);

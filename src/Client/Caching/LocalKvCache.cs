@@ -10,6 +10,8 @@ namespace KvCache.Client;
 /// </summary>
 public sealed class LocalKvCache : IKvCache
 {
+    private const int HeldShare = 4; // a hold keeps at most a quarter of the memory from eviction
+
     private static readonly TimeSpan LongestHold = TimeSpan.FromMilliseconds(uint.MaxValue - 1L); // what a timer takes: 49 days
 
     private readonly BlockStore _store;
@@ -40,23 +42,32 @@ public sealed class LocalKvCache : IKvCache
         }
     }
 
-    /// <summary>Blocks of a prefix that are held, from the first on.</summary>
     /// <inheritdoc/>
-    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+        MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, cancellationToken);
+
+    /// <inheritdoc/>
+    public ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
         var began = Stopwatch.GetTimestamp();
         if (!TryEnter())
-            return new(new CacheMatch(0, prefix.Chain.TokensPerBlock, MissReason.Unavailable));
+            return new(new CacheMatch(0, chain.TokensPerBlock, MissReason.Unavailable));
         try
         {
+            var found = chain.BlockCount;
+            foreach (var ns in group.Namespaces)
+                found = _store.Match(ns.Id, chain.Hashes[..found]);
             var leases = new List<BlockLease>();
-            var found = hold > TimeSpan.Zero
-                ? _store.LeaseRun(prefix.Namespace.Id, prefix.Chain.Hashes, _store.Arena.Capacity / 4, leases)
-                : _store.Match(prefix.Namespace.Id, prefix.Chain.Hashes);
-            var reason = found == prefix.BlockCount ? MissReason.None : MissReason.Absent;
-            _meter.Matched(found, prefix.BlockCount, reason, began);
-            return new(new CacheMatch(found, prefix.Chain.TokensPerBlock, reason, leases.Count == 0 ? null : Hold(leases, hold)));
+            if (hold > TimeSpan.Zero)
+            {
+                foreach (var ns in group.Namespaces)
+                    found = _store.LeaseRun(ns.Id, chain.Hashes[..found], (_store.Arena.Capacity / HeldShare) - leases.Sum(lease => lease.ArenaBytes), leases);
+            }
+
+            var reason = found == chain.BlockCount ? MissReason.None : MissReason.Absent;
+            _meter.Matched(found, chain.BlockCount, reason, began);
+            return new(new CacheMatch(found, chain.TokensPerBlock, reason, leases.Count == 0 ? null : Hold(leases, hold)));
         }
         finally
         {
@@ -91,7 +102,7 @@ public sealed class LocalKvCache : IKvCache
     /// <inheritdoc/>
     public ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default)
     {
-        BlockArguments.CheckStore(prefix, firstBlock, blocks);
+        BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
         cancellationToken.ThrowIfCancellationRequested();
         var began = Stopwatch.GetTimestamp();
         var result = new StoreResult { Reason = MissReason.Unavailable };

@@ -5,25 +5,33 @@ namespace KvCache.Client;
 /// </summary>
 /// <remarks>
 /// Blocks are immutable, so the near cache is never stale; only a delete by another client is seen late. Copies that a load
-/// makes in the near cache therefore live at most <see cref="NearLife"/>.
+/// makes in the near cache therefore live at most <see cref="NearLife"/>. A delete through this cache wins over loads that run
+/// meanwhile: when it has returned, nothing of what it deleted is in the near cache.
 /// </remarks>
 /// <param name="near">Usually a <see cref="LocalKvCache"/>.</param>
 /// <param name="far">Usually a <see cref="KvCacheClient"/>.</param>
 public sealed class TieredKvCache(IKvCache near, IKvCache far) : IKvCache
 {
+    private readonly RefillGate _refills = new();
+
     /// <summary>Longest life of a copy in the near cache. Default 5 minutes.</summary>
     public TimeSpan NearLife { get; init; } = TimeSpan.FromMinutes(5);
 
     /// <inheritdoc/>
-    public async ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+        MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, cancellationToken);
+
+    /// <inheritdoc/>
+    /// <remarks>The better of the two caches' answers: ranks that one has are not added to ranks that the other has.</remarks>
+    public async ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
     {
-        var nearMatch = await near.MatchAsync(prefix, hold, cancellationToken).ConfigureAwait(false);
-        if (nearMatch.Blocks == prefix.BlockCount)
+        var nearMatch = await near.MatchAsync(group, chain, hold, cancellationToken).ConfigureAwait(false);
+        if (nearMatch.Blocks == chain.BlockCount)
             return nearMatch;
         CacheMatch farMatch;
         try
         {
-            farMatch = await far.MatchAsync(prefix, hold, cancellationToken).ConfigureAwait(false);
+            farMatch = await far.MatchAsync(group, chain, hold, cancellationToken).ConfigureAwait(false);
         }
         catch
         {
@@ -32,7 +40,7 @@ public sealed class TieredKvCache(IKvCache near, IKvCache far) : IKvCache
         }
 
         var (blocks, reason) = farMatch.Blocks >= nearMatch.Blocks ? (farMatch.Blocks, farMatch.Reason) : (nearMatch.Blocks, nearMatch.Reason);
-        return new CacheMatch(blocks, prefix.Chain.TokensPerBlock, reason, !nearMatch.Held && !farMatch.Held ? null : async () =>
+        return new CacheMatch(blocks, chain.TokensPerBlock, reason, !nearMatch.Held && !farMatch.Held ? null : async () =>
         {
             await nearMatch.DisposeAsync().ConfigureAwait(false);
             await farMatch.DisposeAsync().ConfigureAwait(false);
@@ -45,14 +53,21 @@ public sealed class TieredKvCache(IKvCache near, IKvCache far) : IKvCache
         var nearResult = await near.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken).ConfigureAwait(false);
         if (nearResult.Blocks == destinations.Count)
             return nearResult;
+        var epoch = _refills.Current;
         var rest = destinations.Skip(nearResult.Blocks).ToArray();
         var farResult = await far.LoadAsync(prefix, firstBlock + nearResult.Blocks, rest, layers, cancellationToken).ConfigureAwait(false);
 
         // Only whole blocks can be kept near.
-        if (farResult.Blocks > 0 && (layers is null || layers == prefix.Namespace.Layout.AllLayers))
+        if (farResult.Blocks == 0 || (layers is not null && layers != prefix.Namespace.Layout.AllLayers) || !_refills.TryEnter(epoch))
+            return farResult with { Blocks = nearResult.Blocks + farResult.Blocks };
+        try
         {
             var copies = rest.Take(farResult.Blocks).Select(memory => (ReadOnlyMemory<byte>)memory).ToArray();
             await near.StoreAsync(prefix, firstBlock + nearResult.Blocks, copies, new StoreOptions(NearLife), cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _refills.Leave(epoch);
         }
 
         return farResult with { Blocks = nearResult.Blocks + farResult.Blocks };
@@ -74,8 +89,19 @@ public sealed class TieredKvCache(IKvCache near, IKvCache far) : IKvCache
     /// <inheritdoc/>
     public async ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
     {
-        var nearCount = await near.DeleteAsync(prefix, cancellationToken).ConfigureAwait(false);
-        return Math.Max(nearCount, await far.DeleteAsync(prefix, cancellationToken).ConfigureAwait(false));
+        var count = 0;
+        try
+        {
+            count = await far.DeleteAsync(prefix, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            // Far first: from now on nobody reads there what could be copied here. And also when the far cache fails or the caller cancels.
+            await _refills.EndEpochAsync().ConfigureAwait(false);
+            count = Math.Max(count, await near.DeleteAsync(prefix, CancellationToken.None).ConfigureAwait(false));
+        }
+
+        return count;
     }
 
     /// <summary>Statistics of the far cache, with the memory of the near one.</summary>

@@ -20,9 +20,11 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     private readonly ILogger _logger;
     private readonly int _max;
     private readonly BlockingCollection<SiloCall> _queue = [];
-    private readonly List<TaskCompletionSource> _lanes = [];
+    private readonly List<Lane> _lanes = [];
     private readonly CancellationTokenSource _stopping = new();
     private int _calls; // waiting and running
+    private long _movedBefore; // on connections that are gone
+    private long _failures;
     private int _disposed;
 
     public ConnectionLanes(SiloEndpoint endpoint, KvCacheClientOptions options, int max, CircuitBreaker breaker, ILogger logger)
@@ -32,6 +34,27 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         _max = max;
         _breaker = breaker;
         _logger = logger;
+    }
+
+    /// <summary>Whether no call waits or runs.</summary>
+    public bool IsIdle => Volatile.Read(ref _calls) == 0;
+
+    /// <summary>Calls that failed for what the silo did or did not do.</summary>
+    public long Failures => Volatile.Read(ref _failures);
+
+    /// <summary>Bytes that all connections have moved so far, in both directions.</summary>
+    public long MovedBytes
+    {
+        get
+        {
+            lock (_lanes)
+            {
+                var moved = _movedBefore;
+                foreach (var lane in _lanes)
+                    moved += MovedBy(lane.Connection);
+                return moved;
+            }
+        }
     }
 
     /// <summary>Runs a call on one of the connections. Never throws for what the silo or the network does.</summary>
@@ -61,7 +84,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         await _stopping.CancelAsync().ConfigureAwait(false);
         Task[] ends;
         lock (_lanes)
-            ends = [.. _lanes.Select(lane => lane.Task)];
+            ends = [.. _lanes.Select(lane => lane.Ended.Task)];
         await Task.WhenAll(ends).ConfigureAwait(false);
         while (_queue.TryTake(out var call))
         {
@@ -81,15 +104,14 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         {
             if (_lanes.Count >= Math.Min(calls, _max) || Volatile.Read(ref _disposed) != 0)
                 return;
-            var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-            _lanes.Add(ended);
-            new Thread(() => Serve(ended), LaneStackBytes) { IsBackground = true, Name = $"kvcache lane {_endpoint}" }.Start();
+            var lane = new Lane();
+            _lanes.Add(lane);
+            new Thread(() => Serve(lane), LaneStackBytes) { IsBackground = true, Name = $"kvcache lane {_endpoint}" }.Start();
         }
     }
 
-    private void Serve(TaskCompletionSource ended)
+    private void Serve(Lane lane)
     {
-        BlockConnection? connection = null;
         try
         {
             while (true)
@@ -107,7 +129,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
 
                 if (call.TryStart())
                 {
-                    var reason = Serve(call, ref connection);
+                    var reason = Serve(call, lane);
                     Interlocked.Decrement(ref _calls);
                     call.Finish(reason);
                 }
@@ -120,8 +142,8 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         }
         finally
         {
-            connection?.Dispose();
-            ended.SetResult();
+            Drop(lane);
+            lane.Ended.SetResult();
         }
     }
 
@@ -129,22 +151,27 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     private void ReportLeft(SiloCall call)
     {
         if (call.CancelledByCaller)
+        {
             _breaker.Left();
-        else if (_breaker.Failed())
+            return;
+        }
+
+        Interlocked.Increment(ref _failures);
+        if (_breaker.Failed())
             LogOpened(_endpoint.Text);
     }
 
-    private MissReason Serve(SiloCall call, ref BlockConnection? connection)
+    private MissReason Serve(SiloCall call, Lane lane)
     {
         var reason = MissReason.Unavailable;
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(call.Token, _stopping.Token);
         try
         {
-            connection ??= BlockConnection.Connect(_endpoint, _options.Tenant, _options.Secret, (int)_options.SocketBuffer.Bytes, ending.Token);
+            var connection = lane.Connection ??= BlockConnection.Connect(_endpoint, _options.Tenant, _options.Secret, (int)_options.SocketBuffer.Bytes, ending.Token);
             using (ending.Token.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
                 reason = call.Body(connection);
             if (ending.IsCancellationRequested)
-                Drop(ref connection); // it was aborted, perhaps right behind the last byte
+                Drop(lane); // it was aborted, perhaps right behind the last byte
             _breaker.Succeeded();
         }
         catch (SiloException e)
@@ -152,40 +179,48 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
             reason = e.Status is WireStatus.ShuttingDown or WireStatus.LimitExceeded or WireStatus.Internal ? MissReason.Unavailable : MissReason.Refused;
             call.ConfigurationError = e.IsConfiguration ? e : null;
             LogRefused(_endpoint.Text, e.Message);
-            Fail(ref connection, call);
+            Fail(lane, call);
         }
         catch (KvFormatException e)
         {
             reason = MissReason.Refused;
             LogRefused(_endpoint.Text, e.Message);
-            Fail(ref connection, call);
+            Fail(lane, call);
         }
         catch (Exception e) when (e is SocketException or ObjectDisposedException or OperationCanceledException or IOException)
         {
-            reason = call.Token.IsCancellationRequested ? MissReason.Deadline : MissReason.Unavailable;
+            reason = call.Token.IsCancellationRequested ? call.ReasonOfEnd : MissReason.Unavailable;
             LogBroken(_endpoint.Text, e.Message);
-            Fail(ref connection, call);
+            Fail(lane, call);
         }
         catch (Exception e)
         {
             LogFailed(e, _endpoint.Text);
-            Fail(ref connection, call);
+            Fail(lane, call);
         }
 
         return reason;
     }
 
-    private void Fail(ref BlockConnection? connection, SiloCall call)
+    private void Fail(Lane lane, SiloCall call)
     {
-        Drop(ref connection);
+        Drop(lane);
         ReportLeft(call);
     }
 
-    private static void Drop(ref BlockConnection? connection)
+    private void Drop(Lane lane)
     {
+        var connection = lane.Connection;
+        lock (_lanes)
+        {
+            _movedBefore += MovedBy(connection);
+            lane.Connection = null;
+        }
+
         connection?.Dispose();
-        connection = null;
     }
+
+    private static long MovedBy(BlockConnection? connection) => connection is null ? 0 : connection.ReceivedBytes + connection.SentBytes;
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Endpoint} failed several times in a row; for a while every call to it is a miss")]
     private partial void LogOpened(string endpoint);
@@ -198,4 +233,11 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
 
     [LoggerMessage(Level = LogLevel.Error, Message = "A call to {Endpoint} failed")]
     private partial void LogFailed(Exception exception, string endpoint);
+
+    private sealed class Lane
+    {
+        public TaskCompletionSource Ended { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public BlockConnection? Connection { get; set; }
+    }
 }

@@ -9,14 +9,20 @@ namespace KvCache.Client;
 /// </summary>
 internal sealed class SiloCall : IDisposable
 {
+    private const int LeastProgress = 1 << 20;
     private const int Queued = 0, Running = 1, Finished = 2;
 
     private readonly TaskCompletionSource<MissReason> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _deadline;
     private readonly CancellationTokenRegistration _registration;
-    private int _state;
-
     private readonly CancellationToken _caller;
+    private readonly Lock _watching = new();
+    private ConnectionLanes? _lanes;
+    private Timer? _watch;
+    private long _moved;
+    private bool _lostPatience;
+    private bool _disposed;
+    private int _state;
 
     public SiloCall(Func<BlockConnection, MissReason> body, TimeSpan timeout, CancellationToken cancellationToken)
     {
@@ -35,10 +41,26 @@ internal sealed class SiloCall : IDisposable
     /// <summary>Whether the caller lost interest, which says nothing about the silo.</summary>
     public bool CancelledByCaller => _caller.IsCancellationRequested;
 
+    /// <summary>Why a call ended that <see cref="Token"/> ended.</summary>
+    public MissReason ReasonOfEnd => Volatile.Read(ref _lostPatience) ? MissReason.Unavailable : MissReason.Deadline;
+
     public Task<MissReason> Completion => _completion.Task;
 
     /// <summary>Why the call failed because of its configuration, for callers that want to know.</summary>
     public SiloException? ConfigurationError { get; set; }
+
+    /// <summary>
+    /// Ends the call, as <see cref="MissReason.Unavailable"/>, when its silo moves next to nothing for a while: for calls that another silo could answer too.
+    /// What counts is what the silo moves for all calls of the lanes, so that one that waits behind others is not given up while those get on.
+    /// </summary>
+    /// <param name="lanes">The connections that the call will use.</param>
+    /// <param name="patience">Length of a while.</param>
+    public void Watch(ConnectionLanes lanes, TimeSpan patience)
+    {
+        _lanes = lanes;
+        _moved = lanes.MovedBytes;
+        _watch = new Timer(static call => ((SiloCall)call!).CheckProgress(), this, patience, patience);
+    }
 
     /// <summary>Claims the call for a lane. False when it finished while it was queued.</summary>
     public bool TryStart() => Interlocked.CompareExchange(ref _state, Running, Queued) == Queued;
@@ -51,6 +73,9 @@ internal sealed class SiloCall : IDisposable
 
     public void Dispose()
     {
+        _watch?.Dispose();
+        lock (_watching)
+            _disposed = true; // a last tick of the timer may be on its way
         _registration.Dispose();
         _deadline.Dispose();
     }
@@ -58,6 +83,23 @@ internal sealed class SiloCall : IDisposable
     private void GiveUp()
     {
         if (Interlocked.CompareExchange(ref _state, Finished, Queued) == Queued)
-            _completion.SetResult(MissReason.Deadline);
+            _completion.SetResult(ReasonOfEnd);
+    }
+
+    private void CheckProgress()
+    {
+        lock (_watching)
+        {
+            if (_disposed)
+                return;
+            var moved = _lanes!.MovedBytes;
+            if (moved - _moved < LeastProgress)
+            {
+                Volatile.Write(ref _lostPatience, true);
+                _deadline.Cancel();
+            }
+
+            _moved = moved;
+        }
     }
 }

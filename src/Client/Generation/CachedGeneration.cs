@@ -18,6 +18,9 @@ public sealed record GenerationOptions
     /// <summary>How tokens are chosen. Default greedy.</summary>
     public SamplingOptions Sampling { get; init; } = new();
 
+    /// <summary>Silos that are to keep what is stored, 1 to 16. Default 1.</summary>
+    public int Replicas { get; init; } = 1;
+
     /// <summary>
     /// Changes a loaded block before it is used. For controls in tests: null otherwise. With it nothing is stored, as what
     /// is computed after a changed block must not be taken for the prompt's KV.
@@ -104,7 +107,7 @@ public static class CachedGeneration
 
         var hitBlocks = hitTokens / options.TokensPerBlock;
         var stored = options.OnLoaded is null
-            ? await StorePrefixAsync(cache, prefix, session, hitBlocks, tokens.Length - hitTokens, cancellationToken)
+            ? await StorePrefixAsync(cache, prefix, session, hitBlocks, new StoreOptions(SuffixTokens: tokens.Length - hitTokens, Replicas: options.Replicas), cancellationToken)
             : 0;
         var perToken = (timeToFirstToken - loadTime) / (tokens.Length - hitTokens);
         return new GenerationResult(
@@ -138,7 +141,7 @@ public static class CachedGeneration
         }
     }
 
-    private static async Task<int> StorePrefixAsync(IKvCache cache, KvPrefix prefix, ICausalSession session, int firstBlock, int suffixTokens, CancellationToken cancellationToken)
+    private static async Task<int> StorePrefixAsync(IKvCache cache, KvPrefix prefix, ICausalSession session, int firstBlock, StoreOptions options, CancellationToken cancellationToken)
     {
         var size = prefix.Namespace.Layout.TokensPerBlock;
         var blocks = new List<torch.Tensor>();
@@ -146,7 +149,7 @@ public static class CachedGeneration
         {
             for (var i = firstBlock; i < prefix.BlockCount; i++)
                 blocks.Add(session.ExportBlock(i * size, size));
-            var result = await cache.StoreAsync(prefix, firstBlock, blocks, new StoreOptions(SuffixTokens: suffixTokens), cancellationToken);
+            var result = await cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
             return result.Stored;
         }
         finally

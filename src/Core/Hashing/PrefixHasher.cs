@@ -19,6 +19,7 @@ public static class PrefixHasher
     public const int MaxEngineKeyBytes = 256;
 
     private const int StackTokens = 256;
+    private const int StackBytes = 512;
 
     /// <summary>Start of every token chain.</summary>
     public static BlockHash TokenRoot { get; } = new(SHA256.HashData("kvcache.prefix.v1"u8));
@@ -110,14 +111,16 @@ public static class PrefixHasher
 
     private static BlockHash HashTagged(ReadOnlySpan<byte> tag, uint number, ReadOnlySpan<byte> value)
     {
+        var length = tag.Length + sizeof(uint) + value.Length;
+        var rented = length > StackBytes ? ArrayPool<byte>.Shared.Rent(length) : null;
+        var buffer = rented is null ? stackalloc byte[StackBytes] : rented;
+        tag.CopyTo(buffer);
+        BinaryPrimitives.WriteUInt32LittleEndian(buffer[tag.Length..], number);
+        value.CopyTo(buffer[(tag.Length + sizeof(uint))..]);
         Span<byte> result = stackalloc byte[BlockHash.Size];
-        Span<byte> numberBytes = stackalloc byte[sizeof(uint)];
-        BinaryPrimitives.WriteUInt32LittleEndian(numberBytes, number);
-        using var sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        sha.AppendData(tag);
-        sha.AppendData(numberBytes);
-        sha.AppendData(value);
-        sha.GetHashAndReset(result);
+        SHA256.HashData(buffer[..length], result);
+        if (rented is not null)
+            ArrayPool<byte>.Shared.Return(rented);
         return new BlockHash(result);
     }
 

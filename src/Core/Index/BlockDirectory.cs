@@ -42,7 +42,8 @@ public sealed class BlockDirectory : IBlockObserver, IIndexSink
     public Tombstones Tombstones { get; }
 
     /// <summary>
-    /// Called when a deletion is heard of for the first time: what lies outside of memory has to go too. Short, and never back into the directory.
+    /// Called when a block is deleted or replaced here, not when others tell of it: what lies outside of memory has to go too. Short, and never back
+    /// into the directory.
     /// </summary>
     public Action<BlockKey>? Buried { get; set; }
 
@@ -124,8 +125,14 @@ public sealed class BlockDirectory : IBlockObserver, IIndexSink
         var removed = _store!.Bury(key, stamp);
         if (!news)
             return removed;
-        if (tell)
-            Log.Append(new IndexDelta(IndexOperation.Deleted, key, stamp));
+        if (!tell)
+        {
+            // Heard late, perhaps: what Redis has by now may be younger than the deletion, and whoever deleted has seen to the rest.
+            Index.Remove(key, PrefixIndex.RedisHolder);
+            return removed;
+        }
+
+        Log.Append(new IndexDelta(IndexOperation.Deleted, key, stamp));
         Unpersisted(key);
         Buried?.Invoke(key);
         return removed;

@@ -14,7 +14,6 @@ internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation
 {
     public readonly BlockKey Key = key;
     public readonly KvLayout Layout = layout;
-    public readonly ulong Generation = generation;
     public readonly long Offset = offset;
     public readonly BlockLineage Lineage = lineage;
 
@@ -22,6 +21,7 @@ internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation
     public readonly bool IsCopy = isCopy;
     public readonly uint[] Checksums = new uint[layout.Layers];
 
+    public ulong Generation = generation; // constant once sealed
     public BlockState State;
     public BlockDurability Durability;
     public int Leases;
@@ -46,6 +46,9 @@ internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation
     public int Length => Layout.BlockBytes;
 
     public long ArenaBytes => Arena.RoundUp(Length);
+
+    /// <summary>End of its life, or null for as long as memory lasts.</summary>
+    public DateTimeOffset? End => Volatile.Read(ref ExpiresAt) is var ticks and < long.MaxValue ? new DateTimeOffset(ticks, TimeSpan.Zero) : null;
 
     public void Adopt(BlockEntry child)
     {

@@ -35,7 +35,7 @@ public sealed class BlockLease : IDisposable
     public BlockDurability Durability => _entry.Durability;
 
     /// <summary>End of its life, or null for as long as memory lasts.</summary>
-    public DateTimeOffset? ExpiresAt => Volatile.Read(ref _entry.ExpiresAt) is var ticks and < long.MaxValue ? new DateTimeOffset(ticks, TimeSpan.Zero) : null;
+    public DateTimeOffset? ExpiresAt => _entry.End;
 
     /// <summary>Start of the block inside the arena, in bytes.</summary>
     public long Offset => _entry.Offset;

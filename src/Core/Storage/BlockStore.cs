@@ -112,7 +112,11 @@ public sealed partial class BlockStore : IDisposable
     /// <param name="generation">Id of the write.</param>
     /// <param name="timeToLive">Life from now on; null for as long as memory lasts.</param>
     /// <param name="durability">What its writer asked for beyond memory.</param>
-    /// <param name="replace">Takes the place of a visible block, instead of giving way to it.</param>
+    /// <param name="replace">
+    /// Takes the place of a visible block, instead of giving way to it. The write gets a new generation (<see cref="BlockWrite.Generation"/> says
+    /// it), so that of several replacing writes the one that is published last is the newest, whichever began first, and a deletion
+    /// counts when it comes behind the publication and not when it came before.
+    /// </param>
     public PublishOutcome Publish(BlockKey key, ulong generation, TimeSpan? timeToLive = null, BlockDurability durability = default, bool replace = false)
     {
         lock (_lock)
@@ -121,6 +125,8 @@ public sealed partial class BlockStore : IDisposable
                 return PublishOutcome.Gone;
             _writes.Remove(generation);
             var entry = write.Entry;
+            if (replace)
+                entry.Generation = generation = NextGeneration();
             var dead = _observer?.MayPublish(key, generation) == false;
             if (!dead && replace && Find(key) is { } older)
             {
@@ -183,6 +189,13 @@ public sealed partial class BlockStore : IDisposable
     {
         lock (_lock)
             return Find(key) is { } entry ? (entry.Generation, entry.Layout) : null;
+    }
+
+    /// <summary>Block before the visible block, and tokens of a block; null when it is not visible. Neither extends its life nor counts as use.</summary>
+    public (BlockHash Parent, int TokensPerBlock)? DescribePlace(BlockKey key)
+    {
+        lock (_lock)
+            return Find(key) is { } entry ? (entry.Lineage.Parent, entry.Layout.TokensPerBlock) : null;
     }
 
     /// <summary>
@@ -270,6 +283,13 @@ public sealed partial class BlockStore : IDisposable
     {
         lock (_lock)
             return Find(key) is { } entry ? Math.Max(1, entry.Durability.Copies) : 0;
+    }
+
+    /// <summary>The block before a block in its chain; zero when there is none or the block is not visible. Does not count as use.</summary>
+    public BlockHash ParentOf(BlockKey key)
+    {
+        lock (_lock)
+            return Find(key)?.Lineage.Parent ?? default;
     }
 
     /// <summary>Keys of the visible blocks that more than one silo should keep.</summary>

@@ -23,7 +23,7 @@ public sealed class BlockWrite : IDisposable
     /// <summary>Key of the block.</summary>
     public BlockKey Key => Entry.Key;
 
-    /// <summary>Id of this write.</summary>
+    /// <summary>Id of this write. A replacing write gets a new one when it is published.</summary>
     public ulong Generation => Entry.Generation;
 
     /// <summary>Shape of the block.</summary>

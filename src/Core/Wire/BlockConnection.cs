@@ -170,7 +170,7 @@ public sealed partial class BlockConnection : IDisposable
 
         if (damaged is not { } block)
             return complete == hashes.Length ? MissReason.None : MissReason.Absent;
-        Verify(handle, hashes[block.Index], block.Generation);
+        Verify(ns, hashes[block.Index], block.Generation);
         return MissReason.Corrupt;
     }
 
@@ -187,27 +187,13 @@ public sealed partial class BlockConnection : IDisposable
     {
         var handle = Open(ns);
         var request = Begin();
-        request.UInt32(handle);
-        request.UInt32(options.TimeToLive is { } life ? (uint)Math.Ceiling(life.TotalSeconds) : 0);
-        request.UInt8(options.Durability == Durability.Persisted ? WireProtocol.PutPersisted : (byte)0);
-        request.UInt8((byte)options.Replicas);
-        request.Hashes([parent]);
-        request.UInt32((uint)depth);
-        request.UInt64(options.RequestId);
-        request.UInt32((uint)options.SuffixTokens);
-        request.UInt32((uint)hashes.Length);
-        request.Hashes(hashes);
+        WritePut(request, handle, hashes, parent, depth, options);
         var layers = ns.Layout.Layers;
         _socket.SendHeader(request, FrameType.Put, WireStatus.Ok, ++_requestId, hashes.Length * ((long)ns.Layout.BlockBytes + (layers * sizeof(uint))));
         EnsureChecksums(layers);
         for (var i = 0; i < hashes.Length; i++)
             _socket.SendLayers(blocks[firstBlock + i].Span, ns.Layout, _actual.AsSpan(0, layers));
-        var reader = Reply(FrameType.PutReply);
-        var count = reader.Count(hashes.Length, "blocks");
-        var outcomes = MemoryMarshal.Cast<byte, PutOutcome>(reader.Bytes(count)).ToArray();
-        var alternatives = Endpoints(ref reader);
-        reader.End();
-        return count == hashes.Length ? new PutReply(outcomes, alternatives) : throw new KvFormatException($"The silo answered for {count} of {hashes.Length} blocks.");
+        return ReadPutReply(FrameType.PutReply, hashes.Length);
     }
 
     /// <summary>Keeps blocks from eviction, or no longer.</summary>
@@ -293,13 +279,39 @@ public sealed partial class BlockConnection : IDisposable
         return handle;
     }
 
-    private void Verify(uint handle, BlockHash hash, ulong generation)
+    /// <summary>Asks the silo to check a block that was found damaged; it drops the block when its memory is.</summary>
+    public void Verify(CacheNamespace ns, BlockHash hash, ulong generation)
     {
+        var handle = Open(ns);
         var request = Begin();
         request.UInt32(handle);
         request.Hashes([hash]);
         request.UInt64(generation);
         _ = Count(FrameType.Verify, FrameType.VerifyReply);
+    }
+
+    private static void WritePut(WireWriter request, uint handle, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, StoreOptions options)
+    {
+        request.UInt32(handle);
+        request.UInt32(options.TimeToLive is { } life ? (uint)Math.Ceiling(life.TotalSeconds) : 0);
+        request.UInt8(options.Durability == Durability.Persisted ? WireProtocol.PutPersisted : (byte)0);
+        request.UInt8((byte)options.Replicas);
+        request.Hashes([parent]);
+        request.UInt32((uint)depth);
+        request.UInt64(options.RequestId);
+        request.UInt32((uint)options.SuffixTokens);
+        request.UInt32((uint)hashes.Length);
+        request.Hashes(hashes);
+    }
+
+    private PutReply ReadPutReply(FrameType type, int blocks)
+    {
+        var reader = Reply(type);
+        var count = reader.Count(blocks, "blocks");
+        var outcomes = MemoryMarshal.Cast<byte, PutOutcome>(reader.Bytes(count)).ToArray();
+        var alternatives = Endpoints(ref reader);
+        reader.End();
+        return count == blocks ? new PutReply(outcomes, alternatives) : throw new KvFormatException($"The silo answered for {count} of {blocks} blocks.");
     }
 
     private static string[] Endpoints(ref WireReader reader)

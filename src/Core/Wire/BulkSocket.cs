@@ -15,6 +15,29 @@ public static class BulkSocket
         LeavePacing(socket);
     }
 
+    /// <summary>Sends three runs of bytes, any of which may be empty, with as few calls of the kernel as can be.</summary>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public static void SendAll(Socket socket, ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
+    {
+        while (second.Length + third.Length > 0)
+        {
+            var sent = GatheredSend.Send(socket, first, second, third);
+            first = Skip(first, ref sent);
+            second = Skip(second, ref sent);
+            third = Skip(third, ref sent);
+        }
+
+        while (first.Length > 0)
+            first = first[socket.Send(first)..];
+
+        static ReadOnlySpan<byte> Skip(ReadOnlySpan<byte> bytes, scoped ref long sent)
+        {
+            var skipped = (int)Math.Min(bytes.Length, sent);
+            sent -= skipped;
+            return bytes[skipped..];
+        }
+    }
+
     /// <summary>Ends a connection from any thread: calls that wait for the peer return with an error.</summary>
     public static void Abort(Socket socket)
     {

@@ -42,6 +42,9 @@ public sealed class FrameSocket : IDisposable
     /// <summary>Longest payload that is accepted, in bytes.</summary>
     public long MaxPayload { get; set; }
 
+    /// <summary>The process at the other end, where the socket tells it (<see cref="Wire.PeerProcess.Of"/>).</summary>
+    public PeerProcess? PeerProcess => Wire.PeerProcess.Of(_socket);
+
     /// <summary>Bytes received so far, headers included.</summary>
     public long ReceivedBytes { get; private set; }
 
@@ -211,23 +214,8 @@ public sealed class FrameSocket : IDisposable
 
     private void SendAll(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
     {
-        while (second.Length + third.Length > 0)
-        {
-            var sent = GatheredSend.Send(_socket, first, second, third);
-            SentBytes += sent;
-            first = Skip(first, ref sent);
-            second = Skip(second, ref sent);
-            third = Skip(third, ref sent);
-        }
-
-        SendAll(first);
-
-        static ReadOnlySpan<byte> Skip(ReadOnlySpan<byte> bytes, scoped ref long sent)
-        {
-            var skipped = (int)Math.Min(bytes.Length, sent);
-            sent -= skipped;
-            return bytes[skipped..];
-        }
+        BulkSocket.SendAll(_socket, first, second, third);
+        SentBytes += first.Length + second.Length + third.Length;
     }
 
     /// <summary>Ends the connection from any thread: calls that wait for the peer return with an error.</summary>

@@ -39,6 +39,15 @@ public enum FrameType : byte
     /// <summary>Which silos hold a chain's blocks.</summary>
     Locate = 12,
 
+    /// <summary>Asks to read the silo's memory in place; Unix sockets only.</summary>
+    MapArena = 13,
+
+    /// <summary>Places of blocks in the mapped arena, and a lease on them.</summary>
+    GetMapped = 14,
+
+    /// <summary>Stores blocks that lie in the lent segment.</summary>
+    PutMapped = 15,
+
     /// <summary>Among silos: bytes of blocks of any namespace, with everything that a copy has to know.</summary>
     PeerGet = 16,
 
@@ -83,6 +92,15 @@ public enum FrameType : byte
 
     /// <summary>Answer to <see cref="Locate"/>.</summary>
     LocateReply = 0x8C,
+
+    /// <summary>Answer to <see cref="MapArena"/>.</summary>
+    MapArenaReply = 0x8D,
+
+    /// <summary>Answer to <see cref="GetMapped"/>.</summary>
+    GetMappedReply = 0x8E,
+
+    /// <summary>Answer to <see cref="PutMapped"/>.</summary>
+    PutMappedReply = 0x8F,
 
     /// <summary>One block in answer to <see cref="PeerGet"/>.</summary>
     PeerBlock = 0x90,

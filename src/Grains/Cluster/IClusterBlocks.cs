@@ -14,8 +14,8 @@ public interface IClusterBlocks
     /// <summary>Whether another silo's store, or Redis, confirms the block. Asks nobody when the index knows of none.</summary>
     ValueTask<bool> IsStoredElsewhereAsync(BlockKey key, CancellationToken cancellationToken = default);
 
-    /// <summary>Whether a write of a silo, this one or another, is still running. A silo that does not answer writes nothing.</summary>
-    ValueTask<bool> IsWritingAsync(SiloAddress silo, BlockKey key, ulong generation);
+    /// <summary>What has become of a write of a silo, this one or another.</summary>
+    ValueTask<WriteState> StateOfWriteAsync(SiloAddress silo, BlockKey key, ulong generation);
 
     /// <summary>Keeps a write of a silo from becoming visible.</summary>
     ValueTask RevokeAsync(SiloAddress silo, BlockKey key, ulong generation);

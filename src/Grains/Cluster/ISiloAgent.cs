@@ -14,9 +14,9 @@ public interface ISiloAgent : IGrainService
     [Alias("Contains")]
     ValueTask<bool> ContainsAsync(BlockKey key);
 
-    /// <summary>Whether a write runs in the silo's store.</summary>
-    [Alias("IsWriting")]
-    ValueTask<bool> IsWritingAsync(BlockKey key, ulong generation);
+    /// <summary>What has become of a write in the silo's store.</summary>
+    [Alias("StateOfWrite")]
+    ValueTask<WriteState> StateOfWriteAsync(BlockKey key, ulong generation);
 
     /// <summary>Keeps a write of the silo from becoming visible.</summary>
     [Alias("Revoke")]
@@ -43,6 +43,20 @@ public interface ISiloAgent : IGrainService
     /// <returns>Number of blocks that the silo has now.</returns>
     [Alias("Copy")]
     ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from);
+}
+
+/// <summary>What has become of a write.</summary>
+[GenerateSerializer]
+public enum WriteState
+{
+    /// <summary>It ended without a block, or its silo does not answer.</summary>
+    Gone,
+
+    /// <summary>It is still running.</summary>
+    Running,
+
+    /// <summary>The block is visible on the writer's silo, by this write or another; the index may not know it yet.</summary>
+    Stored,
 }
 
 /// <summary>How to reach a silo.</summary>

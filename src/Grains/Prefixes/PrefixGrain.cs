@@ -44,10 +44,11 @@ internal sealed partial class PrefixGrain(
 
     public async ValueTask<WriteGrant> BeginAsync(WriteIntent intent, CancellationToken cancellationToken)
     {
-        var stored = !intent.Replace && (store.Contains(_key) || await cluster.IsStoredElsewhereAsync(_key, cancellationToken));
-        var writing = _authority.WriterSilo is { } writer && await cluster.IsWritingAsync(writer, _key, _authority.Writer);
+        // The last writer's silo is asked first: what has become visible there may not be in the index yet.
+        var last = _authority.WriterSilo is { } writer ? await cluster.StateOfWriteAsync(writer, _key, _authority.Writer) : WriteState.Gone;
+        var stored = !intent.Replace && (last == WriteState.Stored || store.Contains(_key) || await cluster.IsStoredElsewhereAsync(_key, cancellationToken));
         var now = time.GetUtcNow();
-        var outcome = _authority.MayBegin(stored, writing, now);
+        var outcome = _authority.MayBegin(stored, last == WriteState.Running, now);
         if (outcome != BeginOutcome.Accepted)
             return new WriteGrant(outcome, 0);
         DropInlineWrite();
@@ -105,7 +106,7 @@ internal sealed partial class PrefixGrain(
         switch (store.Publish(_key, generation, intent.TimeToLive, durability, intent.Replace))
         {
             case PublishOutcome.Published:
-                cluster.Stored(_key, generation, durability, intent.Replace);
+                cluster.Stored(_key, write.Generation, durability, intent.Replace);
                 return new(SealOutcome.Sealed);
             case PublishOutcome.AlreadyStored:
                 return new(SealOutcome.AlreadyStored);
@@ -155,17 +156,12 @@ internal sealed partial class PrefixGrain(
     {
         if (!await cluster.PinAsync(_key, duration, cancellationToken))
             return false;
-        if (duration <= TimeSpan.Zero)
-        {
-            await descriptors.ClearAsync(this.GetGrainId());
-            return true;
-        }
-
         var now = time.GetUtcNow();
-        await descriptors.WriteAsync(this.GetGrainId(), new PrefixDescriptor
+        var until = duration <= TimeSpan.Zero ? default : duration < DateTimeOffset.MaxValue - now ? now + duration : DateTimeOffset.MaxValue;
+        await descriptors.UpdateAsync(this.GetGrainId(), descriptor =>
         {
-            Generation = store.Describe(_key)?.Generation ?? 0,
-            PinnedUntil = duration < DateTimeOffset.MaxValue - now ? now + duration : DateTimeOffset.MaxValue,
+            descriptor.Generation = store.Describe(_key)?.Generation ?? 0;
+            descriptor.PinnedUntil = until;
         });
         return true;
     }

@@ -13,6 +13,13 @@ public sealed class PrefixGrainOptions
     public TimeSpan WriteLimit { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>
+    /// Time that grain storage has to keep, give or forget a descriptor. Default 500 ms. Past it the descriptor is lost, and the grain call goes on:
+    /// a slow storage does not make stores and pins slow.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:00.010", "00:01:00")]
+    public TimeSpan StorageTimeout { get; set; } = TimeSpan.FromMilliseconds(500);
+
+    /// <summary>
     /// Largest piece that travels inside a grain call, in bytes. Default 64 KiB, below the large-object threshold of the
     /// runtime; what is larger goes over the data plane.
     /// </summary>

@@ -46,9 +46,9 @@ internal sealed partial class ClusterBlocks(
         return holders == 0 ? new ValueTask<bool>(false) : ConfirmAsync(key, holders, cancellationToken);
     }
 
-    public ValueTask<bool> IsWritingAsync(SiloAddress silo, BlockKey key, ulong generation) => silo.Equals(members.Local)
-        ? new ValueTask<bool>(store.IsWriting(key, generation))
-        : AskAsync(silo, agent => agent.IsWritingAsync(key, generation));
+    public ValueTask<WriteState> StateOfWriteAsync(SiloAddress silo, BlockKey key, ulong generation) => silo.Equals(members.Local)
+        ? new ValueTask<WriteState>(SiloAgent.StateOf(store, key, generation))
+        : AskAsync(silo, agent => agent.StateOfWriteAsync(key, generation));
 
     public async ValueTask RevokeAsync(SiloAddress silo, BlockKey key, ulong generation)
     {
@@ -68,7 +68,7 @@ internal sealed partial class ClusterBlocks(
     public void Stored(BlockKey key, ulong generation, BlockDurability durability, bool replaced)
     {
         if (replaced)
-            Supersede(key, generation);
+            Supersede(key, generation, durability);
         if (durability.Persisted)
             redis.Persist(key);
         if (durability.Copies > 1)
@@ -80,7 +80,10 @@ internal sealed partial class ClusterBlocks(
         var all = keys.ToArray();
         var inRedis = Array.FindAll(all, key => (directory.Index.HoldersOf(key) & BlockRun.Redis) != 0);
         var stamp = store.NewGeneration();
-        var deleted = Array.ConvertAll(all, key => (directory.Index.HoldersOf(key) & BlockRun.Redis) != 0);
+
+        // Who hears of the deletion by gossip before it is asked has nothing left to delete: what the index knew counts too.
+        var live = members.LiveMask;
+        var deleted = Array.ConvertAll(all, key => (directory.Index.HoldersOf(key) & live) != 0);
         Merge(Array.ConvertAll(all, key => directory.Delete(key, stamp).Removed));
 
         // Everybody is asked, not only who is known to have a block: a block that became visible there a moment ago is not known here yet.
@@ -150,10 +153,10 @@ internal sealed partial class ClusterBlocks(
         return (holders & BlockRun.Redis) != 0 && await redis.ContainsAsync(key);
     }
 
-    private void Supersede(BlockKey key, ulong generation)
+    private void Supersede(BlockKey key, ulong generation, BlockDurability durability)
     {
-        var others = directory.Index.HoldersOf(key) & ~SelfBit;
-        if (others != 0)
+        // Also where nobody is known to have it: another silo may have stored one a moment ago, or an older one is on its way to Redis.
+        if ((directory.Index.HoldersOf(key) & ~SelfBit) != 0 || members.Peers.Length > 0 || durability.Persisted)
             directory.Supersede(key, generation);
     }
 

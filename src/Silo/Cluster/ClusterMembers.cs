@@ -7,7 +7,7 @@ namespace KvCache.Silo;
 
 /// <summary>The other silos, and their slots in this silo's index.</summary>
 /// <remarks>Thread-safe; readers take no lock.</remarks>
-internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory directory, IOptions<ClusterOptions> options, Random? random = null)
+internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, Random? random = null)
 {
     private readonly Lock _lock = new();
     private readonly Random _random = random ?? Random.Shared;
@@ -19,12 +19,14 @@ internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory dir
 
     public ImmutableArray<PeerSilo> Peers => _peers;
 
-    /// <summary>Bits of the holders that can be asked now: this silo, Redis and the silos that have spoken lately.</summary>
+    /// <summary>Bits of the holders that can be asked now: this silo, the silos that have spoken lately, and Redis unless it is left alone because it failed.</summary>
     public ulong LiveMask
     {
         get
         {
-            var mask = (1UL << BlockDirectory.Self) | (1UL << PrefixIndex.RedisHolder);
+            var mask = 1UL << BlockDirectory.Self;
+            if (redis.IsAvailable)
+                mask |= 1UL << PrefixIndex.RedisHolder;
             foreach (var peer in _peers)
             {
                 if (peer.IsReachable(options.Value.SilenceLimit))
@@ -34,6 +36,9 @@ internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory dir
             return mask;
         }
     }
+
+    /// <summary>Other silos that have spoken lately, after all that they have was taken over.</summary>
+    public int Reachable => _peers.Count(peer => peer.IsReachable(options.Value.SilenceLimit));
 
     public PeerSilo? BySlot(int slot) => Volatile.Read(ref _bySlot[slot]);
 

@@ -6,6 +6,12 @@ using KvCache.Wire;
 
 namespace KvCache.Silo;
 
+/// <summary>A silo as the front ends see it.</summary>
+/// <param name="Bit">Its bit in masks of holders.</param>
+/// <param name="IsHere">Whether it is this one.</param>
+/// <param name="Endpoints">Its data-plane addresses.</param>
+internal readonly record struct SiloPlace(ulong Bit, bool IsHere, IReadOnlyList<string> Endpoints);
+
 /// <summary>What the front ends of this silo see of the cluster: where blocks are, as far as it can be asked for them now.</summary>
 internal sealed class ClusterView(BlockStore store, BlockDirectory directory, ClusterMembers members, RemoteReads reads, RedisBlocks redis, IClusterBlocks cluster)
 {
@@ -102,6 +108,11 @@ internal sealed class ClusterView(BlockStore store, BlockDirectory directory, Cl
 
         System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(writer.Writable[runs..], count);
     }
+
+    /// <summary>The silos that can be asked now, this one first.</summary>
+    /// <param name="here">Addresses of this silo.</param>
+    public IReadOnlyList<SiloPlace> Silos(IReadOnlyList<string> here) =>
+        [new SiloPlace(SelfBit, true, here), .. members.Holders(ulong.MaxValue).Select(peer => new SiloPlace(peer.Bit, false, peer.Endpoints))];
 
     /// <summary>Addresses of a silo that has room for a block, or nothing.</summary>
     public IReadOnlyList<string> RoomierEndpoints(long bytes) => members.BetterOfTwo(bytes)?.Endpoints ?? [];

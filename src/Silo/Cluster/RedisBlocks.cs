@@ -5,31 +5,62 @@ using Microsoft.Extensions.DependencyInjection;
 namespace KvCache.Silo;
 
 /// <summary>Redis as one more holder of blocks: what it has enters the index, what it turns out not to have leaves it. Without a tier it holds nothing.</summary>
-internal sealed class RedisBlocks
+/// <remarks>
+/// Redis tells nobody when a payload's life is over. What was given a life here is looked up again when that is over, so that no match promises it any
+/// longer; at most <see cref="MaxWatched"/> blocks. Others leave the index when a read does not find them.
+/// </remarks>
+internal sealed class RedisBlocks : IDisposable
 {
+    private const int MaxWatched = 1 << 18;
+    private static readonly TimeSpan WatchInterval = TimeSpan.FromMilliseconds(500);
+
+    // Redis has a clock of its own.
+    private static readonly TimeSpan WatchGrace = TimeSpan.FromSeconds(1);
+
+    private readonly PriorityQueue<BlockKey, DateTimeOffset> _ends = new();
+    private readonly ITimer? _watch;
     private readonly BlockStore _store;
     private readonly BlockDirectory _directory;
     private readonly IPayloadTier? _tier;
+    private readonly DescriptorWriter _descriptors;
+    private readonly TimeProvider _time;
 
-    public RedisBlocks(BlockStore store, BlockDirectory directory, IServiceProvider services)
+    public RedisBlocks(BlockStore store, BlockDirectory directory, DescriptorWriter descriptors, TimeProvider time, IServiceProvider services)
     {
         _store = store;
         _directory = directory;
+        _descriptors = descriptors;
+        _time = time;
         _tier = services.GetService<IPayloadTier>();
         if (_tier is not null)
+        {
             directory.Buried = key => _ = _tier.DeleteAsync([key]);
+            _watch = time.CreateTimer(_ => LookUpEnded(), null, WatchInterval, WatchInterval);
+        }
     }
 
-    /// <summary>Writes a block of this silo behind.</summary>
+    /// <summary>Whether there is a Redis, and it is worth asking.</summary>
+    public bool IsAvailable => _tier is { IsOpen: false };
+
+    /// <summary>Writes a block of this silo behind: first the payload, then what its grain keeps of it.</summary>
     public void Persist(BlockKey key)
     {
         if (_tier is null || _store.TryLease(key) is not { } lease)
             return;
-        var generation = lease.Generation;
-        _tier.Enqueue(lease, lease.ExpiresAt, lease.Lineage, outcome =>
+        var (generation, layout, expiresAt) = (lease.Generation, lease.Layout, lease.ExpiresAt);
+        _tier.Enqueue(lease, outcome =>
         {
-            if (outcome == PersistOutcome.Persisted && !_directory.Persisted(key, generation))
+            if (outcome != PersistOutcome.Persisted)
+                return;
+            if (!_directory.Persisted(key, generation))
+            {
                 _ = _tier.DeleteAsync([key]);
+                return;
+            }
+
+            _descriptors.Write(key, generation, layout, expiresAt);
+            if (expiresAt is { } end)
+                Watch(key, end);
         });
     }
 
@@ -49,7 +80,16 @@ internal sealed class RedisBlocks
         _tier?.DeleteAsync(keys, cancellationToken) ?? Task.CompletedTask;
 
     /// <summary>Sets the life of a payload from now on.</summary>
-    public Task<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive) => Task.FromResult(_tier is null && timeToLive < TimeSpan.Zero && key == default);
+    /// <returns>False when Redis does not have it, or did not confirm in time.</returns>
+    public Task<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive)
+    {
+        if (_tier is null)
+            return Task.FromResult(false);
+        var now = _time.GetUtcNow();
+        var end = timeToLive < DateTimeOffset.MaxValue - now ? now + timeToLive : DateTimeOffset.MaxValue;
+        Watch(key, end);
+        return _tier.ExpireAsync(key, end);
+    }
 
     /// <summary>Reads a block, and starts to read those behind it in its chain. Blocks the thread.</summary>
     public BlockLease? Fetch(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, int ahead)
@@ -69,12 +109,37 @@ internal sealed class RedisBlocks
             _ = PromoteAndReleaseAsync(key);
     }
 
+    public void Dispose() => _watch?.Dispose();
+
+    private void Watch(BlockKey key, DateTimeOffset end)
+    {
+        lock (_ends)
+        {
+            if (_ends.Count < MaxWatched && end < DateTimeOffset.MaxValue - WatchGrace)
+                _ends.Enqueue(key, end + WatchGrace);
+        }
+    }
+
+    private void LookUpEnded()
+    {
+        var now = _time.GetUtcNow();
+        lock (_ends)
+        {
+            while (_ends.TryPeek(out var key, out var end) && end <= now)
+            {
+                _ends.Dequeue();
+                _ = ContainsAsync(key).AsTask();
+            }
+        }
+    }
+
     private async Task PromoteAndReleaseAsync(BlockKey key) => (await PromoteAsync(key))?.Dispose();
 
     private async Task<BlockLease?> PromoteAsync(BlockKey key)
     {
-        var result = await _tier!.PromoteAsync(key, KvLayout.Opaque(1, 1)).ConfigureAwait(false);
-        if (result.Outcome is PromoteOutcome.Absent or PromoteOutcome.Expired or PromoteOutcome.Malformed or PromoteOutcome.Corrupt or PromoteOutcome.Truncated or PromoteOutcome.Foreign)
+        var result = await _tier!.PromoteAsync(key, expected: null).ConfigureAwait(false);
+        if (result.Outcome is PromoteOutcome.Absent or PromoteOutcome.Expired or PromoteOutcome.Malformed or PromoteOutcome.Corrupt or PromoteOutcome.Truncated
+            or PromoteOutcome.Foreign)
             _directory.Unpersisted(key);
         return result.Lease;
     }

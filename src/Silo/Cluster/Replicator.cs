@@ -26,7 +26,10 @@ internal sealed partial class Replicator(
     private const int MaxBatch = 32;
     private static readonly TimeSpan RetryPause = TimeSpan.FromMilliseconds(100);
     private const int MaxTries = 20;
+    private const int MaxChoices = 4096;
 
+    // Where the blocks went that were copied last; only ExecuteAsync touches it.
+    private readonly Dictionary<BlockKey, PeerSilo> _choices = [];
     private readonly Channel<Wanted> _queue = Channel.CreateBounded<Wanted>(new BoundedChannelOptions(MaxQueued) { SingleReader = true });
 
     /// <summary>A block of this silo may have too few copies.</summary>
@@ -62,7 +65,7 @@ internal sealed partial class Replicator(
             batch.Clear();
             while (batch.Count < MaxBatch && _queue.Reader.TryRead(out var wanted))
                 batch.Add(wanted);
-            foreach (var group in batch.GroupBy(wanted => Target(wanted.Key)))
+            foreach (var group in batch.Where(wanted => MissingCopies(wanted.Key) > 0).GroupBy(Target).ToList())
             {
                 if (group.Key is null || !await CopyAsync(group.Key, [.. group.Select(wanted => wanted.Key).Where(key => MissingCopies(key) > 0)], stoppingToken))
                     await RetryAsync(group.Where(wanted => MissingCopies(wanted.Key) > 0), stoppingToken);
@@ -78,7 +81,28 @@ internal sealed partial class Replicator(
     private ulong HoldersOf(BlockKey key) => directory.Index.HoldersOf(key) & members.LiveMask & ~(1UL << PrefixIndex.RedisHolder);
 
     /// <summary>A silo that is to take a copy.</summary>
-    internal PeerSilo? Target(BlockKey key) => members.BetterOfTwo(0, directory.Index.HoldersOf(key));
+    internal PeerSilo? Target(BlockKey key) => Target(new Wanted(key, 0));
+
+    // Copies of a chain belong together, for a reader takes a prefix from one silo: a block follows the one before it, unless it was refused there.
+    private PeerSilo? Target(Wanted wanted)
+    {
+        var holders = directory.Index.HoldersOf(wanted.Key);
+        PeerSilo? target = null;
+        if (wanted.Tries == 0 && store.ParentOf(wanted.Key) is { IsZero: false } hash)
+        {
+            var parent = wanted.Key with { Hash = hash };
+            target = _choices.GetValueOrDefault(parent) is { } chosen && (chosen.Bit & holders) == 0 && chosen.IsReachable(options.Value.SilenceLimit)
+                ? chosen
+                : members.Holders(directory.Index.HoldersOf(parent) & ~holders).FirstOrDefault();
+        }
+
+        target ??= members.BetterOfTwo(0, holders);
+        if (_choices.Count >= MaxChoices)
+            _choices.Clear();
+        if (target is not null)
+            _choices[wanted.Key] = target;
+        return target;
+    }
 
     private async Task<bool> CopyAsync(PeerSilo target, BlockKey[] keys, CancellationToken cancellationToken)
     {

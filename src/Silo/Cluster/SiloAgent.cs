@@ -17,7 +17,11 @@ internal sealed class SiloAgent(GrainId id, Orleans.Runtime.Silo silo, ILoggerFa
 
     public ValueTask<bool> ContainsAsync(BlockKey key) => new(store.Contains(key));
 
-    public ValueTask<bool> IsWritingAsync(BlockKey key, ulong generation) => new(store.IsWriting(key, generation));
+    public ValueTask<WriteState> StateOfWriteAsync(BlockKey key, ulong generation) => new(StateOf(store, key, generation));
+
+    /// <summary>What has become of a write in a store.</summary>
+    public static WriteState StateOf(BlockStore store, BlockKey key, ulong generation) =>
+        store.IsWriting(key, generation) ? WriteState.Running : store.Contains(key) ? WriteState.Stored : WriteState.Gone;
 
     public ValueTask RevokeAsync(BlockKey key, ulong generation)
     {

@@ -34,8 +34,16 @@ internal sealed class PendingBlock
 /// How every front end stores a block: reserve memory here, ask the grain of the prefix, receive, publish. The grain grants a write and
 /// revokes it in the store when it must not become visible any more; what was granted is published by the store alone.
 /// </summary>
+/// <remarks>
+/// A replacing write asks no grain. A grain decides who of several may write a block; of several that replace it all may, and the order in
+/// which the store publishes them decides which stays: publication gives the write a generation above every generation and every deletion
+/// that this silo has heard of, buries what is older everywhere, and is buried by any later deletion. A write that a grain has granted at
+/// the same time finds the block stored when it is published.
+/// </remarks>
 internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains, ILocalSiloDetails silo, IClusterBlocks cluster, ILogger<BlockWriter> logger)
 {
+    private static readonly Task<WriteGrant> Unasked = Task.FromResult(new WriteGrant(BeginOutcome.Accepted, 0));
+
     /// <summary>Reserves memory, and asks the grain while the bytes are on their way.</summary>
     public PendingBlock Begin(BlockKey key, KvLayout layout, BlockLineage lineage, BlockTerms terms, CancellationToken cancellationToken)
     {
@@ -43,8 +51,21 @@ internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains
             return new PendingBlock { Refusal = PutOutcome.AlreadyStored };
         if (store.TryReserve(key, layout, lineage) is not { } write)
             return new PendingBlock { Refusal = Arena.RoundUp(layout.BlockBytes) > store.Arena.Capacity ? PutOutcome.TooLarge : PutOutcome.NoMemory };
-        var intent = new WriteIntent { Generation = write.Generation, Silo = silo.SiloAddress, Replace = terms.Replace };
-        return new PendingBlock { Write = write, Terms = terms, Begin = grains.GetPrefix(key).BeginAsync(intent, cancellationToken).AsTask() };
+        return new PendingBlock { Write = write, Terms = terms, Begin = terms.Replace ? Unasked : AskAsync(write, cancellationToken) };
+    }
+
+    /// <summary>
+    /// Publishes a replacing write whose bytes and checksums are complete, by terms that were not known when it began: they may make it one that
+    /// gives way to a stored block, for which the grain is asked now. Blocks the thread.
+    /// </summary>
+    public PutOutcome Finish(PendingBlock block, BlockTerms terms, CancellationToken cancellationToken)
+    {
+        if (block.Write is not { } write)
+            return block.Refusal;
+        if (!terms.Replace)
+            return FinishAsync(new PendingBlock { Write = write, Terms = terms, Begin = AskAsync(write, cancellationToken) }, intact: true, Task.CompletedTask).GetAwaiter().GetResult();
+        using (write)
+            return Publish(write, terms);
     }
 
     /// <summary>Publishes a block whose bytes and checksums are complete, or gives its memory back.</summary>
@@ -82,6 +103,12 @@ internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains
                 return PutOutcome.Failed;
             }
         }
+    }
+
+    private Task<WriteGrant> AskAsync(BlockWrite write, CancellationToken cancellationToken)
+    {
+        var intent = new WriteIntent { Generation = write.Generation, Silo = silo.SiloAddress };
+        return grains.GetPrefix(write.Key).BeginAsync(intent, cancellationToken).AsTask();
     }
 
     private PutOutcome Publish(BlockWrite write, BlockTerms terms)

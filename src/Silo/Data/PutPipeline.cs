@@ -19,8 +19,22 @@ internal sealed class PutPipeline(BlockWriter writer, int window, FrameSocket so
 
     /// <summary>Receives the payload of one put frame.</summary>
     /// <exception cref="SocketException">The connection broke; nothing that was not complete becomes visible.</exception>
-    public PutOutcome[] Receive(CacheNamespace ns, BlockHash[] hashes, BlockLineage lineage, BlockTerms terms)
+    public PutOutcome[] Receive(in PutRequest put)
     {
+        var layout = put.Namespace.Layout;
+        return Store(in put, (block, _) => ReceiveBlock(layout, block));
+    }
+
+    /// <summary>Copies blocks out of a segment in which they lie one behind another.</summary>
+    public PutOutcome[] Copy(in PutRequest put, SealedSegment segment, long offset)
+    {
+        var layout = put.Namespace.Layout;
+        return Store(in put, (block, index) => CopyBlock(layout, block, segment, offset + ((long)index * layout.BlockBytes)));
+    }
+
+    private PutOutcome[] Store(in PutRequest put, Func<PendingBlock, int, bool> fill)
+    {
+        var hashes = put.Hashes;
         var blocks = new PendingBlock[hashes.Length];
         var ends = new Task<PutOutcome>[hashes.Length];
         int prepared = 0, received = 0;
@@ -30,12 +44,12 @@ internal sealed class PutPipeline(BlockWriter writer, int window, FrameSocket so
             {
                 for (; prepared < blocks.Length && prepared < received + window; prepared++)
                 {
-                    var parent = prepared == 0 ? lineage.Parent : hashes[prepared - 1];
-                    var place = lineage with { Parent = parent, Depth = lineage.Depth + prepared };
-                    blocks[prepared] = writer.Begin(new BlockKey(ns.Id, hashes[prepared]), ns.Layout, place, terms, _ended.Token);
+                    var parent = prepared == 0 ? put.Lineage.Parent : hashes[prepared - 1];
+                    var place = put.Lineage with { Parent = parent, Depth = put.Lineage.Depth + prepared };
+                    blocks[prepared] = writer.Begin(new BlockKey(put.Namespace.Id, hashes[prepared]), put.Namespace.Layout, place, put.Terms, _ended.Token);
                 }
 
-                var intact = ReceiveBlock(ns.Layout, blocks[received]);
+                var intact = fill(blocks[received], received);
                 ends[received] = writer.FinishAsync(blocks[received], intact, received == 0 ? Task.CompletedTask : ends[received - 1]);
                 if (received >= window)
                     ends[received - window].GetAwaiter().GetResult();
@@ -79,6 +93,25 @@ internal sealed class PutPipeline(BlockWriter writer, int window, FrameSocket so
                 socket.Drain(trailer - ((layer + piece.Length) * sizeof(uint)));
                 return false;
             }
+        }
+
+        return true;
+    }
+
+    // The client may still write: what counts is what was copied, and the checksums are of that.
+    private static bool CopyBlock(KvLayout layout, PendingBlock block, SealedSegment segment, long offset)
+    {
+        if (!block.Wanted)
+            return false;
+        var write = block.Write!;
+        var bytes = write.Bytes;
+        var cursor = new ChecksumCursor(layout, layout.AllLayers, write.Checksums);
+        for (var done = 0; done < bytes.Length;)
+        {
+            var piece = bytes.Slice(done, Math.Min(bytes.Length - done, FrameSocket.ChunkBytes));
+            segment.Read(offset + done, piece.Length).CopyTo(piece);
+            cursor.Advance(piece);
+            done += piece.Length;
         }
 
         return true;

@@ -37,7 +37,7 @@ internal sealed partial class Session
             throw new ProtocolException(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
         _tenant = tenant;
         _isPeer = tenant == WireProtocol.PeerTenant;
-        _authenticated = true;
+        Authenticated = true;
         _socket.MaxMeta = WireProtocol.MaxMetaBytes;
         _socket.MaxPayload = (long)WireProtocol.MaxBlocksPerRequest * KvLayout.MaxBlockBytes;
         reply = Reply();

@@ -7,41 +7,48 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Silo;
 
 /// <summary>One connection of the data plane: its thread, its tenant, its namespaces and its holds.</summary>
-internal sealed partial class Session : IDisposable
+internal sealed partial class Session : Connection
 {
     private readonly BlockServer _server;
     private readonly FrameSocket _socket;
-    private readonly ILogger _logger;
     private readonly WireWriter _reply = new(1024);
     private readonly WireWriter _end = new(64);
     private readonly List<CacheNamespace> _namespaces = [];
     private readonly List<NamespaceId> _ranks = [];
     private readonly HoldTable _holds;
     private readonly PutPipeline _puts;
-    private readonly string _peer;
     private string _tenant = "";
-    private bool _authenticated;
     private bool _isPeer;
     private ulong[] _masks = [];
 
-    // Read by the watchdog: when the current frame began (0 between frames) and how many bytes had moved then.
-    private long _frameBegan;
-    private long _frameBytes;
-    private long _lastActive = Stopwatch.GetTimestamp();
-    private long _reportedIn, _reportedOut;
-
     public Session(BlockServer server, Socket socket, string peer, ILogger logger)
+        : base(socket, peer, server.Options, server.Counters, logger)
     {
         _server = server;
         _socket = new FrameSocket(socket, MaxMetaBeforeProof, maxPayload: 0);
-        _peer = peer;
-        _logger = logger;
         _holds = new HoldTable((long)(server.Options.MaxHeldShare * server.Store.Arena.Capacity));
         _puts = new PutPipeline(server.Writer, server.Options.PutWindow, _socket);
     }
 
-    /// <summary>Serves the connection until it ends. Never throws: what goes wrong harms this connection only.</summary>
-    public void Run()
+    protected override long ReceivedBytes => _socket.ReceivedBytes;
+
+    protected override long SentBytes => _socket.SentBytes;
+
+    public override void Watch(long now)
+    {
+        _holds.Expire(DateTime.UtcNow.Ticks);
+        base.Watch(now);
+    }
+
+    public override void Dispose()
+    {
+        _puts.Dispose();
+        _holds.Dispose();
+        _segment?.Dispose();
+        base.Dispose();
+    }
+
+    protected override void Serve()
     {
         try
         {
@@ -61,77 +68,18 @@ internal sealed partial class Session : IDisposable
         catch (ProtocolException e)
         {
             _server.Counters.Rejected();
-            TrySendError(0, e);
-            LogRejected(_peer, e.Message);
+            LogRejected(Peer, e.Message);
+            SendError(0, e);
         }
         catch (KvFormatException e)
         {
             _server.Counters.BadFrame();
-            TrySendError(0, new ProtocolException(WireStatus.BadFrame, e.Message));
-            LogRejected(_peer, e.Message);
-        }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-            LogEnded(_peer, e.Message);
-        }
-        catch (Exception e)
-        {
-            TrySendError(0, new ProtocolException(WireStatus.Internal, "The silo failed; its log says why."));
-            LogFailed(e, _peer);
+            LogRejected(Peer, e.Message);
+            SendError(0, new ProtocolException(WireStatus.BadFrame, e.Message));
         }
     }
 
-    /// <summary>Called by the watchdog, on its own thread.</summary>
-    public void Watch(long now)
-    {
-        var options = _server.Options;
-        _holds.Expire(DateTime.UtcNow.Ticks);
-        var began = Volatile.Read(ref _frameBegan);
-        if (began == 0)
-        {
-            if (Stopwatch.GetElapsedTime(Volatile.Read(ref _lastActive), now) > options.IdleTimeout)
-                Abort("it was idle for too long");
-            return;
-        }
-
-        var moved = _socket.ReceivedBytes + _socket.SentBytes - Volatile.Read(ref _frameBytes);
-        var limit = (_authenticated ? options.FrameTimeout : options.HandshakeTimeout) + TimeSpan.FromSeconds((double)moved / options.MinBytesPerSecond);
-        if (Stopwatch.GetElapsedTime(began, now) > limit)
-            Abort(_authenticated ? "a frame took too long" : "the handshake took too long");
-    }
-
-    public void Abort(string reason)
-    {
-        LogAborted(_peer, reason);
-        _socket.Abort();
-    }
-
-    public void Dispose()
-    {
-        _puts.Dispose();
-        _holds.Dispose();
-        ReportBytes();
-        _socket.Dispose();
-    }
-
-    private void BeginFrame()
-    {
-        Volatile.Write(ref _frameBytes, _socket.ReceivedBytes + _socket.SentBytes);
-        Volatile.Write(ref _frameBegan, Stopwatch.GetTimestamp());
-    }
-
-    private void EndFrame()
-    {
-        Volatile.Write(ref _lastActive, Stopwatch.GetTimestamp());
-        Volatile.Write(ref _frameBegan, 0);
-        ReportBytes();
-    }
-
-    private void ReportBytes()
-    {
-        _server.Counters.Moved(_socket.ReceivedBytes - _reportedIn, _socket.SentBytes - _reportedOut);
-        (_reportedIn, _reportedOut) = (_socket.ReceivedBytes, _socket.SentBytes);
-    }
+    protected override void TellFailure() => SendError(0, new ProtocolException(WireStatus.Internal, "The silo failed; its log says why."));
 
     private void Serve(FrameHeader header, ReadOnlySpan<byte> meta)
     {
@@ -151,6 +99,9 @@ internal sealed partial class Session : IDisposable
                 case FrameType.Stat: Stat(header.RequestId, meta); break;
                 case FrameType.Verify: Verify(header.RequestId, meta); break;
                 case FrameType.Locate: Locate(header.RequestId, meta); break;
+                case FrameType.MapArena: MapArena(header.RequestId, meta); break;
+                case FrameType.GetMapped: GetMapped(header.RequestId, meta); break;
+                case FrameType.PutMapped: PutMapped(header.RequestId, meta); break;
                 case FrameType.PeerGet when _isPeer: PeerGet(header.RequestId, meta); break;
                 case FrameType.PeerDeltas when _isPeer: PeerDeltas(header.RequestId, meta); break;
                 case FrameType.PeerSnapshot when _isPeer: PeerSnapshot(header.RequestId, meta); break;
@@ -302,54 +253,6 @@ internal sealed partial class Session : IDisposable
         return _end.Written;
     }
 
-    private void Put(FrameHeader header, ReadOnlySpan<byte> meta)
-    {
-        var reader = new WireReader(meta);
-        CacheNamespace ns;
-        try
-        {
-            ns = Namespace(ref reader);
-        }
-        catch (ProtocolException)
-        {
-            _socket.Drain(header.PayloadLength); // the connection stays in step
-            throw;
-        }
-
-        var timeToLive = reader.UInt32();
-        var flags = reader.UInt8();
-        var copies = reader.UInt8();
-        var lineage = new BlockLineage(
-            Parent: reader.Hashes(1)[0],
-            Depth: (int)reader.UInt32(),
-            RequestId: reader.UInt64(),
-            SuffixTokens: (int)reader.UInt32());
-        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks")).ToArray();
-        reader.End();
-        var expected = hashes.Length * ((long)ns.Layout.BlockBytes + (ns.Layout.Layers * sizeof(uint)));
-        if (header.PayloadLength != expected)
-            throw new KvFormatException($"{hashes.Length} blocks of {ns.Layout.BlockBytes} bytes and {ns.Layout.Layers} checksums are {expected} bytes of payload; {header.PayloadLength} were announced.");
-        if ((flags & ~WireProtocol.PutPersisted) != 0 || copies > WireProtocol.MaxCopies)
-        {
-            _socket.Drain(header.PayloadLength);
-            throw new ProtocolException(WireStatus.InvalidRequest, $"The put has flags 0x{flags:x2} and asks for {copies} copies; version {WireProtocol.Version} knows flag {WireProtocol.PutPersisted} and at most {WireProtocol.MaxCopies} copies.");
-        }
-
-        var terms = new BlockTerms(timeToLive == 0 ? null : TimeSpan.FromSeconds(timeToLive), new BlockDurability(copies, (flags & WireProtocol.PutPersisted) != 0));
-        var outcomes = _puts.Receive(ns, hashes, lineage, terms);
-        var reply = Reply();
-        reply.UInt32((uint)outcomes.Length);
-        foreach (var outcome in outcomes)
-        {
-            _server.Counters.Put(outcome);
-            reply.UInt8((byte)outcome);
-        }
-
-        WriteTexts(reply, outcomes.Contains(PutOutcome.NoMemory) ? _server.Cluster.RoomierEndpoints(ns.Layout.BlockBytes) : []);
-
-        _socket.Send(reply, FrameType.PutReply, WireStatus.Ok, header.RequestId);
-    }
-
     private void Pin(ulong requestId, ReadOnlySpan<byte> meta)
     {
         var reader = new WireReader(meta);
@@ -376,7 +279,8 @@ internal sealed partial class Session : IDisposable
         var reader = new WireReader(meta);
         var id = reader.UInt64();
         reader.End();
-        SendCount(FrameType.ReleaseReply, requestId, _holds.Release(id) ? 1 : 0);
+        var released = (id & MappedLeases.IdBit) != 0 ? (_process ?? _socket.PeerProcess) is { } process && _server.Mapped.Release(process, id) : _holds.Release(id);
+        SendCount(FrameType.ReleaseReply, requestId, released ? 1 : 0);
     }
 
     private void Stat(ulong requestId, ReadOnlySpan<byte> meta)
@@ -412,13 +316,6 @@ internal sealed partial class Session : IDisposable
         return _reply;
     }
 
-    private static void WriteTexts(WireWriter writer, IReadOnlyList<string> texts)
-    {
-        writer.UInt8((byte)texts.Count);
-        foreach (var text in texts)
-            writer.Text(text);
-    }
-
     private void SendCount(FrameType type, ulong requestId, int count)
     {
         var reply = Reply();
@@ -432,28 +329,4 @@ internal sealed partial class Session : IDisposable
         reply.Text(error.Message);
         _socket.Send(reply, FrameType.Error, error.Status, requestId);
     }
-
-    private void TrySendError(ulong requestId, ProtocolException error)
-    {
-        try
-        {
-            SendError(requestId, error);
-        }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-            LogEnded(_peer, e.Message);
-        }
-    }
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Connection of {Peer} rejected: {Reason}")]
-    private partial void LogRejected(string peer, string reason);
-
-    [LoggerMessage(Level = LogLevel.Debug, Message = "Connection of {Peer} ended: {Reason}")]
-    private partial void LogEnded(string peer, string reason);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "Connection of {Peer} is ended by the silo: {Reason}")]
-    private partial void LogAborted(string peer, string reason);
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "Connection of {Peer} failed")]
-    private partial void LogFailed(Exception exception, string peer);
 }

@@ -27,7 +27,12 @@ public static class KvCacheServices
         services.AddOptions<DataPlaneOptions>().Bind(configuration.GetSection(DataPlaneOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<PrefixGrainOptions>().Bind(configuration.GetSection("KvCache:Prefixes")).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<ClusterOptions>().Bind(configuration.GetSection(ClusterOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<EventOptions>().Bind(configuration.GetSection(EventOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<TenantOptions>().Configure(options => configuration.GetSection(TenantOptions.Section).Bind(options.Tenants)).ValidateOnStart();
+        services.AddOptions<RespOptions>().Bind(configuration.GetSection(RespOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<LmCacheOptions>().Bind(configuration.GetSection(LmCacheOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddSingleton<IValidateOptions<RespOptions>, RespOptionsValidator>();
+        services.AddSingleton<IValidateOptions<LmCacheOptions>, LmCacheOptionsValidator>();
         services.AddSingleton<IValidateOptions<TenantOptions>, TenantOptionsValidator>();
 
         // Idle activations of prefixes go after a minute (see PrefixGrain), so the collector must look more often than that.
@@ -37,7 +42,9 @@ public static class KvCacheServices
         services.AddSingleton(CreateStore);
         services.AddPrefixGrains();
         services.AddRedisTier(configuration);
+        AddHosted<DescriptorWriter>(services);
         services.AddSingleton<RedisBlocks>();
+        AddHosted<RedisScan>(services);
         services.AddSingleton<ClusterMembers>();
         services.AddSingleton<ClusterCounters>();
         services.AddSingleton<ISiloAgents, SiloAgents>();
@@ -53,6 +60,13 @@ public static class KvCacheServices
         services.AddSingleton<TenantRegistry>();
         AddHosted<ArenaCommitter>(services);
         AddHosted<BlockServer>(services);
+        services.AddSingleton<EventCounters>();
+        AddHosted<KvEventPublisher>(services);
+        AddHosted<EngineEvents>(services);
+        services.AddSingleton<ValueBlocks>();
+        services.AddSingleton<RespTenants>();
+        AddHosted<RespServer>(services);
+        AddHosted<LmCacheServer>(services);
         services.AddSingleton<IDataPlaneAddresses>(provider => provider.GetRequiredService<BlockServer>());
         return silo;
     }

@@ -15,7 +15,9 @@ namespace KvCache.Silo;
 /// <param name="SiloPort">Port between silos.</param>
 /// <param name="GatewayPort">Port for Orleans clients.</param>
 /// <param name="ArenaPath">The arena's file, or empty.</param>
-public sealed record ReadyFile(int ProcessId, string[] Endpoints, string Http, int SiloPort, int GatewayPort, string ArenaPath)
+/// <param name="Resp">Where the Redis endpoint listens, <c>ip:port</c>, or empty.</param>
+/// <param name="LmCache">Where the <c>lm://</c> endpoint listens, <c>ip:port</c>, or empty.</param>
+public sealed record ReadyFile(int ProcessId, string[] Endpoints, string Http, int SiloPort, int GatewayPort, string ArenaPath, string Resp = "", string LmCache = "")
 {
     /// <summary>Reads a file, or null while it is not there or not complete.</summary>
     public static ReadyFile? TryRead(string path)
@@ -36,7 +38,9 @@ public sealed record ReadyFile(int ProcessId, string[] Endpoints, string Http, i
         services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()?.Addresses.FirstOrDefault() ?? "",
         ports.Silo,
         ports.Gateway,
-        arena.Path);
+        arena.Path,
+        services.GetRequiredService<RespServer>().Address?.ToString() ?? "",
+        services.GetRequiredService<LmCacheServer>().Address?.ToString() ?? "");
 
     internal void Write(string path)
     {

@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
-using KvCache.Grains;
 using Microsoft.Extensions.Options;
 using OpenTelemetry.Metrics;
 using Orleans.Hosting;
@@ -22,17 +21,20 @@ internal static class SiloCommand
         var arenaFile = new Option<string?>("--arena-file") { Description = "Shared-memory file of the arena, for example /dev/shm/kvcache.arena (default: private memory)." };
         var tcp = new Option<string?>("--tcp") { Description = "Data plane address, ip:port; port 0 takes a free one, '' for none (default 127.0.0.1:7400)." };
         var unix = new Option<string?>("--unix") { Description = "Path of the data plane's Unix socket (default: none)." };
-        var http = new Option<string>("--http") { Description = "Address of health and metrics.", DefaultValueFactory = _ => "http://127.0.0.1:7480" };
+        var shared = new Option<bool>("--shared-memory") { Description = "Let trusted clients on the Unix socket read blocks in the arena file (default: no)." };
+        var resp = new Option<string?>("--resp") { Description = "Address of the Redis endpoint, ip:port, for example 127.0.0.1:7430 (default: none)." };
+        var lm = new Option<string?>("--lm") { Description = "Address of LMCache's lm:// endpoint, ip:port, for example 127.0.0.1:7420 (default: none)." };
+        var http = new Option<string>("--http") { Description = "Address of the HTTP API, health and metrics.", DefaultValueFactory = _ => "http://127.0.0.1:7480" };
         var siloPort = new Option<int>("--silo-port") { Description = "Orleans port between silos; 0 takes a free one.", DefaultValueFactory = _ => 7410 };
         var gatewayPort = new Option<int>("--gateway-port") { Description = "Orleans port for clients; 0 takes a free one.", DefaultValueFactory = _ => 7411 };
         var cluster = new Option<ClusterMode?>("--cluster") { Description = "How silos find each other: none, localhost (several silos of this machine, see --primary) or redis (default none)." };
         var primary = new Option<int?>("--primary") { Description = "With --cluster localhost: --silo-port of the first silo, which keeps the list of members." };
         var redis = new Option<string?>("--redis") { Description = "Redis behind the silos, for persisted blocks and --cluster redis: host:port[,user=…][,password=…][,db=N] (default: none)." };
-        var config = new Option<FileInfo?>("--config") { Description = "JSON file with more settings (sections KvCache:Arena, :Store, :DataPlane, :Prefixes, :Tenants, :Cluster, :Redis)." };
+        var config = new Option<FileInfo?>("--config") { Description = "JSON file with more settings (sections KvCache:Arena, :Store, :DataPlane, :Resp, :LmCache, :Prefixes, :Tenants, :Cluster, :Redis, :Http, :Events)." };
         var readyFile = new Option<string?>("--ready-file") { Description = "File that is written, as JSON, with the silo's addresses when it is ready." };
         var root = new RootCommand("A KvCache silo: keeps the KV tensors of prompt prefixes in memory and serves them to inference nodes.")
         {
-            arena, arenaFile, tcp, unix, http, cluster, primary, redis, siloPort, gatewayPort, config, readyFile,
+            arena, arenaFile, tcp, unix, shared, resp, lm, http, cluster, primary, redis, siloPort, gatewayPort, config, readyFile,
         };
         root.SetAction(async (arguments, cancellationToken) =>
         {
@@ -41,6 +43,9 @@ internal static class SiloCommand
             Set(ArenaOptions.Section + ":Path", arguments.GetValue(arenaFile));
             Set(DataPlaneOptions.Section + ":Tcp", arguments.GetValue(tcp));
             Set(DataPlaneOptions.Section + ":Unix", arguments.GetValue(unix));
+            Set(DataPlaneOptions.Section + ":SharedMemory", arguments.GetValue(shared) ? "true" : null);
+            Set(RespOptions.Section + ":Listen", arguments.GetValue(resp));
+            Set(LmCacheOptions.Section + ":Listen", arguments.GetValue(lm));
             Set(ClusterOptions.Section + ":Mode", arguments.GetValue(cluster)?.ToString());
             Set(ClusterOptions.Section + ":PrimaryPort", arguments.GetValue(primary)?.ToString(CultureInfo.InvariantCulture));
             Set(RedisTierOptions.Section + ":ConnectionString", arguments.GetValue(redis));
@@ -80,6 +85,7 @@ internal static class SiloCommand
             builder.Configuration.AddJsonFile(config.FullName, optional: false);
         builder.Configuration.AddInMemoryCollection(settings);
         builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft.Orleans", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
+            .AddFilter(typeof(SiloAgent).FullName, LogLevel.Warning) // Orleans tells with every new silo which part of its ring a grain service has
             .AddFilter("Polly", LogLevel.Warning) // Orleans' placement logs every new activation through it
             .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None); // what fails at start is told below, in a sentence
         if (BindingAddress.Parse(http).Port > IPEndPoint.MaxPort)
@@ -87,13 +93,15 @@ internal static class SiloCommand
         builder.WebHost.UseUrls(http);
         builder.Host.UseOrleans(silo => silo
             .UseCluster(builder.Configuration, ports)
-            .AddMemoryGrainStorage(PrefixDescriptor.StorageName)
+            .AddKvCacheRedisStorage(builder.Configuration)
             .AddKvCache(builder.Configuration));
+        builder.Services.AddKvCacheHttp(builder.Configuration);
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = ShutdownTimeout);
         builder.Services.AddOpenTelemetry().WithMetrics(metrics => metrics
             .AddMeter(SiloCounters.MeterName, "Microsoft.Orleans")
             .AddPrometheusExporter());
         var app = builder.Build();
+        app.MapKvCacheHttp();
         app.MapKvCacheHealth();
         app.MapPrometheusScrapingEndpoint();
         return app;

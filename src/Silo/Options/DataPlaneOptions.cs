@@ -4,7 +4,7 @@ using System.Net;
 namespace KvCache.Silo;
 
 /// <summary>The block server: where it listens and what it bears.</summary>
-public sealed class DataPlaneOptions : IValidatableObject
+public sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:DataPlane";
@@ -20,29 +20,6 @@ public sealed class DataPlaneOptions : IValidatableObject
 
     /// <summary>Address that is told to others, when it is not the one listened on (containers, NAT). Default empty.</summary>
     public string Advertised { get; set; } = "";
-
-    /// <summary>Most connections at a time. Default 512; each costs a thread with a small stack. Further ones are told and closed.</summary>
-    [Range(1, 65_536)]
-    public int MaxConnections { get; set; } = 512;
-
-    /// <summary>
-    /// Time that a frame may take beyond what <see cref="MinBytesPerSecond"/> allows for its size. Default 20 s: a peer that
-    /// stops in the middle of a frame loses its connection then.
-    /// </summary>
-    [Range(typeof(TimeSpan), "00:00:00.100", "01:00:00")]
-    public TimeSpan FrameTimeout { get; set; } = TimeSpan.FromSeconds(20);
-
-    /// <summary>Slowest tolerated transfer, in bytes a second. Default 1 MiB/s.</summary>
-    [Range(1, long.MaxValue)]
-    public long MinBytesPerSecond { get; set; } = 1 << 20;
-
-    /// <summary>Time that a connection may do nothing. Default 10 minutes; half-open connections end then at the latest.</summary>
-    [Range(typeof(TimeSpan), "00:00:01", "7.00:00:00")]
-    public TimeSpan IdleTimeout { get; set; } = TimeSpan.FromMinutes(10);
-
-    /// <summary>Time for hello and authentication. Default 5 s.</summary>
-    [Range(typeof(TimeSpan), "00:00:00.100", "00:10:00")]
-    public TimeSpan HandshakeTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>Longest hold that a match may ask for. Default 30 s; longer requests get this.</summary>
     [Range(typeof(TimeSpan), "00:00:00", "01:00:00")]
@@ -61,10 +38,17 @@ public sealed class DataPlaneOptions : IValidatableObject
     public int PutWindow { get; set; } = 4;
 
     /// <summary>
-    /// Kernel send and receive buffer of a connection. Default 0: 1 MiB for Unix sockets, which moves large blocks up to a third
-    /// faster than the kernel's choice, and the kernel's own tuning for TCP.
+    /// Whether clients on the Unix socket may map the arena and read blocks in place. Default off: a mapping shows the whole arena, every tenant's blocks
+    /// included, so it is for clients that are trusted with all of them. Needs a Unix socket and an arena file.
     /// </summary>
-    public ByteSize SocketBuffer { get; set; }
+    public bool SharedMemory { get; set; }
+
+    /// <summary>Share of the arena that one process may lease by reading in place, 0 to 1. Default 0.25.</summary>
+    [Range(0.0, 1.0)]
+    public double MaxMappedShare { get; set; } = 0.25;
+
+    /// <summary>Largest segment that a connection gets to hand blocks over in. Default 64 MiB; it is not part of the arena.</summary>
+    public ByteSize MaxSegmentBytes { get; set; } = ByteSize.MiB(64);
 
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
@@ -75,7 +59,11 @@ public sealed class DataPlaneOptions : IValidatableObject
             yield return new ValidationResult($"{Section} has neither Tcp nor Unix; at least one was expected.", [nameof(Tcp)]);
         if (Unix.Length > 0 && (!Path.IsPathFullyQualified(Unix) || System.Text.Encoding.UTF8.GetByteCount(Unix) > 107))
             yield return new ValidationResult($"{Section}:Unix is '{Unix}'; an absolute path of at most 107 bytes was expected.", [nameof(Unix)]);
-        if (SocketBuffer.Bytes is < 0 or > 1 << 30)
-            yield return new ValidationResult($"{Section}:SocketBuffer is {SocketBuffer}; 0 to 1GiB was expected.", [nameof(SocketBuffer)]);
+        if (SharedMemory && Unix.Length == 0)
+            yield return new ValidationResult($"{Section}:SharedMemory is on, and Unix is empty; memory is shared over a Unix socket.", [nameof(SharedMemory)]);
+        if (MaxSegmentBytes.Bytes < Storage.Arena.PageBytes)
+            yield return new ValidationResult($"{Section}:MaxSegmentBytes is {MaxSegmentBytes}; at least 4KiB was expected.", [nameof(MaxSegmentBytes)]);
+        foreach (var result in ValidateBuffer(Section))
+            yield return result;
     }
 }

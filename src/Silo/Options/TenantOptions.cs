@@ -23,7 +23,10 @@ public sealed class TenantOptions
     /// <summary>One tenant.</summary>
     public sealed class Tenant
     {
-        /// <summary>Shared secret of the tenant's clients, at least 16 bytes of UTF-8. It never travels.</summary>
+        /// <summary>
+        /// Shared secret of the tenant's clients, at least 16 bytes of UTF-8 and different for every tenant. It never travels on the data plane; in the HTTP API it
+        /// is the bearer token.
+        /// </summary>
         [Required]
         public string Secret { get; set; } = "";
     }
@@ -45,6 +48,9 @@ internal sealed class TenantOptionsValidator(IOptions<DataPlaneOptions> dataPlan
             if (Encoding.UTF8.GetByteCount(value.Secret) < TenantOptions.MinSecretBytes)
                 return ValidateOptionsResult.Fail($"The secret of tenant '{tenant}' is too short; {TenantOptions.Section}:{tenant}:Secret needs at least {TenantOptions.MinSecretBytes} bytes.");
         }
+
+        if (options.Tenants.GroupBy(tenant => tenant.Value.Secret, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } equal)
+            return ValidateOptionsResult.Fail($"The tenants '{string.Join("', '", equal.Select(tenant => tenant.Key))}' have the same secret, so that a token would not tell them apart. Give every tenant a secret of its own.");
 
         var tcp = dataPlane.Value.Tcp;
         return options.Tenants.Count == 0 && tcp.Length > 0 && IPEndPoint.TryParse(tcp, out var address) && !IPAddress.IsLoopback(address.Address)

@@ -98,7 +98,9 @@ public sealed class SiloCounters : IDisposable
 
     internal void BadFrame() => Interlocked.Increment(ref _badFrames);
 
-    internal void Took(FrameType type, TimeSpan time) => _duration.Record(time.TotalSeconds, new KeyValuePair<string, object?>("type", NameOf(type)));
+    internal void Took(FrameType type, TimeSpan time) => Took(NameOf(type), time);
+
+    internal void Took(string type, TimeSpan time) => _duration.Record(time.TotalSeconds, new KeyValuePair<string, object?>("type", type));
 
     // Constant strings: an enum's ToString would allocate on every request.
     private static string NameOf(FrameType type) => type switch

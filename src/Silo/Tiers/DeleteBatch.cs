@@ -3,7 +3,7 @@ namespace KvCache.Silo;
 /// <summary>Blocks that somebody wants deleted together.</summary>
 internal sealed class DeleteBatch
 {
-    private readonly TaskCompletionSource _confirmed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource<bool> _confirmed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _left;
 
     public DeleteBatch(IEnumerable<BlockKey> keys)
@@ -14,13 +14,13 @@ internal sealed class DeleteBatch
 
     public HashSet<BlockKey> Keys { get; }
 
-    /// <summary>Completes when Redis has confirmed all of them.</summary>
-    public Task Confirmed => _confirmed.Task;
+    /// <summary>Completes, with true, when Redis has confirmed all of them.</summary>
+    public Task<bool> Confirmed => _confirmed.Task;
 
     /// <summary>Redis has confirmed one of them. Called under the queue's lock.</summary>
     public void Confirm()
     {
         if (--_left == 0)
-            _confirmed.SetResult();
+            _confirmed.SetResult(true);
     }
 }

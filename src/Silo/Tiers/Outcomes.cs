@@ -48,8 +48,11 @@ public enum PromoteOutcome
     /// <summary>Its life has ended.</summary>
     Expired,
 
-    /// <summary>The value is not a payload, or one of another version.</summary>
+    /// <summary>The value is not a payload.</summary>
     Malformed,
+
+    /// <summary>The payload is of another version: of silos that are newer or older than this one, which may still need it.</summary>
+    OtherVersion,
 
     /// <summary>A checksum is wrong.</summary>
     Corrupt,
@@ -60,7 +63,7 @@ public enum PromoteOutcome
     /// <summary>The payload is that of another block.</summary>
     Foreign,
 
-    /// <summary>The payload has another number of layers or of bytes.</summary>
+    /// <summary>The payload has another layout than the caller expects.</summary>
     OtherLayout,
 
     /// <summary>The arena has no room that could be made free.</summary>

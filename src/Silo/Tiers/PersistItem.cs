@@ -4,24 +4,27 @@ namespace KvCache.Silo;
 
 /// <summary>A block that is to be written to Redis.</summary>
 /// <param name="lease">The block; released when the item ends.</param>
-/// <param name="expiresAt">End of its life in Unix milliseconds; 0 for none.</param>
-/// <param name="lineage">Where it stands in its prefix.</param>
-/// <param name="through">Somebody waits for the outcome: it goes first and is not retried.</param>
 /// <param name="giveUp">When it is not worth writing any more.</param>
 /// <param name="completed">Receives the outcome.</param>
-internal sealed class PersistItem(BlockLease lease, long expiresAt, BlockLineage lineage, bool through, Deadline giveUp, Action<PersistOutcome>? completed)
+internal sealed class PersistItem(BlockLease lease, Deadline giveUp, Action<PersistOutcome>? completed)
 {
+    private long _changedLife;
+
     public BlockLease Lease => lease;
 
     public BlockKey Key => lease.Key;
 
     public long Bytes => lease.Layout.BlockBytes;
 
-    public long ExpiresAt => expiresAt;
-
-    public BlockLineage Lineage => lineage;
-
-    public bool Through => through;
+    /// <summary>
+    /// End of its life in Unix milliseconds; 0 for none. The store's, unless it was changed when the store had the block no longer. Set by
+    /// the queue, also while the writer reads it.
+    /// </summary>
+    public long ExpiresAt
+    {
+        get => Volatile.Read(ref _changedLife) is var changed and not 0 ? changed : lease.ExpiresAt?.ToUnixTimeMilliseconds() ?? 0;
+        set => Volatile.Write(ref _changedLife, value);
+    }
 
     public Deadline GiveUp => giveUp;
 

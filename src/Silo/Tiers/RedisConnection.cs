@@ -1,4 +1,3 @@
-using System.Buffers.Text;
 using System.Globalization;
 using System.Net.Sockets;
 using System.Security.Cryptography;
@@ -14,7 +13,7 @@ namespace KvCache.Silo;
 /// Payloads do not share a multiplexer with anybody: general clients move 32 MiB values at a twentieth of what a socket does, and
 /// everything behind such a value waits. After an exception other than <see cref="RedisFailure.Refused"/> the connection must be disposed.
 /// </remarks>
-internal sealed class RedisConnection : IDisposable
+internal sealed partial class RedisConnection : IDisposable
 {
     // Reading the rest of an unwanted value costs more than a new connection from here on.
     private const long LongestSkip = 1 << 20;
@@ -70,9 +69,12 @@ internal sealed class RedisConnection : IDisposable
     /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
     public void Set(ReadOnlySpan<byte> key, ReadOnlySpan<byte> head, ReadOnlySpan<byte> body, long life, Deadline deadline)
     {
-        _socket.Begin(life > 0 ? 5 : 3, deadline);
-        _socket.Argument("SET"u8);
+        // Not SET with PX: what comes behind a large argument costs Redis another read.
+        _socket.Begin(life > 0 ? 4 : 3, deadline);
+        _socket.Argument(life > 0 ? "PSETEX"u8 : "SET"u8);
         _socket.Argument(key);
+        if (life > 0)
+            _socket.Argument((ulong)life);
         _socket.AnnounceArgument((long)head.Length + body.Length);
         _socket.AppendToArgument(head);
         var front = body[..Math.Min(body.Length, StageBytes)];
@@ -88,12 +90,6 @@ internal sealed class RedisConnection : IDisposable
         }
 
         _socket.EndArgument();
-        if (life > 0)
-        {
-            _socket.Argument("PX"u8);
-            _socket.Argument((ulong)life);
-        }
-
         _socket.Flush();
         try
         {
@@ -113,17 +109,30 @@ internal sealed class RedisConnection : IDisposable
     /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
     public long Get(ReadOnlySpan<byte> key, Deadline deadline)
     {
-        _socket.Begin(2, deadline);
+        Command("GET"u8, key, deadline);
+        return BeginValue();
+    }
+
+    /// <summary>
+    /// Asks for the value that comes behind the one that is being read, so that Redis goes on sending while this end is busy. The next call
+    /// must be <see cref="GetAsked"/>.
+    /// </summary>
+    /// <exception cref="RedisException">The connection broke, or the deadline of the call that runs passed.</exception>
+    public void AskAhead(ReadOnlySpan<byte> key)
+    {
+        _socket.BeginAhead(2);
         _socket.Argument("GET"u8);
         _socket.Argument(key);
         _socket.Flush();
-        var length = _socket.ReadNumber('$');
-        _valueLeft = length;
-        if (length < 0)
-            _socket.Disarm();
-        return length;
     }
 
+    /// <summary>Begins to read the value that was asked for by <see cref="AskAhead"/>; like <see cref="Get"/> otherwise.</summary>
+    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
+    public long GetAsked(Deadline deadline)
+    {
+        _socket.Arm(deadline);
+        return BeginValue();
+    }
     /// <summary>Reads the next bytes of the value.</summary>
     /// <exception cref="RedisException">The connection broke, or the deadline passed.</exception>
     public void ReadValue(Span<byte> destination)
@@ -160,130 +169,6 @@ internal sealed class RedisConnection : IDisposable
         _socket.Skip(_valueLeft);
         _socket.ReadEnd();
         _socket.Disarm();
-    }
-
-    /// <summary>Deletes keys; Redis gives the memory back in the background.</summary>
-    /// <returns>How many existed.</returns>
-    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public long Unlink(IReadOnlyCollection<BlockKey> keys, RedisKeySpace names, Deadline deadline)
-    {
-        _socket.Begin(1 + keys.Count, deadline);
-        _socket.Argument("UNLINK"u8);
-        foreach (var key in keys)
-            names.Write(key, _socket.TakeArgument(names.KeyBytes));
-        _socket.Flush();
-        return EndWithNumber();
-    }
-
-    /// <summary>Whether a key exists.</summary>
-    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public bool Exists(ReadOnlySpan<byte> key, Deadline deadline)
-    {
-        Command("EXISTS"u8, key, deadline);
-        return EndWithNumber() > 0;
-    }
-
-    /// <summary>Milliseconds that a key has to live; -1 when without end, -2 when there is no such key.</summary>
-    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public long TimeToLive(ReadOnlySpan<byte> key, Deadline deadline)
-    {
-        Command("PTTL"u8, key, deadline);
-        return EndWithNumber();
-    }
-
-    /// <summary>Asks for a sign of life.</summary>
-    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public void Ping(Deadline deadline)
-    {
-        _socket.Begin(1, deadline);
-        _socket.Argument("PING"u8);
-        _socket.Flush();
-        EndWithStatus();
-    }
-
-    /// <summary>Keys of the database, whoever they belong to.</summary>
-    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public long CountKeys(Deadline deadline)
-    {
-        _socket.Begin(1, deadline);
-        _socket.Argument("DBSIZE"u8);
-        _socket.Flush();
-        return EndWithNumber();
-    }
-
-    /// <summary>One page of all keys.</summary>
-    /// <param name="cursor">0 to begin with; 0 again when the page was the last.</param>
-    /// <param name="names">Keys to look for.</param>
-    /// <param name="effort">Keys that Redis looks at.</param>
-    /// <param name="page">Receives the blocks whose keys were found. One key may come twice.</param>
-    /// <param name="deadline">Limit of the call.</param>
-    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public ulong Scan(ulong cursor, RedisKeySpace names, int effort, List<BlockKey> page, Deadline deadline)
-    {
-        _socket.Begin(6, deadline);
-        _socket.Argument("SCAN"u8);
-        _socket.Argument(cursor);
-        _socket.Argument("MATCH"u8);
-        _socket.Argument(names.Pattern);
-        _socket.Argument("COUNT"u8);
-        _socket.Argument((ulong)effort);
-        _socket.Flush();
-        if (_socket.ReadNumber('*') != 2 || !Utf8Parser.TryParse(_socket.ReadShortString(), out ulong next, out _))
-            throw _socket.OutOfStep("SCAN returns a cursor and keys");
-        for (var left = _socket.ReadNumber('*'); left > 0; left--)
-        {
-            if (names.TryParse(_socket.ReadShortString(), out var key))
-                page.Add(key);
-        }
-
-        _socket.Disarm();
-        return next;
-    }
-
-    /// <summary>Memory that Redis uses, and its limit or 0 for none.</summary>
-    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public (long Used, long Limit) Memory(Deadline deadline)
-    {
-        Command("INFO"u8, "memory"u8, deadline);
-        var info = _socket.ReadShortString();
-        var result = (Field(info, "used_memory:"u8), Field(info, "maxmemory:"u8));
-        _socket.Disarm();
-        return result;
-
-        static long Field(ReadOnlySpan<byte> info, ReadOnlySpan<byte> name)
-        {
-            foreach (var range in info.Split("\r\n"u8))
-            {
-                if (info[range].StartsWith(name) && Utf8Parser.TryParse(info[range][name.Length..], out long value, out _))
-                    return value;
-            }
-
-            return 0;
-        }
-    }
-
-    /// <summary>Ends another connection at Redis, if that still has it: what it had sent is then never executed.</summary>
-    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public void Kill(AbandonedWrite write, Deadline deadline)
-    {
-        // Ids begin anew when Redis restarts; the name tells whether it is the connection that is meant.
-        _socket.Begin(4, deadline);
-        _socket.Argument("CLIENT"u8);
-        _socket.Argument("LIST"u8);
-        _socket.Argument("ID"u8);
-        _socket.Argument((ulong)write.ConnectionId);
-        _socket.Flush();
-        var found = Encoding.UTF8.GetString(_socket.ReadShortString()).Contains($" name={write.ConnectionName} ", StringComparison.Ordinal);
-        _socket.Disarm();
-        if (!found)
-            return;
-        _socket.Begin(4, deadline);
-        _socket.Argument("CLIENT"u8);
-        _socket.Argument("KILL"u8);
-        _socket.Argument("ID"u8);
-        _socket.Argument((ulong)write.ConnectionId);
-        _socket.Flush();
-        EndWithNumber();
     }
 
     /// <summary>Ends the connection, from any thread.</summary>
@@ -327,6 +212,15 @@ internal sealed class RedisConnection : IDisposable
         }
     }
 
+    private long BeginValue()
+    {
+        var length = _socket.ReadNumber('$');
+        _valueLeft = length;
+        if (length < 0)
+            _socket.Disarm();
+        return length;
+    }
+
     private void Command(ReadOnlySpan<byte> name, ReadOnlySpan<byte> argument, Deadline deadline)
     {
         _socket.Begin(2, deadline);
@@ -348,8 +242,3 @@ internal sealed class RedisConnection : IDisposable
         return number;
     }
 }
-
-/// <summary>A connection that was given up within a SET, which Redis may still find in its buffers.</summary>
-/// <param name="ConnectionName">Name of the connection.</param>
-/// <param name="ConnectionId">Redis' id of it.</param>
-internal readonly record struct AbandonedWrite(string ConnectionName, long ConnectionId);

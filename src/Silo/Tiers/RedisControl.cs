@@ -4,45 +4,49 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Silo;
 
 /// <summary>
-/// A thread with a connection for everything that is small: deletions, look-ups, and the probes of an open circuit breaker.
+/// A thread with a connection for everything that is small: deletions, changes of lives, look-ups, and the probes of an open circuit breaker.
 /// It never waits behind a payload.
 /// </summary>
 internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, RedisHealth health, RedisKeySpace names, RedisTierOptions options, RedisTierCounters counters, ILogger logger)
-    : IDisposable
 {
     private const int DeletesPerCommand = 256;
+    private const int LivesPerCommand = 64;
 
     private static readonly TimeSpan Idle = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Unwell = TimeSpan.FromMilliseconds(50);
 
-    private readonly SemaphoreSlim _work = new(0);
-    private readonly ConcurrentQueue<Lookup> _lookups = [];
+    private readonly object _gate = new();
+    private readonly ConcurrentQueue<Question> _questions = [];
     private readonly List<BlockKey> _keys = [];
+    private readonly List<LifeChange> _lives = [];
     private Deadline _nextSample;
+    private bool _awake;
     private volatile bool _stopped;
 
     /// <summary>Says that there is work.</summary>
-    public void Wake() => _work.Release();
+    public void Wake()
+    {
+        lock (_gate)
+        {
+            _awake = true;
+            Monitor.Pulse(_gate);
+        }
+    }
 
     /// <summary>Asks whether Redis has a payload.</summary>
     /// <returns>Null when Redis does not answer.</returns>
-    public Task<bool?> ExistsAsync(BlockKey key)
-    {
-        var lookup = new Lookup(key);
-        _lookups.Enqueue(lookup);
-        if (_stopped)
-            AnswerLookups(static _ => null);
-        else
-            Wake();
-        return lookup.Answer.Task;
-    }
+    public Task<bool?> ExistsAsync(BlockKey key) => AskAsync(new Question((connection, deadline) => Exists(connection, key, deadline)));
+
+    /// <summary>Makes a descriptor live as long as its payload.</summary>
+    /// <returns>Null when Redis does not answer.</returns>
+    public Task<bool?> AlignDescriptorAsync(BlockKey key) => AskAsync(new Question((connection, deadline) => connection.AlignDescriptor(key, names, deadline)));
 
     /// <summary>Runs until stopped.</summary>
     public void Run()
     {
         while (!_stopped)
         {
-            _work.Wait(health.IsOpen || _keys.Count > 0 ? Unwell : Idle);
+            Sleep(health.IsOpen || _keys.Count > 0 || _lives.Count > 0 ? Unwell : Idle);
             try
             {
                 if (health.IsOpen)
@@ -53,7 +57,7 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
             catch (RedisException)
             {
                 // Reported to the breaker by the lane; what waits is tried again.
-                AnswerLookups(static _ => null);
+                Answer(static _ => null);
             }
             catch (Exception e)
             {
@@ -61,7 +65,7 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
             }
         }
 
-        AnswerLookups(static _ => null);
+        Answer(static _ => null);
     }
 
     /// <summary>Ends <see cref="Run"/> soon.</summary>
@@ -71,11 +75,19 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
         Wake();
     }
 
-    public void Dispose() => _work.Dispose();
+    private void Sleep(TimeSpan limit)
+    {
+        lock (_gate)
+        {
+            if (!_awake)
+                Monitor.Wait(_gate, limit);
+            _awake = false;
+        }
+    }
 
     private void Probe()
     {
-        AnswerLookups(static _ => null);
+        Answer(static _ => null);
         if (!health.MayProbe())
             return;
         var deadline = Deadline.After(options.CommandTimeout);
@@ -91,16 +103,20 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
     private void Work()
     {
         var deadline = Deadline.After(options.CommandTimeout);
-        if (!_lookups.IsEmpty)
-            AnswerLookups(key => lane.Run(deadline, connection => Exists(connection, key, deadline)));
+        if (!_questions.IsEmpty)
+            Answer(question => lane.Run(deadline, connection => question.Ask(connection, deadline)));
         do
         {
             _keys.Clear();
+            _lives.Clear();
             queue.PeekDeletes(_keys, DeletesPerCommand);
+            queue.PeekLives(_lives, LivesPerCommand);
             if (_keys.Count > 0)
                 Delete(Deadline.After(options.CommandTimeout));
+            if (_lives.Count > 0)
+                ChangeLives(Deadline.After(options.CommandTimeout));
         }
-        while (_keys.Count > 0 && !_stopped);
+        while (_keys.Count + _lives.Count > 0 && !_stopped);
         if (_nextSample.Passed)
             Sample(Deadline.After(options.CommandTimeout));
     }
@@ -126,32 +142,63 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
         queue.FinishDeletes(_keys);
     }
 
-    private bool? Exists(RedisConnection connection, BlockKey key, Deadline deadline)
+    private void ChangeLives(Deadline deadline)
+    {
+        Span<bool> applied = stackalloc bool[_lives.Count];
+        try
+        {
+            var result = lane.Run(deadline, connection => connection.SetLives(_lives, names, deadline));
+            for (var i = 0; i < applied.Length; i++)
+                applied[i] = i < result.Length && result[i];
+        }
+        catch (RedisException e) when (e.WouldBeSaidAgain)
+        {
+            LogLivesRefused(e.Message);
+        }
+
+        for (var i = 0; i < applied.Length; i++)
+            queue.FinishLife(_lives[i], applied[i]);
+    }
+
+    private bool Exists(RedisConnection connection, BlockKey key, Deadline deadline)
     {
         Span<byte> name = stackalloc byte[names.KeyBytes];
         names.Write(key, name);
         return connection.Exists(name, deadline);
     }
 
-    private void AnswerLookups(Func<BlockKey, bool?> answer)
+    private Task<bool?> AskAsync(Question question)
     {
-        while (_lookups.TryDequeue(out var lookup))
+        _questions.Enqueue(question);
+        if (_stopped)
+            Answer(static _ => null);
+        else
+            Wake();
+        return question.Answer.Task;
+    }
+
+    private void Answer(Func<Question, bool?> answer)
+    {
+        while (_questions.TryDequeue(out var question))
         {
             try
             {
-                lookup.Answer.TrySetResult(answer(lookup.Key));
+                question.Answer.TrySetResult(answer(question));
             }
             finally
             {
-                lookup.Answer.TrySetResult(null);
+                question.Answer.TrySetResult(null);
             }
         }
     }
 
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Redis does not let lives of blocks be changed: {Reason}")]
+    private partial void LogLivesRefused(string reason);
+
     [LoggerMessage(Level = LogLevel.Error, Message = "The control connection to Redis failed")]
     private partial void LogFailed(Exception exception);
 
-    private sealed record Lookup(BlockKey Key)
+    private sealed record Question(Func<RedisConnection, Deadline, bool> Ask)
     {
         public TaskCompletionSource<bool?> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }

@@ -38,6 +38,9 @@ public sealed class RedisException : IOException
     /// <summary>Redis is healthy and has no memory for another value.</summary>
     internal bool IsFull => Code == "OOM";
 
+    /// <summary>Redis answered, and would answer so again. A Redis that is loading its data is away instead, like one that does not answer.</summary>
+    internal bool WouldBeSaidAgain => Failure == RedisFailure.Refused && Code != "LOADING";
+
     /// <summary>An error reply, without its leading minus.</summary>
     internal static RedisException OfReply(string text) =>
         new(RedisFailure.Refused, $"Redis refused: {text}") { Code = text.Split(' ', 2)[0] };

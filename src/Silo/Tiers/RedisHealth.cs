@@ -15,6 +15,9 @@ internal sealed partial class RedisHealth(RedisEndpoint endpoint, RedisTierOptio
     /// <summary>Redis failed several times in a row: nothing but probes goes to it.</summary>
     public bool IsOpen => _breaker.IsOpen;
 
+    /// <summary>Called when the breaker opens: somebody has to probe.</summary>
+    public Action? Opened { get; set; }
+
     /// <summary>The latest failure, whenever that was.</summary>
     public string? LastError => _lastError;
 
@@ -38,6 +41,7 @@ internal sealed partial class RedisHealth(RedisEndpoint endpoint, RedisTierOptio
             return;
         counters.BreakerOpen = true;
         LogOpened(endpoint.Text, error.Message);
+        Opened?.Invoke();
     }
 
     /// <summary>

@@ -8,13 +8,20 @@ namespace KvCache.Silo;
 internal sealed partial class RedisReader(
     PromotionTable promotions, BlockStore store, RedisLane lane, RedisHealth health, RedisKeySpace names, RedisTierCounters counters, TimeProvider time, ILogger logger)
 {
+    private readonly LayoutMemo _layouts = new();
     private byte[] _head = new byte[512];
+
+    // The promotion after the one that runs, and the connection that its payload has been asked for on.
+    private Promotion? _next;
+    private RedisConnection? _askedOn;
 
     /// <summary>Runs until the table was stopped and is empty.</summary>
     public void Run()
     {
-        while (promotions.TryTake(out var promotion))
+        while (_next is not null || promotions.TryTake(out _next))
         {
+            var promotion = _next;
+            _next = null;
             var outcome = PromoteOutcome.Unavailable;
             try
             {
@@ -36,26 +43,29 @@ internal sealed partial class RedisReader(
 
     private PromoteOutcome Promote(Promotion promotion)
     {
-        if (promotion.Deadline.Passed)
-            return PromoteOutcome.Deadline;
-        if (health.IsOpen)
-            return PromoteOutcome.Unavailable;
-        var began = Stopwatch.GetTimestamp();
-        var outcome = lane.Run(promotion.Deadline, connection => Read(connection, promotion));
-        if (outcome == PromoteOutcome.Promoted)
-            counters.Promoted(promotion.Layout.BlockBytes, Stopwatch.GetElapsedTime(began));
-        else if (IsDamage(outcome))
+        // What was asked for has to be read, or else the connection is out of step.
+        var asked = _askedOn;
+        _askedOn = null;
+        if (promotion.Deadline.Passed || health.IsOpen)
+        {
+            asked?.Abort();
+            return health.IsOpen ? PromoteOutcome.Unavailable : PromoteOutcome.Deadline;
+        }
+
+        var outcome = lane.Run(promotion.Deadline, connection => Read(connection, promotion, isAsked: ReferenceEquals(connection, asked)));
+        if (IsDamage(outcome))
             Discard(promotion, outcome);
         return outcome;
     }
 
-    private PromoteOutcome Read(RedisConnection connection, Promotion promotion)
+    private PromoteOutcome Read(RedisConnection connection, Promotion promotion, bool isAsked)
     {
-        if (store.Contains(promotion.Key))
+        if (!isAsked && store.Contains(promotion.Key))
             return PromoteOutcome.AlreadyStored;
+        var began = Stopwatch.GetTimestamp();
         Span<byte> key = stackalloc byte[names.KeyBytes];
         names.Write(promotion.Key, key);
-        var length = connection.Get(key, promotion.Deadline);
+        var length = isAsked ? connection.GetAsked(promotion.Deadline) : connection.Get(key, promotion.Deadline);
         if (length < 0)
             return PromoteOutcome.Absent;
         var outcome = ReadHead(connection, length, promotion, out var header);
@@ -65,18 +75,33 @@ internal sealed partial class RedisReader(
             return outcome;
         }
 
-        using var write = store.TryReserve(promotion.Key, promotion.Layout, new BlockLineage(header.Parent, header.Depth, 0, 0), header.Generation);
+        using var write = store.TryReserve(promotion.Key, header.Layout, header.Lineage, header.Generation);
         if (write is null)
         {
             connection.EndValue();
             return PromoteOutcome.NoMemory;
         }
 
-        connection.ReadLayers(write.Bytes, promotion.Layout, write.Checksums);
+        AskAhead(connection);
+        connection.ReadLayers(write.Bytes, header.Layout, write.Checksums);
         connection.EndValue();
-        if (!write.Checksums.SequenceEqual(PayloadFormat.Checksums(_head.AsSpan(0, PayloadFormat.HeadBytes(header.Layers)))))
+        if (!write.Checksums.SequenceEqual(PayloadFormat.Checksums(_head)))
             return PromoteOutcome.Corrupt;
-        return LifeOf(header, out var life) ? promotions.Publish(promotion, write, life) : PromoteOutcome.Expired;
+        outcome = promotions.Publish(promotion, write, header);
+        if (outcome == PromoteOutcome.Promoted)
+            counters.Promoted(header.Layout.BlockBytes, Stopwatch.GetElapsedTime(began));
+        return outcome;
+    }
+
+    private void AskAhead(RedisConnection connection)
+    {
+        _next ??= promotions.TryTakeAhead();
+        if (_next is null || store.Contains(_next.Key))
+            return;
+        Span<byte> key = stackalloc byte[names.KeyBytes];
+        names.Write(_next.Key, key);
+        connection.AskAhead(key);
+        _askedOn = connection;
     }
 
     private PromoteOutcome ReadHead(RedisConnection connection, long length, Promotion promotion, out PayloadHeader header)
@@ -85,33 +110,24 @@ internal sealed partial class RedisReader(
         if (length < PayloadFormat.FixedBytes)
             return PromoteOutcome.Truncated;
         connection.ReadValue(_head.AsSpan(0, PayloadFormat.FixedBytes));
-        if (!PayloadFormat.TryReadLayers(_head, out var layers))
-            return PromoteOutcome.Malformed;
-        var headBytes = PayloadFormat.HeadBytes(layers);
+        var outcome = PayloadFormat.ReadLength(_head, out var headBytes);
+        if (outcome != PromoteOutcome.Promoted)
+            return outcome;
         if (length < headBytes)
             return PromoteOutcome.Truncated;
         if (_head.Length < headBytes)
             Array.Resize(ref _head, headBytes);
         connection.ReadValue(_head.AsSpan(PayloadFormat.FixedBytes, headBytes - PayloadFormat.FixedBytes));
-        if (!PayloadFormat.TryRead(_head.AsSpan(0, headBytes), out header))
-            return PromoteOutcome.Corrupt;
+        outcome = PayloadFormat.Read(_head.AsSpan(0, headBytes), _layouts, out header);
+        if (outcome != PromoteOutcome.Promoted)
+            return outcome;
         if (header.Key != promotion.Key)
             return PromoteOutcome.Foreign;
-        if (header.Layers != promotion.Layout.Layers || header.BlockBytes != promotion.Layout.BlockBytes)
+        if (promotions.IsUnexpected(promotion, header.Layout))
             return PromoteOutcome.OtherLayout;
-        if (length != headBytes + (long)header.BlockBytes)
+        if (length != headBytes + (long)header.Layout.BlockBytes)
             return PromoteOutcome.Truncated;
-        return LifeOf(header, out _) ? PromoteOutcome.Promoted : PromoteOutcome.Expired;
-    }
-
-    private bool LifeOf(in PayloadHeader header, out TimeSpan? life)
-    {
-        life = null;
-        if (header.ExpiresAt == 0)
-            return true;
-        var left = header.ExpiresAt - time.GetUtcNow().ToUnixTimeMilliseconds();
-        life = TimeSpan.FromMilliseconds(Math.Clamp(left, 0, (long)TimeSpan.FromDays(3650).TotalMilliseconds));
-        return left > 0;
+        return header.ExpiresAt == 0 || header.ExpiresAt > time.GetUtcNow().ToUnixTimeMilliseconds() ? PromoteOutcome.Promoted : PromoteOutcome.Expired;
     }
 
     private static bool IsDamage(PromoteOutcome outcome) =>
@@ -120,6 +136,7 @@ internal sealed partial class RedisReader(
     private void Discard(Promotion promotion, PromoteOutcome why)
     {
         LogDamaged(promotion.Key.Namespace, promotion.Key.Hash.ToShortString(), why);
+        _askedOn?.Abort(); // the answer to what follows would come behind another payload
         try
         {
             lane.Run(promotion.Deadline, connection => connection.Unlink([promotion.Key], names, promotion.Deadline));

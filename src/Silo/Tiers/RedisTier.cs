@@ -16,6 +16,9 @@ namespace KvCache.Silo;
 /// </remarks>
 public sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
 {
+    /// <summary>Longest life that is told to Redis and to the store, in milliseconds: ten years.</summary>
+    internal const long LongestLife = 3650L * 24 * 60 * 60 * 1000;
+
     private const int StackBytes = 256 * 1024;
 
     // The default share of the arena that may wait to be written.
@@ -23,10 +26,12 @@ public sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
 
     private readonly RedisTierOptions _options;
     private readonly RedisTierCounters _counters;
+    private readonly TimeProvider _time;
     private readonly RedisEndpoint _endpoint;
     private readonly RedisKeySpace _names;
     private readonly RedisHealth _health;
     private readonly PersistQueue _queue;
+    private readonly long _maxQueuedBytes;
     private readonly PromotionTable _promotions;
     private readonly RedisControl _control;
     private readonly List<RedisLane> _lanes = [];
@@ -45,16 +50,17 @@ public sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
     {
         _options = options.Value;
         _counters = counters;
+        _time = time;
         if (!RedisEndpoint.TryParse(_options.ConnectionString, out var endpoint, out var problem))
             throw new FormatException($"{RedisTierOptions.Section}:ConnectionString: {problem}.");
         _endpoint = endpoint;
         _names = new RedisKeySpace(_options.KeyPrefix);
         _health = new RedisHealth(endpoint, _options, counters, logger);
-        var maxQueued = _options.MaxQueuedBytes.Bytes > 0 ? _options.MaxQueuedBytes.Bytes : store.Arena.Capacity / QueueShare;
-        _queue = new PersistQueue(maxQueued, _options.MaxPendingDeletes, _health, counters);
-        _promotions = new PromotionTable(store, _options.MaxQueuedReads);
+        _maxQueuedBytes = _options.MaxQueuedBytes.Bytes > 0 ? _options.MaxQueuedBytes.Bytes : store.Arena.Capacity / QueueShare;
+        _queue = new PersistQueue(_maxQueuedBytes, _options.MaxPendingChanges, _health, counters);
+        _promotions = new PromotionTable(store, _options.MaxQueuedReads, time);
         _control = new RedisControl(_queue, NewLane(0), _health, _names, _options, counters, logger);
-        _queue.DeletesReady = _control.Wake;
+        _queue.ChangesReady = _health.Opened = _control.Wake;
         AddThread("control", _control.Run);
         var buffer = (int)_options.SocketBuffer.Bytes;
         for (var i = 0; i < _options.Writers; i++)
@@ -69,49 +75,67 @@ public sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
     /// <summary>The latest failure in words, whenever that was; null when there was none.</summary>
     public string? LastError => _health.LastError;
 
+    /// <summary>How the tier is.</summary>
+    public RedisTierStatus GetStatus() => new()
+    {
+        Endpoint = _endpoint.Text,
+        BreakerOpen = IsOpen,
+        LastError = LastError,
+        QueuedBytes = _counters.QueuedBytes,
+        MaxQueuedBytes = _maxQueuedBytes,
+        QueuedBlocks = _counters.QueuedBlocks,
+        PendingChanges = _counters.PendingChanges,
+        Dropped = _counters.GetDrops(),
+    };
+
     /// <summary>Queues a block to be written, and takes over its lease.</summary>
     /// <param name="lease">The block. Released in the end, whatever that is.</param>
-    /// <param name="expiresAt">End of its life; null when it has none.</param>
-    /// <param name="lineage">Where it stands in its prefix.</param>
     /// <param name="completed">Receives the outcome, on any thread, perhaps before this returns. Must be quick and not throw.</param>
-    public void Enqueue(BlockLease lease, DateTimeOffset? expiresAt, BlockLineage lineage, Action<PersistOutcome>? completed = null) =>
-        _queue.Add(new PersistItem(lease, expiresAt?.ToUnixTimeMilliseconds() ?? 0, lineage, through: false, Deadline.After(_options.MaxQueueTime), completed));
-
-    /// <summary>Writes a block before others, and takes over its lease.</summary>
-    /// <param name="lease">The block. Released in the end, whatever that is.</param>
-    /// <param name="expiresAt">End of its life; null when it has none.</param>
-    /// <param name="lineage">Where it stands in its prefix.</param>
-    /// <returns>The outcome, after <see cref="RedisTierOptions.WriteTimeout"/> at the latest. Any but <see cref="PersistOutcome.Persisted"/> promises nothing.</returns>
-    public Task<PersistOutcome> WriteThroughAsync(BlockLease lease, DateTimeOffset? expiresAt, BlockLineage lineage)
-    {
-        var outcome = new TaskCompletionSource<PersistOutcome>(TaskCreationOptions.RunContinuationsAsynchronously);
-        var item = new PersistItem(lease, expiresAt?.ToUnixTimeMilliseconds() ?? 0, lineage, through: true, Deadline.After(_options.WriteTimeout), outcome.SetResult);
-        if (_health.IsOpen)
-            item.End(PersistOutcome.Unavailable, _counters);
-        else
-            _queue.Add(item);
-        return outcome.Task;
-    }
+    public void Enqueue(BlockLease lease, Action<PersistOutcome>? completed = null) =>
+        _queue.Add(new PersistItem(lease, Deadline.After(_options.MaxQueueTime), completed));
 
     /// <summary>Reads a block from Redis into the arena and makes it visible, with the generation that was stored.</summary>
     /// <param name="key">The block. However many ask for it at the same time, it is read once.</param>
-    /// <param name="layout">Its shape.</param>
+    /// <param name="expected">Shape that it must have, as its namespace says; null for the one that was stored.</param>
     /// <param name="cancellationToken">Stops waiting; the promotion goes on.</param>
     /// <returns>The outcome, after <see cref="RedisTierOptions.ReadTimeout"/> at the latest, and a lease that the caller disposes.</returns>
     /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
-    public async Task<PromoteResult> PromoteAsync(BlockKey key, KvLayout layout, CancellationToken cancellationToken = default)
+    public async Task<PromoteResult> PromoteAsync(BlockKey key, KvLayout? expected, CancellationToken cancellationToken = default)
     {
         if (_health.IsOpen)
             return Refuse(PromoteOutcome.Unavailable);
 
         // First join, then look for a deletion: one that comes later finds the promotion.
-        var waiter = new TaskCompletionSource<PromoteResult>(TaskCreationOptions.RunContinuationsAsynchronously);
-        if (!_promotions.TryJoin(key, layout, _options.ReadTimeout, waiter))
+        var waiter = new PromotionWaiter(expected);
+        if (!_promotions.TryJoin(key, _options.ReadTimeout, waiter))
             return Refuse(PromoteOutcome.Busy);
         if (_queue.IsDeleting(key))
             _promotions.Delete([key]);
-        await using (cancellationToken.UnsafeRegister(static (w, token) => ((TaskCompletionSource<PromoteResult>)w!).TrySetCanceled(token), waiter).ConfigureAwait(false))
-            return await waiter.Task.ConfigureAwait(false);
+        await using (cancellationToken.UnsafeRegister(static (w, token) => ((PromotionWaiter)w!).Cancel(token), waiter).ConfigureAwait(false))
+            return await waiter.Result.ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Changes when the life of a block ends, earlier or later: of its payload in Redis, of a write of it that waits or runs, and of a
+    /// promotion of it. The payload is not written anew. Memory is the caller's to change.
+    /// </summary>
+    /// <param name="key">The block.</param>
+    /// <param name="expiresAt">End of its life; when that has passed already, it is deleted.</param>
+    /// <param name="cancellationToken">Stops waiting; the change goes on.</param>
+    /// <returns>
+    /// True when Redis has the block and it lives so long. False when it is not there, is being deleted, or Redis has not confirmed in time;
+    /// the tier then goes on trying, unless too many changes wait.
+    /// </returns>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    public Task<bool> ExpireAsync(BlockKey key, DateTimeOffset expiresAt, CancellationToken cancellationToken = default)
+    {
+        var now = _time.GetUtcNow();
+        if (expiresAt <= now)
+            return DeleteAsync([key], cancellationToken);
+        var end = Math.Min(expiresAt.ToUnixTimeMilliseconds(), now.ToUnixTimeMilliseconds() + LongestLife);
+        var change = _queue.Expire(key, end);
+        _promotions.Expire(key, end);
+        return change is not null && !_health.IsOpen ? WaitAsync(change.Applied, cancellationToken) : Task.FromResult(false);
     }
 
     /// <summary>
@@ -135,6 +159,10 @@ public sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
     /// <summary>Whether Redis has a payload under the key of a block; it is not looked into.</summary>
     /// <returns>Null when Redis does not answer.</returns>
     public Task<bool?> ExistsAsync(BlockKey key) => _queue.IsDeleting(key) ? Task.FromResult<bool?>(false) : _control.ExistsAsync(key);
+
+    /// <summary>Makes the descriptor of a block live as long in Redis as its payload. It was written just now, with a life of its own.</summary>
+    /// <returns>Null when Redis does not answer; false when there is no payload.</returns>
+    internal Task<bool?> AlignDescriptorAsync(BlockKey key) => _control.AlignDescriptorAsync(key);
 
     /// <summary>Finds the payloads of all silos that share the key prefix, page by page, on a connection of its own.</summary>
     /// <param name="page">Receives what was found, on another thread. One block may come twice; blocks that come or go meanwhile may be missed.</param>
@@ -160,17 +188,15 @@ public sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await StopAsync(CancellationToken.None).ConfigureAwait(false);
-        _control.Dispose();
         _stopping.Dispose();
     }
 
-    private async Task<bool> WaitAsync(Task confirmed, CancellationToken cancellationToken)
+    private async Task<bool> WaitAsync(Task<bool> confirmed, CancellationToken cancellationToken)
     {
         try
         {
             // A write of the block that runs has to end first.
-            await confirmed.WaitAsync(_options.WriteTimeout + _options.CommandTimeout, cancellationToken).ConfigureAwait(false);
-            return true;
+            return await confirmed.WaitAsync(_options.WriteTimeout + _options.CommandTimeout, cancellationToken).ConfigureAwait(false);
         }
         catch (TimeoutException)
         {

@@ -6,6 +6,10 @@ namespace KvCache.Silo;
 public sealed class RedisTierCounters : IDisposable
 {
     private static readonly PersistOutcome[] PersistOutcomes = Enum.GetValues<PersistOutcome>();
+
+    // What was deleted or has expired was not to be kept.
+    private static readonly PersistOutcome[] Drops = [.. PersistOutcomes.Except([PersistOutcome.Persisted, PersistOutcome.Deleted, PersistOutcome.Expired])];
+
     private static readonly PromoteOutcome[] PromoteOutcomes = Enum.GetValues<PromoteOutcome>();
     private static readonly RedisFailure[] Failures = Enum.GetValues<RedisFailure>();
 
@@ -16,6 +20,7 @@ public sealed class RedisTierCounters : IDisposable
     private readonly long[] _promotes = new long[PromoteOutcomes.Length];
     private readonly long[] _failures = new long[Failures.Length];
     private long _queuedBytes, _persistedBytes, _promotedBytes, _deleted, _used, _limit;
+    private int _queuedBlocks, _pendingChanges;
     private volatile bool _breakerOpen;
 
     /// <summary>Registers the instruments.</summary>
@@ -31,7 +36,9 @@ public sealed class RedisTierCounters : IDisposable
         _meter.CreateObservableCounter("kvcache.redis.promote.bytes", () => Volatile.Read(ref _promotedBytes), "By", "Bytes of blocks read from Redis.");
         _meter.CreateObservableCounter("kvcache.redis.deleted", () => Deletes, "{block}", "Blocks whose deletion Redis confirmed.");
         _meter.CreateObservableUpDownCounter("kvcache.redis.queued", () => QueuedBytes, "By", "Bytes of blocks that wait to be written, or are being written.");
-        _meter.CreateObservableGauge("kvcache.redis.breaker", () => BreakerOpen ? 1 : 0, "1", "1 while Redis is left alone because it failed.");
+        _meter.CreateObservableUpDownCounter("kvcache.redis.queued.blocks", () => QueuedBlocks, "{block}", "Blocks that wait to be written, or are being written.");
+        _meter.CreateObservableUpDownCounter("kvcache.redis.changes.pending", () => PendingChanges, "{block}", "Deletions and changed lives that Redis has not confirmed yet.");
+        _meter.CreateObservableGauge("kvcache.redis.breaker", () => BreakerOpen ? 1 : 0, "{breaker}", "1 while Redis is left alone because it failed.");
         _meter.CreateObservableGauge("kvcache.redis.memory.used", () => Volatile.Read(ref _used), "By", "Memory that Redis uses.");
         _meter.CreateObservableGauge("kvcache.redis.memory.limit", () => Volatile.Read(ref _limit), "By", "Memory that Redis may use; 0 for no limit.");
     }
@@ -43,6 +50,20 @@ public sealed class RedisTierCounters : IDisposable
         internal set => Volatile.Write(ref _queuedBytes, value);
     }
 
+    /// <summary>Blocks that wait to be written, or are being written.</summary>
+    public int QueuedBlocks
+    {
+        get => Volatile.Read(ref _queuedBlocks);
+        internal set => Volatile.Write(ref _queuedBlocks, value);
+    }
+
+    /// <summary>Deletions and changes of lives that Redis has not confirmed yet.</summary>
+    public int PendingChanges
+    {
+        get => Volatile.Read(ref _pendingChanges);
+        internal set => Volatile.Write(ref _pendingChanges, value);
+    }
+
     /// <summary>Whether the circuit breaker is open.</summary>
     public bool BreakerOpen
     {
@@ -52,6 +73,10 @@ public sealed class RedisTierCounters : IDisposable
 
     /// <summary>Blocks whose writing ended so.</summary>
     public long PersistsWith(PersistOutcome outcome) => Volatile.Read(ref _persists[(int)outcome]);
+
+    /// <summary>Blocks that should have been written and were not, by reason; reasons that did not occur are left out.</summary>
+    public IReadOnlyDictionary<PersistOutcome, long> GetDrops() =>
+        Drops.Select(outcome => KeyValuePair.Create(outcome, PersistsWith(outcome))).Where(pair => pair.Value > 0).ToDictionary();
 
     /// <summary>Blocks whose promotion ended so.</summary>
     public long PromotesWith(PromoteOutcome outcome) => Volatile.Read(ref _promotes[(int)outcome]);

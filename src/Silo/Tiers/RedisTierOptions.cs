@@ -44,7 +44,7 @@ public sealed class RedisTierOptions : IValidatableObject
     [Range(typeof(TimeSpan), "00:00:00.010", "00:10:00")]
     public TimeSpan ConnectTimeout { get; set; } = TimeSpan.FromSeconds(2);
 
-    /// <summary>Limit of one write, and of a write-through as a whole. Default 10 s.</summary>
+    /// <summary>Limit of one write. Default 10 s.</summary>
     [Range(typeof(TimeSpan), "00:00:00.010", "01:00:00")]
     public TimeSpan WriteTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
@@ -52,7 +52,7 @@ public sealed class RedisTierOptions : IValidatableObject
     [Range(typeof(TimeSpan), "00:00:00.010", "01:00:00")]
     public TimeSpan ReadTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>Limit of a small command: delete, look-up, a page of a scan, probe. Default 2 s.</summary>
+    /// <summary>Limit of a small command: delete, change of a life, look-up, a page of a scan, probe. Default 2 s.</summary>
     [Range(typeof(TimeSpan), "00:00:00.010", "00:10:00")]
     public TimeSpan CommandTimeout { get; set; } = TimeSpan.FromSeconds(2);
 
@@ -73,11 +73,11 @@ public sealed class RedisTierOptions : IValidatableObject
     public TimeSpan BreakerDelay { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>
-    /// Most deletions that wait for Redis. Default 100,000; further ones are refused. They are kept while Redis is away, as a deleted
-    /// block must not come back.
+    /// Most deletions and changes of lives that wait for Redis. Default 100,000; further ones are refused. They are kept while Redis is
+    /// away, as a deleted block must not come back.
     /// </summary>
     [Range(1, 10_000_000)]
-    public int MaxPendingDeletes { get; set; } = 100_000;
+    public int MaxPendingChanges { get; set; } = 100_000;
 
     /// <summary>Keys that Redis looks at for one page of a scan. Default 1000: other commands wait behind a page.</summary>
     [Range(1, 100_000)]

@@ -6,6 +6,7 @@ namespace KvCache.Silo;
 /// <summary>A thread with a connection that writes blocks of the queue to Redis, straight out of the arena.</summary>
 internal sealed partial class RedisWriter(PersistQueue queue, RedisLane lane, RedisKeySpace names, RedisTierOptions options, RedisTierCounters counters, TimeProvider time, ILogger logger)
 {
+    private readonly LayoutMemo _layouts = new();
     private byte[] _head = new byte[512];
 
     /// <summary>Runs until the queue is stopped.</summary>
@@ -21,10 +22,8 @@ internal sealed partial class RedisWriter(PersistQueue queue, RedisLane lane, Re
             }
             catch (RedisException e)
             {
-                // LOADING is an outage like any other; what else Redis says, it would say again.
-                var away = e.Failure != RedisFailure.Refused || e.Code == "LOADING";
-                outcome = e.IsFull ? PersistOutcome.ServerFull : away ? PersistOutcome.Unavailable : PersistOutcome.Refused;
-                again = away && !item.Through;
+                again = !e.WouldBeSaidAgain;
+                outcome = e.IsFull ? PersistOutcome.ServerFull : again ? PersistOutcome.Unavailable : PersistOutcome.Refused;
             }
             catch (Exception e)
             {
@@ -46,20 +45,19 @@ internal sealed partial class RedisWriter(PersistQueue queue, RedisLane lane, Re
     {
         var began = Stopwatch.GetTimestamp();
         var layout = item.Lease.Layout;
-        var headBytes = PayloadFormat.HeadBytes(layout.Layers);
+        var headBytes = PayloadFormat.HeadBytes(layout);
         if (headBytes + (long)layout.BlockBytes > PayloadFormat.MaxValueBytes)
             return PersistOutcome.TooLarge;
         var life = (long)options.DefaultTimeToLive.TotalMilliseconds;
-        if (item.ExpiresAt != 0 && (life = item.ExpiresAt - time.GetUtcNow().ToUnixTimeMilliseconds()) <= 0)
+        var expiresAt = item.ExpiresAt;
+        if (expiresAt != 0 && (life = expiresAt - time.GetUtcNow().ToUnixTimeMilliseconds()) <= 0)
             return PersistOutcome.Expired;
 
         if (_head.Length < headBytes)
             _head = new byte[headBytes];
-        var header = new PayloadHeader(item.Key, item.Lease.Generation, item.ExpiresAt, layout.Layers, layout.BlockBytes, item.Lineage.Parent, item.Lineage.Depth);
-        PayloadFormat.Write(_head.AsSpan(0, headBytes), header, item.Lease.Checksums);
+        var header = new PayloadHeader(item.Key, item.Lease.Generation, layout, item.Lease.Lineage, (byte)Math.Clamp(item.Lease.Durability.Copies, 0, byte.MaxValue), expiresAt);
+        PayloadFormat.Write(_head.AsSpan(0, headBytes), header, item.Lease.Checksums, _layouts.Encode(layout));
         var deadline = Deadline.After(options.WriteTimeout);
-        if (item.Through)
-            deadline = deadline.OrSooner(item.GiveUp);
         lane.Run(deadline, connection =>
         {
             Span<byte> key = stackalloc byte[names.KeyBytes];

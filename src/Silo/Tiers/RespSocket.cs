@@ -80,6 +80,13 @@ internal sealed class RespSocket : IDisposable
     public void Begin(int arguments, Deadline deadline)
     {
         Arm(deadline);
+        BeginAhead(arguments);
+    }
+
+    /// <summary>Starts a request whose reply comes behind those that are still to be read: the clock goes on for the first of them.</summary>
+    /// <param name="arguments">Number of <see cref="Argument(ReadOnlySpan{byte})"/> that follow.</param>
+    public void BeginAhead(int arguments)
+    {
         _request.Reset();
         Prefix((byte)'*', arguments);
     }
@@ -242,6 +249,22 @@ internal sealed class RespSocket : IDisposable
         _start += 2;
     }
 
+    /// <summary>Starts the clock of a call.</summary>
+    /// <param name="deadline">When the connection is ended unless <see cref="Disarm"/> comes first.</param>
+    /// <exception cref="RedisException">The connection has been ended.</exception>
+    public void Arm(Deadline deadline)
+    {
+        lock (_watchLock)
+        {
+            if (_ended is not null)
+                throw Ended(null);
+            _deadline = deadline;
+            _armed = true;
+        }
+
+        _watch.Change(deadline.Left, Timeout.InfiniteTimeSpan);
+    }
+
     /// <summary>Stops the clock: the call is over.</summary>
     public void Disarm()
     {
@@ -324,19 +347,6 @@ internal sealed class RespSocket : IDisposable
         }
 
         return got > 0 ? got : throw Ended(null);
-    }
-
-    private void Arm(Deadline deadline)
-    {
-        lock (_watchLock)
-        {
-            if (_ended is not null)
-                throw Ended(null);
-            _deadline = deadline;
-            _armed = true;
-        }
-
-        _watch.Change(deadline.Left, Timeout.InfiniteTimeSpan);
     }
 
     private void EndIfLate()

@@ -19,6 +19,12 @@ internal static class Blocks
     public static int[] Tokens(CacheNamespace ns) =>
         [Interlocked.Increment(ref _nextToken), .. Enumerable.Range(0, ns.Layout.TokensPerBlock - 1)];
 
+    /// <summary>A prefix that no other test uses.</summary>
+    public static KvPrefix Prefix(CacheNamespace ns, int blocks) =>
+        KvPrefix.Of(ns, [.. Tokens(ns), .. Enumerable.Range(0, (blocks - 1) * ns.Layout.TokensPerBlock)]);
+
+    public static BlockKey Key(this KvPrefix prefix, int block) => new(prefix.Namespace.Id, prefix.Chain.Hashes[block]);
+
     public static IPrefixGrain NewPrefix(this OneSilo silo, CacheNamespace ns) => silo.Grains.GetPrefix(ns, Tokens(ns));
 
     /// <summary>A tensor of one block with random values.</summary>

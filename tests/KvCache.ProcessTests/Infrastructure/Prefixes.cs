@@ -46,6 +46,17 @@ internal static class Prefixes
             Assert.True(Content.IsRight(memory[block].Span, prefix.Key(block)), $"Block {block} has wrong bytes.");
     }
 
+    /// <summary>Loads blocks of a prefix and compares every byte of those that come.</summary>
+    /// <returns>Whether all came.</returns>
+    public static async Task<bool> LoadsAsync(this KvCacheClient client, KvPrefix prefix)
+    {
+        var memory = prefix.Memory(prefix.BlockCount);
+        var loaded = await client.LoadAsync(prefix, 0, memory);
+        for (var block = 0; block < loaded.Blocks; block++)
+            Assert.True(Content.IsRight(memory[block].Span, prefix.Key(block)), $"Block {block} has wrong bytes.");
+        return loaded.Blocks == prefix.BlockCount;
+    }
+
     /// <summary>What the silo says of itself.</summary>
     public static async Task<System.Text.Json.JsonElement> SiloAsync(this KvCacheClient client) =>
         (await client.GetStatisticsAsync()).Silo ?? throw new InvalidOperationException("The silo did not answer the stat message.");

@@ -75,6 +75,8 @@ public sealed class ClientSettingsTests(GuardedSilo silo) : IClassFixture<Guarde
         Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.DataConnections = 0));
         Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.LoadTimeout = TimeSpan.Zero));
         Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.BreakerFailures = 0));
+        Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.SiloPatience = TimeSpan.Zero));
+        Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.MaxSilos = -1));
         Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.Tenant = ""));
     }
 }

@@ -27,6 +27,16 @@ public sealed partial class QuickStartTests : IDisposable
     }
 
     [Fact(Timeout = Limit)]
+    public async Task A_prompt_that_was_stored_through_one_of_three_silos_is_hit_through_another_when_the_first_was_killed()
+    {
+        await RunAsync(["--silos", "3"], TestContext.Current.CancellationToken);
+
+        Assert.Contains(_output, line => line.StartsWith("Silo 2: killed (SIGKILL)", StringComparison.Ordinal));
+        Assert.DoesNotContain(_output, line => line.Contains("Nothing was found", StringComparison.Ordinal));
+        AssertPassed();
+    }
+
+    [Fact(Timeout = Limit)]
     public async Task The_cache_changes_no_token_of_somebody_elses_model()
     {
         var model = FindStories();

@@ -66,7 +66,7 @@ internal sealed class RedisProxy : IDisposable
                 Run(() => Pump(server, client, Replies));
             }
         }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        catch (Exception e) when (e is SocketException or InvalidOperationException)
         {
             // Disposed.
         }

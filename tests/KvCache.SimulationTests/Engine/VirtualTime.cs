@@ -15,6 +15,8 @@ internal sealed class VirtualTime
 /// <summary>The clock of one machine: it goes right, but it was set wrong.</summary>
 internal sealed class SkewedClock(VirtualTime time, TimeSpan skew) : TimeProvider
 {
+    private readonly List<SteppedTimer> _timers = [];
+
     public override long TimestampFrequency => TimeSpan.TicksPerSecond;
 
     public TimeSpan Skew => skew;
@@ -22,4 +24,27 @@ internal sealed class SkewedClock(VirtualTime time, TimeSpan skew) : TimeProvide
     public override DateTimeOffset GetUtcNow() => time.Now + skew;
 
     public override long GetTimestamp() => time.Elapsed.Ticks;
+
+    public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+    {
+        var timer = new SteppedTimer(() => callback(state));
+        _timers.Add(timer);
+        return timer;
+    }
+
+    /// <summary>Lets all timers of the machine run once.</summary>
+    public void Tick() => _timers.ForEach(timer => timer.Run());
+
+    private sealed class SteppedTimer(Action run) : ITimer
+    {
+        public void Run() => run();
+
+        public bool Change(TimeSpan dueTime, TimeSpan period) => throw new NotSupportedException();
+
+        public void Dispose()
+        {
+        }
+
+        public ValueTask DisposeAsync() => default;
+    }
 }

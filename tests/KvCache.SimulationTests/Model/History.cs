@@ -5,7 +5,8 @@ internal sealed class Write(int block, ulong generation, ulong id, int silo)
 {
     public int Block => block;
 
-    public ulong Generation => generation;
+    /// <summary>Its generation; a replacing write gets a new one when it becomes visible.</summary>
+    public ulong Generation { get; set; } = generation;
 
     /// <summary>What its bytes say.</summary>
     public ulong Id => id;
@@ -38,7 +39,7 @@ internal sealed class Write(int block, ulong generation, ulong id, int silo)
     /// <summary>When that was, by its clock.</summary>
     public DateTimeOffset AcceptedAt { get; set; }
 
-    public override string ToString() => $"K{block} #{id} of S{silo} (generation {Short(generation)})";
+    public override string ToString() => $"K{block} #{id} of S{silo} (generation {Short(Generation)})";
 
     public static string Short(ulong generation) =>
         $"{((long)(generation >> Storage.BlockStore.GenerationClockShift)) - VirtualTime.Start.ToUnixTimeMilliseconds()}ms+{generation & ((1 << Storage.BlockStore.GenerationClockShift) - 1)}";
@@ -64,6 +65,14 @@ internal sealed class History
             throw new BrokenRuleException($"{write} has the generation of {_writes[(block, generation)]}");
         _all.Add(write);
         return write;
+    }
+
+    /// <summary>A replacing write became visible.</summary>
+    public void Renumber(Write write, ulong generation)
+    {
+        write.Generation = generation;
+        if (!_writes.TryAdd((write.Block, generation), write))
+            throw new BrokenRuleException($"{write} has the generation of {_writes[(write.Block, generation)]}");
     }
 
     public Write? Find(int block, ulong generation) => _writes.GetValueOrDefault((block, generation));

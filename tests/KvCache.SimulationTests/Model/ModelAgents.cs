@@ -15,8 +15,11 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
 
         public ValueTask<bool> ContainsAsync(BlockKey key) => Ask("contains?", key, () => asked.Store.Contains(key));
 
-        public ValueTask<bool> IsWritingAsync(BlockKey key, ulong generation) =>
-            Ask("is writing?", key, () => world.Mutation != Mutation.ForgetsWriters && asked.Store.IsWriting(key, generation), () => world.Grains.LostTouch(key));
+        public ValueTask<WriteState> StateOfWriteAsync(BlockKey key, ulong generation) => Ask(
+            "what became of the write?",
+            key,
+            () => world.Mutation == Mutation.ForgetsWriters ? WriteState.Gone : SiloAgent.StateOf(asked.Store, key, generation),
+            () => world.Grains.LostTouch(key));
 
         public async ValueTask RevokeAsync(BlockKey key, ulong generation) => await Ask(
             "revoke",

@@ -49,7 +49,10 @@ internal sealed class ModelGrains(World world)
 {
     public static readonly TimeSpan WriteLimit = TimeSpan.FromSeconds(30);
 
-    private static readonly IOptions<PrefixGrainOptions> Options = Microsoft.Extensions.Options.Options.Create(new PrefixGrainOptions { WriteLimit = WriteLimit });
+    private static readonly IOptions<PrefixGrainOptions> Options = Microsoft.Extensions.Options.Options.Create(new PrefixGrainOptions { WriteLimit = WriteLimit, StorageTimeout = Timeout.InfiniteTimeSpan });
+
+    /// <summary>Storage that keeps nothing: descriptors are not part of the simulation.</summary>
+    public static PrefixDescriptorStore Descriptors { get; } = new(new NoStorage(), Options, new PrefixDescriptorCounters(), NullLogger<PrefixDescriptorStore>.Instance);
 
     private readonly Activation?[] _directory = new Activation?[TestBlocks.Count];
 
@@ -109,7 +112,7 @@ internal sealed class ModelGrains(World world)
 
     private static PrefixGrain NewGrain(ModelSilo silo, int block)
     {
-        var grain = new PrefixGrain(silo.Store, silo.Cluster, silo, NoAddresses.Instance, Options, silo.Clock, NoStorage.Store, NullLogger<PrefixGrain>.Instance);
+        var grain = new PrefixGrain(silo.Store, silo.Cluster, silo, NoAddresses.Instance, Options, silo.Clock, Descriptors, NullLogger<PrefixGrain>.Instance);
         ContextOf(grain) = new GrainIdentity(GrainId.Create("prefix", TestBlocks.GrainKeys[block]));
         _ = grain.OnActivateAsync(default);
         return grain;
@@ -127,8 +130,6 @@ internal sealed class ModelGrains(World world)
 
     private sealed class NoStorage : IGrainStorage
     {
-        public static readonly PrefixDescriptorStore Store = new(new NoStorage());
-
         public Task ReadStateAsync<T>(string stateName, GrainId grainId, IGrainState<T> grainState) => Task.CompletedTask;
 
         public Task WriteStateAsync<T>(string stateName, GrainId grainId, IGrainState<T> grainState) => Task.CompletedTask;

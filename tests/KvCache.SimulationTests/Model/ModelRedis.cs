@@ -1,9 +1,9 @@
-using KvCache.Storage;
+using KvCache.Silo;
 
 namespace KvCache.Simulation;
 
-/// <summary>A payload in Redis: what <see cref="Silo.PayloadFormat"/> says, and the bytes.</summary>
-internal sealed record Payload(BlockKey Key, ulong Generation, long ExpiresAt, BlockLineage Lineage, byte[] Bytes, uint[] Checksums);
+/// <summary>A payload in Redis.</summary>
+internal sealed record Payload(PayloadHeader Header, byte[] Bytes, uint[] Checksums);
 
 /// <summary>A Redis: single-threaded, with a clock of its own; it can be away, and it can lose everything.</summary>
 internal sealed class ModelRedis(TimeProvider clock)
@@ -21,7 +21,17 @@ internal sealed class ModelRedis(TimeProvider clock)
     public void Set(Payload payload, TimeSpan life)
     {
         Answer();
-        _values[payload.Key] = (payload, clock.GetUtcNow() + life);
+        _values[payload.Header.Key] = (payload, clock.GetUtcNow() + life);
+    }
+
+    /// <summary>Changes the end of a life, in the payload too.</summary>
+    public bool Expire(BlockKey key, long expiresAt)
+    {
+        Answer();
+        if (Find(key) is not { } payload)
+            return false;
+        _values[key] = (payload with { Header = payload.Header with { ExpiresAt = expiresAt } }, DateTimeOffset.FromUnixTimeMilliseconds(expiresAt));
+        return true;
     }
 
     public Payload? Get(BlockKey key)

@@ -36,15 +36,15 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
         arena.Commit();
         Store = new BlockStore(arena, StoreOptions, Clock, world.Mutation.Observe(Directory), random);
         Directory.Attach(Store);
-        Members = new ClusterMembers(this, Directory, Options, random);
+        Grains = new ModelGrainFactory(world, this);
         _tier = new ModelTier(node, Store, world.Redis, world.Network, Clock);
-        var redis = new RedisBlocks(Store, Directory, this);
+        var redis = new RedisBlocks(Store, Directory, new DescriptorWriter(ModelGrains.Descriptors, Grains), Clock, this);
+        Members = new ClusterMembers(this, Directory, redis, Options, random);
         Fetcher = new BlockFetcher(Store, Directory, Members, redis, Counters, Clock, Options, NullLogger<BlockFetcher>.Instance);
         var agents = new ModelAgents(world, this);
         Replicator = new Replicator(Store, Directory, Members, agents, Counters, Options, NullLogger<Replicator>.Instance);
         Redis = redis;
         Cluster = new ClusterBlocks(Store, Directory, Members, agents, Fetcher, Replicator, redis, Options, NullLogger<ClusterBlocks>.Instance);
-        Grains = new ModelGrainFactory(world, this);
         Writer = new BlockWriter(Store, Grains, this, Cluster, NullLogger<BlockWriter>.Instance);
     }
 

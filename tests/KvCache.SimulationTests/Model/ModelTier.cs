@@ -17,24 +17,36 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
     private static readonly RedisHealth Health = NewHealth();
 
     private readonly PersistQueue _queue = new(QueueBlocks * TestBlocks.Layout.BlockBytes, 100, Health, Counters);
-    private readonly PromotionTable _promotions = new(store, 100);
+    private readonly PromotionTable _promotions = new(store, 100, clock);
     private readonly List<Queued> _queued = [];
     private readonly List<(DeleteBatch Batch, TaskCompletionSource<bool> Confirmed)> _deletions = [];
     private readonly List<(Promotion Promotion, BlockWrite Write, Payload Payload)> _loaded = [];
     private readonly HashSet<BlockKey> _promoting = [];
+    private readonly List<(PromotionWaiter Waiter, TaskCompletionSource<PromoteResult> Result)> _waiters = [];
     private int _promotionsQueued;
-    private bool _deleting;
+    private bool _deleting, _expiring;
 
-    /// <summary>Whether there is nothing to do and nothing under way.</summary>
-    public bool IsIdle => _queued.Count == 0 && _promoting.Count == 0 && _loaded.Count == 0 && !_deleting && !HasDeletions;
+    public bool IsOpen => false;
 
     public bool CanWrite => _queued.Exists(IsReady);
 
     public bool CanDelete => !_deleting && HasDeletions;
 
+    public bool CanExpire => !_expiring && Lives.Count > 0;
+
     public bool CanRead => _promotionsQueued > 0;
 
     public bool CanPublish => _loaded.Count > 0;
+
+    private List<LifeChange> Lives
+    {
+        get
+        {
+            var lives = new List<LifeChange>();
+            _queue.PeekLives(lives, 100);
+            return lives;
+        }
+    }
 
     private bool HasDeletions
     {
@@ -46,27 +58,37 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         }
     }
 
-    public void Enqueue(BlockLease lease, DateTimeOffset? expiresAt, BlockLineage lineage, Action<PersistOutcome>? completed)
+    public void Enqueue(BlockLease lease, Action<PersistOutcome>? completed)
     {
         var queued = new Queued(lease.Key);
         _queued.Add(queued);
-        _queue.Add(new PersistItem(lease, expiresAt?.ToUnixTimeMilliseconds() ?? 0, lineage, through: false, Deadline.After(Patience), outcome =>
+        _queue.Add(new PersistItem(lease, Deadline.After(Patience), outcome =>
         {
             _queued.Remove(queued);
             completed?.Invoke(outcome);
         }));
     }
 
-    public Task<PromoteResult> PromoteAsync(BlockKey key, KvLayout layout, CancellationToken cancellationToken)
+    public Task<PromoteResult> PromoteAsync(BlockKey key, KvLayout? expected, CancellationToken cancellationToken)
     {
-        var waiter = new TaskCompletionSource<PromoteResult>();
-        if (!_promotions.TryJoin(key, TestBlocks.Layout, Patience, waiter))
+        var waiter = new PromotionWaiter(expected);
+        if (!_promotions.TryJoin(key, Patience, waiter))
             return Task.FromResult(new PromoteResult(PromoteOutcome.Busy, null));
         if (_promoting.Add(key))
             _promotionsQueued++;
         if (_queue.IsDeleting(key))
             _promotions.Delete([key]);
-        return waiter.Task;
+        var result = new TaskCompletionSource<PromoteResult>();
+        _waiters.Add((waiter, result));
+        return result.Task;
+    }
+
+    public Task<bool> ExpireAsync(BlockKey key, DateTimeOffset expiresAt, CancellationToken cancellationToken)
+    {
+        var end = expiresAt.ToUnixTimeMilliseconds();
+        _queue.Expire(key, end);
+        _promotions.Expire(key, end);
+        return Task.FromResult(false); // nobody here waits for Redis to confirm it
     }
 
     public Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken)
@@ -102,13 +124,15 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         var queued = _queued.First(queued => queued.Key == item.Key);
         queued.Taken = true;
         var life = TimeSpan.FromDays(1);
-        if (item.ExpiresAt != 0 && (life = DateTimeOffset.FromUnixTimeMilliseconds(item.ExpiresAt) - clock.GetUtcNow()) <= TimeSpan.Zero)
+        var expiresAt = item.ExpiresAt;
+        if (expiresAt != 0 && (life = DateTimeOffset.FromUnixTimeMilliseconds(expiresAt) - clock.GetUtcNow()) <= TimeSpan.Zero)
         {
             _queue.Finish(item, PersistOutcome.Expired, again: false);
             return;
         }
 
-        var payload = new Payload(item.Key, item.Lease.Generation, item.ExpiresAt, item.Lineage, item.Lease.Bytes.ToArray(), item.Lease.Checksums.ToArray());
+        var header = new PayloadHeader(item.Key, item.Lease.Generation, item.Lease.Layout, item.Lease.Lineage, (byte)item.Lease.Durability.Copies, expiresAt);
+        var payload = new Payload(header, item.Lease.Bytes.ToArray(), item.Lease.Checksums.ToArray());
         var again = false;
         try
         {
@@ -158,6 +182,23 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         }
     }
 
+    /// <summary>What the control thread does with a change of a life.</summary>
+    public async Task ExpireNextAsync()
+    {
+        var change = Lives[0];
+        _expiring = true;
+        try
+        {
+            _queue.FinishLife(change, await Ask("PEXPIREAT", change.Key, () => redis.Expire(change.Key, change.ExpiresAt)));
+        }
+        catch (TimeoutException)
+        {
+            // It is tried again.
+        }
+
+        _expiring = false;
+    }
+
     /// <summary>What a reader's thread does until it has the payload in the arena.</summary>
     public async Task ReadAsync()
     {
@@ -181,9 +222,11 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
             return;
         }
 
-        if (payload is null || !IsAlive(payload, out _))
-            Finish(promotion, payload is null ? PromoteOutcome.Absent : PromoteOutcome.Expired);
-        else if (store.TryReserve(promotion.Key, TestBlocks.Layout, payload.Lineage, payload.Generation) is { } write)
+        if (payload is null)
+            Finish(promotion, PromoteOutcome.Absent);
+        else if (payload.Header.ExpiresAt != 0 && payload.Header.ExpiresAt <= clock.GetUtcNow().ToUnixTimeMilliseconds())
+            Finish(promotion, PromoteOutcome.Expired);
+        else if (store.TryReserve(promotion.Key, payload.Header.Layout, payload.Header.Lineage, payload.Header.Generation) is { } write)
             _loaded.Add((promotion, write, payload));
         else
             Finish(promotion, PromoteOutcome.NoMemory);
@@ -196,7 +239,7 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         _loaded.RemoveAt(0);
         payload.Bytes.CopyTo(write.Bytes);
         payload.Checksums.CopyTo(write.Checksums);
-        var outcome = IsAlive(payload, out var life) ? _promotions.Publish(promotion, write, life) : PromoteOutcome.Expired;
+        var outcome = _promotions.Publish(promotion, write, payload.Header);
         write.Dispose();
         Finish(promotion, outcome);
     }
@@ -205,16 +248,15 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
     {
         _promoting.Remove(promotion.Key);
         _promotions.Finish(promotion, outcome);
-    }
-
-    private bool IsAlive(Payload payload, out TimeSpan? life)
-    {
-        life = payload.ExpiresAt == 0 ? null : DateTimeOffset.FromUnixTimeMilliseconds(payload.ExpiresAt) - clock.GetUtcNow();
-        return life is not { } left || left > TimeSpan.Zero;
+        foreach (var (waiter, result) in _waiters.FindAll(waiting => waiting.Waiter.Result.IsCompleted))
+        {
+            _waiters.Remove((waiter, result));
+            result.SetResult(waiter.Result.Result);
+        }
     }
 
     private bool IsReady(Queued queued) =>
-        !queued.Taken && !_queue.IsDeleting(queued.Key) && !_queued.Exists(other => other.Taken && other.Key == queued.Key);
+        !queued.Taken && !_queue.IsDeleting(queued.Key) && !_queued.Exists(other => other.Taken && other.Key == queued.Key) && !Lives.Exists(life => life.Key == queued.Key);
 
     private Task<T> Ask<T>(string command, BlockKey key, Func<T> execute) => network.Ask(
         command,

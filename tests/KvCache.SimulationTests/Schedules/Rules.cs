@@ -52,7 +52,7 @@ internal sealed class Rules(World world)
             var key = TestBlocks.Keys[write.Block];
             foreach (var silo in world.Alive)
                 IsTrue(silo.Store.Describe(key)?.Generation != write.Generation, $"{write} was deleted and is still visible on S{silo.Node}");
-            IsTrue(world.Redis.Find(key)?.Generation != write.Generation, $"{write} was deleted and is still in Redis");
+            IsTrue(world.Redis.Find(key)?.Header.Generation != write.Generation, $"{write} was deleted and is still in Redis");
         }
     }
 
@@ -107,7 +107,7 @@ internal sealed class Rules(World world)
             throw new BrokenRuleException($"S{silo.Node} shows {write}, and has heard that everything before {Write.Short(silo.Heard[block])} is deleted");
         if (write.Deleted)
             throw new BrokenRuleException($"S{silo.Node} shows {write}, which was deleted everywhere");
-        if (write.ExpiresAt is { } end && silo.Clock.GetUtcNow() >= end)
+        if (write.ExpiresAt is { } end && silo.Clock.GetUtcNow() is var now && now >= end && now >= world.LatestLives[block])
             throw new BrokenRuleException($"S{silo.Node} shows {write}, whose life has ended");
     }
 

@@ -15,6 +15,9 @@ internal sealed partial class World
     private readonly List<InlinePut> _inlines = [];
     private readonly List<(ModelSilo Silo, BlockLease Lease)> _reads = [];
 
+    /// <summary>For every block, the latest end of a life that somebody set, on the clock of whoever did.</summary>
+    public DateTimeOffset[] LatestLives { get; } = new DateTimeOffset[TestBlocks.Count];
+
     /// <summary>An activation has accepted a write.</summary>
     /// <param name="activation">The activation.</param>
     /// <param name="generation">The write.</param>
@@ -164,12 +167,12 @@ internal sealed partial class World
         return silo.Store.SetTimeToLive(key, life);
     }
 
+    // It may reach another generation than the one that was meant, in Redis too.
     private void NoteLife(ModelSilo silo, int block, TimeSpan life)
     {
-        if (silo.Store.Describe(TestBlocks.Keys[block]) is not { } visible || History.Find(block, visible.Generation) is not { ExpiresAt: { } latest } write)
-            return;
-        var ends = silo.Clock.GetUtcNow() + life;
-        write.ExpiresAt = ends > latest ? ends : latest;
+        var end = silo.Clock.GetUtcNow() + life;
+        if (end > LatestLives[block])
+            LatestLives[block] = end;
     }
 
     // What has come to an end within the step.
@@ -180,6 +183,9 @@ internal sealed partial class World
         {
             if (put.End is { IsCompleted: true } end)
             {
+                var published = put.Pending.Write!.Generation;
+                if (published != put.Write!.Generation)
+                    History.Renumber(put.Write, published);
                 if (end.Result == PutOutcome.Stored)
                     Sealed(put.Block, put.Write!.Generation, put.Silo, put.WasRunning);
                 else if (end.Result == PutOutcome.AlreadyStored)

@@ -9,17 +9,17 @@ internal sealed partial class World
     /// <summary>Runs a deletion that a silo coordinates.</summary>
     public async ValueTask<bool> DeleteFrom(ModelSilo silo, int block, Func<ValueTask<bool>> delete)
     {
-        var deletion = new Deletion(silo, block, _joined, KnowsAll(silo), [.. History.All.Where(write => write.Block == block)]);
+        var deletion = new Deletion(silo, block, _joined, KnowsAll(silo), [.. History.All.Where(write => write.Block == block).Select(write => (write, write.Generation))]);
         _deletes.Add(deletion);
         var removed = await delete();
         _deletes.Remove(deletion);
         var complete = !deletion.Missed && deletion.KnewAll && KnowsAll(silo) && deletion.Joined == _joined;
         Trace.Add($"  K{block} is deleted by S{silo.Node}{(complete ? "" : ", but not everybody has said so")}");
-        foreach (var write in deletion.Older)
+        foreach (var (write, generation) in deletion.Older)
         {
             // What was reserved here is dead here, finished or not; what was stored is dead everywhere.
             if (write.Silo == silo.Node)
-                silo.Hear(block, write.Generation + 1);
+                silo.Hear(block, generation + 1);
             if (deletion.Stored.Contains(write) && complete)
                 write.Deleted = true;
             else if (deletion.Stored.Contains(write) && write.Generation < deletion.Stamp)
@@ -72,7 +72,7 @@ internal sealed partial class World
 
     private bool KnowsAll(ModelSilo silo) => Alive.All(other => other == silo || silo.Members.Find(other.SiloAddress) is not null);
 
-    internal sealed class Deletion(ModelSilo silo, int block, int joined, bool knewAll, IReadOnlyList<Write> older)
+    internal sealed class Deletion(ModelSilo silo, int block, int joined, bool knewAll, IReadOnlyList<(Write Write, ulong Generation)> older)
     {
         public ModelSilo Silo => silo;
 
@@ -83,10 +83,10 @@ internal sealed partial class World
         public bool KnewAll => knewAll;
 
         /// <summary>Writes that had begun before.</summary>
-        public IReadOnlyList<Write> Older => older;
+        public IReadOnlyList<(Write Write, ulong Generation)> Older => older;
 
         /// <summary>Those of them that were stored.</summary>
-        public HashSet<Write> Stored { get; } = [.. older.Where(write => write.Sealed)];
+        public HashSet<Write> Stored { get; } = [.. older.Select(old => old.Write).Where(write => write.Sealed)];
 
         /// <summary>Its stamp, as soon as somebody was told.</summary>
         public ulong Stamp { get; set; }

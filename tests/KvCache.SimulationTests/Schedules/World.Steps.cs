@@ -124,6 +124,8 @@ internal sealed partial class World
             tier.PublishLoaded();
         else if (tier.CanDelete)
             _ = tier.DeleteWaitingAsync();
+        else if (tier.CanExpire)
+            _ = tier.ExpireNextAsync();
         else if (tier.CanRead)
             _ = tier.ReadAsync();
         else if (tier.CanWrite)
@@ -162,6 +164,9 @@ internal sealed partial class World
                 break;
             case 20 when Grains.Activations.Any():
                 LoseActivation(_dice.Pick(Grains.Activations.ToArray()));
+                break;
+            case 21:
+                AnySilo().Clock.Tick();
                 break;
             default:
                 AnySilo().Store.Sweep();

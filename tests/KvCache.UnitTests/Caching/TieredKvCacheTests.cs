@@ -89,6 +89,66 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
         Assert.Equal(0, await _cache.DeleteAsync(_prefix, Token));
     }
 
+    [Fact]
+    public async Task A_delete_wins_over_a_load_that_runs_beside_it()
+    {
+        await using var far = new PausedFar(_far);
+        await using var cache = new TieredKvCache(_near, far);
+        await StoreAsync(_far);
+        var loaded = Blocks.Empty(_prefix);
+        var load = cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), null, Token).AsTask();
+        await far.HasRead.Task;
+
+        Assert.Equal(3, await cache.DeleteAsync(_prefix, Token));
+        far.Resumed.SetResult();
+
+        Assert.Equal(3, (await load).Blocks);
+        Assert.Equal(0, await CountAsync(_near));
+        Assert.Equal(0, (await cache.MatchAsync(_prefix, default, Token)).Blocks);
+    }
+
+    [Fact]
+    public async Task A_delete_waits_for_copies_that_are_being_made()
+    {
+        var gate = new RefillGate();
+        var epoch = gate.Current;
+        Assert.True(gate.TryEnter(epoch));
+        Assert.True(gate.TryEnter(epoch));
+        var end = gate.EndEpochAsync();
+        Assert.False(gate.TryEnter(epoch));
+        gate.Leave(epoch);
+        Assert.False(end.IsCompleted);
+        gate.Leave(epoch);
+        await end;
+        Assert.True(gate.TryEnter(gate.Current));
+    }
+
+    [Fact]
+    public async Task A_match_of_a_group_is_its_weakest_rank()
+    {
+        var group = RankGroup.AllOf(Names.Namespace with { TensorParallelSize = 2 });
+        var (first, second) = (group.PrefixOf(0, _prefix.Chain), group.PrefixOf(1, _prefix.Chain));
+        await _far.StoreAsync(first, 0, Blocks.ToStore(_blocks), null, Token);
+        await _far.StoreAsync(second, 0, Blocks.ToStore(_blocks[..2]), null, Token);
+        await _near.StoreAsync(first, 0, Blocks.ToStore(_blocks), null, Token);
+        var match = await _cache.MatchAsync(group, _prefix.Chain, Minute, Token);
+        Assert.Equal((2, 4, MissReason.Absent, true), (match.Blocks, match.Tokens, match.Reason, match.Held));
+
+        await _cache.DeleteAsync(first, Token);
+        await _cache.DeleteAsync(second, Token);
+        Assert.Equal((0, 4 * Arena.PageBytes), await MemoryAsync()); // two blocks of each rank are held
+        await match.DisposeAsync();
+        Assert.Equal((0, 0), await MemoryAsync());
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(17)]
+    public async Task Replicas_out_of_their_bounds_are_errors(int replicas)
+    {
+        await Assert.ThrowsAsync<ArgumentException>(async () => await StoreAsync(_cache, new StoreOptions(Replicas: replicas)));
+    }
+
     [Theory]
     [InlineData(0, 0, 0, MissReason.Absent)]
     [InlineData(1, 2, 2, MissReason.Absent)]
@@ -182,5 +242,37 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
         var loaded = Blocks.Empty(_prefix);
         Assert.Equal(new LoadResult(blocks, MissReason.None), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), null, Token));
         Assert.Equal(_blocks, loaded);
+    }
+
+    /// <summary>A far cache whose load has read, and has not returned yet.</summary>
+    private sealed class PausedFar(IKvCache far) : IKvCache
+    {
+        public TaskCompletionSource HasRead { get; } = new();
+
+        public TaskCompletionSource Resumed { get; } = new();
+
+        public async ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
+        {
+            var result = await far.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+            HasRead.SetResult();
+            await Resumed.Task;
+            return result;
+        }
+
+        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) => far.MatchAsync(prefix, hold, cancellationToken);
+
+        public ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+            far.MatchAsync(group, chain, hold, cancellationToken);
+
+        public ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default) =>
+            far.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
+
+        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) => far.PinAsync(prefix, duration, cancellationToken);
+
+        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) => far.DeleteAsync(prefix, cancellationToken);
+
+        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) => far.GetStatisticsAsync(cancellationToken);
+
+        public ValueTask DisposeAsync() => default;
     }
 }

@@ -25,13 +25,17 @@ public sealed partial class HashVectorTests
         ["text \"Grüße\", part 3"] = () => PrefixHasher.HashText("Grüße", 3).ToString(),
         ["engine key 00 01 02 ff, group 1"] = () => PrefixHasher.HashEngineKey([0, 1, 2, 255], 1).ToString(),
         ["namespace id of tenant `acme`, model `m`, revision `r1`, no LoRA, rank 1 of 2, salt `s`, layout 2 layers, 1 head, dim 4, float16, 16 tokens per block, K and V"] = () => Acme.Id.ToString(),
+        ["vLLM root, PYTHONHASHSEED `0`"] = () => VllmBlockHasher.Root("0").ToString(),
+        ["vLLM block of tokens 0..15, PYTHONHASHSEED `0`"] = () => Vllm()[0].ToString(),
+        ["vLLM block of tokens 16..31 behind it"] = () => Vllm()[1].ToString(),
+        ["vLLM block of tokens 0..15 with the extra key `tenantA`"] = () => Vllm(EngineExtraKey.Text("tenantA"))[0].ToString(),
+        ["SGLang page of tokens 0..15"] = () => SglangPageHasher.HashTokens([.. Enumerable.Range(0, 16)], 16)[0].ToString(),
     };
 
     public static TheoryData<string, string> Documented()
     {
         var page = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "docs", "hashing.md"));
-        var vectors = page[page.IndexOf("## Vectors", StringComparison.Ordinal)..];
-        return new(Row().Matches(vectors).Select(row => (row.Groups["what"].Value, row.Groups["value"].Value)));
+        return new(Row().Matches(page).Select(row => (row.Groups["what"].Value, row.Groups["value"].Value)));
     }
 
     [Theory]
@@ -43,6 +47,9 @@ public sealed partial class HashVectorTests
         Assert.Equal(Computed.Keys.Order(), Documented().Select(row => row.Data.Item1).Order());
 
     private static ReadOnlySpan<BlockHash> Chain() => PrefixHasher.HashTokens(Enumerable.Range(0, 40).ToArray(), 16).Hashes;
+
+    private static BlockHash[] Vllm(params EngineExtraKey[] first) =>
+        VllmBlockHasher.HashTokens(VllmBlockHasher.Root("0"), [.. Enumerable.Range(0, 40)], extraKeysOf: block => block == 0 ? first : null);
 
     [GeneratedRegex(@"^\| (?<what>.+) \| `(?<value>[0-9a-f]+)` \|", RegexOptions.Multiline)]
     private static partial Regex Row();

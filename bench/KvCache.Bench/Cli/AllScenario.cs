@@ -1,0 +1,38 @@
+using System.CommandLine;
+using KvCache.Bench.Reports;
+using KvCache.Bench.Traces;
+
+namespace KvCache.Bench.Cli;
+
+/// <summary>All scenarios, one after the other, with their default options.</summary>
+internal sealed class AllScenario(IReadOnlyList<Scenario> scenarios) : Scenario
+{
+    private readonly Option<DirectoryInfo> _traces = TraceFolder.CreateOption();
+
+    public override string Name => "all";
+
+    public override string Description => $"All of it: {string.Join(", ", scenarios.Select(scenario => scenario.Name))}.";
+
+    public override IEnumerable<Option> Options => [_traces];
+
+    public override async Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation)
+    {
+        var reports = new List<BenchReport>();
+        foreach (var scenario in scenarios)
+        {
+            context.Log($"== {scenario.Name}");
+            reports.Add(await scenario.RunAsync(context with { Arguments = Defaults(scenario, context) }, cancellation));
+        }
+
+        return new BenchReport(Name, context.Rounds, MachineInfo.Current, [], Reports: reports);
+    }
+
+    private ParseResult Defaults(Scenario scenario, ScenarioContext context)
+    {
+        var command = new Command(scenario.Name);
+        foreach (var option in scenario.Options)
+            command.Options.Add(option);
+        string[] traces = scenario.Options.Any(option => option.Name == _traces.Name) ? [_traces.Name, context.Arguments.GetRequiredValue(_traces).FullName] : [];
+        return command.Parse(traces);
+    }
+}

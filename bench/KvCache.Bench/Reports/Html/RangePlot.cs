@@ -1,0 +1,55 @@
+using System.Globalization;
+using System.Net;
+using System.Text;
+
+namespace KvCache.Bench.Reports.Html;
+
+/// <summary>One line of a <see cref="RangePlot"/>: a point between its least and its greatest value.</summary>
+internal sealed record RangeMark(string Label, double Median, double Min, double Max);
+
+/// <summary>
+/// Points with their ranges on a logarithmic axis, as inline SVG. Points rather than bars: figures of one plot lie up to a thousandfold
+/// apart, and the length of a bar means nothing on an axis without zero.
+/// </summary>
+internal static class RangePlot
+{
+    private const int LabelWidth = 270, PlotWidth = 520, ValueWidth = 90, RowHeight = 22, AxisHeight = 26;
+
+    /// <param name="marks">The lines, in order; values that are not positive have no place and only show their number.</param>
+    /// <param name="unit">Unit of the axis.</param>
+    /// <param name="reference">Value at which a line is drawn, or null.</param>
+    public static string Draw(IReadOnlyList<RangeMark> marks, string unit, double? reference = null)
+    {
+        var positive = marks.SelectMany(mark => new[] { mark.Min, mark.Median, mark.Max }).Where(value => value > 0).ToList();
+        if (reference is { } value)
+            positive.Add(value);
+        if (positive.Count == 0)
+            positive.Add(1);
+        var axis = new LogAxis(positive.Min(), positive.Max(), LabelWidth, PlotWidth);
+        var height = (marks.Count * RowHeight) + AxisHeight;
+        var svg = new StringBuilder();
+        svg.Append(CultureInfo.InvariantCulture, $"""<svg viewBox="0 0 {LabelWidth + PlotWidth + ValueWidth} {height}" role="img">""");
+        foreach (var tick in axis.Ticks)
+        {
+            var x = axis.At(tick);
+            svg.Append(CultureInfo.InvariantCulture, $"""<line class="grid" x1="{x:0.#}" x2="{x:0.#}" y1="0" y2="{height - AxisHeight}"/>""");
+            svg.Append(CultureInfo.InvariantCulture, $"""<text class="tick" x="{x:0.#}" y="{height - 10}" text-anchor="middle">{tick:0.#####} {WebUtility.HtmlEncode(unit)}</text>""");
+        }
+
+        if (reference is { } at)
+            svg.Append(CultureInfo.InvariantCulture, $"""<line class="reference" x1="{axis.At(at):0.#}" x2="{axis.At(at):0.#}" y1="0" y2="{height - AxisHeight}"/>""");
+        for (var i = 0; i < marks.Count; i++)
+            Append(svg, axis, marks[i], (i * RowHeight) + (RowHeight / 2));
+        return svg.Append("</svg>").ToString();
+    }
+
+    private static void Append(StringBuilder svg, LogAxis axis, RangeMark mark, int y)
+    {
+        svg.Append(CultureInfo.InvariantCulture, $"""<text x="{LabelWidth - 10}" y="{y + 4}" text-anchor="end">{WebUtility.HtmlEncode(mark.Label)}</text>""");
+        if (mark.Min > 0)
+            svg.Append(CultureInfo.InvariantCulture, $"""<line class="range" x1="{axis.At(mark.Min):0.#}" x2="{axis.At(mark.Max):0.#}" y1="{y}" y2="{y}"/>""");
+        if (mark.Median > 0)
+            svg.Append(CultureInfo.InvariantCulture, $"""<circle cx="{axis.At(mark.Median):0.#}" cy="{y}" r="4.5"/>""");
+        svg.Append(CultureInfo.InvariantCulture, $"""<text class="value" x="{LabelWidth + PlotWidth + 12}" y="{y + 4}">{mark.Median:0.###}</text>""");
+    }
+}

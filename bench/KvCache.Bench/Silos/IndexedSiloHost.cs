@@ -1,0 +1,52 @@
+using KvCache.Bench.Lookup;
+using KvCache.Bench.Processes;
+using KvCache.Grains;
+using KvCache.Index;
+using KvCache.Silo;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans.Hosting;
+
+namespace KvCache.Bench.Silos;
+
+/// <summary>
+/// The hidden <c>indexed-silo</c> command: the silo program's own services, and an index as after a restart of every silo, when the scan of Redis'
+/// keys has ended. Prints the addresses and an empty line, and serves until standard input closes.
+/// </summary>
+/// <remarks>
+/// Only the origin of the entries is not real: a million puts would take minutes and gigabytes of grains and arena, none of which a look-up
+/// touches. A block that lies in Redis costs a look-up as much as one that lies here: one entry, one mask.
+/// </remarks>
+internal static class IndexedSiloHost
+{
+    public static async Task<int> RunAsync(string folder, int blocks)
+    {
+        using var interrupts = ParentLife.IgnoreInterrupts();
+        var builder = Host.CreateApplicationBuilder();
+        builder.Logging.ClearProviders();
+        builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?>
+        {
+            ["KvCache:Arena:Size"] = "64MiB",
+            ["KvCache:DataPlane:Tcp"] = "127.0.0.1:0",
+            ["KvCache:DataPlane:Unix"] = Path.Combine(folder, "silo.sock"),
+            ["KvCache:Cluster:MaxIndexEntries"] = (2 * blocks).ToString(System.Globalization.CultureInfo.InvariantCulture),
+        });
+        builder.UseOrleans(silo => silo
+            .UseLocalhostClustering(LoopbackPort.FindFree(), LoopbackPort.FindFree())
+            .AddMemoryGrainStorage(PrefixDescriptor.StorageName)
+            .AddKvCache(builder.Configuration));
+        using var host = builder.Build();
+        await host.StartAsync();
+        var directory = host.Services.GetRequiredService<BlockDirectory>();
+        foreach (ref readonly var hash in LookupChains.Stored(blocks).All)
+            directory.FoundInRedis(new BlockKey(LookupChains.Namespace.Id, hash));
+        foreach (var endpoint in host.Services.GetRequiredService<IDataPlaneAddresses>().Endpoints)
+            Console.WriteLine(endpoint);
+        Console.WriteLine();
+        await ParentLife.EndAsync();
+        await host.StopAsync();
+        return 0;
+    }
+}

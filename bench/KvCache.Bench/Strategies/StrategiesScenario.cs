@@ -1,0 +1,126 @@
+using System.Buffers.Binary;
+using System.CommandLine;
+using KvCache.Bench.Cli;
+using KvCache.Bench.Memory;
+using KvCache.Bench.Processes;
+using KvCache.Bench.Reports;
+using KvCache.Bench.Traces;
+using KvCache.Bench.Transfer;
+
+namespace KvCache.Bench.Strategies;
+
+/// <summary>Several inference nodes serve the requests of a trace, with every way of keeping KV in turn.</summary>
+internal sealed class StrategiesScenario : Scenario
+{
+    private readonly Option<DirectoryInfo> _traces = TraceFolder.CreateOption();
+    private readonly Option<int> _requests = Number("--requests", "Requests that are counted, of the first trace.", 200);
+    private readonly Option<int> _before = Number("--before", "Requests before those: caches are full when counting begins.", 2000);
+    private readonly Option<int> _nodes = Number("--nodes", "Inference nodes; requests go round.", 4);
+    private readonly Option<int> _bytes = Number("--bytes", "KV bytes of a block of 512 tokens.", 64 << 10);
+    private readonly Option<int> _capacity = Number("--capacity", "Blocks that fit into all memory together.", 16_384);
+    private readonly Option<int> _speed = Number("--prefill", "Tokens that a node computes in a second.", 10_000);
+    private readonly Option<double> _price = new("--price") { Description = "US dollars for an hour of a node.", DefaultValueFactory = _ => 2 };
+
+    public override string Name => "strategies";
+
+    public override string Description => "No cache, a cache in each process, Redis and a silo under the traffic of a trace: hit rate, time to first token, cost.";
+
+    public override IEnumerable<Option> Options => [_traces, _requests, _before, _nodes, _bytes, _capacity, _speed, _price];
+
+    public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
+        Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+    /// <summary>The full blocks of a request; their hashes are made of the trace's ids, which name prefixes as hashes do.</summary>
+    internal static PrefixChain Prompt(TraceRequest request)
+    {
+        var hashes = new BlockHash[Math.Min(request.HashIds.Length, request.InputLength / TraceRequest.TokensPerBlock)];
+        Span<byte> bytes = stackalloc byte[BlockHash.Size];
+        for (var i = 0; i < hashes.Length; i++)
+        {
+            bytes.Clear();
+            BinaryPrimitives.WriteInt32LittleEndian(bytes, request.HashIds[i] + 1);
+            hashes[i] = new BlockHash(System.Security.Cryptography.SHA256.HashData(bytes));
+        }
+
+        return PrefixChain.FromHashes(hashes, TraceRequest.TokensPerBlock);
+    }
+
+    private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
+    {
+        var arguments = context.Arguments;
+        if (TraceFolder.Find(arguments.GetRequiredValue(_traces), context.Log).FirstOrDefault() is not { } trace)
+            return new BenchReport(Name, 1, MachineInfo.Current, []);
+        var (nodes, bytes) = (arguments.GetValue(_nodes), arguments.GetValue(_bytes));
+        var before = arguments.GetValue(_before);
+        var requests = TraceRequest.Read(trace.FullName).Take(before + arguments.GetValue(_requests)).ToList();
+        if (requests.Count <= before)
+            throw new InvalidOperationException($"{trace.Name} has {requests.Count:N0} requests; none is left behind the first {before:N0} (--before).");
+        var prices = new PriceModel(arguments.GetValue(_speed), arguments.GetValue(_price));
+        var ns = new CacheNamespace { Tenant = "default", Model = "bench-strategies", Layout = KvLayout.Opaque([0, bytes], TraceRequest.TokensPerBlock) };
+        using var owned = new Owned();
+        var runs = Open(owned, ns, nodes, new ByteSize((long)arguments.GetValue(_capacity) * bytes), context.Log, cancellation)
+            .Select(strategy => new StrategyRun(strategy, prices, bytes)).ToList();
+        context.Log($"{trace.Name}: {requests.Count - before} requests behind {before:N0} on {nodes} nodes, {prices.TokensPerSecond:N0} tokens/s and {prices.PerHour} USD/h each");
+        var most = requests.Max(request => request.HashIds.Length);
+        var buffers = owned.Add(new LaneBuffers((long)most * bytes));
+        var targets = Enumerable.Range(0, most).Select(i => WarmMemory.Block(buffers.Target, i, bytes)).ToList();
+        var sources = Enumerable.Range(0, most).Select(i => (ReadOnlyMemory<byte>)WarmMemory.Block(buffers.Source, i, bytes)).ToList();
+        for (var i = 0; i < requests.Count; i++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            var prompt = Prompt(requests[i]);
+            for (var turn = 0; turn < runs.Count; turn++)
+                runs[(i + turn) % runs.Count].Serve(i % nodes, requests[i], prompt, targets[..prompt.BlockCount], sources[..prompt.BlockCount], counted: i >= before);
+        }
+
+        return Report(runs, bytes, nodes);
+    }
+
+    private static IEnumerable<ICacheStrategy> Open(Owned owned, CacheNamespace ns, int nodes, ByteSize total, Action<string> log, CancellationToken cancellation)
+    {
+        yield return new NoCache();
+        yield return owned.Add(new LocalStrategy(ns, nodes, total));
+        if (ProgramPath.Find("redis-server") is { } program)
+        {
+            yield return owned.Add(new RedisStrategy(program, nodes, total, "tcp"));
+            yield return owned.Add(new RedisStrategy(program, nodes, total, "unix"));
+        }
+        else
+        {
+            log("No redis-server on PATH: rows of Redis are left out.");
+        }
+
+        yield return owned.Add(new SiloStrategy(ns, nodes, total, "tcp", cancellation));
+        yield return owned.Add(new SiloStrategy(ns, nodes, total, "unix", cancellation));
+    }
+
+    private BenchReport Report(List<StrategyRun> runs, int bytes, int nodes)
+    {
+        var rows = new List<BenchRow>();
+        RowShape Shape(string unit) => new(unit, bytes, nodes);
+        foreach (var run in runs)
+        {
+            rows.Add(Shape("ms").Row($"ttft.{run.Name}", run.FirstTokens));
+            rows.Add(Shape("share").Row($"hit_rate.{run.Name}", [run.HitRate]));
+            rows.Add(Shape("requests/s").Row($"throughput.{run.Name}", [run.Throughput]));
+            rows.Add(Shape("MiB").Row($"moved.{run.Name}", [run.MovedMib]));
+            rows.Add(Shape("USD/Mtoken").Row($"cost.{run.Name}", [run.CostPerMillionTokens]));
+        }
+
+        var ratios = runs.Skip(1).Select(run => Shape("ms").Ratio($"ttft.{run.Name}/ttft.{runs[0].Name}", run.FirstTokens, runs[0].FirstTokens));
+
+        // The rounds are the requests: every one is served by every strategy, each time by another one first.
+        return new BenchReport(Name, runs[0].FirstTokens.Count, MachineInfo.Current, rows, [.. ratios]);
+    }
+
+    private static Option<int> Number(string name, string description, int standard)
+    {
+        var option = new Option<int>(name) { Description = description, DefaultValueFactory = _ => standard };
+        option.Validators.Add(result =>
+        {
+            if (result.GetValueOrDefault<int>() < 1)
+                result.AddError($"{name} must be at least 1.");
+        });
+        return option;
+    }
+}

@@ -1,0 +1,56 @@
+using System.Diagnostics;
+using KvCache.Bench.Traces;
+
+namespace KvCache.Bench.Strategies;
+
+/// <summary>One strategy over the requests so far: what it found and how long it took.</summary>
+internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, int blockBytes)
+{
+    private readonly List<double> _firstTokens = [];
+    private long _hits, _blocks, _tokens, _moved;
+    private double _busy;
+
+    public string Name => strategy.Name;
+
+    /// <summary>Time to the first token of every request, in milliseconds: looking up and loading as measured, computing the rest as modelled.</summary>
+    public IReadOnlyList<double> FirstTokens => _firstTokens;
+
+    /// <summary>Share of the blocks that were loaded instead of computed.</summary>
+    public double HitRate => _blocks == 0 ? 0 : (double)_hits / _blocks;
+
+    /// <summary>Requests that a node finishes the prompts of in a second, storing included.</summary>
+    public double Throughput => _firstTokens.Count / (_busy / 1000);
+
+    /// <summary>MiB that were loaded and stored.</summary>
+    public double MovedMib => _moved / (double)(1 << 20);
+
+    public double CostPerMillionTokens => prices.PerMillionTokens(_busy, _tokens);
+
+    /// <summary>Serves a request.</summary>
+    /// <param name="node">The node that got it.</param>
+    /// <param name="request">The request.</param>
+    /// <param name="prompt">Its full blocks.</param>
+    /// <param name="destinations">Memory for blocks that are loaded.</param>
+    /// <param name="sources">Bytes of blocks that are stored.</param>
+    /// <param name="counted">False while caches fill.</param>
+    public void Serve(int node, TraceRequest request, PrefixChain prompt, IReadOnlyList<Memory<byte>> destinations, IReadOnlyList<ReadOnlyMemory<byte>> sources, bool counted = true)
+    {
+        var began = Stopwatch.GetTimestamp();
+        var loaded = strategy.Load(node, prompt, destinations);
+        var loading = Stopwatch.GetElapsedTime(began).TotalMilliseconds;
+
+        // The last token is always computed: without it there are no logits to choose the next one by.
+        var cached = Math.Min(loaded * TraceRequest.TokensPerBlock, request.InputLength - 1);
+        var first = loading + prices.PrefillMilliseconds(request.InputLength - cached);
+        began = Stopwatch.GetTimestamp();
+        strategy.Store(node, prompt, loaded, sources);
+        if (!counted)
+            return;
+        _busy += first + Stopwatch.GetElapsedTime(began).TotalMilliseconds;
+        _firstTokens.Add(first);
+        _hits += loaded;
+        _blocks += prompt.BlockCount;
+        _tokens += request.InputLength;
+        _moved += strategy.Moves ? (long)prompt.BlockCount * blockBytes : 0;
+    }
+}

@@ -1,0 +1,259 @@
+"""A cache of KV tensors: a cluster of silos as an engine uses it."""
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, TypeVar, Union
+
+from .buffers import views_of_block
+from .deadline import Deadline, Timeout
+from .errors import KvCacheError
+from .hashing import Namespace
+from .namespace import Location, PutOutcomes
+from .options import CacheOptions
+from .pool import Session, SiloClient, usable_address
+from .reading import BATCH, Read, ReadThreads
+from .wire import Outcome
+
+T = TypeVar("T")
+logger = logging.getLogger("kvcache")
+
+# Silos that others name and that are kept in mind; of more, the one named first is forgotten.
+MAX_OTHERS = 256
+
+
+@dataclass
+class Statistics:
+    """What became of the calls of a cache, counted in blocks where it says so."""
+    matched_blocks: int = 0
+    read_blocks: int = 0
+    missed_blocks: int = 0
+    read_bytes: int = 0
+    stored_blocks: int = 0
+    refused_blocks: int = 0
+    #: Calls that no silo could answer in time; each was a miss for its caller.
+    failed_calls: int = 0
+    last_failure: str = ""
+
+
+class Found:
+    """Answer of ``Cache.match``: the first ``count`` blocks are stored."""
+
+    def __init__(self, count: int, hold_id: int = 0, hold_ms: int = 0, session: Optional[Session] = None):
+        self.count, self.hold_ms = count, hold_ms
+        self._hold_id, self._session = hold_id, session
+
+    def release(self, timeout: float = 0.1) -> None:
+        """Ends the hold, if there is one; it ends by itself after ``hold_ms`` too."""
+        hold_id, self._hold_id = self._hold_id, 0
+        if hold_id and self._session is not None and not self._session.client.is_closed:
+            try:
+                self._session.client.release(hold_id, timeout)
+            except KvCacheError:
+                pass  # it ends with its connection
+
+
+class Cache:
+    """KV tensors of prompt prefixes on a cluster of silos. All calls may come from any thread.
+
+    A cache that is down, slow or lying is a miss: no call raises because of it, and none takes longer than its deadline,
+    which covers everything it does. A silo that fails is left alone for a while, and the next of ``endpoints`` is used.
+    Wrong arguments raise ``ValueError``, as they are mistakes of the caller.
+
+    When a call has returned, nothing reads or writes the caller's buffers any more.
+    """
+
+    def __init__(self, endpoints: Union[str, Sequence[str], None] = None, tenant: Optional[str] = None,
+                 secret: Optional[bytes] = None, options: Optional[CacheOptions] = None):
+        """Connects when the first call needs it. The arguments replace those of ``options``."""
+        given: Dict[str, Any] = {"tenant": tenant, "secret": secret}
+        if endpoints is not None:
+            given["endpoints"] = (endpoints,) if isinstance(endpoints, str) else tuple(endpoints)
+        self.options = replace(options or CacheOptions(), **{k: v for k, v in given.items() if v is not None})
+        self.statistics = Statistics()
+        self._lock = threading.Lock()
+        self._warned: Set[Optional[int]] = set()
+        self._configured = [SiloClient(endpoint, self.options) for endpoint in self.options.endpoints]
+        self._others: Dict[str, SiloClient] = {}
+        self._threads = ReadThreads(self.options.read_threads)
+
+    def match(self, namespaces: Union[Namespace, Sequence[Namespace]], hashes: Sequence[bytes], hold_ms: int = 0,
+              timeout: Timeout = None) -> Found:
+        """How many blocks of a chain are stored, in every one of the namespaces when there are several, as those of the
+        ranks of one model. With ``hold_ms`` they stay until they are read, and what lies in Redis is fetched ahead.
+        It is advice: only a read is the truth."""
+        group = [namespaces] if isinstance(namespaces, Namespace) else list(namespaces)
+        asked = hashes[:BATCH * 4]
+        if not group or not asked:
+            return Found(0)
+
+        def ask(session: Session, deadline: Deadline) -> Found:
+            match = session.client.match([session.open(namespace, deadline) for namespace in group], asked, hold_ms, deadline)
+            return Found(match.found, match.hold_id, match.hold_ms, session)
+        found = self._control(ask, timeout) or Found(0)
+        self._count(matched_blocks=found.count)
+        return found
+
+    def locate(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None) -> Optional[Location]:
+        """Which silos have the blocks of a chain; None when no silo could say."""
+        return self._control(lambda session, deadline: session.open(namespace, deadline).locate(hashes, deadline), timeout)
+
+    def get(self, namespace: Namespace, hashes: Sequence[bytes], targets: Sequence[Any], first_layer: int = 0,
+            layers: Optional[int] = None, past_misses: bool = False, arrived: Optional[Callable[[int], None]] = None,
+            timeout: Timeout = None) -> List[bool]:
+        """Reads blocks straight into the caller's memory: each target is a buffer, or a list of buffers in the order of
+        the block's bytes. Returns which blocks arrived intact; what other targets contain is undefined.
+
+        Without ``past_misses`` it may stop at the first block that is not stored. ``arrived`` is called with the index of
+        a block as soon as it is there, from the thread that read it.
+        """
+        deadline = Deadline.of(timeout, self.options.load_timeout)
+        read = Read(namespace, hashes, targets, first_layer, layers, past_misses, arrived)
+        if self.options.locate_bytes and len(hashes) > 1 and read.bytes >= self.options.locate_bytes:
+            located = self.locate(namespace, hashes, deadline.at_most(self.options.match_timeout))
+            if located is not None and len(located.silos) > 1:
+                self._threads.read(read, located, self._data_of, deadline)
+        while not read.is_answered and self._data(read.next, deadline):
+            pass
+        hits = sum(read.hits)
+        self._count(read_blocks=hits, missed_blocks=len(hashes) - hits, read_bytes=hits * read.block_bytes)
+        return read.hits
+
+    def put(self, namespace: Namespace, hashes: Sequence[bytes], blocks: Sequence[Any], previous: Optional[bytes] = None,
+            depth: int = 0, ttl_seconds: int = 0, request_id: int = 0, new_tokens: int = 0, copies: int = 1,
+            persisted: bool = False, only_missing: bool = True, timeout: Timeout = None) -> List[Outcome]:
+        """Stores blocks of a chain and returns what became of each; ``Outcome.FAILED`` where no silo could take them.
+        The arguments are those of ``OpenNamespace.put``.
+
+        With ``only_missing`` it asks first, and does not send what is stored at the begin of the run. Blocks that a silo
+        has no memory for are put to the silo that it names, once.
+        """
+        deadline = Deadline.of(timeout, self.options.store_timeout)
+        outcomes = [Outcome.FAILED] * len(hashes)
+        size = sum(namespace.layer_sizes())
+        views = [views_of_block(block) for block in blocks]
+        if len(views) != len(hashes) or any(sum(map(len, block)) != size for block in views):
+            raise ValueError(f"every hash needs a block of {size} bytes")
+
+        def put(start: int, end: int, session: Session, limit: Deadline) -> PutOutcomes:
+            before = hashes[start - 1] if start else previous
+            result = session.open(namespace, limit).put(
+                hashes[start:end], views[start:end], before, depth + start, ttl_seconds, request_id, new_tokens, copies,
+                persisted, limit)
+            outcomes[start:end] = result
+            return result
+        start = 0
+        if only_missing:
+            start = self.match(namespace, hashes, timeout=deadline.at_most(self.options.match_timeout)).count
+            outcomes[:start] = [Outcome.ALREADY_STORED] * start
+        while start < len(hashes):
+            end = min(start + BATCH, len(hashes))
+            result = self._data(lambda session, limit: put(start, end, session, limit), deadline)
+            if result is None:
+                break
+            self._put_elsewhere(result, start, put, deadline)
+            start = end
+        stored = sum(outcome.is_stored for outcome in outcomes)
+        self._count(stored_blocks=stored, refused_blocks=len(hashes) - stored)
+        return outcomes
+
+    def pin(self, namespace: Namespace, hashes: Sequence[bytes], seconds: int, timeout: Timeout = None) -> int:
+        """Keeps blocks for a time, 0 to end that. Returns for how many it worked."""
+        return self._control(lambda session, deadline: session.open(namespace, deadline).pin(hashes, seconds, deadline),
+                             timeout) or 0
+
+    def delete(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None) -> int:
+        """Forgets blocks. Returns how many there were."""
+        return self._control(lambda session, deadline: session.open(namespace, deadline).delete(hashes, deadline),
+                             timeout) or 0
+
+    def stat(self, timeout: Timeout = None) -> Optional[Dict[str, Any]]:
+        """The counters of the silo that is used, None when there is none."""
+        return self._control(lambda session, deadline: session.client.stat(deadline), timeout)
+
+    def close(self) -> None:
+        """Closes the connections. Later calls are misses."""
+        self._threads.close()
+        with self._lock:
+            silos = self._configured + list(self._others.values())
+        for silo in silos:
+            silo.close()
+
+    def __enter__(self) -> Cache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _put_elsewhere(self, result: PutOutcomes, start: int, put: Callable[[int, int, Session, Deadline], PutOutcomes],
+                       deadline: Deadline) -> None:
+        """Puts what was refused for lack of memory to the silo that the refusal named. Runs of neighbours stay together,
+        for a put names the block before its first one."""
+        address = usable_address(result.alternatives)
+        refused = [start + i for i, outcome in enumerate(result) if outcome == Outcome.NO_MEMORY]
+        if address is None:
+            return
+        while refused and not deadline.passed:
+            first, end = refused[0], refused[0]
+            while refused and refused[0] == end:
+                end = refused.pop(0) + 1
+            try:
+                self._other(address).data.run(lambda session, limit: put(first, end, session, limit), deadline)
+            except KvCacheError as error:
+                self._fail(error)
+                return
+
+    def _control(self, operation: Callable[[Session, Deadline], T], timeout: Timeout) -> Optional[T]:
+        deadline = Deadline.of(timeout, self.options.match_timeout)
+        return self._on_first([silo.control for silo in self._configured], operation, deadline)
+
+    def _data(self, operation: Callable[[Session, Deadline], T], deadline: Deadline) -> Optional[T]:
+        return self._on_first([silo.data for silo in self._configured], operation, deadline)
+
+    def _on_first(self, pools: Sequence[Any], operation: Callable[[Session, Deadline], T], deadline: Deadline) -> Optional[T]:
+        """The result from the first silo that can give one, None when none can. ``ValueError`` is the caller's."""
+        error: Optional[KvCacheError] = None
+        for pool in pools:
+            if deadline.passed:
+                break
+            # One that hangs leaves time for the next.
+            limit = deadline if pool is pools[-1] else deadline.at_most(deadline.remaining / 2)
+            try:
+                return pool.run(operation, limit)
+            except KvCacheError as failure:
+                error = failure
+        self._fail(error or KvCacheError("the deadline passed"))
+        return None
+
+    def _data_of(self, source: Optional[str]) -> Any:
+        """The data connections of a source of a plan; None stands for the configured silo that answers."""
+        if source is None:
+            return next((silo.data for silo in self._configured if not silo.breaker.is_open), self._configured[0].data)
+        return self._other(source).data
+
+    def _other(self, address: str) -> SiloClient:
+        """A silo that another one named."""
+        with self._lock:
+            known = next((silo for silo in self._configured if silo.endpoint == address), None)
+            if known is None:
+                known = self._others.get(address)
+            if known is None:
+                if len(self._others) >= MAX_OTHERS:
+                    self._others.pop(next(iter(self._others))).close()
+                known = self._others[address] = SiloClient(address, self.options)
+            return known
+
+    def _fail(self, error: KvCacheError) -> None:
+        with self._lock:
+            self.statistics.failed_calls += 1
+            self.statistics.last_failure = str(error)
+            is_new = error.status is not None and error.status not in self._warned
+            self._warned.add(error.status)
+        # What a silo refuses, it refuses every time: one line is enough. Silos that are away are the breakers' to report.
+        logger.log(logging.WARNING if is_new else logging.DEBUG, "a call counts as a miss: %s", error)
+
+    def _count(self, **counts: int) -> None:
+        with self._lock:
+            for name, count in counts.items():
+                setattr(self.statistics, name, getattr(self.statistics, name) + count)

@@ -1,0 +1,115 @@
+"""A socket that carries frames (docs/protocol.md, "Frames")."""
+from __future__ import annotations
+
+import socket
+import zlib
+from typing import Any, Iterable, Tuple, Union
+
+from .deadline import Deadline
+from .errors import KvCacheError
+from .wire import ERROR, GET, HEADER, MAGIC, MAX_META, REPLY
+
+# Pieces this small are still in the processor's cache when their checksum is computed.
+RECEIVE_PIECE = 256 << 10
+
+
+class Connection:
+    """Frames over one socket, under the deadline of the call that is running (``deadline``, set by the caller)."""
+
+    def __init__(self, endpoint: str, deadline: Deadline):
+        self.deadline = deadline
+        self._last_id = 0
+        self._socket = connect(endpoint, deadline.remaining)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, kind: int, meta: bytes, payload: Iterable[Any] = (), payload_length: int = 0) -> int:
+        """Sends one frame and returns its request id."""
+        self._last_id += 1
+        fields = [MAGIC, kind, 0, 0, self._last_id, len(meta), 0, payload_length]
+        fields[6] = zlib.crc32(meta, zlib.crc32(HEADER.pack(*fields)))
+        try:
+            self._set_timeout()
+            self._socket.sendall(HEADER.pack(*fields) + meta)
+            for piece in payload:
+                self._set_timeout()
+                self._socket.sendall(piece)
+        except ConnectionError:
+            # A server that ends the connection says why first; its sentence is worth more than "broken pipe".
+            # Receiving while no type is expected raises in any case.
+            self.receive(self._last_id)
+        return self._last_id
+
+    def receive(self, request_id: int, *kinds: int) -> Tuple[int, bytes, int, int]:
+        """The next frame up to its payload: type, meta, status, payload length. Error frames are raised, as
+        ``ConnectionEnd`` when they concern the whole connection."""
+        header = self.read(HEADER.size)
+        magic, kind, status, zero, answered, meta_length, crc, payload_length = HEADER.unpack(header)
+        if magic != MAGIC or zero or meta_length > MAX_META:
+            raise ConnectionError("what arrived is no frame")
+        meta = self.read(meta_length)
+        if crc != zlib.crc32(meta, zlib.crc32(header[:20] + bytes(4) + header[24:])):
+            raise ConnectionError("a frame arrived damaged")
+        if kind == ERROR and answered in (0, request_id):
+            # An error without a request concerns the connection, whatever its status, and no answer will follow.
+            raise (KvCacheError if answered else ConnectionEnd)(meta[2:].decode(), status)
+        if answered != request_id or kind not in kinds or (payload_length and kind != GET | REPLY):
+            raise ConnectionError(f"a frame of type {kind:#x} arrived that no request waits for")
+        return kind, meta, status, payload_length
+
+    def read(self, count: int) -> bytes:
+        data = bytearray(count)
+        self.read_into(memoryview(data))
+        return bytes(data)
+
+    def read_into(self, view: memoryview, crc: int = 0) -> int:
+        """Fills the view and returns the CRC-32 of its bytes, continued from ``crc``."""
+        done = 0
+        while done < len(view):
+            self._set_timeout()
+            count = self._socket.recv_into(view[done:done + RECEIVE_PIECE])
+            if count == 0:
+                raise ConnectionError("the server closed it")
+            crc = zlib.crc32(view[done:done + count], crc)
+            done += count
+        return crc
+
+    def _set_timeout(self) -> None:
+        remaining = self.deadline.remaining
+        if remaining <= 0:
+            raise socket.timeout("timed out")
+        self._socket.settimeout(remaining)
+
+
+class ConnectionEnd(KvCacheError):
+    """The server ended the connection, and said why."""
+
+
+def parse_endpoint(endpoint: str) -> Union[str, Tuple[str, int]]:
+    """The path of ``unix:path``, or host and port of ``tcp:host:port``; ``ValueError`` for anything else."""
+    kind, _, address = endpoint.partition(":")
+    if kind == "unix" and address:
+        return address
+    host, _, port = address.rpartition(":")
+    if kind != "tcp" or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(f"{endpoint!r} is neither tcp:host:port nor unix:path")
+    return host.strip("[]"), int(port)
+
+
+def connect(endpoint: str, timeout: float) -> socket.socket:
+    """A connected socket to ``tcp:host:port`` or ``unix:path``."""
+    address = parse_endpoint(endpoint)
+    if isinstance(address, str):
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(address)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+    connection = socket.create_connection(address, timeout)
+    # Requests are small and each waits for its answer.
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection

@@ -1,0 +1,65 @@
+"""Pages of SGLang's host memory, and the namespaces that they are stored in.
+
+A page is one block of the cache. Its bytes are the pieces of memory that the host pool names for it, in the pool's order:
+
+====================  ===========================================  ======================
+``layer_first``       ``(2, layers, tokens, heads, dim)``          K and V of every layer
+``page_first``        ``(2, tokens, layers, heads, dim)``          K, V
+``page_first_direct`` ``(2, pages, layers, page, heads, dim)``     K, V
+``page_head``         ``(2, pages, heads, page, layers, dim)``     K, V
+MLA                   the same without the first dimension         one, or one a layer
+====================  ===========================================  ======================
+
+Layout, shape and type are part of the namespace: an engine with another layout misses, and never reads these bytes.
+"""
+from __future__ import annotations
+
+import ctypes
+import json
+from hashlib import sha256
+from itertools import accumulate
+from typing import Any, Dict, List, Sequence
+
+from ..hashing import Namespace, OpaqueLayout, engine_key_hash
+from .options import HiCacheOptions
+
+
+def page_pieces(pool: Any, host_indices: Any) -> List[List[memoryview]]:
+    """For every page the pieces of host memory it consists of. The memory is the pool's, which outlives the engine's
+    calls; nothing is copied."""
+    pointers, sizes = pool.get_page_buffer_meta(host_indices)
+    lengths = sizes if isinstance(sizes, (list, tuple)) else [sizes] * len(pointers)
+    pages = len(host_indices) // pool.page_size
+    if pages == 0 or len(pointers) % pages or len(lengths) != len(pointers):
+        raise ValueError(f"{len(pointers)} pieces are no {pages} pages")
+    each = len(pointers) // pages
+    views = [memoryview((ctypes.c_ubyte * int(length)).from_address(int(pointer))).cast("B")
+             for pointer, length in zip(pointers, lengths)]
+    return [views[page * each:(page + 1) * each] for page in range(pages)]
+
+
+def page_sizes(pool: Any) -> List[int]:
+    """Bytes of the pieces of a page, of any page."""
+    import torch  # the pool's own; only its first page is looked at
+    return [len(piece) for piece in page_pieces(pool, torch.arange(pool.page_size))[0]]
+
+
+def page_hash(key: str) -> bytes:
+    """The name of a page in the cache. Keys longer than the cache takes are hashed first."""
+    data = key.encode()
+    return engine_key_hash(data if len(data) <= 256 else sha256(data).digest())
+
+
+def namespace(options: HiCacheOptions, config: Any, pool: Any, sizes: Sequence[int], path: str) -> Namespace:
+    """Where the pages of this rank are. ``path`` tells pieces in the pool's order from pages that the engine flattened.
+    A latent (MLA) is the same on every tensor-parallel rank, and shared by all of them."""
+    content: Dict[str, Any] = {"path": path, "pool": type(pool).__name__, "dtype": str(getattr(pool, "dtype", "")), "sizes": list(sizes)}
+    for name in ("layout", "layer_num", "head_num", "head_dim", "kv_lora_rank", "qk_rope_head_dim", "page_size"):
+        content[name] = getattr(pool, name, None)
+    for name in ("pp_rank", "pp_size", "attn_cp_rank", "attn_cp_size", "is_mla_model"):
+        content[name] = getattr(config, name, None)
+    digest = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    shared = bool(config.is_mla_model)
+    return Namespace(options.model or (config.model_name or ""), OpaqueLayout(int(pool.page_size), tuple(accumulate(sizes))),
+                     options.cache.tenant, options.revision, "", 0 if shared else config.tp_rank,
+                     1 if shared else config.tp_size, f"sglang/1/{digest}/{options.salt}")

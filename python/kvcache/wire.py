@@ -1,0 +1,57 @@
+"""Numbers of the data plane protocol (docs/protocol.md)."""
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+VERSION = 1
+MAGIC = 0x3143564B
+MAX_META = 1 << 20
+#: magic, type, status, zero, request id, length of the meta part, CRC-32, length of the payload
+HEADER = struct.Struct("<IBBHQIIQ")
+
+HELLO, AUTHENTICATE, OPEN, MATCH, GET, PUT, PIN, DELETE, RELEASE, STAT, VERIFY, LOCATE = range(1, 13)
+REPLY, GET_END, ERROR = 0x80, 0xA5, 0xFF
+
+#: Flags of a get.
+PAST_MISSES, LOCAL_ONLY = 1, 2
+#: Flag of a put.
+PERSISTED = 1
+#: Bit of a location that stands for Redis; the others are silos.
+REDIS_BIT = 63
+
+
+class Status(IntEnum):
+    """What an error frame is about."""
+    OK = 0
+    MISS = 1
+    NO_COMMON_VERSION = 16
+    NOT_AUTHENTICATED = 17
+    BAD_FRAME = 18
+    WRONG_TENANT = 19
+    UNKNOWN_NAMESPACE = 20
+    OUT_OF_BOUNDS = 21
+    LIMIT_REACHED = 22
+    STOPPING = 23
+    FAILED = 24
+
+
+#: After an error of these the connection goes on.
+GOES_ON = (Status.WRONG_TENANT, Status.UNKNOWN_NAMESPACE, Status.OUT_OF_BOUNDS, Status.LIMIT_REACHED)
+
+
+class Outcome(IntEnum):
+    """What became of one block of a put."""
+    STORED = 0
+    ALREADY_STORED = 1
+    BEING_WRITTEN = 2
+    NO_MEMORY = 3
+    CORRUPT = 4
+    REVOKED = 5
+    TOO_LARGE = 6
+    FAILED = 7
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the block can be read now."""
+        return self in (Outcome.STORED, Outcome.ALREADY_STORED)

@@ -1,0 +1,105 @@
+using KvCache.Wire;
+
+namespace KvCache.Client;
+
+/// <summary>
+/// One match: a question to the home silo, which knows what the whole cluster holds. With a hold, the other silos that have found blocks are asked to
+/// keep them too; one that does not answer in time keeps nothing, and the match is good all the same.
+/// </summary>
+internal sealed class ClusterMatch
+{
+    private readonly SiloDirectory _silos;
+    private readonly RankGroup _group;
+    private readonly PrefixChain _chain;
+    private readonly TimeSpan _hold;
+    private readonly CallBudget _budget;
+    private readonly TimeSpan _releaseTimeout;
+    private BlockLocations[] _locations = [];
+    private BlockConnection? _connection;
+    private ulong _holdId;
+
+    public ClusterMatch(SiloDirectory silos, RankGroup group, PrefixChain chain, TimeSpan hold, CallBudget budget, TimeSpan releaseTimeout)
+    {
+        _silos = silos;
+        _group = group;
+        _chain = chain;
+        _hold = hold;
+        _budget = budget;
+        _releaseTimeout = releaseTimeout;
+    }
+
+    public async ValueTask<CacheMatch> RunAsync()
+    {
+        var asked = Math.Min(_chain.BlockCount, WireProtocol.MaxBlocksPerRequest);
+        var found = 0;
+        var (reason, home) = await _budget.RunAsync(_silos.Configured, silo => silo.Control, connection =>
+        {
+            _locations = [];
+            (found, _holdId) = connection.Match(_group.Namespaces, _chain.Hashes[..asked], _hold);
+            _connection = connection;
+            if (_hold > TimeSpan.Zero && found > 0)
+                Locate(connection, found);
+            return found == _chain.BlockCount ? MissReason.None : MissReason.Absent;
+        }).ConfigureAwait(false);
+        if (home is null)
+            return new CacheMatch(0, _chain.TokensPerBlock, reason);
+
+        var holds = new List<Hold>();
+        if (_holdId != 0)
+            holds.Add(new Hold(home, _connection!, _holdId));
+        var others = await Task.WhenAll(HoldPlan.Of(_group.Namespaces, _locations).Select(HoldElsewhereAsync)).ConfigureAwait(false);
+        foreach (var other in others)
+        {
+            if (other is not null)
+                holds.Add(other);
+        }
+
+        return new CacheMatch(found, _chain.TokensPerBlock, reason, holds.Count == 0 ? null : () => new ValueTask(Task.WhenAll(holds.Select(ReleaseAsync))));
+    }
+
+    private void Locate(BlockConnection connection, int found)
+    {
+        var locations = new BlockLocations[_group.Count];
+        for (var rank = 0; rank < locations.Length; rank++)
+            locations[rank] = connection.Locate(_group.Namespaces[rank], _chain.Hashes[..found]);
+        _locations = locations;
+    }
+
+    private async Task<Hold?> HoldElsewhereAsync(HoldStep step)
+    {
+        if (_silos.Find(step.Endpoints) is not { } silo)
+            return null;
+        Hold? hold = null;
+        await _budget.RunAsync(
+            silo.Control,
+            connection =>
+            {
+                var hashes = new BlockHash[step.Blocks.Count];
+                var next = 0;
+                foreach (var block in step.Blocks)
+                    hashes[next++] = _chain.Hashes[block];
+                var (_, id) = connection.Match(step.Namespaces.ToArray(), hashes, _hold);
+                hold = id == 0 ? null : new Hold(silo, connection, id);
+                return MissReason.None;
+            },
+            isPatient: false).ConfigureAwait(false);
+        return hold;
+    }
+
+    // The hold lives on the connection that made it; when that is gone, so is the hold.
+    private async Task ReleaseAsync(Hold hold)
+    {
+        using var call = new SiloCall(
+            connection =>
+            {
+                if (ReferenceEquals(connection, hold.Connection))
+                    connection.Release(hold.Id);
+                return MissReason.None;
+            },
+            _releaseTimeout,
+            CancellationToken.None);
+        await hold.Silo.Control.RunAsync(call).ConfigureAwait(false);
+    }
+
+    private sealed record Hold(SiloConnector Silo, BlockConnection Connection, ulong Id);
+}

@@ -1,0 +1,73 @@
+using System.Collections.Immutable;
+using System.Diagnostics;
+using KvCache.Wire;
+
+namespace KvCache.Client;
+
+/// <summary>The time of one call of the application, shared by all the calls to silos that it takes.</summary>
+internal sealed class CallBudget
+{
+    private const int PatienceShare = 3;
+
+    private readonly long _began = Stopwatch.GetTimestamp();
+    private readonly TimeSpan _timeout;
+    private readonly TimeSpan _patience;
+    private readonly CancellationToken _caller;
+
+    public CallBudget(TimeSpan timeout, TimeSpan patience, CancellationToken caller)
+    {
+        caller.ThrowIfCancellationRequested();
+        _timeout = timeout;
+        _patience = TimeSpan.FromMilliseconds(Math.Max(1, Math.Min(patience.TotalMilliseconds, timeout.TotalMilliseconds / PatienceShare)));
+        _caller = caller;
+    }
+
+    /// <summary>When the call began, as a timestamp of <see cref="Stopwatch"/>.</summary>
+    public long Began => _began;
+
+    /// <summary>Whether there is nothing left.</summary>
+    public bool IsOver => Left <= TimeSpan.Zero;
+
+    private TimeSpan Left => _timeout - Stopwatch.GetElapsedTime(_began);
+
+    /// <summary>Throws when the caller has cancelled.</summary>
+    public void ThrowIfCancelled() => _caller.ThrowIfCancellationRequested();
+
+    /// <summary>Runs a call on a silo's connections. Never throws for what the silo or the network does.</summary>
+    /// <param name="lanes">The connections.</param>
+    /// <param name="body">What is done on one of them.</param>
+    /// <param name="isPatient">Whether the call may take all the time that is left, as nobody else can be asked.</param>
+    public async ValueTask<MissReason> RunAsync(ConnectionLanes lanes, Func<BlockConnection, MissReason> body, bool isPatient)
+    {
+        var left = Left;
+        if (left <= TimeSpan.Zero || _caller.IsCancellationRequested)
+            return MissReason.Deadline;
+        using var call = new SiloCall(body, left, _caller);
+        if (!isPatient)
+            call.Watch(lanes, _patience);
+        return await lanes.RunAsync(call).ConfigureAwait(false);
+    }
+
+    /// <summary>Runs a call on the first silo that answers. What a body has achieved before it failed stays for the next silo.</summary>
+    /// <param name="silos">The silos, in order of preference.</param>
+    /// <param name="lanes">Which of their connections.</param>
+    /// <param name="body">What is done.</param>
+    /// <returns>The outcome, and the silo that answered, if one did.</returns>
+    /// <exception cref="OperationCanceledException">The caller has cancelled.</exception>
+    public async ValueTask<(MissReason Reason, SiloConnector? Silo)> RunAsync(
+        ImmutableArray<SiloConnector> silos,
+        Func<SiloConnector, ConnectionLanes> lanes,
+        Func<BlockConnection, MissReason> body)
+    {
+        for (var i = 0; ; i++)
+        {
+            var isLast = i == silos.Length - 1;
+            var reason = await RunAsync(lanes(silos[i]), body, isLast).ConfigureAwait(false);
+            if (reason is MissReason.None or MissReason.Absent or MissReason.Corrupt)
+                return (reason, silos[i]);
+            ThrowIfCancelled();
+            if (reason != MissReason.Unavailable || isLast)
+                return (reason, null);
+        }
+    }
+}

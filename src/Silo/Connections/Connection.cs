@@ -1,0 +1,152 @@
+using System.Diagnostics;
+using System.Net.Sockets;
+using KvCache.Wire;
+using Microsoft.Extensions.Logging;
+
+namespace KvCache.Silo;
+
+/// <summary>
+/// One connection of a front end: a thread of its own serves it, a watchdog ends it when its peer does not keep up, and what goes wrong
+/// harms nobody else.
+/// </summary>
+internal abstract partial class Connection : IDisposable
+{
+    private readonly Socket _socket;
+    private readonly ConnectionOptions _options;
+    private readonly SiloCounters _counters;
+    private readonly ILogger _logger;
+
+    // Read by the watchdog: when the current frame began (0 between frames) and how many bytes had moved then.
+    private long _frameBegan;
+    private long _frameBytes;
+    private long _lastActive = Stopwatch.GetTimestamp();
+    private long _reportedIn, _reportedOut;
+
+    /// <summary>Takes over an accepted socket.</summary>
+    /// <param name="socket">The socket; disposed with this object.</param>
+    /// <param name="peer">Its other end, for the log.</param>
+    /// <param name="options">Limits.</param>
+    /// <param name="counters">What is counted.</param>
+    /// <param name="logger">Log of the front end.</param>
+    protected Connection(Socket socket, string peer, ConnectionOptions options, SiloCounters counters, ILogger logger)
+    {
+        _socket = socket;
+        _options = options;
+        _counters = counters;
+        Peer = peer;
+        _logger = logger;
+    }
+
+    /// <summary>The other end, for the log.</summary>
+    protected string Peer { get; }
+
+    /// <summary>Whether the peer may stay: before, it has <see cref="ConnectionOptions.HandshakeTimeout"/>.</summary>
+    protected bool Authenticated { get; set; }
+
+    /// <summary>Bytes received so far.</summary>
+    protected abstract long ReceivedBytes { get; }
+
+    /// <summary>Bytes sent so far.</summary>
+    protected abstract long SentBytes { get; }
+
+    /// <summary>Serves the connection until it ends. Never throws: what goes wrong harms this connection only.</summary>
+    public void Run()
+    {
+        try
+        {
+            Serve();
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            LogEnded(Peer, e.Message);
+        }
+        catch (Exception e)
+        {
+            LogFailed(e, Peer);
+            TryTell();
+        }
+    }
+
+    /// <summary>Called by the watchdog, on its own thread.</summary>
+    public virtual void Watch(long now)
+    {
+        var began = Volatile.Read(ref _frameBegan);
+        if (began == 0)
+        {
+            if (Stopwatch.GetElapsedTime(Volatile.Read(ref _lastActive), now) > (Authenticated ? _options.IdleTimeout : _options.HandshakeTimeout))
+                Abort("it was idle for too long");
+            return;
+        }
+
+        var moved = ReceivedBytes + SentBytes - Volatile.Read(ref _frameBytes);
+        var limit = (Authenticated ? _options.FrameTimeout : _options.HandshakeTimeout) + TimeSpan.FromSeconds((double)moved / _options.MinBytesPerSecond);
+        if (Stopwatch.GetElapsedTime(began, now) > limit)
+            Abort(Authenticated ? "a frame took too long" : "the handshake took too long");
+    }
+
+    /// <summary>Ends the connection, from any thread.</summary>
+    public void Abort(string reason)
+    {
+        LogAborted(Peer, reason);
+        BulkSocket.Abort(_socket);
+    }
+
+    /// <summary>Releases what the connection holds. Called when its thread has ended.</summary>
+    public virtual void Dispose()
+    {
+        ReportBytes();
+        _socket.Dispose();
+    }
+
+    /// <summary>Serves until the peer closes the connection.</summary>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    protected abstract void Serve();
+
+    /// <summary>Tells the peer that the silo failed.</summary>
+    protected abstract void TellFailure();
+
+    /// <summary>A request begins: from now on it has a limit.</summary>
+    protected void BeginFrame()
+    {
+        Volatile.Write(ref _frameBytes, ReceivedBytes + SentBytes);
+        Volatile.Write(ref _frameBegan, Stopwatch.GetTimestamp());
+    }
+
+    /// <summary>A request is over.</summary>
+    protected void EndFrame()
+    {
+        Volatile.Write(ref _lastActive, Stopwatch.GetTimestamp());
+        Volatile.Write(ref _frameBegan, 0);
+        ReportBytes();
+    }
+
+    private void ReportBytes()
+    {
+        _counters.Moved(ReceivedBytes - _reportedIn, SentBytes - _reportedOut);
+        (_reportedIn, _reportedOut) = (ReceivedBytes, SentBytes);
+    }
+
+    private void TryTell()
+    {
+        try
+        {
+            TellFailure();
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            LogEnded(Peer, e.Message);
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Connection of {Peer} rejected: {Reason}")]
+    protected partial void LogRejected(string peer, string reason);
+
+    [LoggerMessage(Level = LogLevel.Debug, Message = "Connection of {Peer} ended: {Reason}")]
+    protected partial void LogEnded(string peer, string reason);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Connection of {Peer} is ended by the silo: {Reason}")]
+    private partial void LogAborted(string peer, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Connection of {Peer} failed")]
+    private partial void LogFailed(Exception exception, string peer);
+}

@@ -1,0 +1,219 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using KvCache.Wire;
+using Microsoft.Extensions.Logging;
+
+namespace KvCache.Silo;
+
+/// <summary>
+/// Listens for a front end, gives every connection a thread of its own, bounds their number and ends those that do not keep up.
+/// </summary>
+/// <remarks>
+/// A thread that blocks in the kernel moves bytes between socket and arena fastest, and the scheduler, not a shared pool, keeps
+/// a small request from waiting behind large ones. Connections are bounded, so threads are.
+/// </remarks>
+/// <param name="name">What listens, for messages: "The data plane".</param>
+/// <param name="section">Section of its configuration, for messages.</param>
+/// <param name="options">Limits.</param>
+/// <param name="counters">What is counted.</param>
+/// <param name="open">Makes a connection of an accepted socket and the name of its peer.</param>
+/// <param name="refuse">Tells a peer that there are too many connections, and disposes its socket.</param>
+/// <param name="logger">Log of the front end.</param>
+internal sealed partial class ConnectionListener(
+    string name,
+    string section,
+    ConnectionOptions options,
+    SiloCounters counters,
+    Func<Socket, string, Connection> open,
+    Action<Socket> refuse,
+    ILogger logger)
+    : IDisposable
+{
+    private const int StackBytes = 256 * 1024;
+    private static readonly TimeSpan DrainTime = TimeSpan.FromSeconds(5);
+
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly HashSet<Connection> _connections = [];
+    private readonly List<Socket> _listeners = [];
+    private readonly List<Task> _loops = [];
+    private string _unix = "";
+
+    /// <summary>Open connections.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_connections)
+                return _connections.Count;
+        }
+    }
+
+    /// <summary>Listens on a Unix socket that only this user may open.</summary>
+    /// <exception cref="IOException">The path is taken.</exception>
+    public void ListenUnix(string path)
+    {
+        UnixSocketFile.RemoveStale(path);
+        Listen(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), new UnixDomainSocketEndPoint(path));
+        _unix = path;
+        if (!OperatingSystem.IsWindows())
+            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+    }
+
+    /// <summary>Listens on a TCP address.</summary>
+    /// <returns>The address, with the port that was chosen where 0 was asked for.</returns>
+    /// <exception cref="IOException">The address cannot be listened on.</exception>
+    public IPEndPoint ListenTcp(string address)
+    {
+        var endpoint = IPEndPoint.Parse(address);
+        return (IPEndPoint)Listen(new Socket(endpoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp), endpoint).LocalEndPoint!;
+    }
+
+    /// <summary>Begins to accept.</summary>
+    /// <param name="everyTick">Called four times a second; null for nothing.</param>
+    public void Start(Action? everyTick = null)
+    {
+        foreach (var listener in _listeners)
+            _loops.Add(AcceptAsync(listener));
+        _loops.Add(WatchAsync(everyTick));
+    }
+
+    /// <summary>Stops to accept, ends the connections and waits for their threads.</summary>
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        await _stopping.CancelAsync();
+        foreach (var listener in _listeners)
+            listener.Dispose();
+        await Task.WhenAll(_loops);
+        foreach (var connection in Snapshot())
+            connection.Abort("the silo is stopping");
+        var began = Stopwatch.GetTimestamp();
+        while (Count > 0 && Stopwatch.GetElapsedTime(began) < DrainTime && !cancellationToken.IsCancellationRequested)
+            await Task.Delay(10, CancellationToken.None);
+        if (_unix.Length > 0)
+            File.Delete(_unix);
+    }
+
+    public void Dispose() => _stopping.Dispose();
+
+    private Socket Listen(Socket listener, EndPoint endpoint)
+    {
+        ApplyBuffers(listener);
+        try
+        {
+            listener.Bind(endpoint);
+            listener.Listen(512);
+        }
+        catch (SocketException e)
+        {
+            listener.Dispose();
+            throw new IOException($"{name} cannot listen on {endpoint}: {e.Message}. Choose a free address in {section}.", e);
+        }
+
+        _listeners.Add(listener);
+        return listener;
+    }
+
+    private void ApplyBuffers(Socket socket) => FrameSocket.ApplyBuffers(socket, (int)options.SocketBuffer.Bytes);
+
+    private async Task AcceptAsync(Socket listener)
+    {
+        while (!_stopping.IsCancellationRequested)
+        {
+            Socket socket;
+            try
+            {
+                socket = await listener.AcceptAsync(_stopping.Token);
+            }
+            catch (OperationCanceledException)
+            {
+                return;
+            }
+            catch (Exception e) when (e is SocketException or ObjectDisposedException)
+            {
+                if (_stopping.IsCancellationRequested)
+                    return;
+                LogAcceptFailed(e); // for example out of file descriptors: wait for some to be closed
+                await Task.Delay(TimeSpan.FromMilliseconds(100), CancellationToken.None);
+                continue;
+            }
+
+            Accept(socket);
+        }
+    }
+
+    // Whatever happens to one connection, the loop goes on to the next.
+    private void Accept(Socket socket)
+    {
+        counters.Connected();
+        Connection? connection = null;
+        try
+        {
+            ApplyBuffers(socket);
+            if (Count >= options.MaxConnections)
+            {
+                counters.Rejected();
+                refuse(socket);
+                counters.Disconnected();
+                return;
+            }
+
+            connection = open(socket, socket.RemoteEndPoint is IPEndPoint peer ? peer.ToString() : "unix");
+            lock (_connections)
+                _connections.Add(connection);
+            new Thread(Run, StackBytes) { IsBackground = true, Name = "kvcache session" }.Start(connection);
+        }
+        catch (Exception e) when (e is SocketException or OutOfMemoryException)
+        {
+            LogAcceptFailed(e); // the peer has gone, or the host has no thread left
+            socket.Dispose();
+            if (connection is not null)
+                End(connection);
+            else
+                counters.Disconnected();
+        }
+    }
+
+    private void Run(object? state)
+    {
+        var connection = (Connection)state!;
+        connection.Run();
+        End(connection);
+    }
+
+    private void End(Connection connection)
+    {
+        lock (_connections)
+            _connections.Remove(connection);
+        connection.Dispose();
+        counters.Disconnected();
+    }
+
+    private async Task WatchAsync(Action? everyTick)
+    {
+        using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(250));
+        try
+        {
+            while (await timer.WaitForNextTickAsync(_stopping.Token))
+            {
+                everyTick?.Invoke();
+                var now = Stopwatch.GetTimestamp();
+                foreach (var connection in Snapshot())
+                    connection.Watch(now);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // Stopping.
+        }
+    }
+
+    private Connection[] Snapshot()
+    {
+        lock (_connections)
+            return [.. _connections];
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "A connection could not be accepted")]
+    private partial void LogAcceptFailed(Exception exception);
+}

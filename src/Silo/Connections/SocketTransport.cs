@@ -1,0 +1,44 @@
+using System.Net.Sockets;
+using KvCache.Wire;
+
+namespace KvCache.Silo;
+
+/// <summary>A connected socket, with blocking calls on the thread that owns the connection.</summary>
+internal sealed class SocketTransport : ITransport
+{
+    // The watchdog sees how much a slow reader has taken only between calls.
+    private const int PieceBytes = 4 << 20;
+
+    private readonly Socket _socket;
+
+    public SocketTransport(Socket socket)
+    {
+        _socket = socket;
+        BulkSocket.Tune(socket);
+        if (socket.ProtocolType == ProtocolType.Tcp)
+            socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
+    }
+
+    public long ReceivedBytes { get; private set; }
+
+    public long SentBytes { get; private set; }
+
+    public int Receive(Span<byte> destination)
+    {
+        var got = _socket.Receive(destination);
+        ReceivedBytes += got;
+        return got;
+    }
+
+    public void Send(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
+    {
+        for (; second.Length > PieceBytes; second = second[PieceBytes..], first = default)
+        {
+            BulkSocket.SendAll(_socket, first, second[..PieceBytes], default);
+            SentBytes += first.Length + PieceBytes;
+        }
+
+        BulkSocket.SendAll(_socket, first, second, third);
+        SentBytes += first.Length + second.Length + third.Length;
+    }
+}

@@ -1,0 +1,45 @@
+using System.Net.Sockets;
+
+namespace KvCache.Silo;
+
+/// <summary>The file of a Unix socket outlives a process that was killed.</summary>
+internal static class UnixSocketFile
+{
+    /// <summary>Deletes a socket that nobody listens on any more.</summary>
+    /// <exception cref="IOException">The path is not a socket, or somebody listens.</exception>
+    public static void RemoveStale(string path)
+    {
+        if (!File.Exists(path))
+            return;
+        using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            probe.Connect(new UnixDomainSocketEndPoint(path));
+        }
+        catch (SocketException e)
+        {
+            if (!IsSocket(path))
+                throw new IOException($"'{path}' exists and is not a socket. Give the data plane's Unix socket a path of its own.", e);
+            if (e.SocketErrorCode != SocketError.ConnectionRefused)
+                throw new IOException($"The Unix socket '{path}' exists and cannot be asked whether somebody listens: {e.Message}.", e);
+            File.Delete(path); // left behind by a killed silo: nobody listens
+            return;
+        }
+
+        throw new IOException($"Another process listens on the Unix socket '{path}'. Give every silo a path of its own.");
+    }
+
+    // Sockets are what cannot be opened as a file.
+    private static bool IsSocket(string path)
+    {
+        try
+        {
+            using var file = File.OpenHandle(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
+            return false;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return e is IOException;
+        }
+    }
+}

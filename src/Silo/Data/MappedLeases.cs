@@ -1,0 +1,87 @@
+using KvCache.Storage;
+using KvCache.Wire;
+
+namespace KvCache.Silo;
+
+/// <summary>
+/// Leases on blocks that other processes read in the mapped arena. They end when the process releases them or is gone, not when its connection
+/// breaks: a process that lost its connection still reads.
+/// </summary>
+/// <param name="maxBytes">Most arena bytes that one process may keep.</param>
+internal sealed class MappedLeases(long maxBytes)
+{
+    /// <summary>Marks these ids among those of holds.</summary>
+    public const ulong IdBit = 1UL << 63;
+
+    private readonly Lock _lock = new();
+    private readonly Dictionary<ulong, (PeerProcess Process, List<BlockLease> Leases)> _leases = [];
+    private readonly Dictionary<PeerProcess, long> _bytes = [];
+    private ulong _lastId = IdBit;
+
+    /// <summary>Bytes that a process may still lease.</summary>
+    public long FreeBytes(PeerProcess process)
+    {
+        lock (_lock)
+            return maxBytes - _bytes.GetValueOrDefault(process);
+    }
+
+    /// <summary>Keeps leases for a process, and returns their id.</summary>
+    public ulong Add(PeerProcess process, List<BlockLease> leases)
+    {
+        lock (_lock)
+        {
+            _leases.Add(++_lastId, (process, leases));
+            _bytes[process] = _bytes.GetValueOrDefault(process) + leases.Sum(lease => lease.ArenaBytes);
+            return _lastId;
+        }
+    }
+
+    /// <summary>Ends leases of a process; false when it has none of that id.</summary>
+    public bool Release(PeerProcess process, ulong id)
+    {
+        lock (_lock)
+        {
+            if (!_leases.TryGetValue(id, out var entry) || entry.Process != process)
+                return false;
+            Drop(id, entry.Process, entry.Leases);
+            return true;
+        }
+    }
+
+    /// <summary>Ends the leases of processes that are gone.</summary>
+    public void Sweep()
+    {
+        PeerProcess[] processes;
+        lock (_lock)
+            processes = [.. _bytes.Keys];
+        foreach (var process in processes)
+        {
+            if (process.IsAlive)
+                continue;
+            lock (_lock)
+            {
+                foreach (var (id, entry) in _leases.Where(lease => lease.Value.Process == process).ToArray())
+                    Drop(id, process, entry.Leases);
+            }
+        }
+    }
+
+    /// <summary>Ends all leases: the silo stops, and its arena goes with it.</summary>
+    public void Clear()
+    {
+        lock (_lock)
+        {
+            foreach (var (id, entry) in _leases.ToArray())
+                Drop(id, entry.Process, entry.Leases);
+        }
+    }
+
+    private void Drop(ulong id, PeerProcess process, List<BlockLease> leases)
+    {
+        _leases.Remove(id);
+        if ((_bytes[process] -= leases.Sum(lease => lease.ArenaBytes)) == 0)
+            _bytes.Remove(process);
+        for (var i = leases.Count - 1; i >= 0; i--)
+            leases[i].Dispose();
+    }
+}

@@ -1,0 +1,68 @@
+using KvCache.Storage;
+using KvCache.Wire;
+
+namespace KvCache.Silo;
+
+/// <summary>What a put says before its bytes.</summary>
+internal readonly record struct PutRequest(CacheNamespace Namespace, BlockHash[] Hashes, BlockLineage Lineage, BlockTerms Terms);
+
+/// <content>Storing blocks.</content>
+internal sealed partial class Session
+{
+    private void Put(FrameHeader header, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        PutRequest put;
+        try
+        {
+            put = ReadPut(ref reader);
+        }
+        catch (ProtocolException)
+        {
+            _socket.Drain(header.PayloadLength); // the connection stays in step
+            throw;
+        }
+
+        var layout = put.Namespace.Layout;
+        var expected = put.Hashes.Length * ((long)layout.BlockBytes + (layout.Layers * sizeof(uint)));
+        if (header.PayloadLength != expected)
+            throw new KvFormatException($"{put.Hashes.Length} blocks of {layout.BlockBytes} bytes and {layout.Layers} checksums are {expected} bytes of payload; {header.PayloadLength} were announced.");
+        SendOutcomes(FrameType.PutReply, header.RequestId, put, _puts.Receive(in put));
+    }
+
+    private PutRequest ReadPut(ref WireReader reader)
+    {
+        var ns = Namespace(ref reader);
+        var timeToLive = reader.UInt32();
+        var flags = reader.UInt8();
+        var copies = reader.UInt8();
+        var lineage = new BlockLineage(
+            Parent: reader.Hashes(1)[0],
+            Depth: (int)reader.UInt32(),
+            RequestId: reader.UInt64(),
+            SuffixTokens: (int)reader.UInt32());
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks")).ToArray();
+        reader.End();
+        if ((flags & ~WireProtocol.PutPersisted) != 0 || copies > WireProtocol.MaxCopies)
+            throw new ProtocolException(WireStatus.InvalidRequest, $"The put has flags 0x{flags:x2} and asks for {copies} copies; version {WireProtocol.Version} knows flag {WireProtocol.PutPersisted} and at most {WireProtocol.MaxCopies} copies.");
+        var terms = new BlockTerms(timeToLive == 0 ? null : TimeSpan.FromSeconds(timeToLive), new BlockDurability(copies, (flags & WireProtocol.PutPersisted) != 0));
+        return new PutRequest(ns, hashes, lineage, terms);
+    }
+
+    private void SendOutcomes(FrameType type, ulong requestId, in PutRequest put, PutOutcome[] outcomes)
+    {
+        var reply = Reply();
+        reply.UInt32((uint)outcomes.Length);
+        foreach (var outcome in outcomes)
+        {
+            _server.Counters.Put(outcome);
+            reply.UInt8((byte)outcome);
+        }
+
+        var alternatives = outcomes.Contains(PutOutcome.NoMemory) ? _server.Cluster.RoomierEndpoints(put.Namespace.Layout.BlockBytes) : [];
+        reply.UInt8((byte)alternatives.Count);
+        foreach (var endpoint in alternatives)
+            reply.Text(endpoint);
+        _socket.Send(reply, type, WireStatus.Ok, requestId);
+    }
+}

@@ -1,0 +1,91 @@
+using System.Runtime.InteropServices;
+using KvCache.Storage;
+using KvCache.Wire;
+
+namespace KvCache.Silo;
+
+/// <content>Blocks that do not cross the socket: read in the mapped arena, written into a lent segment.</content>
+internal sealed partial class Session
+{
+    private PeerProcess? _process;
+    private SealedSegment? _segment;
+
+    private void MapArena(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var wanted = (long)reader.UInt64();
+        reader.End();
+        if (!_server.Options.SharedMemory)
+            throw new ProtocolException(WireStatus.InvalidRequest, $"This silo does not share its memory; {DataPlaneOptions.Section}:SharedMemory is off.");
+        _process ??= _socket.PeerProcess
+            ?? throw new ProtocolException(WireStatus.InvalidRequest, "Memory is shared over a Unix socket, with processes of the silo's own PID namespace only.");
+        if (wanted > 0 && _segment is null)
+            _segment = SealedSegment.Create(Math.Clamp(wanted, Arena.PageBytes, _server.Options.MaxSegmentBytes.Bytes));
+        var reply = Reply();
+        reply.UInt64(_server.ArenaId);
+        reply.UInt64((ulong)_server.Store.Arena.Capacity);
+        reply.Text(_server.ArenaPath);
+        reply.UInt64((ulong)(_segment?.Bytes ?? 0));
+        reply.Text(_segment?.Path ?? "");
+        _socket.Send(reply, FrameType.MapArenaReply, WireStatus.Ok, requestId);
+    }
+
+    private void GetMapped(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        var flags = reader.UInt8();
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        var process = Mapped();
+        var leases = new List<BlockLease>();
+        var free = _server.Mapped.FreeBytes(process);
+        var perBlock = (2 * sizeof(ulong)) + (ns.Layout.Layers * sizeof(uint));
+        var most = Math.Min(hashes.Length, (WireProtocol.MaxMetaBytes - 64) / perBlock);
+        for (var i = 0; i < most; i++)
+        {
+            var lease = (flags & WireProtocol.GetLocalOnly) != 0 ? _server.Store.TryLease(new BlockKey(ns.Id, hashes[i])) : _server.Fetcher.Fetch(ns.Id, hashes[i..]);
+            if (lease is null)
+            {
+                _server.Counters.MissAbsent();
+                break;
+            }
+
+            if ((free -= lease.ArenaBytes) < 0)
+            {
+                lease.Dispose();
+                break;
+            }
+
+            _server.Counters.Hit();
+            leases.Add(lease);
+        }
+
+        var reply = Reply();
+        reply.UInt64(leases.Count == 0 ? 0 : _server.Mapped.Add(process, leases));
+        reply.UInt32((uint)leases.Count);
+        foreach (var lease in leases)
+        {
+            reply.UInt64(lease.Generation);
+            reply.UInt64((ulong)lease.Offset);
+            reply.Bytes(MemoryMarshal.AsBytes(lease.Checksums));
+        }
+
+        _socket.Send(reply, FrameType.GetMappedReply, WireStatus.Ok, requestId);
+    }
+
+    private void PutMapped(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var offset = (long)reader.UInt64();
+        var put = ReadPut(ref reader);
+        var layout = put.Namespace.Layout;
+        _ = Mapped();
+        if (_segment is not { } segment || offset < 0 || offset > segment.Bytes - ((long)put.Hashes.Length * layout.BlockBytes))
+            throw new ProtocolException(WireStatus.InvalidRequest, $"{put.Hashes.Length} blocks of {layout.BlockBytes} bytes from {offset} on do not lie in the segment of {_segment?.Bytes ?? 0} bytes.");
+        var outcomes = _puts.Copy(put, segment, offset);
+        SendOutcomes(FrameType.PutMappedReply, requestId, put, outcomes);
+    }
+
+    private PeerProcess Mapped() => _process ?? throw new ProtocolException(WireStatus.InvalidRequest, "The arena was not mapped on this connection; map arena (13) comes first.");
+}

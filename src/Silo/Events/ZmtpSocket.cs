@@ -1,0 +1,171 @@
+using System.Buffers.Binary;
+using System.Net.Sockets;
+using System.Text;
+
+namespace KvCache.Silo;
+
+/// <summary>One part of a message, or a command.</summary>
+/// <param name="IsCommand">Whether it is a command.</param>
+/// <param name="HasMore">Whether further parts of the same message follow.</param>
+/// <param name="Body">Its bytes.</param>
+internal readonly record struct ZmtpFrame(bool IsCommand, bool HasMore, byte[] Body);
+
+/// <summary>
+/// A connection of ZeroMQ's wire protocol, ZMTP 3.0 (rfc.zeromq.org/spec/23) with the mechanism NULL: as much of it as publishers and subscribers need.
+/// </summary>
+/// <remarks>
+/// Written here because the managed implementation is under the LGPL, and the part that is needed is small. Peers that speak 3.1 fall back to 3.0, as the protocol has it.
+/// One task reads at a time; any may write.
+/// </remarks>
+internal sealed class ZmtpSocket : IDisposable
+{
+    private const int GreetingBytes = 64;
+    private const byte MoreFlag = 1, LongFlag = 2, CommandFlag = 4;
+
+    private readonly NetworkStream _stream;
+    private readonly int _maxFrameBytes;
+    private readonly SemaphoreSlim _writing = new(1);
+    private readonly byte[] _head = new byte[9];
+
+    /// <param name="socket">A connected socket, which is owned from here on.</param>
+    /// <param name="maxFrameBytes">Longest frame that is accepted.</param>
+    public ZmtpSocket(Socket socket, int maxFrameBytes)
+    {
+        socket.NoDelay = true;
+        _stream = new NetworkStream(socket, ownsSocket: true);
+        _maxFrameBytes = maxFrameBytes;
+    }
+
+    public void Dispose()
+    {
+        _stream.Dispose();
+        _writing.Dispose();
+    }
+
+    /// <summary>Greets, and tells and hears what kind of socket each side is.</summary>
+    /// <param name="type">Our kind, <c>PUB</c> or <c>SUB</c>.</param>
+    /// <param name="peerTypes">Kinds that may talk to it.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <exception cref="KvFormatException">The peer speaks something else.</exception>
+    public async Task HandshakeAsync(string type, string[] peerTypes, CancellationToken cancellationToken)
+    {
+        await _stream.WriteAsync(Greeting(), cancellationToken);
+        var greeting = new byte[GreetingBytes];
+        await _stream.ReadExactlyAsync(greeting, cancellationToken);
+        if (greeting[0] != 0xFF || (greeting[9] & 1) == 0 || greeting[10] < 3)
+            throw new KvFormatException("The peer does not speak ZMTP 3. Connect a ZeroMQ socket of version 4 or newer.");
+        if (!greeting.AsSpan(12, 20).TrimEnd((byte)0).SequenceEqual("NULL"u8))
+            throw new KvFormatException($"The peer wants the security mechanism '{Encoding.ASCII.GetString(greeting, 12, 20).TrimEnd('\0')}'; only NULL is spoken here.");
+        await SendCommandAsync(Ready(type), cancellationToken);
+        var ready = await ReceiveAsync(cancellationToken);
+        if (!ready.IsCommand || !ready.Body.AsSpan().StartsWith("\u0005READY"u8))
+            throw new KvFormatException("The peer did not say that it is ready.");
+        if (SocketType(ready.Body.AsSpan(6)) is not { } peer || !peerTypes.Contains(peer))
+            throw new KvFormatException($"The peer is no socket of type {string.Join(" or ", peerTypes)}.");
+    }
+
+    /// <summary>The next part or command. Pings are answered on the way.</summary>
+    /// <exception cref="EndOfStreamException">The peer has closed the connection.</exception>
+    /// <exception cref="KvFormatException">The peer sent what is no frame, or too long a one.</exception>
+    public async Task<ZmtpFrame> ReceiveAsync(CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            await _stream.ReadExactlyAsync(_head.AsMemory(0, 2), cancellationToken);
+            var flags = _head[0];
+            if ((flags & ~(MoreFlag | LongFlag | CommandFlag)) != 0)
+                throw new KvFormatException($"The peer sent a frame with the flags 0x{flags:x2}, which ZMTP 3 does not have.");
+            ulong length = _head[1];
+            if ((flags & LongFlag) != 0)
+            {
+                await _stream.ReadExactlyAsync(_head.AsMemory(2, 7), cancellationToken);
+                length = BinaryPrimitives.ReadUInt64BigEndian(_head.AsSpan(1));
+            }
+
+            if (length > (ulong)_maxFrameBytes)
+                throw new KvFormatException($"The peer announced a frame of {length} bytes; at most {_maxFrameBytes} are accepted.");
+            var body = new byte[length];
+            await _stream.ReadExactlyAsync(body, cancellationToken);
+            if ((flags & CommandFlag) == 0 || !body.AsSpan().StartsWith("\u0004PING"u8))
+                return new ZmtpFrame((flags & CommandFlag) != 0, (flags & MoreFlag) != 0, body);
+
+            // A pong repeats what stands behind the ping's time.
+            byte[] pong = [4, .. "PONG"u8, .. body.AsSpan(Math.Min(body.Length, 7))];
+            await SendCommandAsync(pong, cancellationToken);
+        }
+    }
+
+    /// <summary>Sends a message in one piece.</summary>
+    public Task SendAsync(ReadOnlyMemory<byte>[] parts, CancellationToken cancellationToken)
+    {
+        var message = new MemoryStream();
+        for (var i = 0; i < parts.Length; i++)
+            Frame(message, i + 1 < parts.Length ? MoreFlag : (byte)0, parts[i].Span);
+        return WriteAsync(message, cancellationToken);
+    }
+
+    private static byte[] Greeting()
+    {
+        var greeting = new byte[GreetingBytes];
+        greeting[0] = 0xFF;
+        greeting[9] = 0x7F;
+        greeting[10] = 3; // and minor version 0
+        "NULL"u8.CopyTo(greeting.AsSpan(12));
+        return greeting;
+    }
+
+    private static byte[] Ready(string type)
+    {
+        var value = Encoding.ASCII.GetBytes(type);
+        return [5, .. "READY"u8, 11, .. "Socket-Type"u8, 0, 0, 0, (byte)value.Length, .. value];
+    }
+
+    // Properties: length of the name, name, length of the value in four bytes, value.
+    private static string? SocketType(ReadOnlySpan<byte> properties)
+    {
+        while (properties.Length > 0)
+        {
+            var name = properties[0];
+            if (properties.Length < 1 + name + 4)
+                return null;
+            var length = BinaryPrimitives.ReadUInt32BigEndian(properties[(1 + name)..]);
+            if (length > (uint)(properties.Length - 5 - name))
+                return null;
+            var value = properties.Slice(5 + name, (int)length);
+            if (Encoding.ASCII.GetString(properties.Slice(1, name)).Equals("Socket-Type", StringComparison.OrdinalIgnoreCase))
+                return Encoding.ASCII.GetString(value);
+            properties = properties[(5 + name + (int)length)..];
+        }
+
+        return null;
+    }
+
+    private Task SendCommandAsync(byte[] body, CancellationToken cancellationToken)
+    {
+        var message = new MemoryStream();
+        Frame(message, CommandFlag, body);
+        return WriteAsync(message, cancellationToken);
+    }
+
+    private async Task WriteAsync(MemoryStream message, CancellationToken cancellationToken)
+    {
+        await _writing.WaitAsync(cancellationToken);
+        try
+        {
+            await _stream.WriteAsync(message.GetBuffer().AsMemory(0, (int)message.Length), cancellationToken);
+        }
+        finally
+        {
+            _writing.Release();
+        }
+    }
+
+    private static void Frame(MemoryStream message, byte flags, ReadOnlySpan<byte> body)
+    {
+        Span<byte> length = stackalloc byte[sizeof(ulong)];
+        BinaryPrimitives.WriteUInt64BigEndian(length, (ulong)body.Length);
+        message.WriteByte(body.Length <= byte.MaxValue ? flags : (byte)(flags | LongFlag));
+        message.Write(body.Length <= byte.MaxValue ? length[7..] : length);
+        message.Write(body);
+    }
+}

@@ -1,0 +1,141 @@
+using System.ComponentModel;
+using System.Text.Json.Serialization;
+using KvCache.Wire;
+using Microsoft.AspNetCore.Mvc;
+
+namespace KvCache.Silo;
+
+/// <summary>A prompt, as tokens or as hashes of its blocks.</summary>
+internal abstract record PromptRequest
+{
+    [Description("Token ids of the prompt; the silo hashes them. Or 'hashes'.")]
+    public int[]? Tokens { get; set; }
+
+    [Description("Hashes of the prompt's blocks in hexadecimal, first block first, at most 16,384. Or 'tokens'.")]
+    public string[]? Hashes { get; set; }
+
+    /// <exception cref="HttpProblemException">Neither or both are given, too many, or a hash is none.</exception>
+    public BlockHash[] ToHashes(KvLayout layout)
+    {
+        if (Tokens is null == Hashes is null)
+            throw new HttpProblemException(HttpProblem.Invalid("Either 'tokens' or 'hashes' was expected. Send one of them."));
+        return Tokens is null ? HexText.Hashes(Hashes!) : PrefixHasher.HashTokens(CheckedTokens(Tokens, layout.TokensPerBlock), layout.TokensPerBlock).Hashes.ToArray();
+    }
+
+    private static int[] CheckedTokens(int[] tokens, int tokensPerBlock) => tokens.Length / tokensPerBlock <= WireProtocol.MaxBlocksPerRequest
+        ? tokens
+        : throw new HttpProblemException(HttpProblem.Invalid($"{tokens.Length} tokens are {tokens.Length / tokensPerBlock} blocks; at most {WireProtocol.MaxBlocksPerRequest} are looked up at a time. Send the front part."));
+}
+
+/// <summary>How much of a prompt is stored?</summary>
+internal sealed record MatchRequest : PromptRequest
+{
+    [Description("Ids or encodings of the namespaces of the prompt's ranks; what all of them have is found. They have the same tokens per block.")]
+    public required string[] Namespaces { get; set; }
+}
+
+/// <summary>How much of a prompt is stored.</summary>
+internal sealed record MatchReply(
+    [property: Description("Blocks that are stored, counted from the first one.")] int Blocks,
+    [property: Description("Tokens in them.")] int Tokens,
+    [property: Description("Full blocks of the prompt.")] int Of);
+
+/// <summary>Keeps blocks from eviction.</summary>
+internal sealed record PinRequest
+{
+    [Description("Id or encoding of the namespace.")]
+    public required string Namespace { get; set; }
+
+    [Description("Hashes of the blocks in hexadecimal, at most 16,384.")]
+    public required string[] Hashes { get; set; }
+
+    [Description("Length of the pin from now on; 0 ends it.")]
+    public required int Seconds { get; set; }
+}
+
+/// <summary>Blocks that are pinned now.</summary>
+internal sealed record PinReply([property: Description("Blocks for which it worked: they are stored, and pins have not taken their share.")] int Pinned);
+
+/// <summary>What became of a block.</summary>
+internal sealed record PutBlockReply([property: Description("Stored, or AlreadyStored: then these bytes were not used.")] string Outcome);
+
+/// <summary>Which part of a block is wanted; everything without.</summary>
+internal readonly struct LayerQuery
+{
+    [FromQuery(Name = "first")]
+    [Description("First layer, from 0.")]
+    public int? First { get; init; }
+
+    [FromQuery(Name = "layers")]
+    [Description("Number of layers; all behind the first one when it is left out.")]
+    public int? Layers { get; init; }
+
+    /// <exception cref="HttpProblemException">The run does not lie in the block.</exception>
+    public LayerRange ToRange(KvLayout layout)
+    {
+        var first = First ?? 0;
+        var range = new LayerRange(first, Layers ?? layout.Layers - first);
+        return layout.Contains(range) ? range : throw new HttpProblemException(HttpProblem.Invalid($"The layers {range} do not lie in a block of {layout.Layers} layers. Ask for at least one of 0 to {layout.Layers - 1}."));
+    }
+}
+
+/// <summary>What is to become of a block, and where it stands in its prompt.</summary>
+internal readonly struct PutQuery
+{
+    [FromQuery(Name = "ttl")]
+    [Description("Life in seconds from the moment it is visible; as long as memory lasts when it is left out.")]
+    public int? TimeToLive { get; init; }
+
+    [FromQuery(Name = "copies")]
+    [Description("Silos that are to hold it, 1 to 16.")]
+    public int? Copies { get; init; }
+
+    [FromQuery(Name = "persisted")]
+    [Description("Whether it is written to Redis, soon after it is visible.")]
+    public bool? Persisted { get; init; }
+
+    [FromQuery(Name = "replace")]
+    [Description("Whether it takes the place of a stored block, on every silo.")]
+    public bool? Replace { get; init; }
+
+    [FromQuery(Name = "parent")]
+    [Description("Hash of the block before it; left out for the first one.")]
+    public string? Parent { get; init; }
+
+    [FromQuery(Name = "depth")]
+    [Description("Index of the block in its prompt, from 0.")]
+    public int? Depth { get; init; }
+
+    /// <exception cref="HttpProblemException">A value is out of its bounds.</exception>
+    public BlockTerms ToTerms()
+    {
+        if (TimeToLive is <= 0)
+            throw new HttpProblemException(HttpProblem.Invalid($"The life of the block is {TimeToLive} s; at least 1 was expected, or no 'ttl' for as long as memory lasts."));
+        return Copies is < 1 or > WireProtocol.MaxCopies
+            ? throw new HttpProblemException(HttpProblem.Invalid($"The block is to have {Copies} copies; 1 to {WireProtocol.MaxCopies} were expected."))
+            : new BlockTerms(TimeToLive is { } seconds ? TimeSpan.FromSeconds(seconds) : null, new Storage.BlockDurability(Copies ?? 1, Persisted ?? false), Replace ?? false);
+    }
+
+    /// <exception cref="HttpProblemException">A value is out of its bounds.</exception>
+    public Storage.BlockLineage ToLineage()
+    {
+        if (Depth is < 0)
+            throw new HttpProblemException(HttpProblem.Invalid($"The depth of the block is {Depth}; 0 or more was expected."));
+        return new Storage.BlockLineage(Parent is null ? default : HexText.Hash(Parent), Depth ?? 0, RequestId: 0, SuffixTokens: 0);
+    }
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(NamespaceRequest))]
+[JsonSerializable(typeof(NamespaceReply))]
+[JsonSerializable(typeof(MatchRequest))]
+[JsonSerializable(typeof(MatchReply))]
+[JsonSerializable(typeof(PinRequest))]
+[JsonSerializable(typeof(PinReply))]
+[JsonSerializable(typeof(PutBlockReply))]
+[JsonSerializable(typeof(LocateRequest))]
+[JsonSerializable(typeof(LocateReply))]
+[JsonSerializable(typeof(SiloStatistics))]
+[JsonSerializable(typeof(ProblemDetails))]
+[JsonSerializable(typeof(bool?))]
+internal sealed partial class HttpJsonContext : JsonSerializerContext;

@@ -1,0 +1,25 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace KvCache.Silo;
+
+/// <summary>
+/// The HTTP API. Its address is that of health and metrics; slow senders and readers are bounded by <see cref="DataPlaneOptions.FrameTimeout"/> and
+/// <see cref="DataPlaneOptions.MinBytesPerSecond"/>, as on the data plane.
+/// </summary>
+public sealed class HttpApiOptions
+{
+    /// <summary>Section of the configuration.</summary>
+    public const string Section = "KvCache:Http";
+
+    /// <summary>Most requests of the API at a time. Default 128; further ones are told to come back (503). Health and metrics do not count.</summary>
+    [Range(1, 65_536)]
+    public int MaxRequests { get; set; } = 128;
+
+    /// <summary>Most namespaces that a tenant may have registered with this silo. Default 4096; each costs a few hundred bytes.</summary>
+    [Range(1, 1_000_000)]
+    public int MaxNamespaces { get; set; } = 4096;
+
+    /// <summary>Largest JSON body, in bytes. Default 2 MiB: room for 16,384 hashes. Blocks are bounded by their layout instead.</summary>
+    [Range(1024, 1 << 30)]
+    public int MaxJsonBytes { get; set; } = 2 << 20;
+}

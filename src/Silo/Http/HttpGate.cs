@@ -1,0 +1,73 @@
+using System.Net;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.Extensions.Options;
+
+namespace KvCache.Silo;
+
+/// <summary>
+/// Stands before every request of the API, before anything of it is read: as whom it comes, and whether there is room for it.
+/// </summary>
+internal sealed class HttpGate(TenantRegistry tenants, ProblemWriter problems, IOptions<HttpApiOptions> options, IServer server)
+{
+    /// <summary>Path of the API.</summary>
+    public const string Path = "/v1";
+
+    private static readonly object TenantItem = new();
+
+    // The default tenant has no secret: whoever reaches the address could read and write its blocks.
+    private readonly Lazy<bool> _open = new(() => ListensOnLoopbackOnly(server.Features.Get<IServerAddressesFeature>()?.Addresses ?? []));
+
+    private int _requests;
+
+    /// <summary>The tenant that a request comes from.</summary>
+    public static string TenantOf(HttpContext context) => (string)context.Items[TenantItem]!;
+
+    public async Task InvokeAsync(HttpContext context, RequestDelegate next)
+    {
+        if (!context.Request.Path.StartsWithSegments(Path, StringComparison.Ordinal))
+        {
+            await next(context);
+            return;
+        }
+
+        if (Refuse(context) is { } problem)
+        {
+            await problems.WriteAsync(context, problem);
+            return;
+        }
+
+        try
+        {
+            if (Interlocked.Increment(ref _requests) > options.Value.MaxRequests)
+                await problems.WriteAsync(context, HttpProblem.Busy($"{options.Value.MaxRequests} requests are being served, which is all that {HttpApiOptions.Section}:MaxRequests allows. Try again, or another silo."));
+            else
+                await next(context);
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _requests);
+        }
+    }
+
+    private HttpProblem? Refuse(HttpContext context)
+    {
+        if (!tenants.HasSecrets)
+        {
+            context.Items[TenantItem] = TenantRegistry.DefaultTenant;
+            return _open.Value ? null : HttpProblem.Forbidden($"This silo's HTTP address can be reached from other machines, and no tenant has a secret. Set {TenantOptions.Section}:NAME:Secret, or listen on 127.0.0.1.");
+        }
+
+        const string Scheme = "Bearer ";
+        var header = context.Request.Headers.Authorization.ToString();
+        if (!header.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase))
+            return HttpProblem.Unauthenticated("The request has no Authorization header of the form 'Bearer SECRET'. Send the tenant's secret.");
+        if (tenants.FindBySecret(header.AsSpan(Scheme.Length).Trim()) is not { } tenant)
+            return HttpProblem.Unauthenticated("The token is not the secret of any tenant of this silo.");
+        context.Items[TenantItem] = tenant;
+        return null;
+    }
+
+    private static bool ListensOnLoopbackOnly(IEnumerable<string> addresses) => addresses.Select(BindingAddress.Parse).All(address =>
+        address.IsUnixPipe || address.Host.Equals("localhost", StringComparison.OrdinalIgnoreCase) || (IPAddress.TryParse(address.Host, out var ip) && IPAddress.IsLoopback(ip)));
+}

@@ -1,0 +1,60 @@
+using KvCache.Grains;
+using KvCache.Storage;
+using Microsoft.AspNetCore.Http.HttpResults;
+using Orleans;
+
+namespace KvCache.Silo;
+
+/// <summary>Namespaces, look-ups, pins and statistics.</summary>
+internal static class QueryEndpoints
+{
+    private const int GrainCallsAtOnce = 64;
+
+    public static Ok<NamespaceReply> Register(NamespaceRequest request, HttpContext http, NamespaceTable namespaces)
+    {
+        var tenant = HttpGate.TenantOf(http);
+        var ns = request.ToNamespace(tenant);
+        if (ns.Tenant != tenant)
+            throw new HttpProblemException(HttpProblem.Forbidden("The namespace belongs to another tenant than the token. Leave 'tenant' out, or use that tenant's token."));
+        namespaces.Register(ns);
+        return TypedResults.Ok(NamespaceReply.Of(ns));
+    }
+
+    public static Ok<NamespaceReply> Describe(string ns, HttpContext http, NamespaceTable namespaces) =>
+        TypedResults.Ok(NamespaceReply.Of(namespaces.Resolve(HttpGate.TenantOf(http), ns)));
+
+    public static Ok<MatchReply> Match(MatchRequest request, HttpContext http, NamespaceTable namespaces, ClusterView cluster, SiloCounters counters)
+    {
+        var tenant = HttpGate.TenantOf(http);
+        if (request.Namespaces.Length is 0 or > Wire.WireProtocol.MaxNamespacesPerMatch)
+            throw new HttpProblemException(HttpProblem.Invalid($"A match names 1 to {Wire.WireProtocol.MaxNamespacesPerMatch} namespaces; there are {request.Namespaces.Length}."));
+        var ranks = Array.ConvertAll(request.Namespaces, text => namespaces.Resolve(tenant, text));
+        var layout = ranks[0].Layout;
+        if (Array.Exists(ranks, rank => rank.Layout.TokensPerBlock != layout.TokensPerBlock))
+            throw new HttpProblemException(HttpProblem.Invalid("The namespaces of one match have different tokens per block; the ranks of one prompt were expected."));
+        var hashes = request.ToHashes(layout);
+        var found = hashes.Length;
+        var holders = new ulong[found];
+        foreach (var rank in ranks)
+            found = cluster.Match(rank.Id, hashes.AsSpan(0, found), holders);
+        counters.Matched(found, hashes.Length);
+        return TypedResults.Ok(new MatchReply(found, found * layout.TokensPerBlock, hashes.Length));
+    }
+
+    public static async Task<Ok<PinReply>> PinAsync(PinRequest request, HttpContext http, NamespaceTable namespaces, IGrainFactory grains, CancellationToken cancellationToken)
+    {
+        var ns = namespaces.Resolve(HttpGate.TenantOf(http), request.Namespace);
+        if (request.Seconds < 0)
+            throw new HttpProblemException(HttpProblem.Invalid($"The pin is to last {request.Seconds} s; 0 (which ends it) or more was expected."));
+        var pinned = 0;
+        foreach (var part in HexText.Hashes(request.Hashes).Chunk(GrainCallsAtOnce))
+        {
+            var calls = Array.ConvertAll(part, hash => grains.GetPrefix(new BlockKey(ns.Id, hash)).PinAsync(TimeSpan.FromSeconds(request.Seconds), cancellationToken).AsTask());
+            pinned += (await Task.WhenAll(calls)).Count(done => done);
+        }
+
+        return TypedResults.Ok(new PinReply(pinned));
+    }
+
+    public static Ok<SiloStatistics> Statistics(BlockStore store, SiloCounters counters) => TypedResults.Ok(SiloStatistics.Create(store.GetStatistics(), counters));
+}

@@ -1,0 +1,64 @@
+using System.Net;
+using KvCache.Storage;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace KvCache.Silo;
+
+/// <summary>The <c>lm://</c> endpoint: what its connections share. Off unless <see cref="LmCacheOptions.Listen"/> is set.</summary>
+internal sealed partial class LmCacheServer : IHostedService, IDisposable
+{
+    private readonly ConnectionListener _listener;
+    private readonly ILogger<LmCacheServer> _logger;
+
+    public LmCacheServer(ValueBlocks values, SiloCounters counters, IOptions<LmCacheOptions> options, ILoggerFactory loggers)
+    {
+        Values = values;
+        Counters = counters;
+        Options = options.Value;
+        Terms = new BlockTerms(Options.TimeToLive > TimeSpan.Zero ? Options.TimeToLive : null, new BlockDurability(Options.Copies, Options.Persist), Replace: true);
+        Namespace = new CacheNamespace { Tenant = Options.Tenant, Model = Options.Model, Layout = ValueBlocks.NamespaceLayout }.Id;
+        _logger = loggers.CreateLogger<LmCacheServer>();
+        var sessionLogger = loggers.CreateLogger<LmCacheSession>();
+        _listener = new ConnectionListener(
+            "The lm:// endpoint",
+            LmCacheOptions.Section,
+            Options,
+            counters,
+            (socket, peer) => new LmCacheSession(this, socket, peer, sessionLogger),
+            socket => socket.Dispose(), // the protocol has no words for it
+            _logger);
+    }
+
+    public ValueBlocks Values { get; }
+
+    public SiloCounters Counters { get; }
+
+    public LmCacheOptions Options { get; }
+
+    /// <summary>What becomes of a value.</summary>
+    public BlockTerms Terms { get; }
+
+    /// <summary>Namespace of all values.</summary>
+    public NamespaceId Namespace { get; }
+
+    /// <summary>Where it listens; null when it is off.</summary>
+    public IPEndPoint? Address { get; private set; }
+
+    public Task StartAsync(CancellationToken cancellationToken)
+    {
+        if (Options.Listen.Length == 0)
+            return Task.CompletedTask;
+        Address = _listener.ListenTcp(Options.Listen);
+        _listener.Start();
+        LogListening(Address, Options.Tenant);
+        return Task.CompletedTask;
+    }
+
+    public Task StopAsync(CancellationToken cancellationToken) => Address is null ? Task.CompletedTask : _listener.StopAsync(cancellationToken);
+
+    public void Dispose() => _listener.Dispose();
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The lm:// endpoint listens on {Address} for tenant {Tenant}")]
+    private partial void LogListening(IPEndPoint address, string tenant);
+}

@@ -1,0 +1,85 @@
+using System.Net;
+using System.Net.Sockets;
+using KvCache.Wire;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace KvCache.Silo;
+
+/// <summary>The Redis endpoint: what its connections share. Off unless <see cref="RespOptions.Listen"/> is set.</summary>
+internal sealed partial class RespServer : IHostedService, IDisposable
+{
+    private readonly ConnectionListener _listener;
+    private readonly ILogger<RespServer> _logger;
+    private long _lastClient;
+
+    public RespServer(ValueBlocks values, RespTenants tenants, SiloCounters counters, IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
+    {
+        Values = values;
+        Tenants = tenants;
+        Counters = counters;
+        Options = options.Value;
+        Time = time;
+        Started = time.GetUtcNow();
+        Terms = new BlockTerms(
+            Options.TimeToLive > TimeSpan.Zero ? Options.TimeToLive : null,
+            new Storage.BlockDurability(Options.Copies, Options.Persist),
+            Replace: true);
+        _logger = loggers.CreateLogger<RespServer>();
+        var sessionLogger = loggers.CreateLogger<RespSession>();
+        _listener = new ConnectionListener(
+            "The Redis endpoint",
+            RespOptions.Section,
+            Options,
+            counters,
+            (socket, peer) => new RespSession(this, socket, peer, sessionLogger),
+            Refuse,
+            _logger);
+    }
+
+    public ValueBlocks Values { get; }
+
+    public RespTenants Tenants { get; }
+
+    public SiloCounters Counters { get; }
+
+    public RespOptions Options { get; }
+
+    public TimeProvider Time { get; }
+
+    public DateTimeOffset Started { get; }
+
+    /// <summary>What becomes of a value whose SET says nothing about it.</summary>
+    public BlockTerms Terms { get; }
+
+    /// <summary>Where it listens; null when it is off.</summary>
+    public IPEndPoint? Address { get; private set; }
+
+    /// <summary>Open connections.</summary>
+    public int Connections => _listener.Count;
+
+    public long NextClient() => Interlocked.Increment(ref _lastClient);
+
+    public Task StartAsync(CancellationToken cancellationToken)
+    {
+        if (Options.Listen.Length == 0)
+            return Task.CompletedTask;
+        Address = _listener.ListenTcp(Options.Listen);
+        _listener.Start();
+        LogListening(Address);
+        return Task.CompletedTask;
+    }
+
+    public Task StopAsync(CancellationToken cancellationToken) => Address is null ? Task.CompletedTask : _listener.StopAsync(cancellationToken);
+
+    public void Dispose() => _listener.Dispose();
+
+    private static void Refuse(Socket socket)
+    {
+        using (socket)
+            BulkSocket.SendAll(socket, "-ERR max number of clients reached\r\n"u8, default, default);
+    }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The Redis endpoint listens on {Address}")]
+    private partial void LogListening(IPEndPoint address);
+}

@@ -1,0 +1,258 @@
+using KvCache.Storage;
+using KvCache.Wire;
+
+namespace KvCache.Silo;
+
+/// <content>Values: reading and writing.</content>
+internal sealed partial class RespSession
+{
+    private readonly List<ValueWrite> _writes = [];
+
+    internal void Get()
+    {
+        using var lease = Find(1);
+        if (lease is null)
+            _writer.Null();
+        else
+            _writer.Bulk(ValueBlocks.ValueOf(lease));
+    }
+
+    internal void MultipleGet()
+    {
+        _writer.Array(_arguments.Count - 1);
+        for (var i = 1; i < _arguments.Count; i++)
+        {
+            using var lease = Find(i);
+            if (lease is null)
+                _writer.Null();
+            else
+                _writer.Bulk(ValueBlocks.ValueOf(lease));
+        }
+    }
+
+    internal void GetRange()
+    {
+        if (!TryInteger(2, out var first) || !TryInteger(3, out var last))
+            return;
+        using var lease = Find(1);
+        if (lease is null)
+        {
+            _writer.Bulk([]);
+            return;
+        }
+
+        // Negative positions count from the end, at most to the first byte; both ends belong to the range.
+        var value = ValueBlocks.ValueOf(lease);
+        var crossed = first < 0 && last < 0 && first > last;
+        first = Math.Max(0, first < 0 ? value.Length + first : first);
+        last = Math.Min(Math.Max(0, last < 0 ? value.Length + last : last), value.Length - 1);
+        _writer.Bulk(crossed || first > last ? [] : value.Slice((int)first, (int)(last - first + 1)));
+    }
+
+    internal void Length() => _writer.Integer(TryKey(1, out var key) && Values.Peek(key) is { } value ? value.Length : 0);
+
+    /// <summary>SET key value [NX | XX] [GET] [EX | PX | EXAT | PXAT time | KEEPTTL]: the value comes before the options that decide about it.</summary>
+    internal void Set(int count)
+    {
+        var keyRead = ReadKey();
+        using var write = ReceiveValue(keyRead);
+        if (!ReadArguments(count - 3))
+            return;
+        if (!keyRead)
+        {
+            _writer.Error(BadKey);
+            return;
+        }
+
+        // The arguments that are kept: the command, the key, the options.
+        if (!SetOptions.TryParse(_arguments, first: 2, _server.Time.GetUtcNow(), out var options, out var error))
+        {
+            _writer.Error(error);
+            return;
+        }
+
+        var key = KeyOf(_arguments[1]);
+        if (options.IsPlain)
+        {
+            Answer(Finish(write, _server.Terms));
+            return;
+        }
+
+        using var old = options.Get ? Values.Find(key) : null;
+        var stored = Store(write, key, options);
+        if (!options.Get || stored is PutOutcome.NoMemory or PutOutcome.TooLarge or PutOutcome.Failed)
+            Answer(stored);
+        else if (old is null)
+            _writer.Null();
+        else
+            _writer.Bulk(ValueBlocks.ValueOf(old));
+    }
+
+    internal void SetIfAbsent()
+    {
+        var keyRead = ReadKey();
+        using var write = ReceiveValue(keyRead);
+        var stored = keyRead ? Finish(write, _server.Terms with { Replace = false }) : PutOutcome.Failed;
+        if (!keyRead)
+            _writer.Error(BadKey);
+        else if (stored is PutOutcome.NoMemory or PutOutcome.TooLarge or PutOutcome.Failed)
+            Answer(stored);
+        else
+            _writer.Integer(stored == PutOutcome.Stored ? 1 : 0);
+    }
+
+    internal void SetWithSeconds() => SetWithLife(TimeSpan.TicksPerSecond);
+
+    internal void SetWithMilliseconds() => SetWithLife(TimeSpan.TicksPerMillisecond);
+
+    /// <summary>MSET key value …: all values become visible when the last one has arrived, or none does.</summary>
+    internal void MultipleSet(int count)
+    {
+        if (count % 2 == 0)
+        {
+            Refuse(count - 1, "ERR wrong number of arguments for 'mset' command");
+            return;
+        }
+
+        string? error = null;
+        var left = (long)(_server.Options.MaxPendingShare * Values.Capacity);
+        try
+        {
+            for (var pair = 0; pair < count / 2; pair++)
+            {
+                var keyRead = ReadKey();
+                error ??= keyRead ? null : BadKey;
+                var length = _reader.ReadLength();
+                left -= Arena.RoundUp(length + 1);
+                var write = error is null && left >= 0 ? Values.Begin(KeyOf(_arguments[1]), length, _arguments[1]) : null;
+                if (write is not null)
+                    _writes.Add(write);
+                if (write is not { HasMemory: true })
+                    error ??= OutOfMemory;
+                Receive(write, length);
+            }
+
+            if (error is not null)
+            {
+                _writer.Error(error);
+                return;
+            }
+
+            foreach (var write in _writes)
+                write.Finish(_server.Terms);
+            _writer.Simple("OK"u8);
+        }
+        finally
+        {
+            _writes.ForEach(write => write.Dispose());
+            _writes.Clear();
+        }
+    }
+
+    private const string OutOfMemory = "OOM command not allowed when used memory > 'maxmemory'.";
+
+    private BlockLease? Find(int index) => TryKey(index, out var key) ? Values.Find(key) : null;
+
+    // Reads a key behind the command, in the place of an earlier one. False when it is not one that can be stored.
+    private bool ReadKey()
+    {
+        _arguments.Truncate(1);
+        var length = _reader.ReadLength();
+        var fits = length > 0 && length <= _server.Options.MaxKeyBytes;
+        if (fits)
+            _reader.ReadExact(_arguments.Add(length));
+        else
+            _reader.Skip(length);
+        _reader.ReadEnd();
+        return fits;
+    }
+
+    private ValueWrite? ReceiveValue(bool wanted)
+    {
+        var length = _reader.ReadLength();
+        var write = wanted ? Values.Begin(KeyOf(_arguments[1]), length, _arguments[1]) : null;
+        try
+        {
+            Receive(write, length);
+            return write;
+        }
+        catch
+        {
+            write?.Dispose(); // cut off in the middle: nobody will ever see it
+            throw;
+        }
+    }
+
+    private void Receive(ValueWrite? write, int length)
+    {
+        if (write is { HasMemory: true })
+        {
+            while (write.Missing > 0)
+                write.Advance(_reader.ReadSome(write.Next));
+        }
+        else
+        {
+            _reader.Skip(length);
+        }
+
+        _reader.ReadEnd();
+    }
+
+    private void SetWithLife(long unit)
+    {
+        var keyRead = ReadKey();
+        if (!ReadArguments(1))
+        {
+            _reader.SkipArguments(1);
+            return;
+        }
+
+        using var write = ReceiveValue(keyRead);
+        if (!keyRead)
+            _writer.Error(BadKey);
+        else if (!_arguments.TryInteger(2, out var number))
+            _writer.Error("ERR value is not an integer or out of range");
+        else if (number <= 0 || number > long.MaxValue / unit)
+            _writer.Error($"ERR invalid expire time in '{_arguments.Text(0).ToLowerInvariant()}' command");
+        else
+            Answer(Finish(write, _server.Terms with { TimeToLive = TimeSpan.FromTicks(number * unit) }));
+    }
+
+    private PutOutcome Store(ValueWrite? write, BlockKey key, SetOptions options)
+    {
+        if (options.OnlyIfPresent && !Values.Exists(key))
+            return PutOutcome.Revoked;
+        var life = options.TimeToLive ?? _server.Terms.TimeToLive;
+        if (options.KeepTimeToLive && Values.Peek(key) is { } present)
+            life = present.ExpiresAt - _server.Time.GetUtcNow();
+        if (life <= TimeSpan.Zero)
+        {
+            // It would be over before it began: as in Redis, nothing is stored, and what was there is gone.
+            Values.Delete([key]);
+            return PutOutcome.Stored;
+        }
+
+        return Finish(write, _server.Terms with { TimeToLive = life, Replace = !options.OnlyIfAbsent });
+    }
+
+    private static PutOutcome Finish(ValueWrite? write, BlockTerms terms) => write is null ? PutOutcome.Failed : write.Finish(terms);
+
+    private void Answer(PutOutcome outcome)
+    {
+        switch (outcome)
+        {
+            case PutOutcome.Stored:
+                _writer.Simple("OK"u8);
+                break;
+            case PutOutcome.NoMemory or PutOutcome.TooLarge:
+                _writer.Error(OutOfMemory);
+                break;
+            case PutOutcome.Failed:
+                _writer.Error("ERR the value could not be stored; the silo's log says why");
+                break;
+            default:
+                _writer.Null(); // a condition was not met
+                break;
+        }
+    }
+}

@@ -1,0 +1,112 @@
+using KvCache.Grains;
+using KvCache.Index;
+using KvCache.Storage;
+using KvCache.Wire;
+using Microsoft.Extensions.Logging;
+
+namespace KvCache.Silo;
+
+/// <summary>
+/// Values of protocols whose layout is their own: a block has one layer with the value's bytes and, behind it, one with a label that the
+/// protocol needs to serve it (the key's own bytes, the integers of a header). An empty value is a block with a label alone.
+/// </summary>
+/// <remarks>
+/// The value comes first, so that it begins at a page of the arena. The label goes wherever the block goes: to other silos, to Redis and back.
+/// A protocol with checksums of its own lets the reader find damage; these have none, so what leaves here is checked before.
+/// </remarks>
+internal sealed partial class ValueBlocks(
+    BlockStore store,
+    BlockWriter writer,
+    BlockFetcher fetcher,
+    ClusterView cluster,
+    IClusterBlocks blocks,
+    SiloCounters counters,
+    ILogger<ValueBlocks> logger)
+{
+    /// <summary>Most bytes of a value, whatever its label: 64 KiB less than the largest block.</summary>
+    public const int MaxValueBytes = (1 << 30) - MaxLabelBytes;
+
+    /// <summary>Most bytes of a label.</summary>
+    public const int MaxLabelBytes = 64 * 1024;
+
+    /// <summary>Blocks of this silo: what it knows of the cluster.</summary>
+    public BlockDirectory Directory => cluster.Directory;
+
+    /// <summary>Shape of the namespaces of values. Every block brings its own, as values differ in size.</summary>
+    public static KvLayout NamespaceLayout { get; } = KvLayout.Opaque(1, 1);
+
+    /// <summary>Reserves memory for a value.</summary>
+    /// <param name="key">Name of the block.</param>
+    /// <param name="valueBytes">Bytes of the value, 0 to <see cref="MaxValueBytes"/>.</param>
+    /// <param name="label">The label, 1 to <see cref="MaxLabelBytes"/> bytes.</param>
+    public ValueWrite Begin(BlockKey key, int valueBytes, ReadOnlySpan<byte> label)
+    {
+        var layout = valueBytes == 0 ? KvLayout.Opaque(label.Length, 1) : KvLayout.Opaque([0, valueBytes, valueBytes + label.Length], 1);
+        return new ValueWrite(writer, counters, writer.Begin(key, layout, default, new BlockTerms(Replace: true), CancellationToken.None), valueBytes, label);
+    }
+
+    /// <summary>A lease on a value, wherever in the cluster it lies; null when nobody has it or its bytes are damaged. Counts a hit or a miss.</summary>
+    public BlockLease? Find(BlockKey key)
+    {
+        if (fetcher.Fetch(key.Namespace, [key.Hash]) is not { } lease)
+        {
+            counters.MissAbsent();
+            return null;
+        }
+
+        if (lease.FindDamage(lease.Layout.AllLayers) is not { } layer)
+        {
+            counters.Hit();
+            return lease;
+        }
+
+        LogCorrupt(key.Namespace, key.Hash.ToShortString(), layer);
+        counters.MissCorrupt();
+        store.Remove(key, RemovalReason.Corrupt, lease.Generation);
+        lease.Dispose();
+        return null;
+    }
+
+    /// <summary>Bytes of a value.</summary>
+    public static ReadOnlySpan<byte> ValueOf(BlockLease lease) => lease.Bytes[..LengthOf(lease.Layout)];
+
+    /// <summary>The label.</summary>
+    public static ReadOnlySpan<byte> LabelOf(BlockLease lease) => lease.Bytes[LengthOf(lease.Layout)..];
+
+    /// <summary>Length of a value and when its life ends; null when nobody has it. No use of it, where it is here.</summary>
+    public (int Length, DateTimeOffset? ExpiresAt)? Peek(BlockKey key)
+    {
+        if (store.Peek(key) is { } here)
+            return (LengthOf(here.Layout), here.ExpiresAt);
+        using var lease = fetcher.Fetch(key.Namespace, [key.Hash]);
+        return lease is null ? null : (LengthOf(lease.Layout), lease.ExpiresAt);
+    }
+
+    /// <summary>Whether somebody has a value. No use of it.</summary>
+    public bool Exists(BlockKey key)
+    {
+        var mask = 0UL;
+        return store.Contains(key) || cluster.Match(key.Namespace, [key.Hash], new Span<ulong>(ref mask)) > 0;
+    }
+
+    /// <summary>Copies the label of a value of this silo. No use of it.</summary>
+    /// <returns>Its length; 0 when this silo does not have the value.</returns>
+    public int CopyLabel(BlockKey key, Span<byte> destination) => store.CopyLayer(key, fromEnd: 1, destination);
+
+    /// <summary>Deletes values everywhere. Blocks the thread.</summary>
+    public int Delete(IReadOnlyList<BlockKey> keys) => blocks.DeleteAsync(keys).AsTask().GetAwaiter().GetResult();
+
+    /// <summary>Sets the life of a value from now on, everywhere. Blocks the thread.</summary>
+    public bool SetTimeToLive(BlockKey key, TimeSpan timeToLive) => blocks.SetTimeToLiveAsync(key, timeToLive).AsTask().GetAwaiter().GetResult();
+
+    /// <summary>Statistics of the store.</summary>
+    public BlockStoreStatistics Statistics => store.GetStatistics();
+
+    /// <summary>Bytes of the arena.</summary>
+    public long Capacity => store.Arena.Capacity;
+
+    private static int LengthOf(KvLayout layout) => layout.LayerOffset(layout.Layers - 1);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Block {Namespace}/{Hash} is damaged in memory (layer {Layer}); it is dropped")]
+    private partial void LogCorrupt(NamespaceId @namespace, string hash, int layer);
+}

@@ -1,0 +1,90 @@
+using CsCheck;
+using KvCache.Events;
+using Xunit;
+
+namespace KvCache.UnitTests.Events;
+
+public sealed class KvEventTests
+{
+    private static readonly BlockHash First = PrefixHasher.HashText("first"), Second = PrefixHasher.HashText("second");
+
+    [Theory]
+    [InlineData(KvEventFormat.Arrays, false)]
+    [InlineData(KvEventFormat.Arrays, true)]
+    [InlineData(KvEventFormat.Maps, false)]
+    [InlineData(KvEventFormat.Maps, true)]
+    public void What_is_written_is_read_in_either_form_and_with_either_kind_of_hash(KvEventFormat format, bool integers)
+    {
+        var writer = new KvEventWriter(format, integers);
+        writer.Stored(First, default, 256, KvEvent.Memory);
+        writer.Stored(Second, First, 256, KvEvent.Redis);
+        writer.Removed(First, KvEvent.Memory);
+        writer.Cleared();
+        Assert.Equal(4, writer.Count);
+
+        var events = KvEventReader.Read(writer.Take(DateTimeOffset.UnixEpoch.AddSeconds(1.5)));
+
+        var stored = Assert.IsType<BlockStoredEvent>(events[0]);
+        Assert.Equal([Low(First)], stored.Hashes);
+        Assert.Equal((null, 256, KvEvent.Memory), (stored.Parent, stored.TokensPerBlock, stored.Medium));
+        stored = Assert.IsType<BlockStoredEvent>(events[1]);
+        Assert.Equal((Low(Second), Low(First), KvEvent.Redis), (stored.Hashes[0], stored.Parent, stored.Medium));
+        var removed = Assert.IsType<BlockRemovedEvent>(events[2]);
+        Assert.Equal((Low(First), KvEvent.Memory), (removed.Hashes[0], removed.Medium));
+        Assert.IsType<AllBlocksClearedEvent>(events[3]);
+        Assert.Equal(4, events.Count);
+        Assert.Equal(0, writer.Count);
+    }
+
+    // Bytes of Python's msgpack: [1.5, [["BlockStored", [-1], None, [1, 70000], 2, 3]], 0]
+    [Fact]
+    public void An_event_of_an_old_engine_has_fewer_members_and_an_adapter_by_number()
+    {
+        var batch = Convert.FromHexString("93cb3ff80000000000009196ab426c6f636b53746f72656491ffc09201ce00011170020300");
+
+        var stored = Assert.IsType<BlockStoredEvent>(Assert.Single(KvEventReader.Read(batch)));
+
+        Assert.Equal(ulong.MaxValue, Assert.Single(stored.Hashes));
+        Assert.Equal([1, 70_000], stored.Tokens);
+        Assert.Equal(("3", null), (stored.LoraAdapter, stored.Medium));
+    }
+
+    [Fact]
+    public void A_batch_that_is_none_is_told_from_one() =>
+        Gen.Byte.Array[0, 64].Sample(bytes =>
+        {
+            try
+            {
+                KvEventReader.Read(bytes);
+            }
+            catch (KvFormatException)
+            {
+                // The only answer to what is not understood.
+            }
+        });
+
+    [Fact]
+    public void A_damaged_batch_is_told_from_a_whole_one()
+    {
+        var writer = new KvEventWriter(KvEventFormat.Maps, integerHashes: false);
+        writer.Stored(First, Second, 16, KvEvent.Memory);
+        writer.Removed(First, KvEvent.Memory);
+        var batch = writer.Take(DateTimeOffset.UnixEpoch);
+        Gen.Select(Gen.Int[0, batch.Length - 1], Gen.Byte, Gen.Int[0, batch.Length]).Sample((at, value, length) =>
+        {
+            var damaged = batch[..length];
+            if (at < length)
+                damaged[at] = value;
+            try
+            {
+                KvEventReader.Read(damaged);
+            }
+            catch (KvFormatException)
+            {
+                // As above.
+            }
+        });
+    }
+
+    private static ulong Low(BlockHash hash) => KvEvent.LowBits(BlockHash.BytesOf(in hash));
+}
