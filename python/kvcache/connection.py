@@ -53,7 +53,7 @@ class Connection:
             raise ConnectionError("a frame arrived damaged")
         if kind == ERROR and answered in (0, request_id):
             # An error without a request concerns the connection, whatever its status, and no answer will follow.
-            raise (KvCacheError if answered else ConnectionEnd)(meta[2:].decode(), status)
+            raise (KvCacheError if answered else ConnectionEnd)(_sentence(meta), status)
         if answered != request_id or kind not in kinds or (payload_length and kind != GET | REPLY):
             raise ConnectionError(f"a frame of type {kind:#x} arrived that no request waits for")
         return kind, meta, status, payload_length
@@ -80,6 +80,11 @@ class Connection:
         if remaining <= 0:
             raise socket.timeout("timed out")
         self._socket.settimeout(remaining)
+
+
+def _sentence(meta: bytes) -> str:
+    """What an error frame says, fit for a log whoever sent it."""
+    return "".join(character if character.isprintable() else "?" for character in meta[2:502].decode(errors="replace"))
 
 
 class ConnectionEnd(KvCacheError):

@@ -74,6 +74,13 @@ class CacheOptions:
         return cls(**values)
 
 
+def check_names(model: str, revision: str, salt: str) -> None:
+    """The texts of a namespace that an engine's settings contain; beside the salt there is a digest in the same field."""
+    for name, text, most in (("model", model, 256), ("revision", revision, 256), ("salt", salt, 200)):
+        if len(text.encode()) > most:
+            raise ValueError(f"{name}: at most {most} bytes, and has {len(text.encode())}")
+
+
 def endpoint_list(endpoints: Union[str, Any]) -> Tuple[str, ...]:
     """Endpoints from one text with commas, or from a list."""
     parts = endpoints.split(",") if isinstance(endpoints, str) else endpoints

@@ -51,6 +51,8 @@ class Read:
         """Reads what is missing, or as much of it as fits into one request, from a silo that fetches what it lacks; what it
         does not deliver is a miss."""
         indices = self.missing[:BATCH]
+        if not indices:
+            return True  # an attempt failed when everything had arrived
         self._read(indices, session, deadline, local_only=False)
         stopped = not self._past_misses and not all(self.hits[index] for index in indices)
         self._asked = len(self.hits) if stopped else indices[-1] + 1
@@ -62,6 +64,8 @@ class Read:
 
     def _read(self, indices: Sequence[int], session: Session, deadline: Deadline, local_only: bool) -> None:
         wanted = [index for index in indices if not self.hits[index]]
+        if not wanted:
+            return
         hits = [False] * len(wanted)
 
         def arrived(position: int) -> None:

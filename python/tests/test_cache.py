@@ -1,5 +1,6 @@
 """The cache against silos in this process: failures, failover, several silos. Every call is a value, none raises."""
 import os
+import random
 import socket
 import struct
 import threading
@@ -170,6 +171,16 @@ def test_what_arrived_before_a_failure_counts():
         assert targets[:6] == BLOCKS[:6] and seen == [0, 1, 2, 3, 4, 5]
 
 
+def test_connection_that_breaks_when_everything_has_arrived():
+    with FakeSilo() as silo, FakeSilo() as other, cache_of(silo, other) as cache:
+        cache.put(SPACE, HASHES, BLOCKS)
+        cache.get(SPACE, HASHES[:1], buffers(1))
+        silo.breaks_at_end = True
+        targets = buffers()
+        assert cache.get(SPACE, HASHES, targets) == [True] * 8 and targets == BLOCKS
+        assert other.count(GET) == 0
+
+
 def test_damaged_block_is_a_miss():
     with FakeSilo() as silo, cache_of(silo) as cache:
         cache.put(SPACE, HASHES, BLOCKS)
@@ -196,6 +207,30 @@ def test_silo_that_lies(garbage):
         assert cache.get(SPACE, HASHES, buffers()) == [False] * 8
         assert cache.put(SPACE, HASHES, BLOCKS) == [Outcome.FAILED] * 8
         assert cache.locate(SPACE, HASHES) is None
+
+
+def test_silo_that_answers_anything():
+    """Frames of the right form with contents at random: whatever they say, the calls return."""
+    chance = random.Random(1)
+
+    def mangled(kind: int, request_id: int) -> bytes:
+        meta = bytearray(chance.randbytes(chance.choice([0, 1, 4, 5, 9, 13, 16, 20, 30, 60])))
+        if len(meta) >= 5 and chance.random() < 0.7:
+            meta[:5] = struct.pack("<IB", chance.choice([0, 1, 3, 8, 9]), chance.choice([0, 1, 2]))
+        answer = chance.choice([kind | 0x80] * 6 + [0xA5, 0xFF])
+        payload = chance.randbytes(chance.choice([0, BLOCK])) if answer == 0x85 else b""
+        status = chance.choice([0, 0, 0, 1, 16, 22, 23, 99]) if answer in (0xFF, 0x85) else 0
+        return frame(answer, bytes(meta), payload, chance.choice([request_id] * 9 + [0]), status)
+    with FakeSilo() as silo, cache_of(silo, breaker_failures=1 << 30, match_timeout=0.05, load_timeout=0.05,
+                                      store_timeout=0.05, locate_bytes=1) as cache:
+        silo.mangles = mangled
+        for _ in range(150):
+            cache.match(SPACE, HASHES, hold_ms=10).release()
+            cache.get(SPACE, HASHES, buffers(), past_misses=True)
+            cache.put(SPACE, HASHES, BLOCKS)
+            cache.locate(SPACE, HASHES)
+            cache.delete(SPACE, HASHES)
+        assert cache.statistics.failed_calls > 100 and cache.statistics.last_failure.isprintable()
 
 
 def test_wrong_secret_is_a_miss():

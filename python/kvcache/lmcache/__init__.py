@@ -16,4 +16,4 @@ def settings(host: str, protocol: str = "lm", port: int = 0, chunk_size: int = 2
         raise ValueError(f"protocol: lm or redis, and is {protocol!r}")
     return {"chunk_size": chunk_size, "local_cpu": True, "max_local_cpu_size": local_gib,
             "remote_url": f"{protocol}://{host}:{port or (LM_PORT if protocol == 'lm' else REDIS_PORT)}",
-            "remote_serde": "naive"}
+            "remote_serde": "naive", "pre_caching_hash_algorithm": "sha256_cbor"}

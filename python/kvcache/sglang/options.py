@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Mapping
 
-from ..options import CacheOptions
+from ..options import CacheOptions, check_names
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class HiCacheOptions:
     ttl_seconds: int = 0
 
     def __post_init__(self) -> None:
+        check_names(self.model, self.revision, self.salt)
         if not 0 <= self.copies <= 16 or self.ttl_seconds < 0:
             raise ValueError("copies is 0 to 16, and ttl_seconds is not negative")
 

@@ -1,10 +1,11 @@
 """``KvCacheConnector``: vLLM's KV connector interface (``KVConnectorBase_V1``) on top of KvCache."""
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from importlib import import_module
-from typing import Any, Dict, Iterable, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, Optional, Sequence, Set, Tuple
 
 from .._engines import engine_module, never_raises
 from .groups import alignment, grouped_tokens, read_groups
@@ -62,7 +63,8 @@ class KvCacheConnector(_base.KVConnectorBase_V1, _base.SupportsHMA):  # type: ig
         if role == _base.KVConnectorRole.SCHEDULER:
             _warn(vllm_config, transfer)
             self._scheduler = ConnectorScheduler(options, groups, tokens_per_block, hash_block_size, workers,
-                                                 kv_role != "kv_producer", kv_role != "kv_consumer")
+                                                 kv_role != "kv_producer" and _may_load(options, groups),
+                                                 kv_role != "kv_consumer")
         else:
             identity = {"algorithm": str(getattr(vllm_config.cache_config, "prefix_caching_hash_algo", "")),
                         "pipeline": [parallel.rank // parallel.tensor_parallel_size, parallel.pipeline_parallel_size]}
@@ -92,7 +94,8 @@ class KvCacheConnector(_base.KVConnectorBase_V1, _base.SupportsHMA):  # type: ig
     @never_raises(lambda: None)
     def update_connector_output(self, connector_output: Any) -> None:
         if self._scheduler:
-            self._scheduler.loaded(connector_output.finished_recving or ())
+            failed = getattr(connector_output, "invalid_block_ids", None) or ()
+            self._scheduler.loaded(connector_output.finished_recving or (), set(failed))
 
     @never_raises(lambda: (False, None))
     def request_finished(self, request: Any, block_ids: Any) -> Tuple[bool, Optional[Dict[str, Any]]]:
@@ -198,6 +201,19 @@ def _hash_block_size(vllm_config: Any, kv_cache_config: Any, groups: Iterable[An
     if any(group.block_size % size for group in groups):
         raise ValueError(f"block hashes of {size} tokens do not fit the groups' blocks")
     return int(size)
+
+
+def _may_load(options: ConnectorOptions, groups: Sequence[Any]) -> bool:
+    """Whether a load that fails costs no more than its blocks. vLLM's recovery takes the blocks of one group only; with
+    several, the first failed load ends an engine whose scheduler is of that kind."""
+    if len(groups) < 2 or options.hybrid_loads == "on":
+        return True
+    recover = getattr(import_module("vllm.v1.core.sched.scheduler").Scheduler, "_update_requests_with_invalid_blocks", None)
+    able = recover is not None and "(req_block_ids,) =" not in inspect.getsource(recover)
+    if not able or options.hybrid_loads == "off":
+        logger.warning("KvCache saves but does not load: the model has %d KV cache groups%s", len(groups),
+                       "" if able else ", and this engine does not survive a load of theirs that fails")
+    return able and options.hybrid_loads == "auto"
 
 
 def _warn(vllm_config: Any, transfer: Any) -> None:

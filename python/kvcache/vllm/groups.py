@@ -51,6 +51,8 @@ def read_groups(kv_cache_config: Any) -> List[Group]:
             raise ValueError(f"KV cache group {index} is of {', '.join(sorted(kinds))}, which this connector does not store")
         window = sample.sliding_window if kinds <= set(_WINDOW) else None
         groups.append(Group(index, tuple(group.layer_names), int(spec.block_size), window, kinds <= set(_LATENT)))
+    if not groups:
+        raise ValueError("the engine has no KV cache")
     return groups
 
 

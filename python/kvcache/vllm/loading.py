@@ -71,6 +71,9 @@ class Loader:
             except Exception:
                 logger.exception("a load failed; the engine computes its blocks")
             failed += [block for run, blocks in enumerate(runs.blocks) if run not in loaded for block in blocks]
+        if failed and len(memories) > 1:
+            # With several groups the engine cannot go on from the middle: it has no blocks for windows that end there.
+            failed = [block for runs in groups for blocks in runs.blocks for block in blocks]
         self._end(request_id, failed)
 
     def _load_group(self, runs: GroupRuns, memory: GroupMemory, namespace: Namespace, deadline: Deadline, after: Any,

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 
@@ -94,9 +94,3 @@ class CopyStream:
             copies()
         if self._stream is not None:
             self._stream.synchronize()
-
-
-def device_of(caches: Dict[str, Any]) -> Tuple[Any, bool]:
-    """Where the KV cache is, and whether host buffers should be pinned."""
-    device = next(iter(caches.values())).device
-    return device, device.type == "cuda"

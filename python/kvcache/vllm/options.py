@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Mapping
 
-from ..options import CacheOptions
+from ..options import CacheOptions, check_names
 
 SAVES = ("block", "layer", "none")
 
@@ -24,6 +24,9 @@ class ConnectorOptions:
     #: ``block``: after the forward pass; ``layer``: as the layers are computed; ``none``: nothing is saved.
     save: str = "block"
     load: bool = True
+    #: Whether models with several KV cache groups load: ``auto`` when the engine recovers from a load of theirs that fails.
+    #: Others end when that happens.
+    hybrid_loads: str = "auto"
     #: How long a look-up may hold the scheduler; after it the engine is asked to ask again.
     lookup_wait: float = 0.002
     #: How long found blocks are kept for the load that follows.
@@ -33,7 +36,8 @@ class ConnectorOptions:
     ttl_seconds: int = 0
     #: Host memory for blocks on their way, for loads and for saves each. Pinned when the KV cache is on a GPU.
     staging_bytes: int = 256 << 20
-    #: How long a save waits for staging memory until its blocks are dropped.
+    #: How long after its step a save may wait for staging memory until its blocks are dropped: the engine cannot use
+    #: blocks that wait.
     staging_wait: float = 2.0
     #: Threads that load, and threads that send what was saved.
     load_threads: int = 2
@@ -42,8 +46,11 @@ class ConnectorOptions:
     queue: int = 256
 
     def __post_init__(self) -> None:
+        check_names(self.model, self.revision, self.salt)
         if self.save not in SAVES:
             raise ValueError(f"save: one of {', '.join(SAVES)}, and is {self.save!r}")
+        if self.hybrid_loads not in ("auto", "on", "off"):
+            raise ValueError(f"hybrid_loads: one of auto, on, off, and is {self.hybrid_loads!r}")
         for name in ("tokens_per_block", "hold", "staging_bytes", "staging_wait", "load_threads", "save_threads", "queue"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: must be more than 0, and is {getattr(self, name)!r}")

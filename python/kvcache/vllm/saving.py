@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from ..cache import Cache
+from ..deadline import Deadline
 from ..hashing import Namespace
 from .memory import CopyStream, GroupMemory
 from .messages import GroupRuns
@@ -27,16 +28,23 @@ class SaveBatch:
         self.stages: List[Any] = []
         self.layers_left: Set[int] = set(range(len(memory.layouts)))
         self.copied = threading.Event()
+        #: Until when it may wait for host memory, counted from the end of its step; set then.
+        self.deadline = Deadline(0)
         self.is_cancelled = False
         self._lock = threading.Lock()
 
-    def stage(self, staging: StagingPool, wait: float) -> bool:
+    @property
+    def is_window(self) -> bool:
+        """Whether the engine may take the blocks away while the request goes on."""
+        return self.memory.group.window is not None
+
+    def stage(self, staging: StagingPool, deadline: Deadline) -> bool:
         """Whether the batch has host memory, for all of its blocks or none."""
         if self.stages:
             return True
         stages: List[Any] = []
         while len(stages) < len(self.hashes):
-            stage = None if self.is_cancelled else staging.take(self.memory.block_bytes, wait)
+            stage = None if self.is_cancelled else staging.take(self.memory.block_bytes, deadline.remaining)
             if stage is None:
                 break
             stages.append(stage)
@@ -81,9 +89,11 @@ class Saver:
     """Takes what a step computed. One thread copies, others send; only what is complete is sent, so half of a block is
     never stored, whatever happens to this process."""
 
-    def __init__(self, cache: Cache, options: ConnectorOptions, stream: CopyStream, staging: StagingPool):
-        self._cache, self._options, self._stream, self._staging = cache, options, stream, staging
-        self._copier = BoundedWorkers("copy", 1, options.queue * 4)
+    def __init__(self, cache: Cache, options: ConnectorOptions, staging: StagingPool, device: Any):
+        self._cache, self._options, self._staging = cache, options, staging
+        # Blocks that are about to leave a window must not wait behind those that wait for memory.
+        self._copiers = {is_window: BoundedWorkers("copy", 1, options.queue * 4) for is_window in (False, True)}
+        self._streams = {is_window: CopyStream(device) for is_window in (False, True)}
         self._senders = BoundedWorkers("save", options.save_threads, options.queue)
         self._step: List[SaveBatch] = []
         #: Batches of every request that has some, until the engine is told that they are copied.
@@ -113,26 +123,29 @@ class Saver:
     def layer(self, name: str) -> None:
         """A layer of the step is computed: copies it, for batches that find memory at once."""
         batches = [batch for batch in self._step if name in batch.memory.layer_index]
-        after = self._stream.mark() if batches else None
+        after = self._streams[False].mark() if batches else None
 
         def copy(batch: SaveBatch) -> None:
-            if batch.stage(self._staging, 0.0):
-                batch.copy([batch.memory.layer_index[name]], self._stream, after)
+            if batch.stage(self._staging, Deadline(0)):
+                batch.copy([batch.memory.layer_index[name]], self._streams[batch.is_window], after)
         for batch in batches:
-            self._copier.submit(partial(copy, batch))
+            self._copiers[batch.is_window].submit(partial(copy, batch))
 
     def end(self) -> None:
         """The step is computed: copies the rest and sends it. Waits only where the engine may take the blocks away in the
-        next step, as it does with those that left a sliding window."""
+        next step, as it does with those that left a sliding window, and there only for copies: what finds no host memory is
+        given up."""
         step, self._step = self._step, []
         if not step:
             return
-        after = self._stream.mark()
+        after = self._streams[False].mark()
+        limit = Deadline(self._options.staging_wait)
         for batch in step:
-            if not self._copier.submit(partial(self._finish, batch, after)):
+            batch.deadline = Deadline(0) if batch.is_window else limit
+            if not self._copiers[batch.is_window].submit(partial(self._finish, batch, after)):
                 self._drop(batch)
         for batch in step:
-            if batch.memory.group.window is not None and not batch.copied.wait(self._options.staging_wait):
+            if batch.is_window and not batch.copied.wait(limit.remaining):
                 batch.cancel()
 
     def preempted(self, request_ids: Sequence[str]) -> None:
@@ -153,14 +166,15 @@ class Saver:
 
     def stop(self) -> None:
         """Sends what is copied, for a while."""
-        self._copier.stop(self._options.staging_wait)
+        for copier in self._copiers.values():
+            copier.stop(self._options.staging_wait)
         self._senders.stop(self._options.cache.store_timeout)
 
     def _finish(self, batch: SaveBatch, after: Optional[Any]) -> None:
         copied = False
         try:
-            copied = (batch.stage(self._staging, self._options.staging_wait)
-                      and batch.copy(sorted(batch.layers_left), self._stream, after))
+            copied = (batch.stage(self._staging, batch.deadline)
+                      and batch.copy(sorted(batch.layers_left), self._streams[batch.is_window], after))
         finally:
             if not copied or not self._senders.submit(partial(self._send, batch)):
                 self._drop(batch)

@@ -5,7 +5,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from ..cache import Cache
 from .groups import NULL_BLOCK, Group, alignment
@@ -49,6 +49,10 @@ class ConnectorScheduler:
         self._loading: Dict[str, Lookup] = {}
         self._tracked: Dict[str, Tracked] = {}
         self._pending_loads: Dict[str, List[GroupRuns]] = {}
+        #: Engine blocks that are being loaded, and requests whose load failed: asked again they would fail again.
+        self._targets: Dict[str, Set[int]] = {}
+        self._failed: Set[str] = set()
+        self._has_windows = any(group.window is not None for group in groups)
 
     def set_workers(self, spaces: Iterable[WorkerSpaces]) -> None:
         """Learns where the workers store. All of them must be known, or a match would not be one for all ranks."""
@@ -63,7 +67,10 @@ class ConnectorScheduler:
         """Tokens that can be loaded behind those that the engine has; None to be asked again."""
         # The last token is computed in any case: its logits are what the request is about.
         limit = (request.num_tokens - 1) // self._unit * self._unit
-        if not self._loads or not self._finder.namespaces or limit <= computed:
+        if not self._loads or not self._finder.namespaces or limit <= computed or request.request_id in self._failed:
+            return 0, False
+        if self._has_windows and computed:
+            # Should the load fail, the engine goes back to what it had, whose windows it has given away by then.
             return 0, False
         lookup = self._lookups.get(request.request_id)
         if lookup is None or (lookup.done.is_set() and time.monotonic() - lookup.began > self._options.hold / 2):
@@ -85,7 +92,9 @@ class ConnectorScheduler:
             return
         lookup = self._lookups.pop(request.request_id, None)
         start = lookup.computed if lookup is not None else request.num_computed_tokens
-        self._pending_loads[request.request_id] = self._load(request, blocks.get_block_ids(), start, start + external)
+        loads = self._load(request, blocks.get_block_ids(), start, start + external)
+        self._pending_loads[request.request_id] = loads
+        self._targets[request.request_id] = {block for runs in loads for row in runs.blocks for block in row}
         if lookup is not None:
             self._loading[request.request_id] = lookup
 
@@ -106,12 +115,17 @@ class ConnectorScheduler:
         """Whether the blocks of a request that ends are still being read; workers say when they are not."""
         tracked = self._tracked.pop(request.request_id, None)
         self._forget(request.request_id)
+        self._failed.discard(request.request_id)
+        self._targets.pop(request.request_id, None)
         self._pending_loads.pop(request.request_id, None)
         return tracked is not None and tracked.is_saving
 
-    def loaded(self, request_ids: Iterable[str]) -> None:
-        """Loads ended on all workers."""
+    def loaded(self, request_ids: Iterable[str], failed_blocks: Set[int]) -> None:
+        """Loads ended on all workers, or blocks failed on one."""
+        if failed_blocks:
+            self._failed |= {request_id for request_id, blocks in self._targets.items() if blocks & failed_blocks}
         for request_id in request_ids:
+            self._targets.pop(request_id, None)
             lookup = self._loading.pop(request_id, None)
             if lookup is not None:
                 self._release(lookup)
@@ -194,6 +208,7 @@ class ConnectorScheduler:
         return saves
 
     def _forget(self, request_id: str) -> None:
+        """Ends what a request has begun to ask for."""
         for lookups in (self._lookups, self._loading):
             lookup = lookups.pop(request_id, None)
             if lookup is not None:

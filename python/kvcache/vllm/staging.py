@@ -13,8 +13,9 @@ class StagingPool:
     """Buffers of whole blocks, kept for reuse: fresh memory is slow, and pinning it slower. Together they stay under a
     budget, but one block is always possible."""
 
-    def __init__(self, budget: int, pinned: bool):
-        self._budget, self._pinned = budget, pinned
+    def __init__(self, budget: int, device: Any):
+        """Host memory for a KV cache on ``device``; pinned when that is a GPU."""
+        self._budget, self._device = budget, device
         self._used = 0
         self._free: Dict[int, List[Any]] = defaultdict(list)
         self._changed = threading.Condition()
@@ -38,7 +39,7 @@ class StagingPool:
                 if not self._changed.wait(max(0.0, until - time.monotonic())) and time.monotonic() >= until:
                     return None
         try:
-            return torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
+            return self._allocate(size)
         except RuntimeError:
             with self._changed:
                 self._used -= size
@@ -49,6 +50,13 @@ class StagingPool:
         with self._changed:
             self._free[buffer.numel()].append(buffer)
             self._changed.notify_all()
+
+    def _allocate(self, size: int) -> Any:
+        if self._device.type != "cuda":
+            return torch.empty(size, dtype=torch.uint8)
+        # Threads begin on the first GPU, whose memory a context for pinning would take in every worker.
+        with torch.cuda.device(self._device):
+            return torch.empty(size, dtype=torch.uint8, pin_memory=True)
 
     def _drop_other_sizes(self, size: int) -> None:
         for other, buffers in self._free.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Mapping
 
-from ..options import CacheOptions
+from ..options import CacheOptions, check_names
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class TierOptions:
     queue: int = 256
 
     def __post_init__(self) -> None:
+        check_names(self.model, self.revision, self.salt)
         if not self.model:
             raise ValueError('model: the engine does not say it; name it, for example "model": "llama-3-8b"')
         for name in ("lookup_life", "load_threads", "store_threads", "queue"):

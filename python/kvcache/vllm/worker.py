@@ -9,7 +9,7 @@ from ..hashing import Namespace, OpaqueLayout
 from .groups import Group
 from .layout import layout_digest
 from .loading import Loader
-from .memory import CopyStream, GroupMemory, device_of
+from .memory import CopyStream, GroupMemory
 from .messages import Transfers, WorkerSpaces
 from .options import ConnectorOptions
 from .saving import Saver
@@ -36,13 +36,12 @@ class ConnectorWorker:
 
     def register(self, caches: Dict[str, Any]) -> None:
         """Takes over the KV cache: from its layout follow the namespaces."""
-        device, pinned = device_of(caches)
+        device = next(iter(caches.values())).device
         memories = [GroupMemory(group, caches, self._blocks, self._tokens_per_block) for group in self._groups]
-        stream = CopyStream(device)
         self.namespaces = [self._namespace(memory) for memory in memories]
         self._memories = memories
-        self._loader = Loader(self._cache, self._options, stream, StagingPool(self._options.staging_bytes, pinned))
-        self._saver = Saver(self._cache, self._options, CopyStream(device), StagingPool(self._options.staging_bytes, pinned))
+        self._loader = Loader(self._cache, self._options, CopyStream(device), StagingPool(self._options.staging_bytes, device))
+        self._saver = Saver(self._cache, self._options, StagingPool(self._options.staging_bytes, device), device)
         logger.info("KvCache: rank %d, %s bytes a block, namespaces %s", self._rank,
                     [memory.block_bytes for memory in memories], [space.id.hex() for space in self.namespaces])
 

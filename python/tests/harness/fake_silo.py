@@ -36,8 +36,12 @@ class FakeSilo:
         self.released: List[int] = []
         #: Blocks of a get after which the connection breaks.
         self.break_after: Optional[int] = None
+        #: Whether the connection breaks behind the last block of a get, before the frame that ends it.
+        self.breaks_at_end = False
         #: Called before a request is answered, with its type; may wait, or return bytes to answer instead.
         self.before: Optional[Callable[[int], Optional[bytes]]] = None
+        #: Called with type and request id in place of an answer; what it returns is sent, and the connection goes on.
+        self.mangles: Optional[Callable[[int, int], bytes]] = None
         #: Blocks that are refused for lack of memory, and where the refusal points to.
         self.full = False
         self.alternatives: Sequence[str] = ()
@@ -117,6 +121,9 @@ class _Session:
             if instead is not None:
                 self.connection.sendall(instead)
                 return False
+            if self.silo.mangles and kind != OPEN:
+                self.connection.sendall(self.silo.mangles(kind, request_id))
+                return True
         handler = getattr(self, {HELLO: "hello", AUTHENTICATE: "authenticate", OPEN: "open", MATCH: "match", GET: "get",
                                  PUT: "put", DELETE: "delete", RELEASE: "release", STAT: "stat", VERIFY: "verify",
                                  LOCATE: "locate"}[kind])
@@ -206,6 +213,9 @@ class _Session:
                 part = bytes([part[0] ^ 1]) + part[1:]
             self.connection.sendall(frame(0x85, struct.pack(f"<IQ{layers}I", index, 1, *crcs), part, request_id))
             delivered += 1
+        if self.silo.breaks_at_end:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return None
         return frame(0xA5, struct.pack("<I", delivered), request_id=request_id)
 
     def put(self, meta: bytes, payload: bytes, _: int) -> bytes:

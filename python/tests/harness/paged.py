@@ -6,7 +6,7 @@ from typing import Sequence
 import torch
 
 HEADS, DIM, LATENT = 2, 4, 10
-LAYOUTS = ("2BNHD", "B2NHD", "BHN2D-NHD", "BHN2D-HND", "MLA", "B2NHD-split")
+LAYOUTS = ("2BNHD", "B2NHD", "BHN2D-NHD", "BHN2D-HND", "MLA", "B2NHD-split", "B2NHD-HND")
 
 
 class PagedLayer:
@@ -18,6 +18,8 @@ class PagedLayer:
         self.split = 2 if layout == "B2NHD-split" else 1
         if layout == "2BNHD":
             self.tensor = torch.zeros(2, blocks, tokens, HEADS, DIM, dtype=kind)
+        elif layout == "B2NHD-HND":
+            self.tensor = torch.zeros(blocks, 2, HEADS, tokens, DIM, dtype=kind).permute(0, 1, 3, 2, 4)
         elif layout.startswith("B2NHD"):
             self.tensor = torch.zeros(blocks * self.split, 2, tokens // self.split, HEADS, DIM, dtype=kind)
         elif layout == "BHN2D-NHD":

@@ -46,6 +46,21 @@ class KVConnectorBase_V1(ABC):
         self._connector_metadata = None
 
 
+class Scheduler:
+    """Of a later version than those known: one that recovers with several groups."""
+
+    def _update_requests_with_invalid_blocks(self, requests, invalid_block_ids):
+        pass
+
+
+class SchedulerOfOneGroup:
+    """Of the known versions."""
+
+    def _update_requests_with_invalid_blocks(self, requests, invalid_block_ids):
+        for request in requests:
+            (req_block_ids,) = self.kv_cache_manager.get_block_ids(request.request_id)
+
+
 class FullAttentionSpec(SimpleNamespace):
     pass
 
@@ -70,12 +85,13 @@ def install() -> None:
         return
     except ImportError:
         pass
-    for name in (path, "vllm.v1.core.kv_cache_utils"):
+    for name in (path, "vllm.v1.core.kv_cache_utils", "vllm.v1.core.sched.scheduler"):
         parts = name.split(".")
         for end in range(1, len(parts) + 1):
             sys.modules.setdefault(".".join(parts[:end]), types.ModuleType(".".join(parts[:end])))
     for item in (KVConnectorRole, KVConnectorMetadata, KVConnectorHandshakeMetadata, SupportsHMA, KVConnectorBase_V1):
         setattr(sys.modules[path], item.__name__, item)
+    sys.modules["vllm.v1.core.sched.scheduler"].Scheduler = Scheduler
 
 
 @dataclass
@@ -334,14 +350,20 @@ class Engine:
     def _take_in(self, bad: Set[int]) -> None:
         received = {request_id for request_id, count in self._recving.items() if count == self.ranks}
         sent = {request_id for request_id, count in self._sending.items() if count == self.ranks}
-        self.scheduler.update_connector_output(SimpleNamespace(finished_sending=sent, finished_recving=received))
+        self.scheduler.update_connector_output(SimpleNamespace(
+            finished_sending=sent, finished_recving=received, invalid_block_ids=bad))
         for request in self.requests.values():
             if request.status == "loading" and bad:
                 self._truncate(request, bad)
         for request_id in received:
             del self._recving[request_id]
-            if request_id in self.requests:
-                self.requests[request_id].status = "ready"
+            request = self.requests.get(request_id)
+            if request is not None and request.num_computed_tokens:
+                request.status = "ready"
+            elif request is not None:
+                # Nothing of it is valid: the blocks go, and it begins anew.
+                self._release(request.blocks)
+                request.blocks, request.status = [], "waiting"
         for request_id in sent:
             del self._sending[request_id]
             self._release(self.waits_for_free.pop(request_id))

@@ -9,7 +9,11 @@ internal sealed class SocketTransport : ITransport
     // The watchdog sees how much a slow reader has taken only between calls.
     private const int PieceBytes = 4 << 20;
 
+    // A receive of a large value waits for this much.
+    private const int LowWater = FrameSocket.ChunkBytes / 2;
+
     private readonly Socket _socket;
+    private bool _waitsForMore;
 
     public SocketTransport(Socket socket)
     {
@@ -28,6 +32,16 @@ internal sealed class SocketTransport : ITransport
         var got = _socket.Receive(destination);
         ReceivedBytes += got;
         return got;
+    }
+
+    public void Expect(int bytes)
+    {
+        // What is missing at the end must not be waited for in vain.
+        var more = bytes >= FrameSocket.ChunkBytes;
+        if (more == _waitsForMore)
+            return;
+        _waitsForMore = more;
+        BulkSocket.SetLowWater(_socket, more ? LowWater : 1);
     }
 
     public void Send(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)

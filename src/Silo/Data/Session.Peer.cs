@@ -23,6 +23,7 @@ internal sealed partial class Session
             var block = Reply();
             BlockConnection.WritePeerHeader(block, i, lease);
             block.Bytes(MemoryMarshal.AsBytes(lease.Checksums));
+            block.Align();
             _socket.Send(block, FrameType.PeerBlock, WireStatus.Ok, requestId, lease.Bytes);
             delivered++;
         }

@@ -12,7 +12,7 @@ namespace KvCache.Silo;
 internal sealed partial class EngineEvents : BackgroundService
 {
     // A batch of a long prefill has a few hundred KiB.
-    private const int MaxFrameBytes = 64 << 20;
+    private const int MaxFrameBytes = 16 << 20;
     private const int MaxParts = 8;
     private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(50);

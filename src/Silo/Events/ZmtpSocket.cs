@@ -32,6 +32,12 @@ internal sealed class ZmtpSocket : IDisposable
     public ZmtpSocket(Socket socket, int maxFrameBytes)
     {
         socket.NoDelay = true;
+
+        // Whoever only listens would not notice that the other machine has gone.
+        socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
+        socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, 15);
+        socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, 5);
+        socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveRetryCount, 3);
         _stream = new NetworkStream(socket, ownsSocket: true);
         _maxFrameBytes = maxFrameBytes;
     }

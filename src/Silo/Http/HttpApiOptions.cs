@@ -3,8 +3,8 @@ using System.ComponentModel.DataAnnotations;
 namespace KvCache.Silo;
 
 /// <summary>
-/// The HTTP API. Its address is that of health and metrics; slow senders and readers are bounded by <see cref="DataPlaneOptions.FrameTimeout"/> and
-/// <see cref="DataPlaneOptions.MinBytesPerSecond"/>, as on the data plane.
+/// The HTTP API. Its address is that of health and metrics; slow senders and readers are bounded by <see cref="ConnectionOptions.FrameTimeout"/> and
+/// <see cref="ConnectionOptions.MinBytesPerSecond"/>, as on the data plane.
 /// </summary>
 public sealed class HttpApiOptions
 {

@@ -21,11 +21,13 @@ internal sealed class HttpGate(TenantRegistry tenants, ProblemWriter problems, I
     private int _requests;
 
     /// <summary>The tenant that a request comes from.</summary>
-    public static string TenantOf(HttpContext context) => (string)context.Items[TenantItem]!;
+    /// <exception cref="InvalidOperationException">It has not passed the gate.</exception>
+    public static string TenantOf(HttpContext context) => context.Items[TenantItem] as string ?? throw new InvalidOperationException("A request of the API did not pass the gate.");
 
     public async Task InvokeAsync(HttpContext context, RequestDelegate next)
     {
-        if (!context.Request.Path.StartsWithSegments(Path, StringComparison.Ordinal))
+        // Routing does not mind letter case, and so must this not.
+        if (!context.Request.Path.StartsWithSegments(Path, StringComparison.OrdinalIgnoreCase))
         {
             await next(context);
             return;

@@ -89,7 +89,12 @@ internal sealed class LmCacheSession : Connection
         }
 
         while (write.Missing > 0)
+        {
+            _transport.Expect(write.Missing);
             write.Advance(Some(write.Next));
+        }
+
+        _transport.Expect(0);
         write.Finish(_server.Terms);
     }
 

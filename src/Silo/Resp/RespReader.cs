@@ -100,6 +100,9 @@ internal sealed class RespReader(ITransport transport, Action beforeWaiting)
         return count;
     }
 
+    /// <summary>Says how much of a value is missing, before some of it is read.</summary>
+    public void Expect(int bytes) => transport.Expect(bytes - (_end - _start));
+
     /// <summary>Reads bytes of an argument until the span is full.</summary>
     public void ReadExact(Span<byte> destination)
     {

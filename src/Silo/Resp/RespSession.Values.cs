@@ -188,7 +188,12 @@ internal sealed partial class RespSession
         if (write is { HasMemory: true })
         {
             while (write.Missing > 0)
+            {
+                _reader.Expect(write.Missing);
                 write.Advance(_reader.ReadSome(write.Next));
+            }
+
+            _reader.Expect(0);
         }
         else
         {

@@ -31,9 +31,10 @@ public sealed class ThreeSilos : IAsyncLifetime
         {
             ["KvCache:Arena:Size"] = $"{ArenaMiB}MiB",
             ["KvCache:DataPlane:Tcp"] = "127.0.0.1:0",
+            ["KvCache:Cluster:Mode"] = "Localhost",
             ["KvCache:Store:MaxPinnedShare"] = "0.95",
         }).Build();
-        var builder = new InProcessTestClusterBuilder((short)Count);
+        var builder = new InProcessTestClusterBuilder(Count);
         builder.ConfigureSilo((_, silo) => silo.AddMemoryGrainStorage(PrefixDescriptor.StorageName).AddKvCache(configuration));
         _cluster = builder.Build();
         await _cluster.DeployAsync();

@@ -82,7 +82,7 @@ public sealed class PersistedTests
         }
 
         await silos[0].KillAsync();
-        await silos.AllSeeAllAsync();
+        await silos.AllCountAsync(1, "the silo is declared dead"); // until then the directory of grains has a part that nobody answers for
         string[] names = [.. prefixes.Select(prefix => $"kvcache:{prefix.Key(0).ToGrainKey()}")];
         Assert.Equal(":1", redis.Command("EXISTS", names[0]));
         Assert.StartsWith(":", redis.Command("SETRANGE", names[0], "100000", "wrong"), StringComparison.Ordinal);

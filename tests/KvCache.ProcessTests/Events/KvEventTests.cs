@@ -88,7 +88,7 @@ public sealed partial class KvEventTests
         silo.AssertHealthy();
 
         string Stored(string hash, string parent, IEnumerable<int> blockTokens) => maps
-            ? $$"""{"ts":1.5,"events":[{"block_hashes":[{{hash}}],"type":"BlockStored","parent_block_hash":{{parent}},"token_ids":[{{string.Join(',', blockTokens)}}],"block_size":16,"lora_id":null,"medium":"GPU","lora_name":null,"unheard_of":{"a":[1,2.5]}}],"data_parallel_rank":0}"""
+            ? $$"""{"ts":1.5,"events":[{"block_hashes":[{{hash}}],"type":"BlockStored","parent_block_hash":{{parent}},"token_ids":[{{string.Join(',', blockTokens)}}],"block_size":16,"lora_id":null,"medium":"GPU","lora_name":null,"unheard_of":{"a":[1,2.5] } }],"data_parallel_rank":0}"""
             : $"""[1.5,[["BlockStored",[{hash}],{parent},[{string.Join(',', blockTokens)}],16,null,"GPU"],["UnheardOf",1]],0]""";
 
         // A publisher does not wait for who has not subscribed yet, and saying it again changes nothing.

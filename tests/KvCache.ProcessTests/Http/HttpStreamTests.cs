@@ -14,7 +14,7 @@ public sealed class HttpStreamTests
         {
             ["DOTNET_GCRegionSize"] = "0x100000", // of the large heap, eight times that
             ["DOTNET_GCHeapHardLimitSOH"] = "0x20000000",
-            ["DOTNET_GCHeapHardLimitLOH"] = "0x1800000", // 24 MiB, of which the silo's own tables need a part
+            ["DOTNET_GCHeapHardLimitLOH"] = "0x3000000", // 48 MiB; with 24 MiB the silo's own tables do not fit
             ["DOTNET_GCHeapHardLimitPOH"] = "0x8000000",
         }));
         using var http = new HttpSilo(silo);

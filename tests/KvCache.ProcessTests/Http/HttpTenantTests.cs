@@ -69,7 +69,7 @@ public sealed class HttpTenantTests
     {
         await using var silo = await StartAsync();
         using var http = new HttpSilo(silo, token);
-        foreach (var path in new[] { "/v1/stats", "/v1/nothing" })
+        foreach (var path in new[] { "/v1/stats", "/V1/stats", "/%761/stats", "/v1/nothing" })
         {
             using var response = await http.Client.GetAsync(path);
             await HttpSilo.ProblemAsync(response, 401, "unauthenticated");

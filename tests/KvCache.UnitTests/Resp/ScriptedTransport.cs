@@ -19,6 +19,10 @@ internal sealed class ScriptedTransport(byte[] input, Func<int>? pieceSize = nul
         return count;
     }
 
+    public void Expect(int bytes)
+    {
+    }
+
     public void Send(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
     {
         Sends++;
