@@ -176,7 +176,7 @@ def _receive_blocks(connection: Connection, request_id: int, pieces: List[List[L
         if status == Status.MISS:
             continue
         count += 1
-        generation, *checksums = struct.unpack(f"<Q{len(pieces[index])}I", meta[4:])
+        generation, *checksums = struct.unpack_from(f"<Q{len(pieces[index])}I", meta, 4)
         received = []
         for layer in pieces[index]:
             crc = 0

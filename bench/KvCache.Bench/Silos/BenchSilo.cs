@@ -16,16 +16,18 @@ internal sealed class BenchSilo : IDisposable
 
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("kvcache-bench-");
     private readonly ChildProcess _process;
+    private readonly string _arena;
 
     private BenchSilo(ByteSize arena, CancellationToken cancellation)
     {
+        _arena = Path.Combine("/dev/shm", _folder.Name);
         var ready = Path.Combine(_folder.FullName, "ready.json");
         var program = Path.Combine(AppContext.BaseDirectory, "KvCache.Silo.dll");
         _process = ChildProcess.Supervised(
             "dotnet",
             [
                 program, "--arena", arena.Bytes.ToString(System.Globalization.CultureInfo.InvariantCulture),
-                "--arena-file", Path.Combine("/dev/shm", _folder.Name), "--shared-memory",
+                "--arena-file", _arena, "--shared-memory",
                 "--tcp", "127.0.0.1:0", "--unix", Path.Combine(_folder.FullName, "silo.sock"), "--http", "http://127.0.0.1:0",
                 "--resp", "127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0", "--ready-file", ready,
             ],
@@ -74,6 +76,7 @@ internal sealed class BenchSilo : IDisposable
     public void Dispose()
     {
         _process.Dispose();
+        File.Delete(_arena); // one that had to be killed leaves it behind
         _folder.Delete(recursive: true);
     }
 }

@@ -19,23 +19,30 @@ public sealed class PrefixIndex : IPrefixIndex
     /// <summary>The holder that stands for Redis.</summary>
     public const int RedisHolder = 63;
 
-    private const int ShardCount = 256;
+    private const int DefaultShards = 256;
 
     // As many lines as a core fetches at a time; more would push each other out.
     private const int Ahead = 16;
 
-    private readonly IndexShard[] _shards = new IndexShard[ShardCount];
+    private readonly IndexShard[] _shards;
     private readonly EntryBudget _budget;
 
     /// <summary>Creates an empty index.</summary>
     /// <param name="options">Bounds; null for the defaults.</param>
     /// <exception cref="ArgumentOutOfRangeException"><see cref="PrefixIndexOptions.MaxEntries"/> is less than 1.</exception>
     public PrefixIndex(PrefixIndexOptions? options = null)
+        : this(options, DefaultShards)
+    {
+    }
+
+    // For those who make many indexes of a handful of blocks each; a power of two.
+    internal PrefixIndex(PrefixIndexOptions? options, int shards)
     {
         var max = (options ?? new PrefixIndexOptions()).MaxEntries;
         ArgumentOutOfRangeException.ThrowIfLessThan(max, 1, nameof(options));
         _budget = new EntryBudget(max);
-        for (var i = 0; i < ShardCount; i++)
+        _shards = new IndexShard[shards];
+        for (var i = 0; i < shards; i++)
             _shards[i] = new IndexShard(_budget);
     }
 
@@ -181,7 +188,7 @@ public sealed class PrefixIndex : IPrefixIndex
     public bool ReadKeys(int holder, ref int cursor, ICollection<BlockKey> keys)
     {
         Check(holder);
-        if ((uint)cursor >= ShardCount)
+        if ((uint)cursor >= (uint)_shards.Length)
             return false;
         _shards[cursor++].CopyKeys(holder, keys);
         return true;
@@ -214,7 +221,7 @@ public sealed class PrefixIndex : IPrefixIndex
 
     // Low bits choose the shard, high bits the slot.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private IndexShard ShardOf(ulong hash) => _shards[(int)(hash % ShardCount)];
+    private IndexShard ShardOf(ulong hash) => _shards[(int)hash & (_shards.Length - 1)];
 
     private static void Check(int holder)
     {

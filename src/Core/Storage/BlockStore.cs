@@ -15,6 +15,8 @@ public sealed partial class BlockStore : IDisposable
     /// <summary>Bits of a generation below its milliseconds.</summary>
     public const int GenerationClockShift = 20;
 
+    private const int StoreIdBits = 12;
+
     private readonly Lock _lock = new();
     private readonly Dictionary<BlockKey, BlockEntry> _blocks = [];
     private readonly Dictionary<long, BlockEntry> _byOffset = [];
@@ -26,6 +28,8 @@ public sealed partial class BlockStore : IDisposable
     private readonly BlockStoreCounters _counters = new();
     private readonly BlockStoreOptions _options;
     private readonly IBlockObserver? _observer;
+    private readonly Random _random;
+    private readonly ulong _id;
     private ulong _lastGeneration;
     private long _useClock;
     private bool _closed;
@@ -35,10 +39,13 @@ public sealed partial class BlockStore : IDisposable
     /// <param name="options">Limits; null for the defaults.</param>
     /// <param name="time">Clock; null for the system's.</param>
     /// <param name="observer">Hears of every change; null for nobody.</param>
-    public BlockStore(Arena arena, BlockStoreOptions? options = null, TimeProvider? time = null, IBlockObserver? observer = null)
+    /// <param name="random">Gives the random part of generations; null for <see cref="Random.Shared"/>.</param>
+    public BlockStore(Arena arena, BlockStoreOptions? options = null, TimeProvider? time = null, IBlockObserver? observer = null, Random? random = null)
     {
         Arena = arena;
         _observer = observer;
+        _random = random ?? Random.Shared;
+        _id = (ulong)_random.Next(1 << StoreIdBits);
         _options = options ?? new BlockStoreOptions();
         _deadlines = new DeadlineQueue(_blocks, time ?? TimeProvider.System);
         _evictions = new EvictionPlanner(arena, _byOffset, _recency, _copies, _options.EvictionScan);
@@ -48,8 +55,8 @@ public sealed partial class BlockStore : IDisposable
     public Arena Arena { get; }
 
     /// <summary>
-    /// An id for a write, or a stamp of a deletion: Unix milliseconds shifted left by <see cref="GenerationClockShift"/> bits and a number that begins at random
-    /// in every millisecond. It is larger than every id that this store has given or seen (a hybrid logical clock; Kulkarni et al., "Logical
+    /// An id for a write, or a stamp of a deletion: Unix milliseconds shifted left by <see cref="GenerationClockShift"/> bits, a count, and a random
+    /// number of this store. It is larger than every id that this store has given or seen (a hybrid logical clock; Kulkarni et al., "Logical
     /// Physical Clocks", OPODIS 2014), so that ids of several silos can be compared.
     /// </summary>
     public ulong NewGeneration()
@@ -368,11 +375,13 @@ public sealed partial class BlockStore : IDisposable
         return new BlockLease(this, entry);
     }
 
-    // 20 bits of a millisecond: more than a store can give away in one, and a beginning that two silos seldom share.
+    // 8 bits of a millisecond are counted, from a random number on; who gives away more borrows from the next one. The rest names the store: one
+    // whose clock is behind goes on from an id that it has seen, and so does the store that gave it.
     private ulong NextGeneration()
     {
         var clock = ((ulong)(_deadlines.Now - DateTime.UnixEpoch.Ticks) / TimeSpan.TicksPerMillisecond) << GenerationClockShift;
-        _lastGeneration = _lastGeneration >= clock ? _lastGeneration + 1 : clock | (uint)Random.Shared.Next(1 << (GenerationClockShift - 1));
+        var counted = _lastGeneration >= clock ? (_lastGeneration >> StoreIdBits) + 1 : (clock >> StoreIdBits) | (uint)_random.Next(1 << (GenerationClockShift - StoreIdBits - 1));
+        _lastGeneration = (counted << StoreIdBits) | _id;
         return _lastGeneration;
     }
 

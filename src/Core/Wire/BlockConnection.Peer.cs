@@ -97,7 +97,7 @@ public sealed partial class BlockConnection
             EnsureChecksums(layers);
             var expected = _expected.AsSpan(0, layers);
             reader.Bytes(layers * sizeof(uint)).CopyTo(MemoryMarshal.AsBytes(expected));
-            reader.End();
+            reader.EndAligned();
             if (frame.PayloadLength != header.Layout.BlockBytes)
                 throw new KvFormatException($"The peer sent {frame.PayloadLength} bytes for a block of {header.Layout.BlockBytes}.");
             delivered++;

@@ -154,7 +154,7 @@ public sealed partial class BlockConnection : IDisposable
                 throw new KvFormatException("The silo sent a block that was not asked for.");
             var generation = reader.UInt64();
             reader.Bytes(range.Count * sizeof(uint)).CopyTo(MemoryMarshal.AsBytes(expected));
-            reader.End();
+            reader.EndAligned();
             if (damaged is not null)
             {
                 _socket.Drain(bytes);
@@ -188,6 +188,7 @@ public sealed partial class BlockConnection : IDisposable
         var handle = Open(ns);
         var request = Begin();
         WritePut(request, handle, hashes, parent, depth, options);
+        request.Align();
         var layers = ns.Layout.Layers;
         _socket.SendHeader(request, FrameType.Put, WireStatus.Ok, ++_requestId, hashes.Length * ((long)ns.Layout.BlockBytes + (layers * sizeof(uint))));
         EnsureChecksums(layers);

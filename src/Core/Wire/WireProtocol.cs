@@ -18,6 +18,12 @@ public static class WireProtocol
     /// <summary>Bytes of a proof.</summary>
     public const int ProofSize = 32;
 
+    /// <summary>
+    /// Payloads of blocks begin at a multiple of this in their frame, so that they lie aligned in the kernel's socket buffers: copies out of step by a few
+    /// bytes take up to a fifth longer.
+    /// </summary>
+    public const int PayloadAlignment = 64;
+
     /// <summary>Longest meta part: room for 16,384 hashes and their fields.</summary>
     public const int MaxMetaBytes = 1 << 20;
 

@@ -72,6 +72,13 @@ public ref struct WireReader(ReadOnlySpan<byte> buffer)
         }
     }
 
+    /// <summary>Fails unless what is left is the zero bytes of <see cref="WireWriter.Align"/>.</summary>
+    public readonly void EndAligned()
+    {
+        if (_rest.Length >= WireProtocol.PayloadAlignment || _rest.ContainsAnyExcept((byte)0))
+            throw new KvFormatException($"The message has {_rest.Length} bytes too many.");
+    }
+
     /// <summary>Fails unless everything was read: bytes nobody understands are an error, not an extension.</summary>
     public readonly void End()
     {

@@ -56,6 +56,9 @@ public sealed class WireWriter
     /// <summary>Appends hashes, 32 bytes each, without a count.</summary>
     public void Hashes(ReadOnlySpan<BlockHash> hashes) => Bytes(MemoryMarshal.AsBytes(hashes));
 
+    /// <summary>Appends zero bytes until the length, the room for the header included, is a multiple of <see cref="WireProtocol.PayloadAlignment"/>.</summary>
+    public void Align() => Take(-Length & (WireProtocol.PayloadAlignment - 1)).Clear();
+
     /// <summary>Appends a two-byte length and the UTF-8 of a text.</summary>
     /// <exception cref="ArgumentException">The text is longer than 65,535 bytes.</exception>
     public void Text(string value)

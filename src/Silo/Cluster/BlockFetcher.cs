@@ -133,14 +133,16 @@ internal sealed partial class BlockFetcher(
         }
     }
 
-    private BlockWrite? Reserve(PeerBlockHeader header, bool copy)
+    /// <summary>Memory for a block that another silo is about to send; null when it is not wanted (any more).</summary>
+    internal BlockWrite? Reserve(PeerBlockHeader header, bool copy)
     {
         if (store.Contains(header.Key) || LifeOf(header) <= TimeSpan.Zero)
             return null;
         return store.TryReserve(header.Key, header.Layout, header.Lineage, header.Generation, copy);
     }
 
-    private void Publish(PeerBlockHeader header, BlockWrite write, bool intact)
+    /// <summary>Makes a block visible that has arrived.</summary>
+    internal void Publish(PeerBlockHeader header, BlockWrite write, bool intact)
     {
         if (!intact)
         {

@@ -13,7 +13,7 @@ internal sealed partial class ClusterBlocks(
     BlockStore store,
     BlockDirectory directory,
     ClusterMembers members,
-    SiloAgents agents,
+    ISiloAgents agents,
     BlockFetcher fetcher,
     Replicator replicator,
     RedisBlocks redis,

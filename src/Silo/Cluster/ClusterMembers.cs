@@ -7,9 +7,10 @@ namespace KvCache.Silo;
 
 /// <summary>The other silos, and their slots in this silo's index.</summary>
 /// <remarks>Thread-safe; readers take no lock.</remarks>
-internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options)
+internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, Random? random = null)
 {
     private readonly Lock _lock = new();
+    private readonly Random _random = random ?? Random.Shared;
     private readonly PeerSilo?[] _bySlot = new PeerSilo?[PrefixIndex.MaxHolders];
     private ImmutableArray<PeerSilo> _peers = [];
 
@@ -50,7 +51,7 @@ internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory dir
         foreach (var peer in _peers)
         {
             if ((mask & peer.Bit) != 0 && peer.IsReachable(options.Value.SilenceLimit))
-                holders.Insert(Random.Shared.Next(holders.Count + 1), peer);
+                holders.Insert(_random.Next(holders.Count + 1), peer);
         }
 
         return holders;

@@ -11,7 +11,7 @@ namespace KvCache.Silo;
 internal sealed partial class ClusterWatch(
     IClusterMembershipService membership,
     ClusterMembers members,
-    SiloAgents agents,
+    ISiloAgents agents,
     Replicator replicator,
     IOptions<ClusterOptions> options,
     ILoggerFactory loggers)

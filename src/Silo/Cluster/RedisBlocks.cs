@@ -18,10 +18,10 @@ internal sealed class RedisBlocks : IDisposable
     private static readonly TimeSpan WatchGrace = TimeSpan.FromSeconds(1);
 
     private readonly PriorityQueue<BlockKey, DateTimeOffset> _ends = new();
-    private readonly Timer? _watch;
+    private readonly ITimer? _watch;
     private readonly BlockStore _store;
     private readonly BlockDirectory _directory;
-    private readonly RedisTier? _tier;
+    private readonly IPayloadTier? _tier;
     private readonly DescriptorWriter _descriptors;
     private readonly TimeProvider _time;
 
@@ -31,11 +31,11 @@ internal sealed class RedisBlocks : IDisposable
         _directory = directory;
         _descriptors = descriptors;
         _time = time;
-        _tier = services.GetService<RedisTier>();
+        _tier = services.GetService<IPayloadTier>();
         if (_tier is not null)
         {
             directory.Buried = key => _ = _tier.DeleteAsync([key]);
-            _watch = new Timer(_ => LookUpEnded(), null, WatchInterval, WatchInterval);
+            _watch = time.CreateTimer(_ => LookUpEnded(), null, WatchInterval, WatchInterval);
         }
     }
 

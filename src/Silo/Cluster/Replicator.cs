@@ -16,7 +16,7 @@ internal sealed partial class Replicator(
     BlockStore store,
     BlockDirectory directory,
     ClusterMembers members,
-    SiloAgents agents,
+    ISiloAgents agents,
     ClusterCounters counters,
     IOptions<ClusterOptions> options,
     ILogger<Replicator> logger)
@@ -75,9 +75,13 @@ internal sealed partial class Replicator(
         }
     }
 
-    private int MissingCopies(BlockKey key) => store.WantedCopies(key) - BitOperations.PopCount(HoldersOf(key));
+    /// <summary>How many silos are wanting for a block of this silo.</summary>
+    internal int MissingCopies(BlockKey key) => store.WantedCopies(key) - BitOperations.PopCount(HoldersOf(key));
 
     private ulong HoldersOf(BlockKey key) => directory.Index.HoldersOf(key) & members.LiveMask & ~(1UL << PrefixIndex.RedisHolder);
+
+    /// <summary>A silo that is to take a copy.</summary>
+    internal PeerSilo? Target(BlockKey key) => Target(new Wanted(key, 0));
 
     // Copies of a chain belong together, for a reader takes a prefix from one silo: a block follows the one before it, unless it was refused there.
     private PeerSilo? Target(Wanted wanted)

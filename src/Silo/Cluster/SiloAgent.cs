@@ -39,7 +39,13 @@ internal sealed class SiloAgent(GrainId id, Orleans.Runtime.Silo silo, ILoggerFa
 }
 
 /// <summary>Reaches the agent of a silo.</summary>
-internal sealed class SiloAgents(IServiceProvider services) : GrainServiceClient<ISiloAgent>(services)
+internal interface ISiloAgents
+{
+    ISiloAgent Of(SiloAddress silo);
+}
+
+/// <inheritdoc/>
+internal sealed class SiloAgents(IServiceProvider services) : GrainServiceClient<ISiloAgent>(services), ISiloAgents
 {
     public ISiloAgent Of(SiloAddress silo) => GetGrainService(silo);
 }

@@ -2,6 +2,7 @@ using KvCache.Grains;
 using KvCache.Storage;
 using KvCache.Wire;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using Orleans;
 using Orleans.Runtime;
 
@@ -40,7 +41,7 @@ internal sealed class PendingBlock
 /// that this silo has heard of, buries what is older everywhere, and is buried by any later deletion. A write that a grain has granted at
 /// the same time finds the block stored when it is published.
 /// </remarks>
-internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains, ILocalSiloDetails silo, IClusterBlocks cluster, ILogger<BlockWriter> logger)
+internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains, ILocalSiloDetails silo, IClusterBlocks cluster, IOptions<ClusterOptions> options, ILogger<BlockWriter> logger)
 {
     private static readonly Task<WriteGrant> Unasked = Task.FromResult(new WriteGrant(BeginOutcome.Accepted, 0));
 
@@ -98,17 +99,27 @@ internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains
             }
             catch (Exception e)
             {
-                // A grain that cannot be reached (silo stopping, call timed out): the block is not stored, the put goes on.
+                // A defect, or the end of the connection: the block is not stored, the put goes on.
                 LogPutFailed(e, write.Key.Namespace, write.Key.Hash.ToShortString());
                 return PutOutcome.Failed;
             }
         }
     }
 
-    private Task<WriteGrant> AskAsync(BlockWrite write, CancellationToken cancellationToken)
+    // A grain that cannot be reached, because its silo has just died or stands still, forbids nothing: blocks are immutable, a second copy does no harm,
+    // and a deletion meanwhile still keeps the block from becoming visible.
+    private async Task<WriteGrant> AskAsync(BlockWrite write, CancellationToken cancellationToken)
     {
         var intent = new WriteIntent { Generation = write.Generation, Silo = silo.SiloAddress };
-        return grains.GetPrefix(write.Key).BeginAsync(intent, cancellationToken).AsTask();
+        try
+        {
+            return await grains.GetPrefix(write.Key).BeginAsync(intent, cancellationToken).AsTask().WaitAsync(options.Value.AskTimeout, cancellationToken);
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException)
+        {
+            LogUnasked(write.Key.Namespace, write.Key.Hash.ToShortString(), e.Message);
+            return new WriteGrant(BeginOutcome.Accepted, write.Generation);
+        }
     }
 
     private PutOutcome Publish(BlockWrite write, BlockTerms terms)
@@ -122,4 +133,7 @@ internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Block {Namespace}/{Hash} could not be stored")]
     private partial void LogPutFailed(Exception exception, NamespaceId @namespace, string hash);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The grain of block {Namespace}/{Hash} cannot be asked, the block is stored here: {Reason}")]
+    private partial void LogUnasked(NamespaceId @namespace, string hash, string reason);
 }

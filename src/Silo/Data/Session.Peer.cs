@@ -23,6 +23,7 @@ internal sealed partial class Session
             var block = Reply();
             BlockConnection.WritePeerHeader(block, i, lease);
             block.Bytes(MemoryMarshal.AsBytes(lease.Checksums));
+            block.Align();
             _socket.Send(block, FrameType.PeerBlock, WireStatus.Ok, requestId, lease.Bytes);
             delivered++;
         }
@@ -56,30 +57,20 @@ internal sealed partial class Session
     {
         new WireReader(meta).End();
         var directory = _server.Cluster.Directory;
-
-        // The number comes before the first block: what changes from here on has a later one.
-        var sequence = directory.Log.Next;
+        var snapshot = new DirectorySnapshot(directory);
         var page = new List<IndexDelta>(BlockConnection.MaxDeltas);
-        SendPage(); // the first page, which may be empty, tells the number
-        directory.Tombstones.CopyTo(page);
-        var keys = new List<BlockKey>();
-        foreach (var (holder, operation) in (ReadOnlySpan<(int, IndexOperation)>)[(BlockDirectory.Self, IndexOperation.Added), (PrefixIndex.RedisHolder, IndexOperation.Persisted)])
+        SendPage(); // the first page, which is empty, tells the number
+        while (snapshot.Read(page))
         {
-            for (var cursor = 0; directory.Index.ReadKeys(holder, ref cursor, keys); keys.Clear())
-            {
-                page.AddRange(keys.Select(key => new IndexDelta(operation, key, 0)));
-                while (page.Count >= BlockConnection.MaxDeltas)
-                    SendPage();
-            }
-
-            keys.Clear();
+            while (page.Count >= BlockConnection.MaxDeltas)
+                SendPage();
         }
 
         while (page.Count > 0)
             SendPage();
         var end = Reply();
         end.UInt64(directory.Log.Incarnation);
-        end.UInt64(sequence);
+        end.UInt64(snapshot.Sequence);
         _socket.Send(end, FrameType.PeerSnapshotEnd, WireStatus.Ok, requestId);
 
         void SendPage()
@@ -87,7 +78,7 @@ internal sealed partial class Session
             var part = CollectionsMarshal.AsSpan(page)[..Math.Min(page.Count, BlockConnection.MaxDeltas)];
             var reply = Reply();
             reply.UInt64(directory.Log.Incarnation);
-            reply.UInt64(sequence);
+            reply.UInt64(snapshot.Sequence);
             WriteDeltas(reply, part);
             _socket.Send(reply, FrameType.PeerSnapshotPage, WireStatus.Ok, requestId);
             page.RemoveRange(0, part.Length);

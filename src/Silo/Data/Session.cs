@@ -230,6 +230,7 @@ internal sealed partial class Session : Connection
             _server.Counters.Hit();
             reply.UInt64(lease.Generation);
             reply.Bytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(lease.Checksums.Slice(range.First, range.Count)));
+            reply.Align();
             delivered++;
             if (i + 1 == hashes.Length)
             {

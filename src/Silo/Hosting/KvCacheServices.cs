@@ -47,7 +47,7 @@ public static class KvCacheServices
         AddHosted<RedisScan>(services);
         services.AddSingleton<ClusterMembers>();
         services.AddSingleton<ClusterCounters>();
-        services.AddSingleton<SiloAgents>();
+        services.AddSingleton<ISiloAgents, SiloAgents>();
         silo.AddGrainService<SiloAgent>();
         services.AddSingleton<BlockFetcher>();
         services.AddSingleton<IClusterBlocks, ClusterBlocks>();

@@ -14,7 +14,7 @@ namespace KvCache.Silo;
 /// share a connection with anything else.</para>
 /// <para>Dispose it before the store: what waits to be written holds leases.</para>
 /// </remarks>
-public sealed class RedisTier : IHostedService, IAsyncDisposable
+public sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
 {
     /// <summary>Longest life that is told to Redis and to the store, in milliseconds: ten years.</summary>
     internal const long LongestLife = 3650L * 24 * 60 * 60 * 1000;

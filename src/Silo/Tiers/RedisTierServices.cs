@@ -22,6 +22,7 @@ public static class RedisTierServices
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton<RedisTierCounters>();
         services.AddSingleton<RedisTier>();
+        services.AddSingleton<IPayloadTier>(provider => provider.GetRequiredService<RedisTier>());
         services.AddHostedService(provider => provider.GetRequiredService<RedisTier>());
         return services;
     }

@@ -100,6 +100,23 @@ public sealed class BlockStoreTests
     }
 
     [Fact]
+    public void A_store_that_has_seen_a_generation_of_another_does_not_go_on_like_that_one()
+    {
+        var time = new ManualTime();
+        using var one = new BlockStore(Memory.Arena(1), time: time, random: new Random(1));
+        using var behind = new BlockStore(Memory.Arena(1), time: time, random: new Random(2));
+        var seen = one.NewGeneration();
+        behind.Witness(seen);
+
+        ulong[] theirs = [.. Enumerable.Range(0, 1000).Select(_ => one.NewGeneration())];
+        ulong[] mine = [.. Enumerable.Range(0, 1000).Select(_ => behind.NewGeneration())];
+
+        Assert.All(mine, generation => Assert.True(generation > seen));
+        Assert.Equal(mine.Order(), mine);
+        Assert.Empty(mine.Intersect(theirs));
+    }
+
+    [Fact]
     public void Two_stores_have_no_generation_in_common()
     {
         using StoreFixture one = new(pages: 1), other = new(pages: 1);

@@ -1,0 +1,53 @@
+using KvCache.Grains;
+using KvCache.Silo;
+using Orleans.Runtime;
+
+namespace KvCache.Simulation;
+
+/// <summary>What a silo asks of others, as messages; what <see cref="SiloAgent"/> does is done when they arrive.</summary>
+internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
+{
+    public ISiloAgent Of(SiloAddress silo) => new Agent(world, asking, world.Find(silo));
+
+    private sealed class Agent(World world, ModelSilo asking, ModelSilo asked) : ISiloAgent
+    {
+        public ValueTask<SiloCard> DescribeAsync() => throw new NotSupportedException();
+
+        public ValueTask<bool> ContainsAsync(BlockKey key) => Ask("contains?", key, () => asked.Store.Contains(key));
+
+        public ValueTask<WriteState> StateOfWriteAsync(BlockKey key, ulong generation) => Ask(
+            "what became of the write?",
+            key,
+            () => world.Mutation == Mutation.ForgetsWriters ? WriteState.Gone : SiloAgent.StateOf(asked.Store, key, generation),
+            () => world.Grains.LostTouch(key));
+
+        public async ValueTask RevokeAsync(BlockKey key, ulong generation) => await Ask(
+            "revoke",
+            key,
+            () =>
+            {
+                asked.Store.Revoke(key, generation);
+                return true;
+            },
+            () => world.Grains.LostTouch(key));
+
+        public ValueTask<bool[]> DeleteAsync(BlockKey[] keys, ulong stamp)
+        {
+            world.NoteStamp(asking, keys[0], stamp);
+            return Ask(
+                "delete",
+                keys[0],
+                () => Array.ConvertAll(keys, key => world.DeleteAt(asked, key, stamp)),
+                () => world.MissedDelete(asking, keys[0]));
+        }
+
+        public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => Ask("pin", key, () => asked.Store.Pin(key, duration));
+
+        public ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive) => Ask("set life", key, () => world.SetLifeAt(asked, key, timeToLive));
+
+        public ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from) => throw new NotSupportedException();
+
+        private ValueTask<T> Ask<T>(string text, BlockKey key, Func<T> answer, Action? lost = null) =>
+            new(world.Network.Ask(text, TestBlocks.NumberOf(key), asking.Node, asked.Node, () => Task.FromResult(answer()), repeatable: true, lost));
+    }
+}

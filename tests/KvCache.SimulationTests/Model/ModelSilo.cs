@@ -1,0 +1,118 @@
+using System.Net;
+using KvCache.Grains;
+using KvCache.Index;
+using KvCache.Silo;
+using KvCache.Storage;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+using Orleans.Runtime;
+
+namespace KvCache.Simulation;
+
+/// <summary>A silo: the production parts that decide, put together as the host does it, over a tiny arena.</summary>
+internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposable
+{
+    private const int LogCapacity = 24;
+
+    private static readonly ClusterCounters Counters = NewCounters();
+
+    // Questions end when the schedule loses them, not by a clock.
+    private static readonly IOptions<ClusterOptions> Options = Microsoft.Extensions.Options.Options.Create(new ClusterOptions
+    {
+        AskTimeout = Timeout.InfiniteTimeSpan,
+        SilenceLimit = TimeSpan.FromDays(1),
+    });
+
+    private readonly ModelTier _tier;
+
+    public ModelSilo(World world, int node, TimeSpan skew, int arenaBlocks, int seed)
+    {
+        Node = node;
+        Clock = new SkewedClock(world.Time, skew);
+        SiloAddress = SiloAddress.New(IPAddress.Loopback, 1000 + node, 1);
+        var random = new Random(seed);
+        Directory = new BlockDirectory(new PrefixIndex(null, shards: 1), new IndexLog(LogCapacity, Clock), new Tombstones(time: Clock));
+        var arena = Arena.CreatePrivate(arenaBlocks * Arena.PageBytes);
+        arena.Commit();
+        Store = new BlockStore(arena, StoreOptions, Clock, world.Mutation.Observe(Directory), random);
+        Directory.Attach(Store);
+        Grains = new ModelGrainFactory(world, this);
+        _tier = new ModelTier(node, Store, world.Redis, world.Network, Clock);
+        var redis = new RedisBlocks(Store, Directory, new DescriptorWriter(ModelGrains.Descriptors, Grains), Clock, this);
+        Members = new ClusterMembers(this, Directory, redis, Options, random);
+        Fetcher = new BlockFetcher(Store, Directory, Members, redis, Counters, Clock, Options, NullLogger<BlockFetcher>.Instance);
+        var agents = new ModelAgents(world, this);
+        Replicator = new Replicator(Store, Directory, Members, agents, Counters, Options, NullLogger<Replicator>.Instance);
+        Redis = redis;
+        Cluster = new ClusterBlocks(Store, Directory, Members, agents, Fetcher, Replicator, redis, Options, NullLogger<ClusterBlocks>.Instance);
+        Writer = new BlockWriter(Store, Grains, this, Cluster, NullLogger<BlockWriter>.Instance);
+    }
+
+    public static BlockStoreOptions StoreOptions { get; } = new() { MaxPinnedShare = 0.5, MaxCopiedShare = 0.5 };
+
+    public int Node { get; }
+
+    public bool IsAlive { get; private set; } = true;
+
+    public SkewedClock Clock { get; }
+
+    public SiloAddress SiloAddress { get; }
+
+    public BlockStore Store { get; }
+
+    public BlockDirectory Directory { get; }
+
+    public ClusterMembers Members { get; }
+
+    public BlockFetcher Fetcher { get; }
+
+    public Replicator Replicator { get; }
+
+    public RedisBlocks Redis { get; }
+
+    public ClusterBlocks Cluster { get; }
+
+    public BlockWriter Writer { get; }
+
+    public ModelGrainFactory Grains { get; }
+
+    public ModelTier Tier => _tier;
+
+    /// <summary>For every block, the stamp of the latest deletion that this silo was told of.</summary>
+    public ulong[] Heard { get; } = new ulong[TestBlocks.Count];
+
+    string ILocalSiloDetails.Name => $"S{Node}";
+
+    string ILocalSiloDetails.ClusterId => "simulated";
+
+    string ILocalSiloDetails.DnsHostName => "localhost";
+
+    SiloAddress ILocalSiloDetails.GatewayAddress => SiloAddress;
+
+    public object? GetService(Type serviceType) => serviceType == typeof(IPayloadTier) ? _tier : null;
+
+    public void Hear(int block, ulong stamp) => Heard[block] = Math.Max(Heard[block], stamp);
+
+    public void Crash() => IsAlive = false;
+
+    public void Dispose() => Store.Arena.Dispose();
+
+    private static ClusterCounters NewCounters()
+    {
+        var directory = new BlockDirectory(new PrefixIndex(null, shards: 1), new IndexLog(1), new Tombstones());
+        return new ClusterCounters(directory, new ClusterMembers(new NoSilo(), directory, Options!));
+    }
+
+    private sealed class NoSilo : ILocalSiloDetails
+    {
+        public string Name => "none";
+
+        public string ClusterId => "simulated";
+
+        public string DnsHostName => "localhost";
+
+        public SiloAddress SiloAddress => SiloAddress.Zero;
+
+        public SiloAddress GatewayAddress => SiloAddress.Zero;
+    }
+}
