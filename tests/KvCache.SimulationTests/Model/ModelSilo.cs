@@ -100,11 +100,15 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
     private static ClusterCounters NewCounters()
     {
         var directory = new BlockDirectory(new PrefixIndex(null, shards: 1), new IndexLog(1), new Tombstones());
-        return new ClusterCounters(directory, new ClusterMembers(new NoSilo(), directory, Options!));
+        var redis = new RedisBlocks(null!, directory, null!, TimeProvider.System, new NoSilo()); // without a tier it touches nothing
+        return new ClusterCounters(directory, new ClusterMembers(new NoSilo(), directory, redis, Options!));
     }
 
-    private sealed class NoSilo : ILocalSiloDetails
+    // Nothing is ever counted for it.
+    private sealed class NoSilo : ILocalSiloDetails, IServiceProvider
     {
+        public object? GetService(Type serviceType) => null;
+
         public string Name => "none";
 
         public string ClusterId => "simulated";
