@@ -45,7 +45,7 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
         Replicator = new Replicator(Store, Directory, Members, agents, Counters, Options, NullLogger<Replicator>.Instance);
         Redis = redis;
         Cluster = new ClusterBlocks(Store, Directory, Members, agents, Fetcher, Replicator, redis, Options, NullLogger<ClusterBlocks>.Instance);
-        Writer = new BlockWriter(Store, Grains, this, Cluster, NullLogger<BlockWriter>.Instance);
+        Writer = new BlockWriter(Store, Grains, this, Cluster, Options, NullLogger<BlockWriter>.Instance);
     }
 
     public static BlockStoreOptions StoreOptions { get; } = new() { MaxPinnedShare = 0.5, MaxCopiedShare = 0.5 };
