@@ -26,6 +26,9 @@ internal sealed class Network(Func<int, bool> isAlive, Trace trace)
 
     public int Count => _inFlight.Count;
 
+    /// <summary>A rule that broke while a question was being answered.</summary>
+    public BrokenRuleException? Broken { get; private set; }
+
     public void Send(Message message) => _inFlight.Add(message);
 
     /// <summary>Asks a node, and waits for the answer, or for the loss of either.</summary>
@@ -59,6 +62,11 @@ internal sealed class Network(Func<int, bool> isAlive, Trace trace)
             catch (TimeoutException)
             {
                 Send(new Message(trace.Kept ? $"failure of {text}" : text, block, to, from, Fail, Fail, Repeatable: false));
+                return;
+            }
+            catch (BrokenRuleException e)
+            {
+                Broken = e;
                 return;
             }
 

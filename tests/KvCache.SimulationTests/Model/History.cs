@@ -36,7 +36,7 @@ internal sealed class Write(int block, ulong generation, ulong id, int silo)
     /// <summary>Its prefix' activation that accepted it.</summary>
     public object? AcceptedBy { get; set; }
 
-    /// <summary>When that was, by its clock.</summary>
+    /// <summary>When it was asked, by its clock.</summary>
     public DateTimeOffset AcceptedAt { get; set; }
 
     public override string ToString() => $"K{block} #{id} of S{silo} (generation {Short(Generation)})";

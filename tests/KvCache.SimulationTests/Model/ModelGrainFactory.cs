@@ -67,9 +67,10 @@ internal sealed class PrefixReference(World world, ModelSilo silo, int block) : 
         return Call("begin", async activation =>
         {
             Write[] rivals = [.. world.History.All.Where(write => write.AcceptedBy == activation && world.IsAlive(write.Silo) && world.IsRunning(write))];
+            var asked = activation.Silo.Clock.GetUtcNow();
             var grant = await activation.Grain.BeginAsync(intent, cancellationToken);
             if (grant.Outcome == BeginOutcome.Accepted)
-                world.Accepted(activation, grant.Generation, intent.Generation == 0 ? number : 0, rivals);
+                world.Accepted(activation, grant.Generation, intent.Generation == 0 ? number : 0, rivals, asked);
             return grant;
         });
     }

@@ -62,8 +62,6 @@ internal sealed class Rules(World world)
     /// <param name="rivals">Writes that it had accepted before and that ran when it was asked.</param>
     public void CheckAccepted(Activation activation, Write write, IReadOnlyList<Write> rivals)
     {
-        write.AcceptedBy = activation;
-        write.AcceptedAt = activation.Silo.Clock.GetUtcNow();
         if (activation.LostTouch)
             return;
         foreach (var rival in rivals)
@@ -71,7 +69,7 @@ internal sealed class Rules(World world)
             if (rival == write || !world.IsAlive(rival.Silo))
                 continue;
             IsTrue(!world.IsRunning(rival), $"{write} was accepted while {rival} is running");
-            IsTrue(!world.IsOpen(rival) || write.AcceptedAt - rival.AcceptedAt >= ModelGrains.WriteLimit, $"{write} was accepted in the place of {rival}, whose time is not over");
+            IsTrue(!world.IsOpen(rival) || activation.Silo.Clock.GetUtcNow() - rival.AcceptedAt >= ModelGrains.WriteLimit, $"{write} was accepted in the place of {rival}, whose time is not over");
         }
     }
 

@@ -23,7 +23,8 @@ internal sealed partial class World
     /// <param name="generation">The write.</param>
     /// <param name="inlineNumber">Number of the write when the grain reserved its memory just now, else 0.</param>
     /// <param name="rivals">Writes that it had accepted before and that ran when it was asked.</param>
-    public void Accepted(Activation activation, ulong generation, ulong inlineNumber, IReadOnlyList<Write> rivals)
+    /// <param name="asked">When it was asked, by its clock.</param>
+    public void Accepted(Activation activation, ulong generation, ulong inlineNumber, IReadOnlyList<Write> rivals, DateTimeOffset asked)
     {
         if (inlineNumber != 0)
         {
@@ -31,7 +32,10 @@ internal sealed partial class World
             History.Begin(activation.Block, generation, inlineNumber, activation.Silo.Node).Life = life;
         }
 
-        _rules.CheckAccepted(activation, History.Find(activation.Block, generation)!, rivals);
+        var write = History.Find(activation.Block, generation)!;
+        write.AcceptedBy = activation;
+        write.AcceptedAt = asked;
+        _rules.CheckAccepted(activation, write, rivals);
     }
 
     public bool IsRunning(Write write) => _silos[write.Silo].Store.IsWriting(TestBlocks.Keys[write.Block], write.Generation);
@@ -178,6 +182,8 @@ internal sealed partial class World
     // What has come to an end within the step.
     private void Settle()
     {
+        if (Network.Broken is { } broken)
+            throw broken;
         _rules.Look();
         foreach (var put in _puts)
         {

@@ -20,9 +20,13 @@ internal sealed partial class World
             // What was reserved here is dead here, finished or not; what was stored is dead everywhere.
             if (write.Silo == silo.Node)
                 silo.Hear(block, generation + 1);
-            if (deletion.Stored.Contains(write) && complete)
+
+            // A copy of a write that is younger than the stamp, because its silo's clock is ahead, may be on its way to a silo that cannot know.
+            if (!deletion.Stored.Contains(write) || generation >= deletion.Stamp)
+                continue;
+            if (complete)
                 write.Deleted = true;
-            else if (deletion.Stored.Contains(write) && write.Generation < deletion.Stamp)
+            else
                 write.DeletedBy = silo.Node;
         }
 
