@@ -139,7 +139,7 @@ internal sealed class RedisBlocks : IDisposable
     {
         var result = await _tier!.PromoteAsync(key, expected: null).ConfigureAwait(false);
         if (result.Outcome is PromoteOutcome.Absent or PromoteOutcome.Expired or PromoteOutcome.Malformed or PromoteOutcome.Corrupt or PromoteOutcome.Truncated
-            or PromoteOutcome.Foreign)
+            or PromoteOutcome.Foreign or PromoteOutcome.OtherVersion)
             _directory.Unpersisted(key);
         return result.Lease;
     }
