@@ -40,7 +40,7 @@ for project in tests/*"${1:-}"*/; do
   [ -f "$program" ] || continue
   echo "== $name"
   # A test project that hangs must not take the whole run with it.
-  timeout --kill-after=10 600 dotnet "$program" -noColor -noLogo 2>&1 | tee "$log"
+  timeout --kill-after=10 720 dotnet "$program" -noColor -noLogo 2>&1 | tee "$log"
   summary=$(grep -E 'Total: [0-9]+, Errors: [0-9]+, Failed: [0-9]+, Skipped: [0-9]+' "$log" | tail -n 1)
   if [ -z "$summary" ]; then
     echo "$name ended without a summary"
