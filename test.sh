@@ -6,22 +6,28 @@
 set -uo pipefail
 cd "$(dirname "$0")"
 
-# Tests that need a Redis, Python or one of its modules skip, and say so, where these cannot be installed.
-need() {
-  eval "$1" >/dev/null 2>&1 && return
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "Installing $2"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2"; } >/dev/null 2>&1 || echo "$2 could not be installed; tests that need it will be skipped"
-  else
-    echo "$2 is not installed; tests that need it will be skipped"
+# Tests that need a Redis, Python or one of its modules skip, and say so, where these cannot be installed. The distribution's modules
+# are those of its own Python, whatever else is on the path.
+install_what_is_missing() {
+  local missing=() package
+  command -v redis-server >/dev/null || missing+=(redis-server)
+  command -v python3 >/dev/null || missing+=(python3)
+  for module in pytest numpy torch setuptools wheel zmq msgpack; do
+    /usr/bin/python3 -c "import $module" >/dev/null 2>&1 || missing+=("python3-$module")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "Not installed: ${missing[*]}; tests that need them will be skipped"
+    return
   fi
+  echo "Installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq >/dev/null 2>&1
+  apt-get install -y -qq "${missing[@]}" >/dev/null 2>&1 && return
+  for package in "${missing[@]}"; do
+    apt-get install -y -qq "$package" >/dev/null 2>&1 || echo "$package could not be installed; tests that need it will be skipped"
+  done
 }
-need "command -v redis-server" redis-server
-need "command -v python3" python3
-# The distribution's modules are those of its own Python, whatever else is on the path.
-for module in pytest numpy torch setuptools wheel zmq msgpack; do
-  need "/usr/bin/python3 -c 'import $module'" "python3-$module"
-done
 
 passed=0 failed=0 skipped=0
 finish() {
@@ -30,7 +36,9 @@ finish() {
   exit
 }
 
+install_what_is_missing & # while the compiler works
 dotnet build KvCache.sln -c Release -v quiet -nologo || { failed=1; finish; }
+wait
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
