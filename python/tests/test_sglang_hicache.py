@@ -11,28 +11,11 @@ torch = pytest.importorskip("torch", reason="python3-torch is not installed: no 
 
 from harness import sglang_contract  # noqa: E402
 from harness.fake_silo import GET, PUT, FakeSilo  # noqa: E402
+from harness.silo_fixtures import endpoint, silo  # noqa: E402,F401
 from harness.sglang_contract import LAYOUTS, Controller, HostPool  # noqa: E402
 
 sglang_contract.install()
-ENDPOINT = os.environ.get("KVCACHE_ENDPOINT", "")
 TOKENS = list(range(1000, 1034))  # eight pages of four, and a rest
-
-
-@pytest.fixture(params=["fake", "real"])
-def endpoint(request):
-    if request.param == "real":
-        if not ENDPOINT:
-            pytest.skip("KVCACHE_ENDPOINT is not set: no silo to test against")
-        yield ENDPOINT
-    else:
-        with FakeSilo() as silo:
-            yield silo.endpoint
-
-
-@pytest.fixture
-def silo():
-    with FakeSilo() as silo:
-        yield silo
 
 
 @pytest.fixture

@@ -11,31 +11,14 @@ import pytest
 numpy = pytest.importorskip("numpy", reason="python3-numpy is not installed: no rows to test with")
 
 from harness import tier_contract  # noqa: E402
-from harness.fake_silo import GET, MATCH, PUT, FakeSilo  # noqa: E402
+from harness.fake_silo import GET, MATCH, PUT  # noqa: E402
+from harness.silo_fixtures import endpoint, silo  # noqa: E402,F401
 from harness.tier_contract import JobMetadata, LookupResult, Primary, TransferJob, spec  # noqa: E402
 
 tier_contract.install()
-ENDPOINT = os.environ.get("KVCACHE_ENDPOINT", "")
 KEYS = [bytes([i]) * 32 + (i % 2).to_bytes(4, "big") for i in range(8)]
 CONTENTS = {key: bytes([i + 1]) * 200 for i, key in enumerate(KEYS)}
 ONE, TWO = SimpleNamespace(req_id="one"), SimpleNamespace(req_id="two")
-
-
-@pytest.fixture(params=["fake", "real"])
-def endpoint(request):
-    if request.param == "real":
-        if not ENDPOINT:
-            pytest.skip("KVCACHE_ENDPOINT is not set: no silo to test against")
-        yield ENDPOINT
-    else:
-        with FakeSilo() as silo:
-            yield silo.endpoint
-
-
-@pytest.fixture
-def silo():
-    with FakeSilo() as silo:
-        yield silo
 
 
 @pytest.fixture

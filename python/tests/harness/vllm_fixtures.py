@@ -6,29 +6,11 @@ import time
 
 import pytest
 
-from .fake_silo import FakeSilo
+from .silo_fixtures import endpoint, silo  # noqa: F401
 from .vllm_contract import Engine, GroupPlan, install
 
 install()
-ENDPOINT = os.environ.get("KVCACHE_ENDPOINT", "")
 PROMPT = [100 + 7 * i % 1000 for i in range(40)]
-
-
-@pytest.fixture(params=["fake", "real"])
-def endpoint(request):
-    if request.param == "real":
-        if not ENDPOINT:
-            pytest.skip("KVCACHE_ENDPOINT is not set: no silo to test against")
-        yield ENDPOINT
-    else:
-        with FakeSilo() as silo:
-            yield silo.endpoint
-
-
-@pytest.fixture
-def silo():
-    with FakeSilo() as silo:
-        yield silo
 
 
 @pytest.fixture
