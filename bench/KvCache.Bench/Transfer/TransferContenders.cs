@@ -22,18 +22,18 @@ internal sealed class TransferContenders : IDisposable
 
     public IReadOnlyList<ITransferContender> All => _all;
 
-    /// <param name="largestRequest">Bytes of the largest request of any case.</param>
+    /// <param name="largestRequests">Bytes of the largest requests of all lanes of any case, together.</param>
     /// <param name="redis">A running Redis, or null to start one where it is installed.</param>
     /// <param name="withChecksum">Whether the raw loop also runs with a CRC-32 over what it receives.</param>
     public static TransferContenders Start(
-        long largestRequest, EndPoint? redis, bool withChecksum, Action<string> log, CancellationToken cancellation)
+        long largestRequests, EndPoint? redis, bool withChecksum, Action<string> log, CancellationToken cancellation)
     {
         var contenders = new TransferContenders(log, cancellation);
         try
         {
             contenders._all.Add(new TransferContender("memcpy", [], (transfer, lane) => new MemcpyLane(transfer, lane)));
             // Room for pinned blocks of every lane and for the blocks that puts leave behind.
-            var memory = Math.Max(1L << 30, 16 * largestRequest);
+            var memory = Math.Max(1L << 30, 16 * largestRequests);
             contenders.AddSilo(memory);
             contenders.AddRaw(memory, withChecksum);
             contenders.AddRedis(redis);

@@ -189,11 +189,7 @@ public sealed partial class BlockConnection : IDisposable
         var request = Begin();
         WritePut(request, handle, hashes, parent, depth, options);
         request.Align();
-        var layers = ns.Layout.Layers;
-        _socket.SendHeader(request, FrameType.Put, WireStatus.Ok, ++_requestId, hashes.Length * ((long)ns.Layout.BlockBytes + (layers * sizeof(uint))));
-        EnsureChecksums(layers);
-        for (var i = 0; i < hashes.Length; i++)
-            _socket.SendLayers(blocks[firstBlock + i].Span, ns.Layout, _actual.AsSpan(0, layers));
+        _socket.SendPut(request, ++_requestId, blocks, firstBlock, hashes.Length, ns.Layout);
         return ReadPutReply(FrameType.PutReply, hashes.Length);
     }
 

@@ -21,6 +21,7 @@ public sealed class FrameSocket : IDisposable
     public const int ChunkBytes = 256 * 1024;
 
     private readonly Socket _socket;
+    private PutSender? _putSender;
     private byte[] _frame = new byte[4096];
     private int _begun; // bytes of the next header that are there
 
@@ -182,22 +183,18 @@ public sealed class FrameSocket : IDisposable
         SendAll(frame.Written);
     }
 
-    /// <summary>Sends a block and, behind it, the checksums of its layers, which are computed on the way.</summary>
-    /// <param name="block">The block.</param>
-    /// <param name="layout">Shape of the block.</param>
-    /// <param name="checksums">Scratch, one entry a layer.</param>
-    public void SendLayers(ReadOnlySpan<byte> block, KvLayout layout, Span<uint> checksums)
+    /// <summary>Sends a put: behind each block the checksums of its layers, which are computed on the way.</summary>
+    /// <param name="frame">A writer in which the first <see cref="FrameHeader.Size"/> bytes were taken for the header.</param>
+    /// <param name="requestId">Id of the request.</param>
+    /// <param name="blocks">Bytes of blocks.</param>
+    /// <param name="first">Index of the first block.</param>
+    /// <param name="count">Number of blocks.</param>
+    /// <param name="layout">Their shape.</param>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public void SendPut(WireWriter frame, ulong requestId, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int first, int count, KvLayout layout)
     {
-        var cursor = new ChecksumCursor(layout, layout.AllLayers, checksums);
-        while (block.Length > ChunkBytes)
-        {
-            cursor.Advance(block[..ChunkBytes]);
-            SendAll(block[..ChunkBytes]);
-            block = block[ChunkBytes..];
-        }
-
-        cursor.Advance(block);
-        SendAll(block, MemoryMarshal.AsBytes(checksums[..layout.Layers]), default);
+        FrameHeader.Write(frame.Writable, FrameType.Put, WireStatus.Ok, requestId, count * ((long)layout.BlockBytes + (layout.Layers * sizeof(uint))));
+        (_putSender ??= new PutSender(this)).Send(frame.WrittenMemory, blocks, first, count, layout);
     }
 
     /// <summary>Sends all bytes.</summary>
@@ -209,6 +206,21 @@ public sealed class FrameSocket : IDisposable
             var sent = _socket.Send(bytes);
             SentBytes += sent;
             bytes = bytes[sent..];
+        }
+    }
+
+    /// <summary>Sends runs of bytes that do not move; changes the parts.</summary>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    internal unsafe void SendAll(GatheredSend.Part* parts, int count)
+    {
+        for (var next = 0; next < count;)
+        {
+            var sent = GatheredSend.Send(_socket, parts + next, count - next);
+            SentBytes += sent;
+            for (; next < count && sent >= parts[next].Length; next++)
+                sent -= parts[next].Length;
+            if (sent > 0)
+                parts[next] = new GatheredSend.Part(parts[next].Start + sent, parts[next].Length - (nint)sent);
         }
     }
 
