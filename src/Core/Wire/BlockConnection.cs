@@ -190,7 +190,17 @@ public sealed partial class BlockConnection : IDisposable
         WritePut(request, handle, hashes, parent, depth, options);
         request.Align();
         _socket.SendPut(request, ++_requestId, blocks, firstBlock, hashes.Length, ns.Layout);
-        return ReadPutReply(FrameType.PutReply, hashes.Length);
+        try
+        {
+            var reply = ReadPutReply(FrameType.PutReply, hashes.Length);
+            _socket.EndPut();
+            return reply;
+        }
+        catch (SiloException)
+        {
+            _socket.EndPut(); // a refusal comes behind the last byte
+            throw;
+        }
     }
 
     /// <summary>Keeps blocks from eviction, or no longer.</summary>

@@ -22,6 +22,7 @@ public sealed class FrameSocket : IDisposable
 
     private readonly Socket _socket;
     private PutSender? _putSender;
+    private bool _isPutOpen;
     private byte[] _frame = new byte[4096];
     private int _begun; // bytes of the next header that are there
 
@@ -183,7 +184,9 @@ public sealed class FrameSocket : IDisposable
         SendAll(frame.Written);
     }
 
-    /// <summary>Sends a put: behind each block the checksums of its layers, which are computed on the way.</summary>
+    /// <summary>
+    /// Sends a put: behind each block the checksums of its layers, which are computed on the way. Nobody may change or free the blocks before <see cref="EndPut"/>.
+    /// </summary>
     /// <param name="frame">A writer in which the first <see cref="FrameHeader.Size"/> bytes were taken for the header.</param>
     /// <param name="requestId">Id of the request.</param>
     /// <param name="blocks">Bytes of blocks.</param>
@@ -194,7 +197,15 @@ public sealed class FrameSocket : IDisposable
     public void SendPut(WireWriter frame, ulong requestId, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int first, int count, KvLayout layout)
     {
         FrameHeader.Write(frame.Writable, FrameType.Put, WireStatus.Ok, requestId, count * ((long)layout.BlockBytes + (layout.Layers * sizeof(uint))));
+        _isPutOpen = true;
         (_putSender ??= new PutSender(this)).Send(frame.WrittenMemory, blocks, first, count, layout);
+    }
+
+    /// <summary>The peer has answered the put: it has read all bytes.</summary>
+    public void EndPut()
+    {
+        _isPutOpen = false;
+        _putSender!.Release();
     }
 
     /// <summary>Sends all bytes.</summary>
@@ -211,17 +222,32 @@ public sealed class FrameSocket : IDisposable
 
     /// <summary>Sends runs of bytes that do not move; changes the parts.</summary>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    internal unsafe void SendAll(GatheredSend.Part* parts, int count)
+    internal unsafe void SendAll(Span<GatheredSend.Part> parts)
     {
-        for (var next = 0; next < count;)
+        while (parts.Length > 0)
         {
-            var sent = GatheredSend.Send(_socket, parts + next, count - next);
+            long sent;
+            fixed (GatheredSend.Part* first = parts)
+                sent = GatheredSend.Send(_socket, first, parts.Length);
             SentBytes += sent;
-            for (; next < count && sent >= parts[next].Length; next++)
-                sent -= parts[next].Length;
+            while (parts.Length > 0 && sent >= parts[0].Length)
+            {
+                sent -= parts[0].Length;
+                parts = parts[1..];
+            }
+
             if (sent > 0)
-                parts[next] = new GatheredSend.Part(parts[next].Start + sent, parts[next].Length - (nint)sent);
+                parts[0] = new GatheredSend.Part(parts[0].Start + sent, parts[0].Length - (nint)sent);
         }
+    }
+
+    /// <summary>Sends runs of bytes that stay as they are until the peer has answered.</summary>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    internal void SendAll(PagePipe pipe, ReadOnlySpan<GatheredSend.Part> parts)
+    {
+        pipe.Send(_socket, parts);
+        foreach (var part in parts)
+            SentBytes += part.Length;
     }
 
     private void SendAll(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
@@ -234,5 +260,13 @@ public sealed class FrameSocket : IDisposable
     public void Abort() => BulkSocket.Abort(_socket);
 
     /// <summary>Closes the socket. Only the owning thread calls this, when no other uses the connection.</summary>
-    public void Dispose() => _socket.Dispose();
+    public void Dispose()
+    {
+        // What was lent to the kernel is not to be sent any more. A peer that has got it already finds that checksums differ when it was changed.
+        if (_isPutOpen && _socket.ProtocolType == ProtocolType.Tcp)
+            _socket.LingerState = new LingerOption(true, 0);
+        _putSender?.Release();
+        _putSender?.Dispose();
+        _socket.Dispose();
+    }
 }

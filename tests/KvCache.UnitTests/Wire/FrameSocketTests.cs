@@ -125,6 +125,39 @@ public sealed class FrameSocketTests
         }, iter: 40, threads: 1);
 
     [Fact]
+    public void Blocks_on_the_heap_stay_in_place_until_the_peer_has_read_them()
+    {
+        // Large blocks are not copied when they are sent: the kernel reads them when the receiver does.
+        var layout = KvLayout.Opaque(100_000, tokensPerBlock: 16);
+        var garbage = Enumerable.Range(0, 1000).Select(_ => new byte[90_000]).ToList();
+        var blocks = Enumerable.Range(0, 3).Select(i => (ReadOnlyMemory<byte>)Enumerable.Repeat((byte)(i + 1), layout.BlockBytes).ToArray()).ToArray();
+        using var pair = new SocketPair();
+        pair.Here.SendBufferSize = 1 << 20;
+        using FrameSocket sender = new(pair.Here), receiver = new(pair.There);
+        var frame = new WireWriter();
+        frame.Take(FrameHeader.Size);
+        sender.SendPut(frame, requestId: 1, blocks, first: 0, blocks.Length, layout);
+        garbage.Clear();
+        System.Runtime.GCSettings.LargeObjectHeapCompactionMode = System.Runtime.GCLargeObjectHeapCompactionMode.CompactOnce;
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Forced, blocking: true, compacting: true);
+        garbage.AddRange(Enumerable.Range(0, 2000).Select(_ => Enumerable.Repeat((byte)99, 90_000).ToArray()));
+
+        Assert.True(receiver.TryReceive(out _, out _));
+        var received = new byte[layout.BlockBytes];
+        var computed = new uint[1];
+        var announced = new byte[sizeof(uint)];
+        foreach (var block in blocks)
+        {
+            receiver.ReceiveLayers(received, layout, layout.AllLayers, computed);
+            receiver.ReceiveExact(announced);
+            Assert.True(block.Span.SequenceEqual(received));
+            Assert.Equal(computed[0], BinaryPrimitives.ReadUInt32LittleEndian(announced));
+        }
+
+        sender.EndPut();
+    }
+
+    [Fact]
     public void Checksums_do_not_depend_on_how_the_bytes_were_cut() =>
         Gen.Select(Gen.Int[0, 3], Gen.Int[1, 4], Gen.Int[1, 400_000].Array[1, 20]).Sample((first, count, pieces) =>
         {
