@@ -212,6 +212,20 @@ public sealed class FrameSocket : IDisposable
         }
     }
 
+    /// <summary>Sends a frame whose payload lies in many places, with as few calls of the kernel as can be.</summary>
+    /// <param name="head">Header and meta part, complete; frames before it may come along.</param>
+    /// <param name="pieces">The payload, at most 1,022 pieces.</param>
+    /// <param name="follower">A small frame, complete, that is sent right behind; or empty.</param>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public void SendPieces(ReadOnlySpan<byte> head, ReadOnlySpan<UnmanagedPiece> pieces, ReadOnlySpan<byte> follower)
+    {
+        GatheredSend.SendAll(_socket, head, pieces, follower);
+        var bytes = head.Length + follower.Length;
+        foreach (var piece in pieces)
+            SentBytes += piece.Length;
+        SentBytes += bytes;
+    }
+
     private void SendAll(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
     {
         BulkSocket.SendAll(_socket, first, second, third);
