@@ -22,10 +22,9 @@ internal static class BenchCommand
         Recursive = true,
     };
 
-    private static readonly Option<int> Rounds = new("--rounds")
+    private static readonly Option<int?> Rounds = new("--rounds")
     {
-        Description = "Interleaved rounds; every contender runs once in each.",
-        DefaultValueFactory = _ => 7,
+        Description = "Interleaved rounds; every contender runs once in each (default 7, ttft 3).",
         Recursive = true,
     };
 
@@ -48,7 +47,7 @@ internal static class BenchCommand
     {
         Rounds.Validators.Add(result =>
         {
-            if (result.Tokens.Count > 0 && result.GetValueOrDefault<int>() is < 1 or > 1000)
+            if (result.GetValueOrDefault<int?>() is < 1 or > 1000)
                 result.AddError("--rounds must be 1 to 1000.");
         });
         var root = new RootCommand("Measures KvCache against raw sockets, memory copies and Redis, in interleaved rounds with warm memory.")
@@ -77,7 +76,8 @@ internal static class BenchCommand
 
     private static async Task<int> RunAsync(Scenario scenario, ParseResult arguments, CancellationToken cancellation)
     {
-        var context = new ScenarioContext(arguments, arguments.GetValue(Rounds), arguments.GetValue(Redis), Console.Error.WriteLine);
+        var rounds = arguments.GetValue(Rounds);
+        var context = new ScenarioContext(arguments, rounds, rounds ?? scenario.DefaultRounds, arguments.GetValue(Redis), Console.Error.WriteLine);
         try
         {
             var report = await scenario.RunAsync(context, cancellation);

@@ -53,7 +53,10 @@ internal sealed class BenchSilo : IDisposable
 
     public static BenchSilo Start(ByteSize arena, CancellationToken cancellation) => new(arena, cancellation);
 
-    public SiloEndpoint Endpoint(string transport) => SiloEndpoint.TryParse(Addresses.Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal)))!;
+    /// <summary>Address of the data plane over <c>tcp</c> or <c>unix</c>.</summary>
+    public string Address(string transport) => Addresses.Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal));
+
+    public SiloEndpoint Endpoint(string transport) => SiloEndpoint.TryParse(Address(transport))!;
 
     /// <summary>A connection as the tenant of a silo without configured tenants.</summary>
     public BlockConnection Connect(string transport) => BlockConnection.Connect(Endpoint(transport), "default", "");
