@@ -90,7 +90,7 @@ internal sealed class TtftScenario : Scenario
         caches[0].Store();
         var contenders = TtftContenders.Of(prompt, caches);
         foreach (var contender in contenders.Where(contender => contender.Name != TtftContenders.Cold))
-            contender.Measure(); // the compiler's and the connections' turn; the whole prefill has run already
+            contender.MeasureOnce(); // the whole prefill has run already
         context.Log($"{context.Rounds} rounds");
         var figures = InterleavedRounds.Run(contenders, context.Rounds, cancellation);
         return Report(context, prompt, caches, contenders, figures);
@@ -104,13 +104,18 @@ internal sealed class TtftScenario : Scenario
         var shape = new RowShape("ms", layout.BlockBytes, 1, prompt.Prefix.BlockCount);
         RoundRows.Add(contenders, figures, shape, rows, ratios);
         var byName = contenders.Zip(figures).ToDictionary(pair => pair.First.Name, pair => pair.Second);
+        var resident = byName[TtftContenders.Resident];
         foreach (var cache in caches)
         {
-            foreach (var way in TtftContenders.Ways(cache))
+            var load = byName[$"load.{cache.Transport}"];
+            if (load.Min() < resident.Max() - resident.Min())
             {
-                var hidden = HiddenShares(byName[$"ttft.warm.{way}"], byName[TtftContenders.Resident], byName[$"load.{cache.Transport}"]);
-                rows.Add((shape with { Unit = "fraction" }).Row($"load.hidden.{way}", hidden));
+                context.Log($"No load.hidden.{cache.Transport}: a load takes {load.Min():0.#} ms, and {TtftContenders.Resident} alone lies between {resident.Min():0.#} and {resident.Max():0.#} ms");
+                continue;
             }
+
+            foreach (var way in TtftContenders.Ways(cache))
+                rows.Add((shape with { Unit = "fraction" }).Row($"load.hidden.{way}", HiddenShares(byName[$"ttft.warm.{way}"], resident, load)));
         }
 
         return new BenchReport(Name, context.Rounds, MachineInfo.Current, rows, ratios);

@@ -56,5 +56,6 @@ internal static class ReportTable
         return table;
     }
 
-    private static string Figure(double value) => value.ToString("0.00", CultureInfo.InvariantCulture);
+    // Shares and prices differ in the third decimal.
+    private static string Figure(double value) => value.ToString(Math.Abs(value) < 1 ? "0.000" : "0.00", CultureInfo.InvariantCulture);
 }
