@@ -13,7 +13,7 @@ internal static class TtftContenders
     {
         List<TtftContender> contenders =
         [
-            new(Cold, () => prompt.Session.Truncate(0), prompt.Compute, prompt.Check) { Runs = 1 },
+            new(Cold, () => prompt.Session.Truncate(0), prompt.Compute, prompt.Check),
             new(Resident, () => prompt.Import(prompt.Known), prompt.Compute, prompt.Check) { ComparedWith = [Cold] },
         ];
         foreach (var cache in caches)

@@ -13,6 +13,7 @@ internal sealed class TtftScenario : Scenario
 {
     private const int TokensPerBlock = 256;
     private const long LeastArena = 256 << 20;
+    private const double LeastShare = 0.02;
     private const long Elsewhere = 1L << 30; // activations, the processes' own, and air
 
     private static readonly Dictionary<string, KvDataType> DataTypes = new(StringComparer.Ordinal)
@@ -90,40 +91,32 @@ internal sealed class TtftScenario : Scenario
         caches[0].Store();
         var contenders = TtftContenders.Of(prompt, caches);
         foreach (var contender in contenders.Where(contender => contender.Name != TtftContenders.Cold))
-            contender.MeasureOnce(); // the whole prefill has run already
-        context.Log($"{context.Rounds} rounds");
-        var figures = InterleavedRounds.Run(contenders, context.Rounds, cancellation);
-        return Report(context, prompt, caches, contenders, figures);
+            contender.Measure(); // the whole prefill has run already
+        return Report(context, prompt, caches, contenders, TtftRound.Run(contenders, context.Rounds, context.Log, cancellation));
     }
 
-    private BenchReport Report(ScenarioContext context, TtftPrompt prompt, List<TtftCache> caches, List<TtftContender> contenders, double[][] figures)
+    private BenchReport Report(ScenarioContext context, TtftPrompt prompt, List<TtftCache> caches, List<TtftContender> contenders, List<TtftRound> rounds)
     {
         var rows = new List<BenchRow>();
         var ratios = new List<RatioRow>();
-        var layout = prompt.Prefix.Namespace.Layout;
-        var shape = new RowShape("ms", layout.BlockBytes, 1, prompt.Prefix.BlockCount);
-        RoundRows.Add(contenders, figures, shape, rows, ratios);
-        var byName = contenders.Zip(figures).ToDictionary(pair => pair.First.Name, pair => pair.Second);
-        var resident = byName[TtftContenders.Resident];
+        var shape = new RowShape("ms", prompt.Prefix.Namespace.Layout.BlockBytes, 1, prompt.Prefix.BlockCount);
+        RoundRows.Add(contenders, [.. contenders.Select(contender => rounds.ConvertAll(round => round.Median(contender.Name)).ToArray())], shape, rows, ratios);
         foreach (var cache in caches)
         {
-            var load = byName[$"load.{cache.Transport}"];
-            if (load.Min() < resident.Max() - resident.Min())
+            // Beside a computation that differs more than this from run to run, a figure would tell about that only.
+            var share = Summary.Of(rounds.ConvertAll(round => round.Median($"load.{cache.Transport}") / round.Median(TtftContenders.Resident))).Median;
+            if (share < LeastShare)
             {
-                context.Log($"No load.hidden.{cache.Transport}: a load takes {load.Min():0.#} ms, and {TtftContenders.Resident} alone lies between {resident.Min():0.#} and {resident.Max():0.#} ms");
+                context.Log($"No load.hidden.{cache.Transport}: the load is {share:P1} of the computation, too little to tell");
                 continue;
             }
 
             foreach (var way in TtftContenders.Ways(cache))
-                rows.Add((shape with { Unit = "fraction" }).Row($"load.hidden.{way}", HiddenShares(byName[$"ttft.warm.{way}"], resident, load)));
+                rows.Add((shape with { Unit = "fraction" }).Row($"load.hidden.{way}", rounds.ConvertAll(round => round.Hidden($"ttft.warm.{way}", $"load.{cache.Transport}"))));
         }
 
         return new BenchReport(Name, context.Rounds, MachineInfo.Current, rows, ratios);
     }
-
-    /// <summary>The share of a load that cost no time, round by round: 1 when the first token came as early as with the KV in place, 0 when as late as after a load alone.</summary>
-    internal static double[] HiddenShares(IReadOnlyList<double> warm, IReadOnlyList<double> resident, IReadOnlyList<double> load) =>
-        [.. warm.Select((time, round) => 1 - ((time - resident[round]) / load[round]))];
 
     private static string? WhyNot(string shape, string? path, KvDataType type)
     {
