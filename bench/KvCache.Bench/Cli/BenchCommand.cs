@@ -43,7 +43,7 @@ internal static class BenchCommand
         Recursive = true,
     };
 
-    public static RootCommand Create(params IEnumerable<Scenario> scenarios)
+    public static RootCommand Create(params IReadOnlyList<Scenario> scenarios)
     {
         Rounds.Validators.Add(result =>
         {
@@ -58,23 +58,23 @@ internal static class BenchCommand
             Report,
         };
         foreach (var scenario in scenarios)
-            root.Subcommands.Add(CreateCommand(scenario));
+            root.Subcommands.Add(CreateCommand(scenario, scenarios.ToDictionary(one => one.Name, one => one.Description)));
         root.Subcommands.Add(CreateRawServer());
         root.Subcommands.Add(CreateIndexedSilo());
         root.Subcommands.Add(CreateSupervise());
         return root;
     }
 
-    private static Command CreateCommand(Scenario scenario)
+    private static Command CreateCommand(Scenario scenario, IReadOnlyDictionary<string, string> descriptions)
     {
         var command = new Command(scenario.Name, scenario.Description);
         foreach (var option in scenario.Options)
             command.Options.Add(option);
-        command.SetAction((arguments, cancellation) => RunAsync(scenario, arguments, cancellation));
+        command.SetAction((arguments, cancellation) => RunAsync(scenario, descriptions, arguments, cancellation));
         return command;
     }
 
-    private static async Task<int> RunAsync(Scenario scenario, ParseResult arguments, CancellationToken cancellation)
+    private static async Task<int> RunAsync(Scenario scenario, IReadOnlyDictionary<string, string> descriptions, ParseResult arguments, CancellationToken cancellation)
     {
         var rounds = arguments.GetValue(Rounds);
         var context = new ScenarioContext(arguments, rounds, rounds ?? scenario.DefaultRounds, arguments.GetValue(Redis), Console.Error.WriteLine);
@@ -82,7 +82,11 @@ internal static class BenchCommand
         {
             var report = await scenario.RunAsync(context, cancellation);
             if (arguments.GetValue(Report) is { } folder)
-                context.Log($"Written: {HtmlReport.Write(report, folder, DateTimeOffset.Now)}");
+            {
+                var origin = new ReportOrigin(DateTimeOffset.Now, ReportOrigin.Join(arguments.Tokens.Select(token => token.Value)), ReportOrigin.DescribeMachine(), descriptions);
+                context.Log($"Written: {HtmlReport.Write(report, folder, origin)}");
+            }
+
             if (arguments.GetValue(Json))
                 Console.WriteLine(report.ToJson());
             else

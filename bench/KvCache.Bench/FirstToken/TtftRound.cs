@@ -9,9 +9,7 @@ namespace KvCache.Bench.FirstToken;
 /// <param name="runs">Times of every contender in milliseconds, turn by turn.</param>
 internal sealed class TtftRound(IReadOnlyDictionary<string, double[]> runs)
 {
-    private const int Turns = 5;
-
-    public static List<TtftRound> Run(IReadOnlyList<TtftContender> contenders, int rounds, Action<string> log, CancellationToken cancellation)
+    public static List<TtftRound> Run(IReadOnlyList<TtftContender> contenders, int rounds, int turns, Action<string> log, CancellationToken cancellation)
     {
         var done = new List<TtftRound>();
         var cold = contenders.First(contender => contender.Name == TtftContenders.Cold);
@@ -20,7 +18,7 @@ internal sealed class TtftRound(IReadOnlyDictionary<string, double[]> runs)
         {
             cancellation.ThrowIfCancellationRequested();
             var runs = new Dictionary<string, double[]> { [cold.Name] = [cold.Measure()] };
-            foreach (var (contender, figures) in others.Zip(InterleavedRounds.Run(others, Turns, cancellation)))
+            foreach (var (contender, figures) in others.Zip(InterleavedRounds.Run(others, turns, cancellation)))
                 runs.Add(contender.Name, figures);
             done.Add(new TtftRound(runs));
             log($"Round {round + 1} of {rounds}: {TtftContenders.Cold} {runs[cold.Name][0]:0} ms");

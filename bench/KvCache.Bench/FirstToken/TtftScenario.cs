@@ -27,6 +27,7 @@ internal sealed class TtftScenario : Scenario
     private readonly Option<string?> _model = new("--model") { Description = "A model instead: Hugging Face directory or llama2.c file." };
     private readonly Option<int> _prefix = new("--prefix") { Description = $"Cached tokens, a multiple of {TokensPerBlock}.", DefaultValueFactory = _ => 2048 };
     private readonly Option<int> _tokens = new("--tokens") { Description = "New tokens behind them.", DefaultValueFactory = _ => 64 };
+    private readonly Option<int> _turns = new("--turns") { Description = "Runs of everything but the whole prefill in a round. More make load.hidden steadier.", DefaultValueFactory = _ => 5 };
     private readonly Option<string> _type = new("--dtype") { Description = "Element type of weights and KV.", DefaultValueFactory = _ => "bf16" };
 
     public TtftScenario()
@@ -38,18 +39,21 @@ internal sealed class TtftScenario : Scenario
             if (result.GetValueOrDefault<int>() is var tokens && (tokens < TokensPerBlock || tokens % TokensPerBlock != 0))
                 result.AddError($"--prefix must be a multiple of {TokensPerBlock}, the tokens of a block.");
         });
-        _tokens.Validators.Add(result =>
+        foreach (var option in new[] { _tokens, _turns })
         {
-            if (result.GetValueOrDefault<int>() < 1)
-                result.AddError("--tokens must be at least 1: the first logits come from the last of them.");
-        });
+            option.Validators.Add(result =>
+            {
+                if (result.GetValueOrDefault<int>() < 1)
+                    result.AddError($"{option.Name} must be at least 1.");
+            });
+        }
     }
 
     public override string Name => "ttft";
 
     public override string Description => "Time to the first token of a prompt on a real model: cached prefix over each transport beside a whole prefill.";
 
-    public override IEnumerable<Option> Options => [_shape, _model, _prefix, _tokens, _type];
+    public override IEnumerable<Option> Options => [_shape, _model, _prefix, _tokens, _type, _turns];
 
     /// <summary>A prefill takes seconds.</summary>
     public override int DefaultRounds => 3;
@@ -92,7 +96,7 @@ internal sealed class TtftScenario : Scenario
         var contenders = TtftContenders.Of(prompt, caches);
         foreach (var contender in contenders.Where(contender => contender.Name != TtftContenders.Cold))
             contender.Measure(); // the whole prefill has run already
-        return Report(context, prompt, caches, contenders, TtftRound.Run(contenders, context.Rounds, context.Log, cancellation));
+        return Report(context, prompt, caches, contenders, TtftRound.Run(contenders, context.Rounds, arguments.GetValue(_turns), context.Log, cancellation));
     }
 
     private BenchReport Report(ScenarioContext context, TtftPrompt prompt, List<TtftCache> caches, List<TtftContender> contenders, List<TtftRound> rounds)

@@ -17,6 +17,12 @@ internal static class ReportTable
 
     private static void WriteOne(BenchReport report, IAnsiConsole console)
     {
+        if (report.Skipped is { } reason)
+        {
+            console.WriteLine($"{report.Scenario}: SKIPPED: {reason}");
+            return;
+        }
+
         console.WriteLine($"{report.Scenario}: {report.Rounds} rounds, {report.Machine.Cpus} CPUs, {report.Machine.MemoryGib} GiB");
         var rates = report.Rows.OfType<RateRow>().ToList();
         if (rates.Count > 0)

@@ -88,7 +88,7 @@ internal sealed class StrategiesScenario : Scenario
         }
         else
         {
-            log("No redis-server on PATH: rows of Redis are left out.");
+            log("SKIPPED: rows of Redis; no redis-server on PATH.");
         }
 
         yield return owned.Add(new SiloStrategy(ns, nodes, total, "tcp", cancellation));
