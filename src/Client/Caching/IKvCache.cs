@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace KvCache.Client;
 
 /// <summary>
@@ -35,6 +37,43 @@ public interface IKvCache : IAsyncDisposable
     /// <returns>How many blocks are complete and verified. The memory of the others has undefined content.</returns>
     /// <exception cref="ArgumentException">Sizes do not fit the layout, or there are more destinations than blocks.</exception>
     ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Loads consecutive blocks layer by layer: the first layer of all blocks, then the second of all, so that an engine computes with the first layer while later ones are on the way.
+    /// </summary>
+    /// <remarks>
+    /// <para>
+    /// There is one item for each layer, in order, as soon as the layer is there; loading does not wait for the reader. A layer that could be had in no block is the last item
+    /// (<see cref="LoadedLayer.Blocks"/> is 0 and the reason says why). A block comes from one write, all its layers together.
+    /// </para>
+    /// <para>
+    /// Dispose the enumerator, as <c>await foreach</c> does: leaving early ends the load. When the enumerator is disposed, nothing writes the memory any more. Until then
+    /// the caller reads in it and does not change it: a near cache takes its copy when the last layer is there.
+    /// </para>
+    /// <para>Caches that do not load by layers hand all of them out when the whole blocks are there.</para>
+    /// </remarks>
+    /// <param name="prefix">The prefix.</param>
+    /// <param name="firstBlock">Index of the first block to load.</param>
+    /// <param name="destinations">
+    /// Memory for each block, exactly as large as <paramref name="layers"/> of a block. A layer lands where it lies in a block that has these layers only.
+    /// </param>
+    /// <param name="layers">Layers to load; null for all.</param>
+    /// <param name="cancellationToken">Cancels the load.</param>
+    /// <exception cref="ArgumentException">Sizes do not fit the layout, or there are more destinations than blocks.</exception>
+    async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        if (destinations.Count == 0)
+            yield break;
+        var result = await LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken).ConfigureAwait(false);
+        var range = layers ?? prefix.Namespace.Layout.AllLayers;
+        for (var layer = range.First; layer < range.End; layer++)
+        {
+            yield return new LoadedLayer(layer, result.Blocks, result.Reason);
+            if (result.Blocks == 0)
+                yield break;
+        }
+    }
 
     /// <summary>Stores consecutive blocks. Blocks that are stored already are not sent again.</summary>
     /// <param name="prefix">The prefix.</param>

@@ -10,7 +10,7 @@ namespace KvCache.Client;
 /// </remarks>
 /// <param name="near">Usually a <see cref="LocalKvCache"/>.</param>
 /// <param name="far">Usually a <see cref="KvCacheClient"/>.</param>
-public sealed class TieredKvCache(IKvCache near, IKvCache far) : IKvCache
+public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCache
 {
     private readonly RefillGate _refills = new();
 

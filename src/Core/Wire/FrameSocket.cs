@@ -224,6 +224,24 @@ public sealed class FrameSocket : IDisposable
         }
     }
 
+    /// <summary>Sends a frame whose payload lies in many places, with as few calls of the kernel as can be.</summary>
+    /// <param name="head">Header and meta part, complete; frames before it may come along.</param>
+    /// <param name="pieces">The payload, at most 1,022 pieces.</param>
+    /// <param name="follower">A small frame, complete, that is sent right behind; or empty.</param>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public unsafe void SendPieces(ReadOnlySpan<byte> head, ReadOnlySpan<UnmanagedPiece> pieces, ReadOnlySpan<byte> follower)
+    {
+        fixed (byte* first = head, last = follower)
+        {
+            var parts = stackalloc GatheredSend.Part[pieces.Length + 2];
+            parts[0] = new GatheredSend.Part(first, head.Length);
+            for (var i = 0; i < pieces.Length; i++)
+                parts[i + 1] = new GatheredSend.Part((byte*)pieces[i].Start, pieces[i].Length);
+            parts[pieces.Length + 1] = new GatheredSend.Part(last, follower.Length);
+            SendAll(parts, pieces.Length + 2);
+        }
+    }
+
     private void SendAll(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
     {
         BulkSocket.SendAll(_socket, first, second, third);

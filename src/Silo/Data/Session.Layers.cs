@@ -1,0 +1,126 @@
+using KvCache.Storage;
+using KvCache.Wire;
+
+namespace KvCache.Silo;
+
+/// <content>Reading blocks layer by layer.</content>
+internal sealed partial class Session
+{
+    private readonly List<BlockLease> _layerLeases = [];
+    private UnmanagedPiece[] _pieces = [];
+
+    private void GetLayers(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        var flags = reader.UInt8();
+        var range = new LayerRange((int)reader.UInt32(), (int)reader.UInt32());
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        if ((flags & ~WireProtocol.GetLocalOnly) != 0)
+            throw new ProtocolException(WireStatus.InvalidRequest, $"The flags 0x{flags:x2} of a get of layers have bits that version {WireProtocol.Version} does not know.");
+        if (!ns.Layout.Contains(range))
+            throw new ProtocolException(WireStatus.InvalidRequest, $"The layers {range} do not lie in a block of {ns.Layout.Layers} layers.");
+        try
+        {
+            LeaseForLayers(ns.Id, hashes, localOnly: (flags & WireProtocol.GetLocalOnly) != 0);
+            SendLayers(requestId, ns.Layout, range);
+        }
+        finally
+        {
+            // Deepest first, so that the first blocks of the prefix end up as the most recently used ones.
+            for (var i = _layerLeases.Count - 1; i >= 0; i--)
+                _layerLeases[i].Dispose();
+            _layerLeases.Clear();
+        }
+    }
+
+    // All blocks at once, as every one of them is read until the last layer: what a connection may hold bounds that.
+    private void LeaseForLayers(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, bool localOnly)
+    {
+        var free = _holds.FreeBytes;
+        for (var i = 0; i < hashes.Length; i++)
+        {
+            var lease = localOnly ? _server.Store.TryLease(new BlockKey(ns, hashes[i])) : _server.Fetcher.Fetch(ns, hashes[i..]);
+            if (lease is null)
+            {
+                _server.Counters.MissAbsent();
+                return;
+            }
+
+            if ((free -= lease.ArenaBytes) < 0)
+            {
+                lease.Dispose();
+                return;
+            }
+
+            _server.Counters.Hit();
+            _layerLeases.Add(lease);
+        }
+    }
+
+    private void SendLayers(ulong requestId, KvLayout layout, LayerRange range)
+    {
+        var blocks = _layerLeases.Count;
+        var head = Reply();
+        head.UInt32((uint)blocks);
+        foreach (var lease in _layerLeases)
+            head.UInt64(lease.Generation);
+        head.Align();
+        FrameHeader.Write(head.Writable, FrameType.GetLayersReply, WireStatus.Ok, requestId, payloadLength: 0);
+        var rest = blocks == 0 ? default : range;
+        if (rest.Count == 0)
+        {
+            head.Bytes(EndOfLayers(requestId));
+            _socket.SendAll(head.Written);
+            return;
+        }
+
+        for (var block = 0; rest.Count > 0;)
+        {
+            // The first layer is what the reader waits for; small ones behind it may share a frame.
+            var frame = LayerFrame.Next(layout, rest, block, blocks, alone: rest.First == range.First);
+            AppendHead(head, requestId, layout, frame);
+            if (_pieces.Length < frame.Pieces)
+                _pieces = new UnmanagedPiece[LayerFrame.MaxPieces];
+            var piece = 0;
+            for (var layer = frame.Layer; layer < frame.Layer + frame.Layers; layer++)
+            {
+                for (var i = frame.Block; i < frame.EndBlock; i++)
+                    _pieces[piece++] = UnmanagedPiece.Of(_layerLeases[i].Layers(new LayerRange(layer, 1)));
+            }
+
+            block = frame.EndBlock < blocks ? frame.EndBlock : 0;
+            if (block == 0)
+                rest = new LayerRange(rest.First + frame.Layers, rest.Count - frame.Layers);
+            _socket.SendPieces(head.Written, _pieces.AsSpan(0, piece), rest.Count == 0 ? EndOfLayers(requestId) : default);
+            head.Reset();
+        }
+    }
+
+    private void AppendHead(WireWriter head, ulong requestId, KvLayout layout, LayerFrame frame)
+    {
+        var start = head.Length;
+        head.Take(FrameHeader.Size);
+        head.UInt32((uint)frame.Layer);
+        head.UInt32((uint)frame.Layers);
+        head.UInt32((uint)frame.Block);
+        head.UInt32((uint)frame.Blocks);
+        for (var layer = frame.Layer; layer < frame.Layer + frame.Layers; layer++)
+        {
+            for (var i = frame.Block; i < frame.EndBlock; i++)
+                head.UInt32(_layerLeases[i].Checksums[layer]);
+        }
+
+        head.Align();
+        FrameHeader.Write(head.Writable[start..], FrameType.LayerPieces, WireStatus.Ok, requestId, frame.PayloadBytes(layout));
+    }
+
+    private ReadOnlySpan<byte> EndOfLayers(ulong requestId)
+    {
+        _end.Reset();
+        _end.Take(FrameHeader.Size);
+        FrameHeader.Write(_end.Writable, FrameType.GetLayersEnd, WireStatus.Ok, requestId, payloadLength: 0);
+        return _end.Written;
+    }
+}
