@@ -26,6 +26,7 @@ public sealed class ScenarioTests : IDisposable
         var report = await RunAsync(new TtftScenario(), "--shape", "tiny", "--prefix", "512", "--tokens", "8", "--turns", "1");
         foreach (var transport in new[] { "tcp", "unix", "shm" })
         {
+            Assert.Contains(report.Rows, row => row.Name == $"ttft.warm.{transport}");
             Assert.Contains(report.Rows, row => row.Name == $"ttft.warm.{transport}.whole");
             Assert.Contains(report.Rows, row => row.Name == $"load.{transport}");
             Assert.Contains(report.Ratios!, row => row.Name == $"ttft.warm.{transport}.whole/ttft.cold");

@@ -65,6 +65,27 @@ public sealed class StagingTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task Layers_come_through_the_buffers_and_the_ring_is_free_again_behind_them()
+    {
+        using var ring = new StagingRing(Namespace.Layout, torch.CPU, blocks: 2);
+        using var known = await StoreAsync(0, 4);
+        for (var i = 0; i < 2; i++)
+        {
+            using var target = torch.zeros([3, 2, 32, 2, 4], torch.ScalarType.BFloat16);
+            await using var layers = await _cache.LoadLayerTensorsAsync(Prefix(0, 4), 0, 4, ring, null, Token);
+            for (var layer = 0; layer < 3; layer++)
+            {
+                using var part = target.select(0, layer);
+                Assert.True(await layers.CopyToAsync(layer, part));
+            }
+
+            Assert.True(known.bytes.SequenceEqual(target.bytes));
+        }
+
+        await Assert.ThrowsAsync<ArgumentException>(async () => await _cache.LoadLayerTensorsAsync(Prefix(0, 5), 0, 5, ring, null, Token));
+    }
+
+    [Fact]
     public async Task A_missing_block_ends_the_load_and_later_tensors_are_left_alone()
     {
         using var ring = new StagingRing(Namespace.Layout, torch.CPU, blocks: 2);

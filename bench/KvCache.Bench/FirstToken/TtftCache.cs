@@ -37,6 +37,10 @@ internal sealed class TtftCache : IDisposable
             throw new InvalidOperationException($"The silo took {stored.Stored} of {_prompt.Prefix.BlockCount} blocks: {stored.Reason}.");
     }
 
+    /// <summary>Looks the prefix up, and computes each layer when its KV has come.</summary>
+    /// <returns>Logits of the last token.</returns>
+    public torch.Tensor ComputeByLayers() => ComputeByLayersAsync().GetAwaiter().GetResult();
+
     /// <summary>Looks the prefix up, loads it block by block and imports it. In shared memory the session copies straight out of the arena.</summary>
     public void LoadWhole()
     {
@@ -56,6 +60,15 @@ internal sealed class TtftCache : IDisposable
     }
 
     public void Dispose() => _client.DisposeAsync().AsTask().GetAwaiter().GetResult();
+
+    private async Task<torch.Tensor> ComputeByLayersAsync()
+    {
+        Match();
+        _prompt.Session.Truncate(0);
+        await using var layers = await _client.LoadLayerTensorsAsync(_prompt.Prefix, 0, _prompt.Prefix.BlockCount, _prompt.Staging);
+        return await _prompt.Session.ForwardAsync(_prompt.NewTokens, _prompt.Prefix.Chain.TokenCount, layers.CopyToAsync)
+            ?? throw new InvalidOperationException($"{Transport}: a layer did not come from the silo.");
+    }
 
     private void Match()
     {

@@ -30,7 +30,8 @@ internal sealed class TtftPrompt : IDisposable
         Session = model.CreateSession();
         _expected = Compute();
         Known = [.. Enumerable.Range(0, Prefix.BlockCount).Select(i => Session.ExportBlock(i * tokensPerBlock, tokensPerBlock))];
-        Targets = [.. Known.Select(block => torch.zeros_like(block))];
+        Staging = new StagingRing(Prefix.Namespace.Layout, torch.CPU, blocks: (Prefix.BlockCount + 1) / 2);
+        Targets = [.. Enumerable.Range(0, Prefix.BlockCount).Select(i => Staging.View(i / Staging.Blocks, i % Staging.Blocks, Prefix.Namespace.Layout.AllLayers))];
         FirstToken = (int)_expected.argmax().item<long>();
     }
 
@@ -43,8 +44,14 @@ internal sealed class TtftPrompt : IDisposable
     /// <summary>KV of the prefix as the model computed it, a contiguous tensor for each block.</summary>
     public IReadOnlyList<torch.Tensor> Known { get; }
 
-    /// <summary>Where loads go that take whole blocks.</summary>
+    /// <summary>Where loads go: allocated once, as an engine would.</summary>
+    public StagingRing Staging { get; }
+
+    /// <summary>The blocks of <see cref="Staging"/>.</summary>
     public IReadOnlyList<torch.Tensor> Targets { get; }
+
+    /// <summary>Tokens behind the prefix.</summary>
+    public ReadOnlyMemory<int> NewTokens => _tokens.AsMemory(Prefix.Chain.TokenCount);
 
     /// <summary>The token that the model chooses.</summary>
     public int FirstToken { get; }
@@ -88,6 +95,7 @@ internal sealed class TtftPrompt : IDisposable
         _expected.Dispose();
         foreach (var block in Known.Concat(Targets))
             block.Dispose();
+        Staging.Dispose();
         Session.Dispose();
     }
 }

@@ -61,6 +61,41 @@ public static class StagedTensors
         }
     }
 
+    /// <summary>
+    /// Begins to load blocks layer by layer into the buffers of a ring, from where <see cref="LayerTensors.CopyToAsync"/> takes each layer to the device, in order with what is
+    /// computed there. The ring is in use until the load is disposed.
+    /// </summary>
+    /// <param name="cache">The cache.</param>
+    /// <param name="prefix">The prefix, in the layout of the ring.</param>
+    /// <param name="firstBlock">Index of the first block to load.</param>
+    /// <param name="count">Number of blocks, at least one, and at most as many as all buffers of the ring have: layers do not wait for each other.</param>
+    /// <param name="staging">The ring.</param>
+    /// <param name="layers">Layers to load; null for all.</param>
+    /// <param name="cancellationToken">Cancels the load.</param>
+    /// <returns>The load, which is running. Dispose it.</returns>
+    /// <exception cref="ArgumentException">The layout is another one than the ring's, the run is outside the prefix, or there are too many blocks for the ring, or none.</exception>
+    public static async ValueTask<LayerTensors> LoadLayerTensorsAsync(
+        this IKvCache cache, KvPrefix prefix, int firstBlock, int count, StagingRing staging, LayerRange? layers = null, CancellationToken cancellationToken = default)
+    {
+        var range = layers ?? staging.Layout.AllLayers;
+        staging.Check(prefix, [], range, nameof(prefix));
+        if (count < 1 || count > (long)staging.Blocks * staging.Buffers)
+            throw new ArgumentException($"{count} blocks were asked for; the buffers of the ring have 1 to {(long)staging.Blocks * staging.Buffers}.", nameof(count));
+        await staging.EnterAsync(cancellationToken).ConfigureAwait(false);
+        torch.Tensor[] blocks = [.. Enumerable.Range(0, count).Select(i => staging.View(i / staging.Blocks, i % staging.Blocks, range).DetachFromDisposeScope())];
+        try
+        {
+            return new LayerTensors(cache, prefix, firstBlock, blocks, range, staging, cancellationToken);
+        }
+        catch
+        {
+            foreach (var block in blocks)
+                block.Dispose();
+            staging.Leave();
+            throw;
+        }
+    }
+
     /// <summary>Stores blocks from tensors of the ring's device.</summary>
     /// <remarks>One buffer of the ring goes to the cache while the next is filled. The call ends early when a buffer is not stored whole: what follows could not be found.</remarks>
     /// <param name="cache">The cache.</param>

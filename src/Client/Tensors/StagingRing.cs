@@ -116,6 +116,14 @@ public sealed class StagingRing : IDisposable
         }
     }
 
+    /// <summary>A block of a buffer as a tensor, which the caller disposes.</summary>
+    internal torch.Tensor View(int buffer, int block, LayerRange range)
+    {
+        var elements = (long)Layout.RangeBytes(range) / Layout.DataType.Size();
+        using var run = _buffers[buffer].narrow(0, block * elements, elements);
+        return run.view(KvCacheTensorExtensions.ShapeOf(Layout, range));
+    }
+
     private torch.Tensor Allocate()
     {
         var elements = (long)Blocks * Layout.BlockBytes / Layout.DataType.Size();
@@ -124,12 +132,5 @@ public sealed class StagingRing : IDisposable
             return buffer;
         using (buffer)
             return buffer.pin_memory().DetachFromDisposeScope();
-    }
-
-    private torch.Tensor View(int buffer, int block, LayerRange range)
-    {
-        var elements = (long)Layout.RangeBytes(range) / Layout.DataType.Size();
-        using var run = _buffers[buffer].narrow(0, block * elements, elements);
-        return run.view(KvCacheTensorExtensions.ShapeOf(Layout, range));
     }
 }
