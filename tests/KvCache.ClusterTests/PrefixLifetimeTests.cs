@@ -1,3 +1,4 @@
+using KvCache.Storage;
 using KvCache.Client;
 using Orleans.Concurrency;
 

@@ -36,7 +36,7 @@ internal sealed class TransferContenders : IDisposable
             var memory = Math.Max(1L << 30, 16 * largestRequests);
             contenders.AddSilo(memory);
             contenders.AddRaw(memory, withChecksum);
-            contenders.AddRedis(redis);
+            contenders.AddRedis(redis, memory);
             return contenders;
         }
         catch
@@ -86,19 +86,19 @@ internal sealed class TransferContenders : IDisposable
         }
     }
 
-    private void AddRedis(EndPoint? address)
+    private void AddRedis(EndPoint? address, long memory)
     {
         if (address is not null)
         {
-            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, address, turns: 1, _log, _cancellation));
+            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, address, turns: 1, _log, _cancellation, keptBytes: memory));
         }
         else if (ProgramPath.Find("redis-server") is { } program)
         {
             var server = RedisServerProcess.Start(program);
             _servers.Add(server);
-            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, server.Tcp, turns: 1, _log, _cancellation));
+            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, server.Tcp, turns: 1, _log, _cancellation, keptBytes: memory));
             // Immune to the congestion control of the host, which is the one setting of Redis' own end that nobody can tune.
-            _all.AddRange(RedisContenders.Create(RawTransport.Unix, server.Unix, turns: 1, _log, _cancellation));
+            _all.AddRange(RedisContenders.Create(RawTransport.Unix, server.Unix, turns: 1, _log, _cancellation, keptBytes: memory));
         }
         else
         {

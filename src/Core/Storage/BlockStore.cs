@@ -21,6 +21,7 @@ public sealed partial class BlockStore : IDisposable
     private readonly Dictionary<BlockKey, BlockEntry> _blocks = [];
     private readonly Dictionary<long, BlockEntry> _byOffset = [];
     private readonly Dictionary<ulong, BlockWrite> _writes = [];
+    private readonly Dictionary<BlockKey, BlockWrite> _writers = []; // of those, the one that keeps others of its key from beginning
     private readonly RecencyList _recency = new();
     private readonly RecencyList _copies = new();
     private readonly DeadlineQueue _deadlines;
@@ -107,6 +108,28 @@ public sealed partial class BlockStore : IDisposable
         }
     }
 
+    /// <summary>Reserves memory for a block that is neither stored nor being written here, evicting others when the arena is full.</summary>
+    /// <param name="key">Key of the block.</param>
+    /// <param name="layout">Shape of the block.</param>
+    /// <param name="lineage">Where the block stands in its prefix.</param>
+    /// <param name="write">The reservation, when there is one. Until it ends, or is revoked, no other one of its key is given.</param>
+    public BeginOutcome TryBegin(BlockKey key, KvLayout layout, BlockLineage lineage, out BlockWrite? write)
+    {
+        lock (_lock)
+        {
+            write = null;
+            if (Find(key) is not null)
+                return BeginOutcome.AlreadyStored;
+            if (_writers.ContainsKey(key))
+                return BeginOutcome.BeingWritten;
+            write = TryReserve(key, layout, lineage);
+            if (write is null)
+                return BeginOutcome.NoMemory;
+            _writers.Add(key, write);
+            return BeginOutcome.Accepted;
+        }
+    }
+
     /// <summary>Makes a written block visible. Its bytes and checksums must be complete.</summary>
     /// <param name="key">Key of the block.</param>
     /// <param name="generation">Id of the write.</param>
@@ -123,7 +146,7 @@ public sealed partial class BlockStore : IDisposable
         {
             if (_closed || !_writes.TryGetValue(generation, out var write) || write.Key != key || write.Revoked)
                 return PublishOutcome.Gone;
-            _writes.Remove(generation);
+            EndWrite(write);
             var entry = write.Entry;
             if (replace)
                 entry.Generation = generation = NextGeneration();
@@ -176,8 +199,10 @@ public sealed partial class BlockStore : IDisposable
     {
         lock (_lock)
         {
-            if (_writes.TryGetValue(generation, out var write) && write.Key == key)
-                write.Revoked = true;
+            if (!_writes.TryGetValue(generation, out var write) || write.Key != key)
+                return;
+            write.Revoked = true;
+            EndWriter(write);
         }
     }
 
@@ -346,11 +371,24 @@ public sealed partial class BlockStore : IDisposable
     {
         lock (_lock)
         {
-            if (!_writes.Remove(entry.Generation))
+            if (!_writes.TryGetValue(entry.Generation, out var write))
                 return;
+            EndWrite(write);
             entry.State = BlockState.Removed;
             FreeMemory(entry);
         }
+    }
+
+    private void EndWrite(BlockWrite write)
+    {
+        _writes.Remove(write.Generation);
+        EndWriter(write);
+    }
+
+    private void EndWriter(BlockWrite write)
+    {
+        if (_writers.TryGetValue(write.Key, out var writer) && writer == write)
+            _writers.Remove(write.Key);
     }
 
     private BlockEntry? Find(BlockKey key)

@@ -1,3 +1,4 @@
+using KvCache.Storage;
 using KvCache.Grains;
 using Orleans;
 using Orleans.Concurrency;
