@@ -102,7 +102,7 @@ internal sealed class TransferContenders : IDisposable
         }
         else
         {
-            _log("No --redis given and no redis-server on PATH: rows of Redis are left out.");
+            _log("SKIPPED: rows of Redis; no --redis given and no redis-server on PATH.");
         }
     }
 

@@ -66,7 +66,7 @@ public static class KvCacheTensorExtensions
         {
             for (var i = 0; i < count; i++)
                 tensors[i] = torch.empty(ShapeOf(layout, range), dtype: ScalarTypeOf(layout.DataType)).DetachFromDisposeScope();
-            return new LayerTensors(cache, prefix, firstBlock, tensors, range, cancellationToken);
+            return new LayerTensors(cache, prefix, firstBlock, tensors, range, staging: null, cancellationToken);
         }
         catch
         {

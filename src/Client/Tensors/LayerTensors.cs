@@ -4,9 +4,9 @@ using TorchSharp;
 namespace KvCache.Client;
 
 /// <summary>
-/// Blocks that are being loaded layer by layer into tensors of their own. The load runs by itself from the start; an engine waits for a layer just before it needs it.
+/// Blocks that are being loaded layer by layer into tensors of their own, or into the buffers of a <see cref="StagingRing"/>. The load runs by itself from the start; an engine waits for a layer just before it needs it.
 /// </summary>
-/// <remarks>Made by <see cref="KvCacheTensorExtensions.LoadLayerTensors"/>. Disposing it ends the load, waits until nothing is written any more, and disposes the tensors.</remarks>
+/// <remarks>Made by <see cref="KvCacheTensorExtensions.LoadLayerTensors"/> and <see cref="StagedTensors.LoadLayerTensorsAsync"/>. Disposing it ends the load, waits until nothing is written any more, and disposes the tensors.</remarks>
 public sealed class LayerTensors : IAsyncDisposable
 {
     private const int TokenDimension = 1; // of [parts, tokens, heads, dim]
@@ -17,12 +17,14 @@ public sealed class LayerTensors : IAsyncDisposable
     private readonly TaskCompletionSource<LoadedLayer>[] _layers;
     private readonly long _began = Stopwatch.GetTimestamp();
     private readonly Task _loading;
+    private readonly StagingRing? _staging;
     private long _arrived; // ticks from the start to the last layer that came
     private int _disposed;
 
-    internal LayerTensors(IKvCache cache, KvPrefix prefix, int firstBlock, torch.Tensor[] blocks, LayerRange range, CancellationToken cancellationToken)
+    internal LayerTensors(IKvCache cache, KvPrefix prefix, int firstBlock, torch.Tensor[] blocks, LayerRange range, StagingRing? staging, CancellationToken cancellationToken)
     {
         _blocks = blocks;
+        _staging = staging;
         _range = range;
         _layers = new TaskCompletionSource<LoadedLayer>[range.Count];
         for (var i = 0; i < _layers.Length; i++)
@@ -66,8 +68,10 @@ public sealed class LayerTensors : IAsyncDisposable
         await _ending.CancelAsync().ConfigureAwait(false);
         await _loading.ConfigureAwait(false);
         _ending.Dispose();
+        _staging?.AwaitCopies();
         foreach (var block in _blocks)
             block.Dispose();
+        _staging?.Leave();
     }
 
     private bool CopyTo(LoadedLayer loaded, torch.Tensor destination)
@@ -79,7 +83,7 @@ public sealed class LayerTensors : IAsyncDisposable
         if (loaded.Blocks < blocks)
             return false;
         for (var block = 0; block < blocks; block++)
-            destination.narrow(TokenDimension, block * tokens, tokens).copy_(_blocks[block].select(0, loaded.Layer - _range.First));
+            destination.narrow(TokenDimension, block * tokens, tokens).copy_(_blocks[block].select(0, loaded.Layer - _range.First), nonBlocking: _staging is { IsPinned: true });
         return true;
     }
 
