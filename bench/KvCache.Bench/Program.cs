@@ -1,4 +1,5 @@
 using KvCache.Bench.Cli;
+using KvCache.Bench.Codec;
 using KvCache.Bench.Lookup;
 using KvCache.Bench.Mixed;
 using KvCache.Bench.Persist;
@@ -18,5 +19,6 @@ Scenario[] scenarios =
     new MixedScenario(),
     new SimulationScenario(),
     new StrategiesScenario(),
+    new CodecScenario(),
 ];
 return await BenchCommand.Create([.. scenarios, new AllScenario(scenarios)]).Parse(args).InvokeAsync();

@@ -220,6 +220,21 @@ public sealed unsafe class FloatPlaneTests
         Assert.Equal(tensor, decoded);
     }
 
+    [Fact]
+    public void The_examples_of_the_documentation_hold()
+    {
+        // docs/serialization.md shows these; whoever changes one changes the other, and the number of the compression.
+        const string Documented = "4B56544E 01 03 03 03 01 000000 6BB6781D 10000000 08000000 08000000 08000000 01 7F 01 00";
+        var ones = MemoryMarshal.AsBytes(Enumerable.Repeat((ushort)0x3F80, 8).ToArray().AsSpan());
+        var encoded = TensorSerializer.Encode(ones, KvDataType.BFloat16, new TensorShape(8), Planes);
+        Assert.Equal(Documented.Replace(" ", ""), Convert.ToHexString(encoded));
+
+        var elements = Enumerable.Range(0, 10_000).Select(i => (ushort)((0x3F80 - ((i * i % 7) << 7)) | ((i * 37) & 127))).ToArray();
+        var payload = new byte[20_000];
+        var written = FloatPlaneCodec.Compress(MemoryMarshal.AsBytes(elements.AsSpan()), payload, 10_000);
+        Assert.Equal("11590, 06B0F526", $"{written}, {BlockChecksum.Compute(payload.AsSpan(0, written)):X8}");
+    }
+
     private const int HostileElements = 3_000;
 
     // Coded and raw planes; both coded; several chunks; constant planes.
