@@ -1,4 +1,5 @@
 using KvCache.Bench.Cli;
+using KvCache.Bench.Codec;
 using KvCache.Bench.FirstToken;
 using KvCache.Bench.Lookup;
 using KvCache.Bench.Mixed;
@@ -19,6 +20,7 @@ Scenario[] scenarios =
     new MixedScenario(),
     new SimulationScenario(),
     new StrategiesScenario(),
+    new CodecScenario(),
     new TtftScenario(),
 ];
 return await BenchCommand.Create([.. scenarios, new AllScenario(scenarios)]).Parse(args).InvokeAsync();

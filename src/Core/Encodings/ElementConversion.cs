@@ -54,13 +54,25 @@ public static class ElementConversion
             bits[i] = (uint)source[i] << 16;
     }
 
+    /// <summary>Rounds float32 to float16: to nearest, ties to even. NaN stays NaN, what exceeds 65,504 becomes infinite.</summary>
+    /// <param name="source">Elements to convert.</param>
+    /// <param name="destination">Receives the elements, at least as long as <paramref name="source"/>; does not overlap it.</param>
+    /// <exception cref="ArgumentException"><paramref name="destination"/> is too short.</exception>
+    public static void SingleToFloat16(ReadOnlySpan<float> source, Span<Half> destination) => TensorPrimitives.ConvertToHalf(source, destination);
+
+    /// <summary>Widens float16 to float32; exact for every number.</summary>
+    /// <param name="source">Elements to convert.</param>
+    /// <param name="destination">Receives the elements, at least as long as <paramref name="source"/>; does not overlap it.</param>
+    /// <exception cref="ArgumentException"><paramref name="destination"/> is too short.</exception>
+    public static void Float16ToSingle(ReadOnlySpan<Half> source, Span<float> destination) => TensorPrimitives.ConvertToSingle(source, destination);
+
     /// <summary>Float32 bytes to the bytes of <paramref name="stored"/>, Float16 or BFloat16; destination is half as long.</summary>
     internal static void Narrow(ReadOnlySpan<byte> source, KvDataType stored, Span<byte> destination)
     {
         RefuseBigEndian();
         var singles = MemoryMarshal.Cast<byte, float>(source);
         if (stored == KvDataType.Float16)
-            TensorPrimitives.ConvertToHalf(singles, MemoryMarshal.Cast<byte, Half>(destination));
+            SingleToFloat16(singles, MemoryMarshal.Cast<byte, Half>(destination));
         else
             SingleToBFloat16(singles, MemoryMarshal.Cast<byte, ushort>(destination));
     }
@@ -71,7 +83,7 @@ public static class ElementConversion
         RefuseBigEndian();
         var singles = MemoryMarshal.Cast<byte, float>(destination);
         if (stored == KvDataType.Float16)
-            TensorPrimitives.ConvertToSingle(MemoryMarshal.Cast<byte, Half>(source), singles);
+            Float16ToSingle(MemoryMarshal.Cast<byte, Half>(source), singles);
         else
             BFloat16ToSingle(MemoryMarshal.Cast<byte, ushort>(source), singles);
     }

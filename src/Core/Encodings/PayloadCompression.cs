@@ -7,9 +7,18 @@ namespace KvCache;
 internal static class PayloadCompression
 {
     /// <summary>Compresses <paramref name="source"/> if the result fits the destination.</summary>
+    /// <param name="source">The stored elements.</param>
+    /// <param name="destination">Receives the payload; its length is the limit.</param>
+    /// <param name="compression">Compression.</param>
+    /// <param name="level">Level, checked.</param>
+    /// <param name="type">Type of the stored elements.</param>
+    /// <param name="shape">Shape of the tensor.</param>
     /// <returns>Bytes written, or 0 when the result would not fit; the destination's content is undefined then.</returns>
-    public static int Compress(ReadOnlySpan<byte> source, Span<byte> destination, TensorCompression compression, int level)
+    public static int Compress(
+        ReadOnlySpan<byte> source, Span<byte> destination, TensorCompression compression, int level, KvDataType type, TensorShape shape)
     {
+        if (compression == TensorCompression.FloatPlanes)
+            return FloatPlaneCodec.Takes(type) ? FloatPlaneCodec.Compress(source, destination, FloatPlaneCodec.ChunkElements(shape)) : 0;
         if (compression == TensorCompression.GZip)
             return CompressGZip(source, destination, level);
         using var compressor = new Compressor(level);
@@ -20,6 +29,8 @@ internal static class PayloadCompression
     /// <returns>Null, or what is wrong with the source.</returns>
     public static string? Decompress(ReadOnlySpan<byte> source, Span<byte> destination, TensorCompression compression)
     {
+        if (compression == TensorCompression.FloatPlanes)
+            return FloatPlaneCodec.Decompress(source, destination);
         try
         {
             var written = compression == TensorCompression.GZip

@@ -24,12 +24,18 @@ public enum TensorCompression : byte
 
     /// <summary>One or more Zstandard frames (RFC 8878).</summary>
     Zstd = 2,
+
+    /// <summary>
+    /// Exponents and mantissas of 16-bit floats apart, entropy-coded; many times as fast as <see cref="Zstd"/> and smaller on KV. Lossless. Takes elements that are
+    /// stored as float16 or bfloat16; others are stored uncompressed.
+    /// </summary>
+    FloatPlanes = 3,
 }
 
 /// <summary>What an encoder does to a tensor: first to its elements, then to the bytes.</summary>
 /// <param name="Elements">Element encoding; other than <see cref="ElementEncoding.Raw"/> takes float32 or the type it names.</param>
 /// <param name="Compression">Compression. A tensor that would not get smaller is stored uncompressed, and its header says so.</param>
-/// <param name="Level">1 to 9 for gzip, 1 to 22 for Zstandard; 0 is the default of the method (6 and 3).</param>
+/// <param name="Level">1 to 9 for gzip, 1 to 22 for Zstandard; 0 is the default of the method (6 and 3), and the only one of others.</param>
 public readonly record struct TensorEncoding(
     ElementEncoding Elements = ElementEncoding.Raw,
     TensorCompression Compression = TensorCompression.None,
@@ -56,10 +62,11 @@ public readonly record struct TensorEncoding(
             TensorCompression.None => (0, 0),
             TensorCompression.GZip => (6, 9),
             TensorCompression.Zstd => (3, 22),
-            _ => throw new ArgumentException($"Unknown compression {Compression}; expected None, GZip or Zstd."),
+            TensorCompression.FloatPlanes => (0, 0),
+            _ => throw new ArgumentException($"Unknown compression {Compression}; expected None, GZip, Zstd or FloatPlanes."),
         };
         if (Level < 0 || Level > most)
-            throw new ArgumentException($"Compression level {Level}; {Compression} takes 1 to {most}, or 0 for its default.");
+            throw new ArgumentException($"Compression level {Level}; {Compression} takes {(most == 0 ? "0 only: it has no levels" : $"1 to {most}, or 0 for its default")}.");
         return Level == 0 ? fallback : Level;
     }
 

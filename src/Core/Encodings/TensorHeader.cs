@@ -74,7 +74,9 @@ public readonly record struct TensorHeader(
         if (!Enum.IsDefined(type) || !Enum.IsDefined(stored) || !TensorEncoding.CanStore(type, stored))
             return $"Data type {encoded[5]} stored as {encoded[6]} is not a pair that this library reads.";
         if (!Enum.IsDefined(compression))
-            return $"Compression {encoded[7]} is unknown; expected 0 (none), 1 (gzip) or 2 (zstd).";
+            return $"Compression {encoded[7]} is unknown; expected 0 (none), 1 (gzip), 2 (zstd) or 3 (float planes).";
+        if (compression == TensorCompression.FloatPlanes && !FloatPlaneCodec.Takes(stored))
+            return $"Compression 3 (float planes) with elements stored as {stored}; it takes 16-bit floats.";
         int rank = encoded[8];
         if (rank > TensorShape.MaxRank)
             return $"A tensor of {rank} dimensions; expected at most {TensorShape.MaxRank}.";

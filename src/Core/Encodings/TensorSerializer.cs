@@ -46,8 +46,8 @@ public static class TensorSerializer
         var storedType = encoding.StoredType(dataType);
         var payload = destination[TensorHeader.BytesFor(shape.Rank)..most];
         var (storedBytes, compression) = storedType == dataType
-            ? WritePayload(tensor, payload, encoding.Compression, level)
-            : WriteNarrowed(tensor, payload, storedType, encoding.Compression, level);
+            ? WritePayload(tensor, payload, storedType, shape, encoding.Compression, level)
+            : WriteNarrowed(tensor, payload, storedType, shape, encoding.Compression, level);
         var written = TensorHeader.BytesFor(shape.Rank) + storedBytes;
         TensorHeader.Write(destination[..written], new TensorHeader(dataType, storedType, compression, shape, storedBytes, 0));
         return written;
@@ -179,7 +179,7 @@ public static class TensorSerializer
     }
 
     private static (int Bytes, TensorCompression Compression) WriteNarrowed(
-        ReadOnlySpan<byte> tensor, Span<byte> payload, KvDataType storedType, TensorCompression compression, int level)
+        ReadOnlySpan<byte> tensor, Span<byte> payload, KvDataType storedType, TensorShape shape, TensorCompression compression, int level)
     {
         if (compression == TensorCompression.None)
         {
@@ -189,18 +189,18 @@ public static class TensorSerializer
 
         var scratch = ArrayPool<byte>.Shared.Rent(payload.Length);
         ElementConversion.Narrow(tensor, storedType, scratch.AsSpan(0, payload.Length));
-        var written = WritePayload(scratch.AsSpan(0, payload.Length), payload, compression, level);
+        var written = WritePayload(scratch.AsSpan(0, payload.Length), payload, storedType, shape, compression, level);
         ArrayPool<byte>.Shared.Return(scratch);
         return written;
     }
 
     private static (int Bytes, TensorCompression Compression) WritePayload(
-        ReadOnlySpan<byte> elements, Span<byte> payload, TensorCompression compression, int level)
+        ReadOnlySpan<byte> elements, Span<byte> payload, KvDataType type, TensorShape shape, TensorCompression compression, int level)
     {
         if (compression != TensorCompression.None && elements.Length > 1)
         {
             // One byte less than the elements: what does not shrink is not worth decompressing.
-            var written = PayloadCompression.Compress(elements, payload[..(elements.Length - 1)], compression, level);
+            var written = PayloadCompression.Compress(elements, payload[..(elements.Length - 1)], compression, level, type, shape);
             if (written > 0)
                 return (written, compression);
         }
