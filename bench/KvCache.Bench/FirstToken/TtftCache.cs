@@ -66,7 +66,9 @@ internal sealed class TtftCache : IDisposable
         Match();
         _prompt.Session.Truncate(0);
         await using var layers = await _client.LoadLayerTensorsAsync(_prompt.Prefix, 0, _prompt.Prefix.BlockCount, _prompt.Staging);
-        return await _prompt.Session.ForwardAsync(_prompt.NewTokens, _prompt.Prefix.Chain.TokenCount, layers.CopyToAsync)
+
+        // Waits instead of going on elsewhere: libtorch has a team of threads for each thread that computes, and a second team would cost more than the wait.
+        return await _prompt.Session.ForwardAsync(_prompt.NewTokens, _prompt.Prefix.Chain.TokenCount, (layer, destination) => new(Wait(layers.CopyToAsync(layer, destination))))
             ?? throw new InvalidOperationException($"{Transport}: a layer did not come from the silo.");
     }
 

@@ -28,6 +28,7 @@ internal sealed class TtftScenario : Scenario
     private readonly Option<int> _prefix = new("--prefix") { Description = $"Cached tokens, a multiple of {TokensPerBlock}.", DefaultValueFactory = _ => 2048 };
     private readonly Option<int> _tokens = new("--tokens") { Description = "New tokens behind them.", DefaultValueFactory = _ => 64 };
     private readonly Option<int> _turns = new("--turns") { Description = "Runs of everything but the whole prefill in a round. More make load.hidden steadier.", DefaultValueFactory = _ => 5 };
+    private readonly Option<int?> _threads = new("--threads") { Description = "Threads that compute (default: as the sample's inference node has them). With fewer than cores, loads do not take turns with them." };
     private readonly Option<string> _type = new("--dtype") { Description = "Element type of weights and KV.", DefaultValueFactory = _ => "bf16" };
 
     public TtftScenario()
@@ -39,11 +40,11 @@ internal sealed class TtftScenario : Scenario
             if (result.GetValueOrDefault<int>() is var tokens && (tokens < TokensPerBlock || tokens % TokensPerBlock != 0))
                 result.AddError($"--prefix must be a multiple of {TokensPerBlock}, the tokens of a block.");
         });
-        foreach (var option in new[] { _tokens, _turns })
+        foreach (var option in new Option[] { _tokens, _turns, _threads })
         {
             option.Validators.Add(result =>
             {
-                if (result.GetValueOrDefault<int>() < 1)
+                if (result.GetValueOrDefault<int?>() < 1)
                     result.AddError($"{option.Name} must be at least 1.");
             });
         }
@@ -53,7 +54,7 @@ internal sealed class TtftScenario : Scenario
 
     public override string Description => "Time to the first token of a prompt on a real model: cached prefix over each transport beside a whole prefill.";
 
-    public override IEnumerable<Option> Options => [_shape, _model, _prefix, _tokens, _type, _turns];
+    public override IEnumerable<Option> Options => [_shape, _model, _prefix, _tokens, _type, _turns, _threads];
 
     /// <summary>A prefill takes seconds.</summary>
     public override int DefaultRounds => 3;
@@ -82,7 +83,10 @@ internal sealed class TtftScenario : Scenario
         }
 
         var model = loaded.Model;
-        TorchThreads.Fit(model.Config);
+        if (arguments.GetValue(_threads) is { } threads)
+            TorchSharp.torch.set_num_threads(threads);
+        else
+            TorchThreads.Fit(model.Config);
         var (prefix, more) = (arguments.GetValue(_prefix), arguments.GetValue(_tokens));
         if (prefix + more > model.MaxContext)
             throw new InvalidOperationException($"{prefix + more} tokens are more than the model's context of {model.MaxContext}.");
