@@ -8,6 +8,8 @@ namespace KvCache.Bench.Codec;
 /// <summary>The lossless codec of 16-bit floats on the KV of real models beside zstd, gzip and the entropy, and conversions beside a copy. One thread.</summary>
 internal sealed class CodecScenario : Scenario
 {
+    private const int WarmUpRounds = 3;
+
     private readonly Option<DirectoryInfo> _models = ModelKv.CreateOption();
 
     private readonly Option<long> _bytes = new("--bytes")
@@ -55,8 +57,8 @@ internal sealed class CodecScenario : Scenario
     private static void Measure(
         IReadOnlyList<IContender> contenders, RowShape shape, ScenarioContext context, List<BenchRow> rows, List<RatioRow> ratios, CancellationToken cancellation)
     {
-        // Two rounds that do not count: they compile, and compile again when they know what is hot.
-        InterleavedRounds.Run(contenders, 2, cancellation);
+        // Rounds that do not count: they compile, and compile again when they know what is hot.
+        InterleavedRounds.Run(contenders, WarmUpRounds, cancellation);
         RoundRows.Add(contenders, InterleavedRounds.Run(contenders, context.Rounds, cancellation), shape, rows, ratios);
     }
 

@@ -10,6 +10,10 @@ public static class ElementConversion
 {
     private const uint QuietBit = 0x0040; // of a bfloat16: a signalling NaN whose payload sits in the lost half must not become infinity
 
+    // Elements that the library converts in one call. Its code is compiled for this machine's vectors only after some calls: with whole tensors that took
+    // seconds, at a quarter of the speed.
+    private const int Piece = 1 << 14;
+
     /// <summary>Rounds float32 to bfloat16: to nearest, ties to even. NaN stays NaN (made quiet), infinities and signed zeros stay.</summary>
     /// <param name="source">Elements to convert.</param>
     /// <param name="destination">Receives the bit patterns, at least as long as <paramref name="source"/>; does not overlap it.</param>
@@ -58,13 +62,25 @@ public static class ElementConversion
     /// <param name="source">Elements to convert.</param>
     /// <param name="destination">Receives the elements, at least as long as <paramref name="source"/>; does not overlap it.</param>
     /// <exception cref="ArgumentException"><paramref name="destination"/> is too short.</exception>
-    public static void SingleToFloat16(ReadOnlySpan<float> source, Span<Half> destination) => TensorPrimitives.ConvertToHalf(source, destination);
+    public static void SingleToFloat16(ReadOnlySpan<float> source, Span<Half> destination)
+    {
+        CheckLength(source.Length, destination.Length);
+        for (; source.Length > Piece; source = source[Piece..], destination = destination[Piece..])
+            TensorPrimitives.ConvertToHalf(source[..Piece], destination);
+        TensorPrimitives.ConvertToHalf(source, destination);
+    }
 
     /// <summary>Widens float16 to float32; exact for every number.</summary>
     /// <param name="source">Elements to convert.</param>
     /// <param name="destination">Receives the elements, at least as long as <paramref name="source"/>; does not overlap it.</param>
     /// <exception cref="ArgumentException"><paramref name="destination"/> is too short.</exception>
-    public static void Float16ToSingle(ReadOnlySpan<Half> source, Span<float> destination) => TensorPrimitives.ConvertToSingle(source, destination);
+    public static void Float16ToSingle(ReadOnlySpan<Half> source, Span<float> destination)
+    {
+        CheckLength(source.Length, destination.Length);
+        for (; source.Length > Piece; source = source[Piece..], destination = destination[Piece..])
+            TensorPrimitives.ConvertToSingle(source[..Piece], destination);
+        TensorPrimitives.ConvertToSingle(source, destination);
+    }
 
     /// <summary>Float32 bytes to the bytes of <paramref name="stored"/>, Float16 or BFloat16; destination is half as long.</summary>
     internal static void Narrow(ReadOnlySpan<byte> source, KvDataType stored, Span<byte> destination)

@@ -30,6 +30,7 @@ internal static class FrequencyTable
     /// <param name="counts">Receives 256 counts.</param>
     /// <param name="stride">1 counts all; a sample is one run of four bytes in so many. Odd, so that no channel of a head is left out.</param>
     /// <returns>Bytes counted.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // as in the encoder
     public static int Count(ReadOnlySpan<byte> plane, Span<int> counts, int stride = 1)
     {
         // Four tables: a byte that equals its predecessor would wait for the predecessor's store otherwise.

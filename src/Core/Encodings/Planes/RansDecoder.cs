@@ -91,6 +91,7 @@ internal static unsafe class RansDecoder
     }
 
     /// <summary>Sixteen lanes in a vector (AVX-512).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // as in the encoder
     internal static bool DecodeWidest(byte* words, byte* wordsEnd, byte* readable, uint* states, uint* table, Span<byte> plane)
     {
         var (s0, s1) = (Vector512.Load(states), Vector512.Load(states + 16));

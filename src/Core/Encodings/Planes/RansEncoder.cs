@@ -33,6 +33,7 @@ internal static unsafe class RansEncoder
     }
 
     /// <summary>Sixteen lanes in a vector (AVX-512).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // a loop like this at the first, quick compilation is twenty times slower, and a cache may call it rarely
     internal static ushort* EncodeWidest(ReadOnlySpan<byte> plane, uint* table, uint* states, ushort* wordsEnd)
     {
         new Span<uint>(states, Lanes).Fill(RansDecoder.Least);
