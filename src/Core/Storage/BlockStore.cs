@@ -124,6 +124,7 @@ public sealed partial class BlockStore : IDisposable
             if (_closed || !_writes.TryGetValue(generation, out var write) || write.Key != key || write.Revoked)
                 return PublishOutcome.Gone;
             _writes.Remove(generation);
+            _followed.Remove(write);
             var entry = write.Entry;
             if (replace)
                 entry.Generation = generation = NextGeneration();
@@ -134,10 +135,10 @@ public sealed partial class BlockStore : IDisposable
                 _counters.Deleted++;
             }
 
+            write.End = dead ? WriteEnd.Failed : WriteEnd.Complete;
             if (dead || Find(key) is not null)
             {
-                entry.State = BlockState.Removed;
-                FreeMemory(entry);
+                Discard(entry);
                 return dead ? PublishOutcome.Gone : PublishOutcome.AlreadyStored;
             }
 
@@ -149,7 +150,8 @@ public sealed partial class BlockStore : IDisposable
             _counters.Published++;
             if (!entry.Lineage.Parent.IsZero && entry.Lineage.Parent != key.Hash)
                 Find(key with { Hash = entry.Lineage.Parent })?.Adopt(entry);
-            ListOf(entry).AddNewest(entry);
+            if (entry.Leases == 0)
+                ListOf(entry).AddNewest(entry); // otherwise when the last follower has left
             if (timeToLive is { } life)
                 SetDeadline(entry, life);
             _observer?.Published(key, generation);
@@ -177,7 +179,10 @@ public sealed partial class BlockStore : IDisposable
         lock (_lock)
         {
             if (_writes.TryGetValue(generation, out var write) && write.Key == key)
+            {
                 write.Revoked = true;
+                write.End = WriteEnd.Failed;
+            }
         }
     }
 
@@ -270,6 +275,7 @@ public sealed partial class BlockStore : IDisposable
         lock (_lock)
         {
             _lastGeneration = Math.Max(_lastGeneration, stamp);
+            TellFollowers(key, stamp);
             if (Find(key) is not { } entry || entry.Generation >= stamp)
                 return false;
             RemoveEntry(entry);
@@ -337,7 +343,7 @@ public sealed partial class BlockStore : IDisposable
             _counters.LeasedBlocks--;
             if (entry.State == BlockState.Removed)
                 FreeMemory(entry);
-            else if (entry.PinnedUntil == 0)
+            else if (entry.State == BlockState.Sealed && entry.PinnedUntil == 0)
                 ListOf(entry).AddNewest(entry);
         }
     }
@@ -346,11 +352,20 @@ public sealed partial class BlockStore : IDisposable
     {
         lock (_lock)
         {
-            if (!_writes.Remove(entry.Generation))
+            if (!_writes.Remove(entry.Generation, out var write))
                 return;
-            entry.State = BlockState.Removed;
-            FreeMemory(entry);
+            _followed.Remove(write);
+            write.End = WriteEnd.Failed;
+            Discard(entry);
         }
+    }
+
+    // What was never visible: its memory is free when no follower reads it.
+    private void Discard(BlockEntry entry)
+    {
+        entry.State = BlockState.Removed;
+        if (entry.Leases == 0)
+            FreeMemory(entry);
     }
 
     private BlockEntry? Find(BlockKey key)
