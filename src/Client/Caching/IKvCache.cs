@@ -75,6 +75,41 @@ public interface IKvCache : IAsyncDisposable
         }
     }
 
+    /// <summary>
+    /// Loads consecutive blocks layer by layer, as <see cref="LoadLayersAsync"/> does, and follows those that are still being written: their layers come as the writer hands them over
+    /// (<see cref="StoreLayersAsync"/>). For the hand-off of a prompt from the node that computes it to the node that goes on with it.
+    /// </summary>
+    /// <remarks>
+    /// The last layer comes when the blocks are whole and stored. A write that is given up or revoked, or that arrives damaged, ends the load: the last item has no blocks and
+    /// <see cref="MissReason.Absent"/>, and what came before is worthless. So use nothing for good before the last layer is there. Caches that cannot follow load what is stored.
+    /// </remarks>
+    /// <inheritdoc cref="LoadLayersAsync"/>
+    IAsyncEnumerable<LoadedLayer> FollowLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+        LoadLayersAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+
+    /// <summary>Stores consecutive blocks whose layers become ready one after another, each layer as soon as it is ready.</summary>
+    /// <param name="prefix">The prefix.</param>
+    /// <param name="firstBlock">Index of the first block given.</param>
+    /// <param name="blocks">Memory of each block, in the order of the layout. A layer is read from the moment it is said to be ready until the call returns.</param>
+    /// <param name="ready">
+    /// Says which layer is ready now, in all blocks, and with it all layers before it. When it ends before the last layer the store is given up: nothing becomes visible.
+    /// </param>
+    /// <param name="options">Time to live, where the blocks are to survive, and what eviction should know; null for the defaults.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <returns>What became of the blocks; the reason is <see cref="MissReason.Absent"/> when the store was given up.</returns>
+    /// <remarks>Exceptions of <paramref name="ready"/> give the store up and are passed on. Caches that do not store by layers wait for the last one.</remarks>
+    /// <exception cref="ArgumentException">As with <see cref="StoreAsync"/>.</exception>
+    async ValueTask<StoreResult> StoreLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, IAsyncEnumerable<int> ready, StoreOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        var last = -1;
+        await foreach (var layer in ready.WithCancellation(cancellationToken).ConfigureAwait(false))
+            last = Math.Max(last, layer);
+        return last < prefix.Namespace.Layout.Layers - 1
+            ? new StoreResult { Reason = MissReason.Absent }
+            : await StoreAsync(prefix, firstBlock, blocks, options, cancellationToken).ConfigureAwait(false);
+    }
+
     /// <summary>Stores consecutive blocks. Blocks that are stored already are not sent again.</summary>
     /// <param name="prefix">The prefix.</param>
     /// <param name="firstBlock">Index of the first block given.</param>

@@ -37,6 +37,23 @@ public sealed partial class TieredKvCache
         }
     }
 
+    /// <inheritdoc/>
+    /// <remarks>From the far cache, where other nodes write.</remarks>
+    public IAsyncEnumerable<LoadedLayer> FollowLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+        far.FollowLayersAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+
+    /// <inheritdoc/>
+    /// <remarks>Into the far cache as the layers become ready, and into the near one when all of them are.</remarks>
+    public async ValueTask<StoreResult> StoreLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, IAsyncEnumerable<int> ready, StoreOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        options ??= new StoreOptions();
+        var result = await far.StoreLayersAsync(prefix, firstBlock, blocks, ready, options, cancellationToken).ConfigureAwait(false);
+        if (result.Reason == MissReason.None)
+            await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options) }, cancellationToken).ConfigureAwait(false);
+        return result;
+    }
+
     // Only whole blocks can be kept near, and nothing that a delete has overtaken.
     private async ValueTask RefillAsync(KvPrefix prefix, int firstBlock, ReadOnlyMemory<Memory<byte>> blocks, RefillGate.Epoch epoch, CancellationToken cancellationToken)
     {

@@ -77,8 +77,7 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
     public async ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default)
     {
         options ??= new StoreOptions();
-        var life = options.TimeToLive is { } asked && asked < NearLife ? asked : NearLife;
-        await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = life }, cancellationToken).ConfigureAwait(false);
+        await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options) }, cancellationToken).ConfigureAwait(false);
         return await far.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken).ConfigureAwait(false);
     }
 
@@ -117,6 +116,8 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
             MemoryBytes = nearStatistics.MemoryBytes,
         };
     }
+
+    private TimeSpan NearLifeOf(StoreOptions options) => options.TimeToLive is { } asked && asked < NearLife ? asked : NearLife;
 
     /// <summary>Disposes both caches.</summary>
     public async ValueTask DisposeAsync()

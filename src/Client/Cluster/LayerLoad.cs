@@ -15,12 +15,13 @@ internal sealed class LayerLoad(SiloDirectory silos, KvPrefix prefix, int firstB
     private readonly int _count = destinations.Count;
 
     /// <summary>Loads, and closes the board.</summary>
-    public async Task<LoadResult> RunAsync()
+    /// <param name="follow">From the home silo alone, and also what is still being written there.</param>
+    public async Task<LoadResult> RunAsync(bool follow)
     {
         var reason = MissReason.Unavailable;
         try
         {
-            reason = await LoadAsync().ConfigureAwait(false);
+            reason = follow ? await FollowAsync().ConfigureAwait(false) : await LoadAsync().ConfigureAwait(false);
             if (budget.IsOver && reason != MissReason.None)
                 reason = MissReason.Deadline;
         }
@@ -30,6 +31,16 @@ internal sealed class LayerLoad(SiloDirectory silos, KvPrefix prefix, int firstB
         }
 
         return new LoadResult(board.FirstIncomplete, reason);
+    }
+
+    // Whoever writes takes his time: the deadline alone bounds it.
+    private ValueTask<MissReason> FollowAsync()
+    {
+        var source = new LayerSource(board, Blocks(0), giveUp: true);
+        return budget.RunAsync(
+            silos.Configured[0].Data,
+            connection => connection.GetLayers(prefix.Namespace, Hashes(0), range, destinations, localOnly: false, source, follow: true),
+            isPatient: true);
     }
 
     private async ValueTask<MissReason> LoadAsync()

@@ -5,7 +5,8 @@ namespace KvCache.Client;
 /// <summary>Passes on what one silo gives of a load's blocks.</summary>
 /// <param name="board">Where layers meet.</param>
 /// <param name="blocks">The blocks that the silo is asked for, ascending.</param>
-internal sealed class LayerSource(LayerBoard board, IReadOnlyList<int> blocks) : ILayerSink
+/// <param name="giveUp">Whether nobody else is asked for the blocks that this silo does not have.</param>
+internal sealed class LayerSource(LayerBoard board, IReadOnlyList<int> blocks, bool giveUp = false) : ILayerSink
 {
     private readonly TaskCompletionSource<int> _promise = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -18,6 +19,8 @@ internal sealed class LayerSource(LayerBoard board, IReadOnlyList<int> blocks) :
     public void Promised(int count)
     {
         Intact = count;
+        if (giveUp && count < blocks.Count)
+            board.GiveUp(blocks[count], MissReason.Absent);
         _promise.TrySetResult(count);
     }
 

@@ -157,10 +157,10 @@ public sealed partial class BlockStore : IDisposable
                 _counters.Deleted++;
             }
 
+            write.End = dead ? WriteEnd.Failed : WriteEnd.Complete;
             if (dead || Find(key) is not null)
             {
-                entry.State = BlockState.Removed;
-                FreeMemory(entry);
+                Discard(entry);
                 return dead ? PublishOutcome.Gone : PublishOutcome.AlreadyStored;
             }
 
@@ -172,7 +172,8 @@ public sealed partial class BlockStore : IDisposable
             _counters.Published++;
             if (!entry.Lineage.Parent.IsZero && entry.Lineage.Parent != key.Hash)
                 Find(key with { Hash = entry.Lineage.Parent })?.Adopt(entry);
-            ListOf(entry).AddNewest(entry);
+            if (entry.Leases == 0)
+                ListOf(entry).AddNewest(entry); // otherwise when the last follower has left
             if (timeToLive is { } life)
                 SetDeadline(entry, life);
             _observer?.Published(key, generation);
@@ -202,6 +203,7 @@ public sealed partial class BlockStore : IDisposable
             if (!_writes.TryGetValue(generation, out var write) || write.Key != key)
                 return;
             write.Revoked = true;
+            write.End = WriteEnd.Failed;
             EndWriter(write);
         }
     }
@@ -295,6 +297,7 @@ public sealed partial class BlockStore : IDisposable
         lock (_lock)
         {
             _lastGeneration = Math.Max(_lastGeneration, stamp);
+            TellFollowers(key, stamp);
             if (Find(key) is not { } entry || entry.Generation >= stamp)
                 return false;
             RemoveEntry(entry);
@@ -362,7 +365,7 @@ public sealed partial class BlockStore : IDisposable
             _counters.LeasedBlocks--;
             if (entry.State == BlockState.Removed)
                 FreeMemory(entry);
-            else if (entry.PinnedUntil == 0)
+            else if (entry.State == BlockState.Sealed && entry.PinnedUntil == 0)
                 ListOf(entry).AddNewest(entry);
         }
     }
@@ -374,14 +377,23 @@ public sealed partial class BlockStore : IDisposable
             if (!_writes.TryGetValue(entry.Generation, out var write))
                 return;
             EndWrite(write);
-            entry.State = BlockState.Removed;
-            FreeMemory(entry);
+            write.End = WriteEnd.Failed;
+            Discard(entry);
         }
+    }
+
+    // What was never visible: its memory is free when no follower reads it.
+    private void Discard(BlockEntry entry)
+    {
+        entry.State = BlockState.Removed;
+        if (entry.Leases == 0)
+            FreeMemory(entry);
     }
 
     private void EndWrite(BlockWrite write)
     {
         _writes.Remove(write.Generation);
+        _followed.Remove(write);
         EndWriter(write);
     }
 

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Runtime.InteropServices;
 
 namespace KvCache.Wire;
@@ -12,13 +13,15 @@ public sealed partial class BlockConnection
     /// <param name="destinations">Memory for each block, as large as the layers.</param>
     /// <param name="localOnly">Only what this silo holds; otherwise it fetches what it lacks from other silos and Redis before it answers.</param>
     /// <param name="sink">Hears of every layer.</param>
-    /// <returns>Whether everything was delivered, blocks were missing at the end, or one was damaged.</returns>
-    public MissReason GetLayers(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, bool localOnly, ILayerSink sink)
+    /// <param name="follow">Blocks that are still being written at this silo are read as well; their layers come as they are written.</param>
+    /// <returns>Whether everything was delivered, blocks were missing at the end (also when a write that was followed came to nothing), or one was damaged.</returns>
+    public MissReason GetLayers(
+        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, bool localOnly, ILayerSink sink, bool follow = false)
     {
         var handle = Open(ns);
         var request = Begin();
         request.UInt32(handle);
-        request.UInt8(localOnly ? WireProtocol.GetLocalOnly : (byte)0);
+        request.UInt8((byte)((localOnly ? WireProtocol.GetLocalOnly : 0) | (follow ? WireProtocol.GetFollow : 0)));
         request.UInt32((uint)range.First);
         request.UInt32((uint)range.Count);
         request.UInt32((uint)hashes.Length);
@@ -54,12 +57,65 @@ public sealed partial class BlockConnection
         }
 
         reader.End();
-        if (blocks > 0 && rest.Count > 0)
+        if (blocks > 0 && rest.Count > 0 && !follow)
             throw new KvFormatException($"The silo ended a read of layers {range} before layer {rest.First}.");
         if (intact == blocks)
-            return blocks == hashes.Length ? MissReason.None : MissReason.Absent;
+            return blocks == hashes.Length && rest.Count == 0 ? MissReason.None : MissReason.Absent;
         Verify(ns, hashes[intact], generations[intact]);
         return MissReason.Corrupt;
+    }
+
+    /// <summary>Stores blocks of one chain layer by layer, each as soon as it is ready.</summary>
+    /// <param name="ns">Namespace.</param>
+    /// <param name="hashes">One a block; at most <see cref="WireProtocol.MaxBlocksByLayers"/>.</param>
+    /// <param name="parent">Hash of the block before the first one, or zero.</param>
+    /// <param name="depth">Index of the first block in its chain.</param>
+    /// <param name="blocks">Memory of blocks; a layer is read when it is ready.</param>
+    /// <param name="firstBlock">Index of the first block's memory.</param>
+    /// <param name="options">Time to live and what eviction should know.</param>
+    /// <param name="waitFor">Blocks until a layer is ready, or throws.</param>
+    /// <returns>One outcome a block, and where there is more room.</returns>
+    public PutReply PutLayers(
+        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int firstBlock, StoreOptions options, Action<int> waitFor)
+    {
+        var (layout, count) = (ns.Layout, hashes.Length);
+        var handle = Open(ns);
+        var request = Begin();
+        WritePut(request, handle, hashes, parent, depth, options, WireProtocol.PutByLayers);
+        request.Align();
+        _socket.SendHeader(request, FrameType.Put, WireStatus.Ok, ++_requestId, count * ((long)layout.BlockBytes + (layout.Layers * sizeof(uint))));
+        var checksums = new uint[count * layout.Layers];
+        var pins = new MemoryHandle[count];
+        try
+        {
+            for (var i = 0; i < count; i++)
+                pins[i] = blocks[firstBlock + i].Pin();
+            var pieces = new UnmanagedPiece[Math.Min(count, LayerFrame.MaxPieces)];
+            for (var layer = 0; layer < layout.Layers; layer++)
+            {
+                waitFor(layer);
+                for (var first = 0; first < count; first += pieces.Length)
+                {
+                    var some = Math.Min(pieces.Length, count - first);
+                    for (var i = 0; i < some; i++)
+                    {
+                        var bytes = blocks[firstBlock + first + i].Span.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer));
+                        checksums[((first + i) * layout.Layers) + layer] = BlockChecksum.Compute(bytes);
+                        pieces[i] = UnmanagedPiece.Of(bytes);
+                    }
+
+                    _socket.SendPieces([], pieces.AsSpan(0, some), []);
+                }
+            }
+        }
+        finally
+        {
+            foreach (var pin in pins)
+                pin.Dispose();
+        }
+
+        _socket.SendAll(MemoryMarshal.AsBytes(checksums.AsSpan()));
+        return ReadPutReply(FrameType.PutReply, count);
     }
 
     private void ReceivePieces(KvLayout layout, LayerFrame frame, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ILayerSink sink, bool isLast, ref int intact)

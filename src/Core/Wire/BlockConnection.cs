@@ -297,11 +297,11 @@ public sealed partial class BlockConnection : IDisposable
         _ = Count(FrameType.Verify, FrameType.VerifyReply);
     }
 
-    private static void WritePut(WireWriter request, uint handle, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, StoreOptions options)
+    private static void WritePut(WireWriter request, uint handle, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, StoreOptions options, byte flags = 0)
     {
         request.UInt32(handle);
         request.UInt32(options.TimeToLive is { } life ? (uint)Math.Ceiling(life.TotalSeconds) : 0);
-        request.UInt8(options.Durability == Durability.Persisted ? WireProtocol.PutPersisted : (byte)0);
+        request.UInt8((byte)(flags | (options.Durability == Durability.Persisted ? WireProtocol.PutPersisted : 0)));
         request.UInt8((byte)options.Replicas);
         request.Hashes([parent]);
         request.UInt32((uint)depth);

@@ -130,8 +130,9 @@ public sealed class FrameSocket : IDisposable
     /// <param name="layout">Shape of the block.</param>
     /// <param name="range">Layers of the run.</param>
     /// <param name="checksums">Receives one checksum a layer.</param>
+    /// <param name="completed">Hears how many layers of the run are there, their checksums included; null for nobody.</param>
     /// <exception cref="SocketException">The connection broke, ended or was aborted.</exception>
-    public void ReceiveLayers(Span<byte> destination, KvLayout layout, LayerRange range, Span<uint> checksums)
+    public void ReceiveLayers(Span<byte> destination, KvLayout layout, LayerRange range, Span<uint> checksums, Action<int>? completed = null)
     {
         var cursor = new ChecksumCursor(layout, range, checksums);
         while (destination.Length > 0)
@@ -140,7 +141,10 @@ public sealed class FrameSocket : IDisposable
             if (got == 0)
                 throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection in the middle of a block.");
             ReceivedBytes += got;
+            var before = cursor.Completed;
             cursor.Advance(destination[..got]);
+            if (cursor.Completed > before)
+                completed?.Invoke(cursor.Completed);
             destination = destination[got..];
         }
     }

@@ -17,6 +17,8 @@ internal readonly record struct BlockTerms(TimeSpan? TimeToLive = null, BlockDur
 /// <summary>A block between its reservation and its publication.</summary>
 internal sealed class PendingBlock
 {
+    private int _completeLayers;
+
     /// <summary>Memory of the block; null when nothing was reserved.</summary>
     public BlockWrite? Write { get; init; }
 
@@ -27,8 +29,25 @@ internal sealed class PendingBlock
     /// <summary>Why nothing was reserved; only meaningful without a write.</summary>
     public PutOutcome Refusal { get; init; }
 
+    /// <summary>Lets followers read its first layers, now or as soon as the write is granted.</summary>
+    public void Complete(int layers)
+    {
+        var isFirst = _completeLayers == 0;
+        Volatile.Write(ref _completeLayers, layers);
+        if (Begin!.IsCompleted)
+            CompleteGranted();
+        else if (isFirst)
+            Begin.ContinueWith(static (_, block) => ((PendingBlock)block!).CompleteGranted(), this, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+    }
+
     /// <summary>Whether there is still a reason to receive its bytes.</summary>
     public bool Wanted => Write is not null && !(Begin!.IsCompletedSuccessfully && Begin.Result.Outcome != BeginOutcome.Accepted);
+
+    private void CompleteGranted()
+    {
+        if (Begin!.IsCompletedSuccessfully && Begin.Result.Outcome == BeginOutcome.Accepted)
+            Write!.Complete(Volatile.Read(ref _completeLayers));
+    }
 }
 
 /// <summary>

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using KvCache.Storage;
 using KvCache.Wire;
 
@@ -7,6 +8,7 @@ namespace KvCache.Silo;
 internal sealed partial class Session
 {
     private readonly List<BlockLease> _layerLeases = [];
+    private readonly List<FollowedBlock> _followed = []; // whose leases are among them
     private UnmanagedPiece[] _pieces = [];
 
     private void GetLayers(ulong requestId, ReadOnlySpan<byte> meta)
@@ -17,13 +19,13 @@ internal sealed partial class Session
         var range = new LayerRange((int)reader.UInt32(), (int)reader.UInt32());
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
-        if ((flags & ~WireProtocol.GetLocalOnly) != 0)
+        if ((flags & ~(WireProtocol.GetLocalOnly | WireProtocol.GetFollow)) != 0)
             throw new ProtocolException(WireStatus.InvalidRequest, $"The flags 0x{flags:x2} of a get of layers have bits that version {WireProtocol.Version} does not know.");
         if (!ns.Layout.Contains(range))
             throw new ProtocolException(WireStatus.InvalidRequest, $"The layers {range} do not lie in a block of {ns.Layout.Layers} layers.");
         try
         {
-            LeaseForLayers(ns.Id, hashes, localOnly: (flags & WireProtocol.GetLocalOnly) != 0);
+            LeaseForLayers(ns.Id, hashes, localOnly: (flags & WireProtocol.GetLocalOnly) != 0, follow: (flags & WireProtocol.GetFollow) != 0);
             SendLayers(requestId, ns.Layout, range);
         }
         finally
@@ -32,16 +34,25 @@ internal sealed partial class Session
             for (var i = _layerLeases.Count - 1; i >= 0; i--)
                 _layerLeases[i].Dispose();
             _layerLeases.Clear();
+            _followed.Clear();
         }
     }
 
     // All blocks at once, as every one of them is read until the last layer: what a connection may hold bounds that.
-    private void LeaseForLayers(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, bool localOnly)
+    private void LeaseForLayers(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, bool localOnly, bool follow)
     {
         var free = _holds.FreeBytes;
+        var began = Stopwatch.GetTimestamp();
         for (var i = 0; i < hashes.Length; i++)
         {
-            var lease = localOnly ? _server.Store.TryLease(new BlockKey(ns, hashes[i])) : _server.Fetcher.Fetch(ns, hashes[i..]);
+            var key = new BlockKey(ns, hashes[i]);
+            var lease = localOnly ? _server.Store.TryLease(key) : _server.Fetcher.Fetch(ns, hashes[i..]);
+            if (lease is null && follow && _server.Store.Follow(key, _server.Options.FollowPatience - Stopwatch.GetElapsedTime(began)) is { } followed)
+            {
+                _followed.Add(followed);
+                lease = followed.Lease;
+            }
+
             if (lease is null)
             {
                 _server.Counters.MissAbsent();
@@ -78,8 +89,16 @@ internal sealed partial class Session
 
         for (var block = 0; rest.Count > 0;)
         {
+            var readable = WaitForLayer(rest);
+            if (readable.Count == 0)
+            {
+                head.Bytes(EndOfLayers(requestId));
+                _socket.SendAll(head.Written);
+                return;
+            }
+
             // The first layer is what the reader waits for; small ones behind it may share a frame.
-            var frame = LayerFrame.Next(layout, rest, block, blocks, alone: rest.First == range.First);
+            var frame = LayerFrame.Next(layout, readable, block, blocks, alone: rest.First == range.First);
             AppendHead(head, requestId, layout, frame);
             if (_pieces.Length < frame.Pieces)
                 _pieces = new UnmanagedPiece[LayerFrame.MaxPieces];
@@ -96,6 +115,21 @@ internal sealed partial class Session
             _socket.SendPieces(head.Written, _pieces.AsSpan(0, piece), rest.Count == 0 ? EndOfLayers(requestId) : default);
             head.Reset();
         }
+    }
+
+    // Those of the layers that all blocks have, at least the first of them; none when a write that is followed came to nothing. Each layer has the time of a frame.
+    private LayerRange WaitForLayer(LayerRange rest)
+    {
+        var end = rest.End;
+        foreach (var block in _followed)
+        {
+            BeginFrame();
+            end = Math.Min(end, block.WaitFor(rest.First + 1, _server.Options.FollowPatience));
+            if (end <= rest.First)
+                return default;
+        }
+
+        return new LayerRange(rest.First, end - rest.First);
     }
 
     private void AppendHead(WireWriter head, ulong requestId, KvLayout layout, LayerFrame frame)

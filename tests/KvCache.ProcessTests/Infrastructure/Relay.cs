@@ -23,13 +23,16 @@ internal sealed class Relay : IDisposable
         _ = AcceptAsync();
     }
 
+    /// <summary>Whether bytes are being kept back.</summary>
+    public bool KeepsBack { get; private set; }
+
     public string Endpoint => $"tcp:{_listener.LocalEndPoint}";
 
     /// <summary>From now on only so many bytes pass.</summary>
     public void Limit(long fromSilo = long.MaxValue, long fromClient = long.MaxValue)
     {
         lock (_lock)
-            (_fromSilo, _fromClient) = (fromSilo, fromClient);
+            (_fromSilo, _fromClient, KeepsBack) = (fromSilo, fromClient, false);
     }
 
     /// <summary>Everything passes again, and what was kept back.</summary>
@@ -37,7 +40,7 @@ internal sealed class Relay : IDisposable
     {
         lock (_lock)
         {
-            (_fromSilo, _fromClient) = (long.MaxValue, long.MaxValue);
+            (_fromSilo, _fromClient, KeepsBack) = (long.MaxValue, long.MaxValue, false);
             _open.TrySetResult();
             _open = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         }
@@ -131,6 +134,7 @@ internal sealed class Relay : IDisposable
             ref var left = ref isSilo ? ref _fromSilo : ref _fromClient;
             var now = (int)Math.Min(wanted, left);
             left -= now;
+            KeepsBack |= now < wanted;
             return (now, _open.Task);
         }
     }
