@@ -1,5 +1,5 @@
-using KvCache.Storage;
 using KvCache.Client;
+using KvCache.Storage;
 using Orleans.Concurrency;
 
 namespace KvCache.ClusterTests;

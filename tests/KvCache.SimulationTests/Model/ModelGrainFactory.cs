@@ -1,5 +1,5 @@
-using KvCache.Storage;
 using KvCache.Grains;
+using KvCache.Storage;
 using Orleans;
 using Orleans.Concurrency;
 using Orleans.Runtime;
