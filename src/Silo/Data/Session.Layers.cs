@@ -89,7 +89,7 @@ internal sealed partial class Session
 
         for (var block = 0; rest.Count > 0;)
         {
-            var readable = WaitForLayer(rest);
+            var readable = WaitForLayer(layout, rest);
             if (readable.Count == 0)
             {
                 head.Bytes(EndOfLayers(requestId));
@@ -117,16 +117,19 @@ internal sealed partial class Session
         }
     }
 
-    // Those of the layers that all blocks have, at least the first of them; none when a write that is followed came to nothing. Each layer has the time of a frame.
-    private LayerRange WaitForLayer(LayerRange rest)
+    // Those of the layers that may be sent now, at least the first of them; none when a write that is followed came to nothing. The last layer that was asked for waits for the publication,
+    // whichever it is: a reader who has all that he asked for has nothing of a write that failed. Each layer has the time of a frame.
+    private LayerRange WaitForLayer(KvLayout layout, LayerRange rest)
     {
         var end = rest.End;
+        var needed = rest.Count == 1 ? layout.Layers : rest.First + 1;
         foreach (var block in _followed)
         {
             BeginFrame();
-            end = Math.Min(end, block.WaitFor(rest.First + 1, _server.Options.FollowPatience));
-            if (end <= rest.First)
+            var readable = block.WaitFor(needed, _server.Options.FollowPatience);
+            if (readable < needed)
                 return default;
+            end = Math.Min(end, readable < layout.Layers ? Math.Min(readable, rest.End - 1) : rest.End);
         }
 
         return new LayerRange(rest.First, end - rest.First);

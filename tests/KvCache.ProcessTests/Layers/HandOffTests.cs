@@ -150,6 +150,31 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
         Assert.Equal(0, (await reader.MatchAsync(prefix)).Blocks);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_follower_of_some_layers_gets_the_last_of_them_when_the_block_is_stored(bool giveUp)
+    {
+        await using KvCacheClient writer = Process.Connect(), reader = Process.Connect();
+        var prefix = Prefixes.New(Ns, 1);
+        var storing = writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token).AsTask();
+        _ready.Writer.TryWrite(Layers - 2); // more than is asked for
+        var range = new LayerRange(1, 2);
+        await using var layers = reader.FollowLayersAsync(prefix, 0, [new byte[Ns.Layout.RangeBytes(range)]], range).GetAsyncEnumerator(Token);
+        Assert.True(await layers.MoveNextAsync());
+        Assert.Equal(new LoadedLayer(1, 1, MissReason.None), layers.Current);
+        var last = layers.MoveNextAsync().AsTask();
+        await NobodySeesAsync(writer, prefix); // which takes longer than the layer would
+        Assert.False(last.IsCompleted);
+        if (giveUp)
+            _ready.Writer.Complete();
+        else
+            _ready.Writer.TryWrite(Layers - 1);
+        Assert.True(await last);
+        Assert.Equal(giveUp ? new LoadedLayer(2, 0, MissReason.Absent) : new LoadedLayer(2, 1, MissReason.None), layers.Current);
+        Assert.Equal(giveUp ? 0 : 1, (await storing).Stored);
+    }
+
     [Fact]
     public async Task A_follower_that_does_not_read_holds_up_no_writer_and_leaves_no_memory_behind()
     {
