@@ -12,12 +12,10 @@ using Orleans.Hosting;
 namespace KvCache.Bench.Silos;
 
 /// <summary>
-/// The hidden <c>indexed-silo</c> command: the silo program's own services, and an index as if a million blocks had been stored. Prints the addresses and an empty
-/// line, and serves until standard input closes.
+/// The hidden <c>indexed-silo</c> command: the silo program's own services, and an index that says that this silo holds all blocks. Prints the addresses and an empty line, and serves until standard input closes.
 /// </summary>
 /// <remarks>
-/// Only the origin of the entries is not real: a million puts would take minutes and gigabytes of arena, which a look-up does not touch. A block that lies elsewhere
-/// costs a look-up as much as one that lies here: one entry, one mask.
+/// Only the blocks are not real: a million puts would take minutes and gigabytes of arena, none of which a look-up touches.
 /// </remarks>
 internal static class IndexedSiloHost
 {
@@ -39,9 +37,9 @@ internal static class IndexedSiloHost
             .AddKvCache(builder.Configuration));
         using var host = builder.Build();
         await host.StartAsync();
-        var index = host.Services.GetRequiredService<BlockDirectory>().Index;
+        var directory = host.Services.GetRequiredService<BlockDirectory>();
         foreach (ref readonly var hash in LookupChains.Stored(blocks).All)
-            index.Add(new BlockKey(LookupChains.Namespace.Id, hash), BlockDirectory.Self);
+            directory.Index.Add(new BlockKey(LookupChains.Namespace.Id, hash), BlockDirectory.Self);
         foreach (var endpoint in host.Services.GetRequiredService<IDataPlaneAddresses>().Endpoints)
             Console.WriteLine(endpoint);
         Console.WriteLine();

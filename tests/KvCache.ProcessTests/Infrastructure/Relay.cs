@@ -23,6 +23,9 @@ internal sealed class Relay : IDisposable
         _ = AcceptAsync();
     }
 
+    /// <summary>Connections that clients have made so far.</summary>
+    public int Accepted { get; private set; }
+
     /// <summary>Whether bytes are being kept back.</summary>
     public bool KeepsBack { get; private set; }
 
@@ -74,6 +77,7 @@ internal sealed class Relay : IDisposable
                 var silo = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
                 lock (_lock)
                     _sockets.AddRange([client, silo]);
+                Accepted++;
                 _ = ConnectAsync(client, silo);
             }
         }
