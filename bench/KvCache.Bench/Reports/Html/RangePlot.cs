@@ -13,7 +13,7 @@ internal sealed record RangeMark(string Label, double Median, double Min, double
 /// </summary>
 internal static class RangePlot
 {
-    private const int LeastLabelWidth = 270, MostLabelWidth = 430, Width = 790, ValueWidth = 90, RowHeight = 22, AxisHeight = 26;
+    private const int LeastLabelWidth = 270, MostLabelWidth = 430, Width = 790, ValueWidth = 90, RowHeight = 22, AxisHeight = 26, LongestSuffix = 5;
     private const double FarApart = 8, CharacterWidth = 6.8;
 
     /// <param name="marks">The lines, in order; on a logarithmic axis values that are not positive have no place and only show their number.</param>
@@ -25,13 +25,14 @@ internal static class RangePlot
         var left = Math.Clamp((int)(marks.Max(mark => mark.Label.Length) * CharacterWidth), LeastLabelWidth, MostLabelWidth);
         var axis = AxisFor(values, left);
         var height = (marks.Count * RowHeight) + AxisHeight;
+        var suffix = unit.Length <= LongestSuffix ? $" {WebUtility.HtmlEncode(unit)}" : ""; // the heading names it too
         var svg = new StringBuilder();
         svg.Append(CultureInfo.InvariantCulture, $"""<svg viewBox="0 0 {Width + ValueWidth} {height}" role="img">""");
         foreach (var tick in axis.Ticks)
         {
             var x = axis.At(tick);
             svg.Append(CultureInfo.InvariantCulture, $"""<line class="grid" x1="{x:0.#}" x2="{x:0.#}" y1="0" y2="{height - AxisHeight}"/>""");
-            svg.Append(CultureInfo.InvariantCulture, $"""<text class="tick" x="{x:0.#}" y="{height - 10}" text-anchor="middle">{tick:0.#####} {WebUtility.HtmlEncode(unit)}</text>""");
+            svg.Append(CultureInfo.InvariantCulture, $"""<text class="tick" x="{x:0.#}" y="{height - 10}" text-anchor="middle">{tick:0.#####}{suffix}</text>""");
         }
 
         if (reference is { } at)
