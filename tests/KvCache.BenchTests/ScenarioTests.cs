@@ -46,13 +46,14 @@ public sealed class ScenarioTests : IDisposable
     public async Task Nodes_of_a_cluster_find_what_others_stored_and_each_way_to_keep_it_has_its_rows()
     {
         // Two nodes take turns: the second request of a prompt comes to the node that did not compute it.
-        File.WriteAllLines(Path.Combine(_folder.FullName, "trace.jsonl"), Enumerable.Range(0, 6).Select(i =>
+        File.WriteAllLines(Path.Combine(_folder.FullName, "trace.jsonl"), Enumerable.Range(0, 22).Select(i =>
             $$"""{"timestamp":{{i}},"input_length":1500,"output_length":1,"hash_ids":[{{i / 2 * 3}},{{(i / 2 * 3) + 1}},{{(i / 2 * 3) + 2}}]}"""));
         var report = await RunAsync(
-            new StrategiesScenario(), "--traces", _folder.FullName, "--before", "2", "--requests", "4", "--nodes", "2", "--bytes", "4096", "--capacity", "1024");
-        foreach (var (name, rate) in new[] { ("none", 0), ("local", 0), ("silo.tcp", 0.5), ("silo.unix", 0.5), ("cluster.tcp", 0.5), ("cluster.shm", 0.5) })
+            new StrategiesScenario(), "--traces", _folder.FullName, "--before", "2", "--requests", "20", "--nodes", "2", "--bytes", "4096", "--capacity", "1024");
+        foreach (var (name, least, most) in new[] { ("none", 0, 0), ("local", 0, 0), ("silo.tcp", 0.5, 0.5), ("silo.unix", 0.5, 0.5), ("cluster.tcp", 0.1, 0.5), ("cluster.shm", 0.1, 0.5) })
         {
-            Assert.Equal(rate, Assert.IsType<RateRow>(report.Rows.Single(row => row.Name == $"hit_rate.{name}")).Median);
+            // A silo hears a moment later what another one has; a request that comes sooner does not find it.
+            Assert.InRange(Assert.IsType<RateRow>(report.Rows.Single(row => row.Name == $"hit_rate.{name}")).Median, least, most);
             Assert.Contains(report.Rows, row => row.Name == $"loaded.{name}");
             Assert.Contains(report.Rows, row => row.Name == $"cost.{name}");
         }
