@@ -9,6 +9,9 @@ namespace KvCache.Bench.Transfer;
 /// <summary>Everyone who takes part in <c>transfer</c>, and the servers that they need.</summary>
 internal sealed class TransferContenders : IDisposable
 {
+    // Of SET: far more than any cache of a processor holds, and not so much that filling it anew for every setting takes minutes.
+    private const long KeptBytes = 256 << 20;
+
     private readonly List<IDisposable> _servers = [];
     private readonly List<ITransferContender> _all = [];
     private readonly Action<string> _log;
@@ -36,7 +39,7 @@ internal sealed class TransferContenders : IDisposable
             var memory = Math.Max(1L << 30, 16 * largestRequests);
             contenders.AddSilo(memory);
             contenders.AddRaw(memory, withChecksum);
-            contenders.AddRedis(redis, memory);
+            contenders.AddRedis(redis);
             return contenders;
         }
         catch
@@ -86,19 +89,19 @@ internal sealed class TransferContenders : IDisposable
         }
     }
 
-    private void AddRedis(EndPoint? address, long memory)
+    private void AddRedis(EndPoint? address)
     {
         if (address is not null)
         {
-            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, address, turns: 1, _log, _cancellation, keptBytes: memory));
+            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, address, turns: 1, _log, _cancellation, keptBytes: KeptBytes));
         }
         else if (ProgramPath.Find("redis-server") is { } program)
         {
             var server = RedisServerProcess.Start(program);
             _servers.Add(server);
-            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, server.Tcp, turns: 1, _log, _cancellation, keptBytes: memory));
+            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, server.Tcp, turns: 1, _log, _cancellation, keptBytes: KeptBytes));
             // Immune to the congestion control of the host, which is the one setting of Redis' own end that nobody can tune.
-            _all.AddRange(RedisContenders.Create(RawTransport.Unix, server.Unix, turns: 1, _log, _cancellation, keptBytes: memory));
+            _all.AddRange(RedisContenders.Create(RawTransport.Unix, server.Unix, turns: 1, _log, _cancellation, keptBytes: KeptBytes));
         }
         else
         {
