@@ -1,5 +1,6 @@
 using KvCache.Bench.Cli;
 using KvCache.Bench.Codec;
+using KvCache.Bench.FirstToken;
 using KvCache.Bench.Lookup;
 using KvCache.Bench.Mixed;
 using KvCache.Bench.Persist;
@@ -20,5 +21,6 @@ Scenario[] scenarios =
     new SimulationScenario(),
     new StrategiesScenario(),
     new CodecScenario(),
+    new TtftScenario(),
 ];
 return await BenchCommand.Create([.. scenarios, new AllScenario(scenarios)]).Parse(args).InvokeAsync();

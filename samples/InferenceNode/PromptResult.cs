@@ -7,7 +7,8 @@ namespace KvCache.InferenceNode;
 /// <param name="PromptTokens">Tokens of the prompt.</param>
 /// <param name="HitTokens">Prompt tokens whose KV came from the cache.</param>
 /// <param name="TtftMs">Time to the first token in milliseconds.</param>
-/// <param name="LoadMs">Part of it that the cache took.</param>
+/// <param name="LoadMs">Part of it in which the cache was waited for.</param>
+/// <param name="HiddenLoadMs">Time in which layers were on their way while the model computed.</param>
 /// <param name="TimeSavedMs">Estimate of what the cache saved; negative when it cost more.</param>
 /// <param name="LoadedBytes">Bytes loaded from the cache.</param>
 /// <param name="StoredBlocks">Blocks added to the cache.</param>
@@ -19,6 +20,7 @@ public sealed record PromptResult(
     int HitTokens,
     double TtftMs,
     double LoadMs,
+    double HiddenLoadMs,
     double TimeSavedMs,
     long LoadedBytes,
     int StoredBlocks,
@@ -31,6 +33,7 @@ public sealed record PromptResult(
         result.HitTokens,
         Math.Round(result.TimeToFirstToken.TotalMilliseconds, 3),
         Math.Round(result.LoadTime.TotalMilliseconds, 3),
+        Math.Round(result.HiddenLoadTime.TotalMilliseconds, 3),
         Math.Round(result.TimeSaved.TotalMilliseconds, 3),
         result.LoadedBytes,
         result.StoredBlocks,

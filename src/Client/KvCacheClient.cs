@@ -20,7 +20,7 @@ namespace KvCache.Client;
 /// alone for a while.
 /// </para>
 /// </remarks>
-public sealed class KvCacheClient : IKvCache
+public sealed partial class KvCacheClient : IKvCache
 {
     private readonly KvCacheClientOptions _options;
     private readonly SiloDirectory _silos;

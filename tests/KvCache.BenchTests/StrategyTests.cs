@@ -33,7 +33,7 @@ public sealed class StrategyTests
         run.Serve(0, request, StrategiesScenario.Prompt(request), [], []);
         Assert.Equal(0, run.HitRate);
         Assert.InRange(run.FirstTokens.Single(), 1024, double.MaxValue);
-        Assert.Equal(0, run.MovedMib);
+        Assert.Equal(0, run.StoredMib);
     }
 
     [Fact]

@@ -1,4 +1,5 @@
 using KvCache.Client;
+using KvCache.Storage;
 using KvCache.Wire;
 
 namespace KvCache.ClusterTests;

@@ -1,3 +1,4 @@
+using KvCache.Storage;
 using Orleans.Concurrency;
 
 namespace KvCache.ClusterTests;

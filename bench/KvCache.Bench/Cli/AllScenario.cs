@@ -21,7 +21,7 @@ internal sealed class AllScenario(IReadOnlyList<Scenario> scenarios) : Scenario
         foreach (var scenario in scenarios)
         {
             context.Log($"== {scenario.Name}");
-            reports.Add(await scenario.RunAsync(context with { Arguments = Defaults(scenario, context) }, cancellation));
+            reports.Add(await scenario.RunAsync(context with { Arguments = Defaults(scenario, context), Rounds = context.GivenRounds ?? scenario.DefaultRounds }, cancellation));
         }
 
         return new BenchReport(Name, context.Rounds, MachineInfo.Current, [], Reports: reports);

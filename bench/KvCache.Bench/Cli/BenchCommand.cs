@@ -22,10 +22,9 @@ internal static class BenchCommand
         Recursive = true,
     };
 
-    private static readonly Option<int> Rounds = new("--rounds")
+    private static readonly Option<int?> Rounds = new("--rounds")
     {
-        Description = "Interleaved rounds; every contender runs once in each.",
-        DefaultValueFactory = _ => 7,
+        Description = "Interleaved rounds; every contender runs once in each (default 7, ttft 3).",
         Recursive = true,
     };
 
@@ -44,11 +43,11 @@ internal static class BenchCommand
         Recursive = true,
     };
 
-    public static RootCommand Create(params IEnumerable<Scenario> scenarios)
+    public static RootCommand Create(params IReadOnlyList<Scenario> scenarios)
     {
         Rounds.Validators.Add(result =>
         {
-            if (result.Tokens.Count > 0 && result.GetValueOrDefault<int>() is < 1 or > 1000)
+            if (result.GetValueOrDefault<int?>() is < 1 or > 1000)
                 result.AddError("--rounds must be 1 to 1000.");
         });
         var root = new RootCommand("Measures KvCache against raw sockets, memory copies and Redis, in interleaved rounds with warm memory.")
@@ -59,30 +58,35 @@ internal static class BenchCommand
             Report,
         };
         foreach (var scenario in scenarios)
-            root.Subcommands.Add(CreateCommand(scenario));
+            root.Subcommands.Add(CreateCommand(scenario, scenarios.ToDictionary(one => one.Name, one => one.Description)));
         root.Subcommands.Add(CreateRawServer());
         root.Subcommands.Add(CreateIndexedSilo());
         root.Subcommands.Add(CreateSupervise());
         return root;
     }
 
-    private static Command CreateCommand(Scenario scenario)
+    private static Command CreateCommand(Scenario scenario, IReadOnlyDictionary<string, string> descriptions)
     {
         var command = new Command(scenario.Name, scenario.Description);
         foreach (var option in scenario.Options)
             command.Options.Add(option);
-        command.SetAction((arguments, cancellation) => RunAsync(scenario, arguments, cancellation));
+        command.SetAction((arguments, cancellation) => RunAsync(scenario, descriptions, arguments, cancellation));
         return command;
     }
 
-    private static async Task<int> RunAsync(Scenario scenario, ParseResult arguments, CancellationToken cancellation)
+    private static async Task<int> RunAsync(Scenario scenario, IReadOnlyDictionary<string, string> descriptions, ParseResult arguments, CancellationToken cancellation)
     {
-        var context = new ScenarioContext(arguments, arguments.GetValue(Rounds), arguments.GetValue(Redis), Console.Error.WriteLine);
+        var rounds = arguments.GetValue(Rounds);
+        var context = new ScenarioContext(arguments, rounds, rounds ?? scenario.DefaultRounds, arguments.GetValue(Redis), Console.Error.WriteLine);
         try
         {
             var report = await scenario.RunAsync(context, cancellation);
             if (arguments.GetValue(Report) is { } folder)
-                context.Log($"Written: {HtmlReport.Write(report, folder, DateTimeOffset.Now)}");
+            {
+                var origin = new ReportOrigin(DateTimeOffset.Now, ReportOrigin.Join(arguments.Tokens.Select(token => token.Value)), ReportOrigin.DescribeMachine(), descriptions);
+                context.Log($"Written: {HtmlReport.Write(report, folder, origin)}");
+            }
+
             if (arguments.GetValue(Json))
                 Console.WriteLine(report.ToJson());
             else

@@ -15,6 +15,9 @@ internal abstract class Scenario
     /// <summary>Options of this scenario, beside the common ones.</summary>
     public virtual IEnumerable<Option> Options => [];
 
+    /// <summary>Interleaved rounds where the command line names none.</summary>
+    public virtual int DefaultRounds => 7;
+
     /// <summary>
     /// Measures. Reports progress through the context's log, never on standard output.
     /// </summary>
@@ -24,7 +27,8 @@ internal abstract class Scenario
 
 /// <summary>What the command line said.</summary>
 /// <param name="Arguments">Read the scenario's own options from here.</param>
+/// <param name="GivenRounds">Rounds that were asked for, or null for each scenario's own.</param>
 /// <param name="Rounds">Rounds of every interleaved run.</param>
 /// <param name="Redis">Address of a running Redis, or null to start one where it is installed.</param>
 /// <param name="Log">Progress, to standard error.</param>
-internal sealed record ScenarioContext(ParseResult Arguments, int Rounds, System.Net.EndPoint? Redis, Action<string> Log);
+internal sealed record ScenarioContext(ParseResult Arguments, int? GivenRounds, int Rounds, System.Net.EndPoint? Redis, Action<string> Log);

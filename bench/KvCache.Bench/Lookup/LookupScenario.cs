@@ -101,7 +101,7 @@ internal sealed class LookupScenario : Scenario
         }
         else
         {
-            context.Log("No --redis given and no redis-server on PATH: rows of Redis are left out.");
+            context.Log("SKIPPED: rows of Redis; no --redis given and no redis-server on PATH.");
         }
 
         void AddExists(string transport, EndPoint address)

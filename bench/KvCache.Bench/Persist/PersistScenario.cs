@@ -33,9 +33,12 @@ internal sealed class PersistScenario : Scenario
 
     private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
+        var program = context.Redis is null ? ProgramPath.Find("redis-server") : null;
+        if (context.Redis is null && program is null)
+            return BenchReport.OfSkipped(Name, "no --redis given and no redis-server on PATH.", context.Log);
         var sizes = context.Arguments.GetRequiredValue(_sizes);
         using var buffers = new LaneBuffers(TierLane.Depth * sizes.Max());
-        using var server = context.Redis is null ? Start() : null;
+        using var server = program is null ? null : RedisServerProcess.Start(program);
         var contenders = new List<ITransferContender>();
         if (server is null)
         {
@@ -57,9 +60,6 @@ internal sealed class PersistScenario : Scenario
 
         return new BenchReport(Name, context.Rounds, MachineInfo.Current, rows, ratios);
     }
-
-    private static RedisServerProcess Start() => RedisServerProcess.Start(
-        ProgramPath.Find("redis-server") ?? throw new InvalidOperationException("No --redis given and no redis-server on PATH."));
 
     private static void AddContenders(List<ITransferContender> contenders, RawTransport transport, EndPoint address, ScenarioContext context, CancellationToken cancellation)
     {

@@ -15,7 +15,7 @@ internal sealed class RedisGetLane : ITransferLane
     public RedisGetLane(EndPoint address, SocketTuning tuning, TransferCase transfer, LaneBuffers buffers, int turns)
     {
         (_case, _buffers) = (transfer, buffers);
-        _keys = new RedisKeys(RespClient.Connect(address, tuning), transfer, turns);
+        _keys = new RedisKeys(RespClient.Connect(address, tuning), transfer, turns, turns);
         for (var turn = 0; turn < turns; turn++)
             _keys.Set(turn, buffers);
     }
@@ -40,17 +40,25 @@ internal sealed class RedisGetLane : ITransferLane
 }
 
 /// <summary>SET over existing keys; the requests of a batch are pipelined.</summary>
-internal sealed class RedisSetLane(EndPoint address, SocketTuning tuning, TransferCase transfer, LaneBuffers buffers, int turns) : ITransferLane
+internal sealed class RedisSetLane : ITransferLane
 {
-    private readonly RedisKeys _keys = new(RespClient.Connect(address, tuning), transfer, turns);
+    private readonly RedisKeys _keys;
+    private readonly LaneBuffers _buffers;
     private int _turn;
+
+    public RedisSetLane(EndPoint address, SocketTuning tuning, TransferCase transfer, LaneBuffers buffers, int turns, long keptBytes)
+    {
+        _buffers = buffers;
+        _keys = new RedisKeys(RespClient.Connect(address, tuning), transfer, turns, (int)Math.Max(turns, keptBytes / transfer.Connections / transfer.RequestBytes));
+        Run(_keys.Kept); // the first time, Redis gets its memory from the kernel
+    }
 
     public void Run(int requests)
     {
         for (var request = 0; request < requests; request++)
         {
-            _turn = (_turn + 1) % turns;
-            _keys.Set(_turn, buffers);
+            _turn = (_turn + 1) % _keys.Kept;
+            _keys.Set(_turn, _buffers);
         }
     }
 
@@ -58,20 +66,26 @@ internal sealed class RedisSetLane(EndPoint address, SocketTuning tuning, Transf
 }
 
 /// <summary>The keys of one lane, deleted when it closes: the server of somebody else is left as it was.</summary>
-internal sealed class RedisKeys(RespClient client, TransferCase transfer, int turns) : IDisposable
+/// <param name="client">A connection of the lane's own.</param>
+/// <param name="transfer">The case.</param>
+/// <param name="turns">Requests with memory of their own in the lane's buffers.</param>
+/// <param name="kept">Requests with keys of their own.</param>
+internal sealed class RedisKeys(RespClient client, TransferCase transfer, int turns, int kept) : IDisposable
 {
-    private readonly string[] _names = [.. Enumerable.Range(0, turns * transfer.Batch).Select(i => $"kvcache-bench:{Guid.NewGuid():N}:{i}")];
+    private readonly string[] _names = [.. Enumerable.Range(0, kept * transfer.Batch).Select(i => $"kvcache-bench:{Guid.NewGuid():N}:{i}")];
 
     public RespClient Client => client;
 
     public int Turns => turns;
+
+    public int Kept => kept;
 
     public string Name(int turn, int block) => _names[(turn * transfer.Batch) + block];
 
     public void Set(int turn, LaneBuffers buffers)
     {
         for (var block = 0; block < transfer.Batch; block++)
-            client.SendSet(Name(turn, block), buffers.Source.Slice((turn * transfer.RequestBytes) + (block * transfer.Bytes), transfer.BlockLength));
+            client.SendSet(Name(turn, block), buffers.Source.Slice((turn % turns * transfer.RequestBytes) + (block * transfer.Bytes), transfer.BlockLength));
         for (var block = 0; block < transfer.Batch; block++)
             client.ReceiveOk();
     }

@@ -10,14 +10,23 @@ namespace KvCache.Bench.Reports;
 /// <param name="Rows">Figures.</param>
 /// <param name="Ratios">Comparisons; left out when there are none.</param>
 /// <param name="Reports">Reports of several scenarios that ran one after the other; then the rows are theirs.</param>
+/// <param name="Skipped">Why nothing was measured; left out when something was.</param>
 internal sealed record BenchReport(
     string Scenario,
     int Rounds,
     MachineInfo Machine,
     IReadOnlyList<BenchRow> Rows,
     IReadOnlyList<RatioRow>? Ratios = null,
-    IReadOnlyList<BenchReport>? Reports = null)
+    IReadOnlyList<BenchReport>? Reports = null,
+    string? Skipped = null)
 {
+    /// <summary>The report of a scenario that lacks what it needs here, which the log is told too.</summary>
+    public static BenchReport OfSkipped(string scenario, string reason, Action<string> log)
+    {
+        log($"SKIPPED: {reason}");
+        return new BenchReport(scenario, 0, MachineInfo.Current, [], Skipped: reason);
+    }
+
     public string ToJson() => JsonSerializer.Serialize(this, BenchJson.Default.BenchReport);
 }
 

@@ -17,6 +17,12 @@ internal static class ReportTable
 
     private static void WriteOne(BenchReport report, IAnsiConsole console)
     {
+        if (report.Skipped is { } reason)
+        {
+            console.WriteLine($"{report.Scenario}: SKIPPED: {reason}");
+            return;
+        }
+
         console.WriteLine($"{report.Scenario}: {report.Rounds} rounds, {report.Machine.Cpus} CPUs, {report.Machine.MemoryGib} GiB");
         var rates = report.Rows.OfType<RateRow>().ToList();
         if (rates.Count > 0)
@@ -56,5 +62,6 @@ internal static class ReportTable
         return table;
     }
 
-    private static string Figure(double value) => value.ToString("0.00", CultureInfo.InvariantCulture);
+    // Shares and prices differ in the third decimal.
+    private static string Figure(double value) => value.ToString(Math.Abs(value) < 1 ? "0.000" : "0.00", CultureInfo.InvariantCulture);
 }

@@ -40,6 +40,9 @@ internal sealed class RespScenario : Scenario
 
     private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
+        var program = context.Redis is null ? ProgramPath.Find("redis-server") : null;
+        if (context.Redis is null && program is null)
+            return BenchReport.OfSkipped(Name, "no --redis given and no redis-server on PATH.", context.Log);
         TransferCase[] cases =
         [
             .. context.Arguments.GetRequiredValue(_sizes).SelectMany(
@@ -51,7 +54,7 @@ internal sealed class RespScenario : Scenario
         {
             for (var lane = 0; lane < cases.Max(transfer => transfer.Connections); lane++)
                 buffers.Add(new LaneBuffers(largest));
-            using var server = context.Redis is null ? Start() : null;
+            using var server = program is null ? null : RedisServerProcess.Start(program);
             using var silo = BenchSilo.Start(new ByteSize(Math.Max(1L << 30, 16 * largest)), cancellation);
             List<ITransferContender> contenders =
             [
@@ -73,7 +76,4 @@ internal sealed class RespScenario : Scenario
             buffers.ForEach(buffer => buffer.Dispose());
         }
     }
-
-    private static RedisServerProcess Start() => RedisServerProcess.Start(
-        ProgramPath.Find("redis-server") ?? throw new InvalidOperationException("No --redis given and no redis-server on PATH."));
 }

@@ -17,24 +17,48 @@ internal sealed class BenchSilo : IDisposable
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("kvcache-bench-");
     private readonly ChildProcess _process;
     private readonly string _arena;
+    private readonly string _ready;
+    private ReadyFile? _addresses;
 
-    private BenchSilo(ByteSize arena, CancellationToken cancellation)
+    private BenchSilo(ByteSize arena, bool withUnix, IEnumerable<string> arguments)
     {
         _arena = Path.Combine("/dev/shm", _folder.Name);
-        var ready = Path.Combine(_folder.FullName, "ready.json");
-        var program = Path.Combine(AppContext.BaseDirectory, "KvCache.Silo.dll");
+        _ready = Path.Combine(_folder.FullName, "ready.json");
         _process = ChildProcess.Supervised(
             "dotnet",
             [
-                program, "--arena", arena.Bytes.ToString(System.Globalization.CultureInfo.InvariantCulture),
-                "--arena-file", _arena, "--shared-memory",
-                "--tcp", "127.0.0.1:0", "--unix", Path.Combine(_folder.FullName, "silo.sock"), "--http", "http://127.0.0.1:0",
-                "--resp", "127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0", "--ready-file", ready,
+                Path.Combine(AppContext.BaseDirectory, "KvCache.Silo.dll"), "--arena", arena.Bytes.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                "--arena-file", _arena, "--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0",
+                "--resp", "127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0", "--ready-file", _ready,
+                .. withUnix ? (string[])["--unix", Path.Combine(_folder.FullName, "silo.sock"), "--shared-memory"] : [], .. arguments,
             ],
             ("Logging__LogLevel__Default", "Warning"));
+    }
+
+    /// <summary>Where the silo listens.</summary>
+    public ReadyFile Addresses => _addresses ?? throw new InvalidOperationException("The silo has not been waited for.");
+
+    /// <summary>Starts a silo, and brings it to rest.</summary>
+    public static BenchSilo Start(ByteSize arena, CancellationToken cancellation)
+    {
+        var silo = Launch(arena, withUnix: true);
+        silo.WaitUntilReady(cancellation);
+        silo.Settle();
+        return silo;
+    }
+
+    /// <summary>Starts a silo without waiting for it.</summary>
+    /// <param name="arena">Size of its block memory.</param>
+    /// <param name="withUnix">Whether it has a Unix socket, through which clients also map its arena.</param>
+    /// <param name="arguments">Further arguments.</param>
+    public static BenchSilo Launch(ByteSize arena, bool withUnix, params IEnumerable<string> arguments) => new(arena, withUnix, arguments);
+
+    /// <summary>Waits until the silo serves; one that does not is disposed.</summary>
+    /// <exception cref="InvalidOperationException">It did not start.</exception>
+    public void WaitUntilReady(CancellationToken cancellation)
+    {
         var began = Stopwatch.GetTimestamp();
-        ReadyFile? addresses;
-        while ((addresses = ReadyFile.TryRead(ready)) is null)
+        while ((_addresses = ReadyFile.TryRead(_ready)) is null)
         {
             if (_process.HasExited || Stopwatch.GetElapsedTime(began) > StartLimit || cancellation.WaitHandle.WaitOne(20))
             {
@@ -43,17 +67,12 @@ internal sealed class BenchSilo : IDisposable
                 throw new InvalidOperationException("The silo did not start; its error is above.");
             }
         }
-
-        Addresses = addresses;
-        Settle();
     }
 
-    /// <summary>Where the silo listens.</summary>
-    public ReadyFile Addresses { get; }
+    /// <summary>Address of the data plane over <c>tcp</c> or <c>unix</c>.</summary>
+    public string Address(string transport) => Addresses.Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal));
 
-    public static BenchSilo Start(ByteSize arena, CancellationToken cancellation) => new(arena, cancellation);
-
-    public SiloEndpoint Endpoint(string transport) => SiloEndpoint.TryParse(Addresses.Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal)))!;
+    public SiloEndpoint Endpoint(string transport) => SiloEndpoint.TryParse(Address(transport))!;
 
     /// <summary>A connection as the tenant of a silo without configured tenants.</summary>
     public BlockConnection Connect(string transport) => BlockConnection.Connect(Endpoint(transport), "default", "");
@@ -77,6 +96,7 @@ internal sealed class BenchSilo : IDisposable
     {
         _process.Dispose();
         File.Delete(_arena); // one that had to be killed leaves it behind
-        _folder.Delete(recursive: true);
+        if (_folder.Exists)
+            _folder.Delete(recursive: true);
     }
 }

@@ -12,12 +12,10 @@ using Orleans.Hosting;
 namespace KvCache.Bench.Silos;
 
 /// <summary>
-/// The hidden <c>indexed-silo</c> command: the silo program's own services, and an index as after a restart of every silo, when the scan of Redis'
-/// keys has ended. Prints the addresses and an empty line, and serves until standard input closes.
+/// The hidden <c>indexed-silo</c> command: the silo program's own services, and an index that says that this silo holds all blocks. Prints the addresses and an empty line, and serves until standard input closes.
 /// </summary>
 /// <remarks>
-/// Only the origin of the entries is not real: a million puts would take minutes and gigabytes of grains and arena, none of which a look-up
-/// touches. A block that lies in Redis costs a look-up as much as one that lies here: one entry, one mask.
+/// Only the blocks are not real: a million puts would take minutes and gigabytes of arena, none of which a look-up touches.
 /// </remarks>
 internal static class IndexedSiloHost
 {
@@ -41,7 +39,7 @@ internal static class IndexedSiloHost
         await host.StartAsync();
         var directory = host.Services.GetRequiredService<BlockDirectory>();
         foreach (ref readonly var hash in LookupChains.Stored(blocks).All)
-            directory.FoundInRedis(new BlockKey(LookupChains.Namespace.Id, hash));
+            directory.Index.Add(new BlockKey(LookupChains.Namespace.Id, hash), BlockDirectory.Self);
         foreach (var endpoint in host.Services.GetRequiredService<IDataPlaneAddresses>().Endpoints)
             Console.WriteLine(endpoint);
         Console.WriteLine();

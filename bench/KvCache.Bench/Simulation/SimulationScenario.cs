@@ -37,8 +37,12 @@ internal sealed class SimulationScenario : Scenario
 
     private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
+        var folder = context.Arguments.GetRequiredValue(_traces);
+        var files = TraceFolder.Find(folder);
+        if (files.Count == 0)
+            return BenchReport.OfSkipped(Name, TraceFolder.Missing(folder), context.Log);
         var rows = new List<BenchRow>();
-        foreach (var file in TraceFolder.Find(context.Arguments.GetRequiredValue(_traces), context.Log))
+        foreach (var file in files)
         {
             var requests = TraceRequest.Read(file.FullName);
             context.Log($"{file.Name}: {requests.Count:N0} requests");

@@ -14,7 +14,8 @@ internal sealed class SiloStrategy : ICacheStrategy
     {
         Name = $"silo.{transport}";
         _ns = ns;
-        _silo = BenchSilo.Start(total, cancellation);
+        _silo = BenchSilo.Launch(total, withUnix: true);
+        _silo.WaitUntilReady(cancellation);
         _connections = [.. Enumerable.Range(0, nodes).Select(_ => _silo.Connect(transport))];
     }
 

@@ -15,7 +15,7 @@ internal sealed class StrategiesScenario : Scenario
     private readonly Option<DirectoryInfo> _traces = TraceFolder.CreateOption();
     private readonly Option<int> _requests = Number("--requests", "Requests that are counted, of the first trace.", 200);
     private readonly Option<int> _before = Number("--before", "Requests before those: caches are full when counting begins.", 2000);
-    private readonly Option<int> _nodes = Number("--nodes", "Inference nodes; requests go round.", 4);
+    private readonly Option<int> _nodes = Number("--nodes", "Inference nodes, and silos of a cluster; requests go round.", 4);
     private readonly Option<int> _bytes = Number("--bytes", "KV bytes of a block of 512 tokens.", 64 << 10);
     private readonly Option<int> _capacity = Number("--capacity", "Blocks that fit into all memory together.", 16_384);
     private readonly Option<int> _speed = Number("--prefill", "Tokens that a node computes in a second.", 10_000);
@@ -23,7 +23,7 @@ internal sealed class StrategiesScenario : Scenario
 
     public override string Name => "strategies";
 
-    public override string Description => "No cache, a cache in each process, Redis and a silo under the traffic of a trace: hit rate, time to first token, cost.";
+    public override string Description => "No cache, a cache in each process, Redis, a silo and a cluster under the traffic of a trace: hit rate, time to first token, cost.";
 
     public override IEnumerable<Option> Options => [_traces, _requests, _before, _nodes, _bytes, _capacity, _speed, _price];
 
@@ -48,8 +48,9 @@ internal sealed class StrategiesScenario : Scenario
     private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var arguments = context.Arguments;
-        if (TraceFolder.Find(arguments.GetRequiredValue(_traces), context.Log).FirstOrDefault() is not { } trace)
-            return new BenchReport(Name, 1, MachineInfo.Current, []);
+        var folder = arguments.GetRequiredValue(_traces);
+        if (TraceFolder.Find(folder).FirstOrDefault() is not { } trace)
+            return BenchReport.OfSkipped(Name, TraceFolder.Missing(folder), context.Log);
         var (nodes, bytes) = (arguments.GetValue(_nodes), arguments.GetValue(_bytes));
         var before = arguments.GetValue(_before);
         var requests = TraceRequest.Read(trace.FullName).Take(before + arguments.GetValue(_requests)).ToList();
@@ -87,11 +88,13 @@ internal sealed class StrategiesScenario : Scenario
         }
         else
         {
-            log("No redis-server on PATH: rows of Redis are left out.");
+            log("SKIPPED: rows of Redis; no redis-server on PATH.");
         }
 
         yield return owned.Add(new SiloStrategy(ns, nodes, total, "tcp", cancellation));
         yield return owned.Add(new SiloStrategy(ns, nodes, total, "unix", cancellation));
+        yield return owned.Add(new ClusterStrategy(ns, nodes, total, "tcp", cancellation));
+        yield return owned.Add(new ClusterStrategy(ns, nodes, total, "shm", cancellation));
     }
 
     private BenchReport Report(List<StrategyRun> runs, int bytes, int nodes)
@@ -103,7 +106,8 @@ internal sealed class StrategiesScenario : Scenario
             rows.Add(Shape("ms").Row($"ttft.{run.Name}", run.FirstTokens));
             rows.Add(Shape("share").Row($"hit_rate.{run.Name}", [run.HitRate]));
             rows.Add(Shape("requests/s").Row($"throughput.{run.Name}", [run.Throughput]));
-            rows.Add(Shape("MiB").Row($"moved.{run.Name}", [run.MovedMib]));
+            rows.Add(Shape("MiB").Row($"loaded.{run.Name}", [run.LoadedMib]));
+            rows.Add(Shape("MiB").Row($"stored.{run.Name}", [run.StoredMib]));
             rows.Add(Shape("USD/Mtoken").Row($"cost.{run.Name}", [run.CostPerMillionTokens]));
         }
 

@@ -7,7 +7,7 @@ namespace KvCache.Bench.Strategies;
 internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, int blockBytes)
 {
     private readonly List<double> _firstTokens = [];
-    private long _hits, _blocks, _tokens, _moved;
+    private long _hits, _blocks, _tokens;
     private double _busy;
 
     public string Name => strategy.Name;
@@ -21,8 +21,11 @@ internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, in
     /// <summary>Requests that a node finishes the prompts of in a second, storing included.</summary>
     public double Throughput => _firstTokens.Count / (_busy / 1000);
 
-    /// <summary>MiB that were loaded and stored.</summary>
-    public double MovedMib => _moved / (double)(1 << 20);
+    /// <summary>MiB that came out of caches.</summary>
+    public double LoadedMib => Mib(_hits);
+
+    /// <summary>MiB that went into caches: whatever was computed, as what is computed anew may be stored anew.</summary>
+    public double StoredMib => strategy.Moves ? Mib(_blocks - _hits) : 0;
 
     public double CostPerMillionTokens => prices.PerMillionTokens(_busy, _tokens);
 
@@ -51,6 +54,7 @@ internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, in
         _hits += loaded;
         _blocks += prompt.BlockCount;
         _tokens += request.InputLength;
-        _moved += strategy.Moves ? (long)prompt.BlockCount * blockBytes : 0;
     }
+
+    private double Mib(long blocks) => blocks * (double)blockBytes / (1 << 20);
 }

@@ -12,12 +12,10 @@ internal static class TraceFolder
         DefaultValueFactory = _ => new DirectoryInfo(Path.Combine("..", "shared", "traces")),
     };
 
-    /// <summary>The traces of a folder by name; none, and a line of the log, when there are none.</summary>
-    public static List<FileInfo> Find(DirectoryInfo folder, Action<string> log)
-    {
-        List<FileInfo> files = folder.Exists ? [.. folder.EnumerateFiles("*.jsonl").OrderBy(file => file.Name, StringComparer.Ordinal)] : [];
-        if (files.Count == 0)
-            log($"SKIPPED: no traces (*.jsonl) in {folder.FullName}; name a folder with --traces.");
-        return files;
-    }
+    /// <summary>The traces of a folder by name; none when there are none.</summary>
+    public static List<FileInfo> Find(DirectoryInfo folder) =>
+        folder.Exists ? [.. folder.EnumerateFiles("*.jsonl").OrderBy(file => file.Name, StringComparer.Ordinal)] : [];
+
+    /// <summary>What is said where there are none.</summary>
+    public static string Missing(DirectoryInfo folder) => $"no traces (*.jsonl) in {folder.FullName}; name a folder with --traces.";
 }

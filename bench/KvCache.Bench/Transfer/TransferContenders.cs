@@ -22,21 +22,21 @@ internal sealed class TransferContenders : IDisposable
 
     public IReadOnlyList<ITransferContender> All => _all;
 
-    /// <param name="largestRequest">Bytes of the largest request of any case.</param>
+    /// <param name="largestRequests">Bytes of the largest requests of all lanes of any case, together.</param>
     /// <param name="redis">A running Redis, or null to start one where it is installed.</param>
     /// <param name="withChecksum">Whether the raw loop also runs with a CRC-32 over what it receives.</param>
     public static TransferContenders Start(
-        long largestRequest, EndPoint? redis, bool withChecksum, Action<string> log, CancellationToken cancellation)
+        long largestRequests, EndPoint? redis, bool withChecksum, Action<string> log, CancellationToken cancellation)
     {
         var contenders = new TransferContenders(log, cancellation);
         try
         {
             contenders._all.Add(new TransferContender("memcpy", [], (transfer, lane) => new MemcpyLane(transfer, lane)));
             // Room for pinned blocks of every lane and for the blocks that puts leave behind.
-            var memory = Math.Max(1L << 30, 16 * largestRequest);
+            var memory = Math.Max(1L << 30, 16 * largestRequests);
             contenders.AddSilo(memory);
             contenders.AddRaw(memory, withChecksum);
-            contenders.AddRedis(redis);
+            contenders.AddRedis(redis, memory);
             return contenders;
         }
         catch
@@ -86,23 +86,23 @@ internal sealed class TransferContenders : IDisposable
         }
     }
 
-    private void AddRedis(EndPoint? address)
+    private void AddRedis(EndPoint? address, long memory)
     {
         if (address is not null)
         {
-            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, address, turns: 1, _log, _cancellation));
+            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, address, turns: 1, _log, _cancellation, keptBytes: memory));
         }
         else if (ProgramPath.Find("redis-server") is { } program)
         {
             var server = RedisServerProcess.Start(program);
             _servers.Add(server);
-            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, server.Tcp, turns: 1, _log, _cancellation));
+            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, server.Tcp, turns: 1, _log, _cancellation, keptBytes: memory));
             // Immune to the congestion control of the host, which is the one setting of Redis' own end that nobody can tune.
-            _all.AddRange(RedisContenders.Create(RawTransport.Unix, server.Unix, turns: 1, _log, _cancellation));
+            _all.AddRange(RedisContenders.Create(RawTransport.Unix, server.Unix, turns: 1, _log, _cancellation, keptBytes: memory));
         }
         else
         {
-            _log("No --redis given and no redis-server on PATH: rows of Redis are left out.");
+            _log("SKIPPED: rows of Redis; no --redis given and no redis-server on PATH.");
         }
     }
 

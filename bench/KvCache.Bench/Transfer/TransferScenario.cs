@@ -35,11 +35,19 @@ internal sealed class TransferScenario : Scenario
         Description = "Add the raw loop with a CRC-32 over each received piece.",
     };
 
+    private readonly Option<string[]> _only = new("--only")
+    {
+        Description = "Measure only these rows, for example put.tcp,raw.put.tcp.",
+        HelpName = "NAME,...",
+        CustomParser = result => string.Join(',', result.Tokens.Select(token => token.Value)).Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries),
+        DefaultValueFactory = _ => [],
+    };
+
     public override string Name => "transfer";
 
     public override string Description => "Block throughput: raw sockets, memory copy, Redis.";
 
-    public override IEnumerable<Option> Options => [_sizes, _connections, _checksum];
+    public override IEnumerable<Option> Options => [_sizes, _connections, _checksum, _only];
 
     public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
         Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
@@ -48,21 +56,26 @@ internal sealed class TransferScenario : Scenario
     {
         var cases = Cases(context.Arguments.GetRequiredValue(_sizes), context.Arguments.GetRequiredValue(_connections)).ToList();
         var largest = cases.Max(transfer => transfer.RequestBytes);
+        var lanes = cases.Max(transfer => transfer.Connections);
+        var only = context.Arguments.GetRequiredValue(_only);
         var buffers = new List<LaneBuffers>();
         try
         {
-            for (var lane = 0; lane < cases.Max(transfer => transfer.Connections); lane++)
+            for (var lane = 0; lane < lanes; lane++)
                 buffers.Add(new LaneBuffers(largest));
             using var contenders = TransferContenders.Start(
-                largest, context.Redis, context.Arguments.GetValue(_checksum), context.Log, cancellation);
-            using var iperf = Iperf3.TryStart();
+                largest * lanes, context.Redis, context.Arguments.GetValue(_checksum), context.Log, cancellation);
+            var chosen = contenders.All.Where(contender => only.Length == 0 || only.Contains(contender.Name)).ToList();
+            if (chosen.Count == 0)
+                throw new InvalidOperationException($"--only names no row; there are {string.Join(", ", contenders.All.Select(contender => contender.Name))}.");
+            using var iperf = only.Length == 0 || only.Contains("iperf3") ? Iperf3.TryStart() : null;
             var rows = new List<BenchRow>();
             var ratios = new List<RatioRow>();
             foreach (var transfer in cases)
             {
                 context.Log(transfer.ToString());
                 IContender[] guests = iperf is not null && transfer.Connections == 1 && transfer.RequestBytes >= LeastIperfRequest ? [iperf] : [];
-                CaseMeter.Measure(contenders.All, transfer, [.. buffers.Take(transfer.Connections)], guests, context.Rounds, rows, ratios, cancellation);
+                CaseMeter.Measure(chosen, transfer, [.. buffers.Take(transfer.Connections)], guests, context.Rounds, rows, ratios, cancellation);
             }
             return new BenchReport(Name, context.Rounds, MachineInfo.Current, rows, ratios);
         }

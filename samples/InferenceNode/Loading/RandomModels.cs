@@ -19,14 +19,25 @@ public static class RandomModels
     /// <summary>Names of the shapes; llama-1b and llama-8b are those of Llama 3.2 1B and Llama 3.1 8B without RoPE scaling.</summary>
     public static IReadOnlyCollection<string> Names => Shapes.Keys;
 
+    /// <summary>Number of elements of all weights of a shape: what says whether a host has the memory for it.</summary>
+    /// <exception cref="ModelFormatException">There is no shape of this name.</exception>
+    public static long CountWeights(string name)
+    {
+        var (config, tied) = ShapeOf(name);
+        return Enum.GetValues<LlamaTensor>().Sum(tensor => LlamaWeightsReader.Shape(config, tensor).Aggregate(1L, (all, size) => all * size) * tensor switch
+        {
+            LlamaTensor.Head => tied ? 0 : 1,
+            LlamaTensor.Embedding or LlamaTensor.FinalNorm => 1,
+            _ => config.Layers,
+        });
+    }
+
     /// <summary>Makes a model whose weights depend on shape, seed and element type only. Its tokens are bytes.</summary>
     /// <exception cref="ModelFormatException">There is no shape of this name.</exception>
     public static LoadedModel Create(string name, ModelLoadOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
-        if (!Shapes.TryGetValue(name, out var shape))
-            throw new ModelFormatException($"There is no random model '{name}'; expected one of {string.Join(", ", Names)}.");
-
+        var shape = ShapeOf(name);
         using var generator = new torch.Generator((ulong)options.Seed, torch.CPU);
         var weights = LlamaWeightsReader.Read(shape.Config, shape.Tied, (_, _, dimensions) =>
         {
@@ -39,6 +50,10 @@ public static class RandomModels
         var model = new LlamaModel($"random:{name}", $"seed-{options.Seed}", shape.Config, weights);
         return new LoadedModel(model, new ByteTokenizer(shape.Config.VocabularySize, endOfSequence: null));
     }
+
+    private static (LlamaConfig Config, bool Tied) ShapeOf(string name) => Shapes.TryGetValue(name, out var shape)
+        ? shape
+        : throw new ModelFormatException($"There is no random model '{name}'; expected one of {string.Join(", ", Names)}.");
 
     private static LlamaConfig Shape(int hidden, int intermediate, int layers, int heads, int kvHeads, int vocabulary, int context, double theta = 10000) => new()
     {

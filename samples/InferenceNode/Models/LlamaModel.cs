@@ -81,23 +81,37 @@ public sealed class LlamaModel : ICausalModel
     /// <returns>Logits of the last token, float32 <c>[vocabulary]</c>, in the outer dispose scope; null when not wanted.</returns>
     internal torch.Tensor? Forward(ReadOnlySpan<int> tokens, int first, torch.Tensor storage, bool logits)
     {
+        using var run = Begin(tokens, first);
+        for (var i = 0; i < Config.Layers; i++)
+            Advance(run, i, storage);
+        return logits ? Finish(run) : null;
+    }
+
+    /// <summary>Starts a run of tokens, which goes on with <see cref="Advance"/> for each layer.</summary>
+    internal LlamaRun Begin(ReadOnlySpan<int> tokens, int first)
+    {
         using var noGradient = torch.no_grad();
         using var scope = torch.NewDisposeScope();
         var ids = torch.tensor(tokens.ToArray(), torch.ScalarType.Int64, Device);
-        var hidden = _weights.Embedding.index_select(0, ids);
-        var positions = new RotaryPositions(Config, first, tokens.Length, Device);
-        var mask = tokens.Length > 1 ? CausalMask(first, tokens.Length) : null;
-        for (var i = 0; i < Config.Layers; i++)
-        {
-            var next = Layer(_weights.Layers[i], hidden, positions, mask, storage.select(0, i), first);
-            hidden.Dispose();
-            hidden = next;
-        }
+        var hidden = _weights.Embedding.index_select(0, ids).DetachFromDisposeScope();
+        var mask = tokens.Length > 1 ? CausalMask(first, tokens.Length).DetachFromDisposeScope() : null;
+        return new LlamaRun(first, tokens.Length, hidden, new RotaryPositions(Config, first, tokens.Length, Device), mask);
+    }
 
-        if (!logits)
-            return null;
+    /// <summary>Computes a layer of a run; the KV of all earlier tokens is in this layer of the storage.</summary>
+    internal void Advance(LlamaRun run, int layer, torch.Tensor storage)
+    {
+        using var noGradient = torch.no_grad();
+        using var scope = torch.NewDisposeScope();
+        run.Hidden = Layer(_weights.Layers[layer], run.Hidden, run.Positions, run.Mask, storage.select(0, layer), run.First).DetachFromDisposeScope();
+    }
 
-        var last = Norm(hidden.select(0, tokens.Length - 1), _weights.FinalNorm);
+    /// <summary>Logits of a run's last token, in the caller's dispose scope.</summary>
+    internal torch.Tensor Finish(LlamaRun run)
+    {
+        using var noGradient = torch.no_grad();
+        using var scope = torch.NewDisposeScope();
+        var last = Norm(run.Hidden.select(0, run.Count - 1), _weights.FinalNorm);
         return functional.linear(last, _weights.Head).to(torch.ScalarType.Float32).MoveToOuterDisposeScope();
     }
 

@@ -28,27 +28,45 @@ internal sealed class LlamaSession : ICausalSession
     /// <inheritdoc/>
     public torch.Tensor Forward(ReadOnlySpan<int> tokens)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
-        if (tokens.IsEmpty)
-            throw new ArgumentException("Expected at least one token.", nameof(tokens));
-        foreach (var token in tokens)
-        {
-            if ((uint)token >= (uint)_model.VocabularySize)
-                throw new ArgumentOutOfRangeException(nameof(tokens), token, $"Expected token ids from 0 to {_model.VocabularySize - 1}.");
-        }
+        Check(tokens);
+        var logits = Forward(tokens, Length, Reserve(tokens.Length, nameof(tokens)));
+        Length += tokens.Length;
+        return logits;
+    }
 
-        var storage = Reserve(tokens.Length, nameof(tokens));
-        var done = 0;
+    /// <inheritdoc/>
+    public async ValueTask<torch.Tensor?> ForwardAsync(ReadOnlyMemory<int> tokens, int prefixTokens, Func<int, torch.Tensor, ValueTask<bool>> fill)
+    {
+        ArgumentNullException.ThrowIfNull(fill);
+        Check(tokens.Span);
+        if (prefixTokens < 1)
+            throw new ArgumentException("Expected at least one token of the prefix.", nameof(prefixTokens));
+        var storage = Reserve((long)tokens.Length + prefixTokens, nameof(tokens));
+        var first = Length + prefixTokens;
+
+        // The first run meets every layer's KV as it comes; later runs find it there.
+        var count = Math.Min(MaxRun, tokens.Length);
         torch.Tensor? logits = null;
-        while (done < tokens.Length)
+        using (var run = _model.Begin(tokens.Span[..count], first))
         {
-            var run = Math.Min(MaxRun, tokens.Length - done);
-            logits = _model.Forward(tokens.Slice(done, run), Length + done, storage, logits: done + run == tokens.Length);
-            done += run;
+            for (var layer = 0; layer < _model.Config.Layers; layer++)
+            {
+                using (var part = Part(storage, layer, prefixTokens))
+                {
+                    if (!await fill(layer, part).ConfigureAwait(false))
+                        return null;
+                }
+
+                _model.Advance(run, layer, storage);
+            }
+
+            if (count == tokens.Length)
+                logits = _model.Finish(run);
         }
 
-        Length += done;
-        return logits!;
+        logits ??= Forward(tokens.Span[count..], first + count, storage);
+        Length = first + tokens.Length;
+        return logits;
     }
 
     /// <inheritdoc/>
@@ -102,6 +120,38 @@ internal sealed class LlamaSession : ICausalSession
         _disposed = true;
         _storage?.Dispose();
         _storage = null;
+    }
+
+    private torch.Tensor Forward(ReadOnlySpan<int> tokens, int first, torch.Tensor storage)
+    {
+        torch.Tensor? logits = null;
+        for (var done = 0; done < tokens.Length;)
+        {
+            var run = Math.Min(MaxRun, tokens.Length - done);
+            logits = _model.Forward(tokens.Slice(done, run), first + done, storage, logits: done + run == tokens.Length);
+            done += run;
+        }
+
+        return logits!;
+    }
+
+    private void Check(ReadOnlySpan<int> tokens)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        if (tokens.IsEmpty)
+            throw new ArgumentException("Expected at least one token.", nameof(tokens));
+        foreach (var token in tokens)
+        {
+            if ((uint)token >= (uint)_model.VocabularySize)
+                throw new ArgumentOutOfRangeException(nameof(tokens), token, $"Expected token ids from 0 to {_model.VocabularySize - 1}.");
+        }
+    }
+
+    // The place of a layer's KV for the tokens that follow, [2, tokens, kv heads, dim].
+    private torch.Tensor Part(torch.Tensor storage, int layer, int tokens)
+    {
+        using var scope = torch.NewDisposeScope();
+        return storage.select(0, layer).narrow(TokenDimension - 1, Length, tokens).DetachFromDisposeScope();
     }
 
     /// <summary>Makes room for more tokens and returns the storage.</summary>

@@ -4,9 +4,9 @@ namespace KvCache.InferenceNode;
 
 /// <summary>
 /// Rotary position embedding (Su et al., 2021, "RoFormer") for a run of positions. Made once per forward pass and shared
-/// by its layers; lives in the dispose scope it was made in.
+/// by its layers.
 /// </summary>
-internal sealed class RotaryPositions
+internal sealed class RotaryPositions : IDisposable
 {
     private readonly RopeStyle _style;
     private readonly torch.Tensor _cosine; // [tokens, 1, dim / 2], float32
@@ -21,8 +21,15 @@ internal sealed class RotaryPositions
         var frequencies = torch.pow(torch.tensor(config.RopeTheta, torch.ScalarType.Float32, device), exponents);
         var positions = torch.arange(first, first + count, dtype: torch.ScalarType.Float32, device: device);
         var angles = torch.outer(positions, frequencies).unsqueeze(1);
-        _cosine = angles.cos();
-        _sine = angles.sin();
+        _cosine = angles.cos().DetachFromDisposeScope();
+        _sine = angles.sin().DetachFromDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _cosine.Dispose();
+        _sine.Dispose();
     }
 
     /// <summary>Rotates heads: shape <c>[tokens, heads, dim]</c> in and out, computed in float32.</summary>

@@ -8,7 +8,7 @@ namespace KvCache.Client;
 /// A cache in the memory of this process: the L1 in front of a silo, or the whole cache of a single engine. It has the same
 /// store as a silo, with the same eviction, and never exceeds its size.
 /// </summary>
-public sealed class LocalKvCache : IKvCache
+public sealed partial class LocalKvCache : IKvCache
 {
     private const int HeldShare = 4; // a hold keeps at most a quarter of the memory from eviction
 

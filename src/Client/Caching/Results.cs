@@ -41,6 +41,15 @@ public sealed class CacheMatch : IAsyncDisposable
 /// <param name="Reason">Why not more; <see cref="MissReason.None"/> when all were loaded.</param>
 public readonly record struct LoadResult(int Blocks, MissReason Reason);
 
+/// <summary>A layer that a layer-wise load hands over.</summary>
+/// <param name="Layer">Index of the layer in a block.</param>
+/// <param name="Blocks">
+/// The layer, like all layers before it, is complete and verified in so many blocks, counted from the first destination. The number never rises from one layer to the next; with 0
+/// the load is over.
+/// </param>
+/// <param name="Reason">Why not in all blocks; <see cref="MissReason.None"/> when it is in all.</param>
+public readonly record struct LoadedLayer(int Layer, int Blocks, MissReason Reason);
+
 /// <summary>Outcome of a store, in blocks.</summary>
 /// <param name="Stored">Stored by this call.</param>
 /// <param name="AlreadyStored">Found stored, and not sent or not used.</param>

@@ -10,7 +10,7 @@ namespace KvCache.Client;
 /// </remarks>
 /// <param name="near">Usually a <see cref="LocalKvCache"/>.</param>
 /// <param name="far">Usually a <see cref="KvCacheClient"/>.</param>
-public sealed class TieredKvCache(IKvCache near, IKvCache far) : IKvCache
+public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCache
 {
     private readonly RefillGate _refills = new();
 
@@ -77,8 +77,7 @@ public sealed class TieredKvCache(IKvCache near, IKvCache far) : IKvCache
     public async ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default)
     {
         options ??= new StoreOptions();
-        var life = options.TimeToLive is { } asked && asked < NearLife ? asked : NearLife;
-        await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = life }, cancellationToken).ConfigureAwait(false);
+        await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options) }, cancellationToken).ConfigureAwait(false);
         return await far.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken).ConfigureAwait(false);
     }
 
@@ -117,6 +116,8 @@ public sealed class TieredKvCache(IKvCache near, IKvCache far) : IKvCache
             MemoryBytes = nearStatistics.MemoryBytes,
         };
     }
+
+    private TimeSpan NearLifeOf(StoreOptions options) => options.TimeToLive is { } asked && asked < NearLife ? asked : NearLife;
 
     /// <summary>Disposes both caches.</summary>
     public async ValueTask DisposeAsync()

@@ -64,6 +64,25 @@ internal sealed partial class SiloConnector : IAsyncDisposable
         return connection.Get(ns, hashes, range, destinations, delivered, localOnly: true, ref delivered);
     }
 
+    /// <summary>Reads blocks that the silo holds, layer by layer: in its memory, or through the socket.</summary>
+    /// <inheritdoc cref="BlockConnection.GetLayers"/>
+    public MissReason ReadLayers(BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ILayerSink sink)
+    {
+        if (_memory is { } memory)
+        {
+            try
+            {
+                return memory.CopyLayers(connection, ns, hashes, range, destinations, sink);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or SiloException { Status: WireStatus.InvalidRequest })
+            {
+                StopSharing(e.Message);
+            }
+        }
+
+        return connection.GetLayers(ns, hashes, range, destinations, localOnly: true, sink);
+    }
+
     /// <summary>The silo's memory cannot be read in place: from here on everything comes through the socket.</summary>
     public void StopSharing(string reason)
     {

@@ -34,13 +34,14 @@ public sealed record GenerationOptions
 /// <param name="PromptTokens">Tokens of the prompt.</param>
 /// <param name="HitTokens">Prompt tokens whose KV came from the cache.</param>
 /// <param name="TimeToFirstToken">From the call to the first generated token: match, load and prefill of the rest.</param>
-/// <param name="LoadTime">Part of it that was spent on match and load.</param>
+/// <param name="LoadTime">Part of it in which the cache was waited for: the match, the first layer, and layers that were not there when the model needed them.</param>
 /// <param name="TimeSaved">
 /// Estimate: the hit tokens at this call's own prefill speed, less the time of match and load. Negative when the cache cost more
 /// than it saved.
 /// </param>
 /// <param name="LoadedBytes">Bytes loaded from the cache.</param>
 /// <param name="StoredBlocks">Blocks that this call added to the cache.</param>
+/// <param name="HiddenLoadTime">Time in which layers were on their way while the model computed; it is not in <paramref name="LoadTime"/>.</param>
 public sealed record GenerationResult(
     string Text,
     IReadOnlyList<int> Tokens,
@@ -50,7 +51,8 @@ public sealed record GenerationResult(
     TimeSpan LoadTime,
     TimeSpan TimeSaved,
     long LoadedBytes,
-    int StoredBlocks);
+    int StoredBlocks,
+    TimeSpan HiddenLoadTime);
 
 /// <summary>Text generation that takes the KV of a prompt's prefix from a cache and leaves there what it computed.</summary>
 public static class CachedGeneration
@@ -84,14 +86,12 @@ public static class CachedGeneration
             throw new ArgumentException($"The prompt has {tokens.Length} tokens; the model's context has room for {model.MaxContext}, one of which is generated.", nameof(prompt));
         var prefix = KvPrefix.Of(NamespaceOf(model, options), tokens);
         using var session = model.CreateSession();
-        await LoadPrefixAsync(cache, prefix, session, tokens.Length, options, cancellationToken);
-        var hitTokens = session.Length;
-        var loadTime = Stopwatch.GetElapsedTime(began);
-
+        var prefill = await PrefillAsync(cache, prefix, session, tokens, options, cancellationToken);
+        var (hitTokens, loadTime) = (prefill.HitTokens, prefill.LoadTime);
         var sampler = new TokenSampler(options.Sampling);
         int next;
-        using (var logits = session.Forward(tokens.AsSpan(hitTokens)))
-            next = sampler.Next(logits);
+        using (prefill.Logits)
+            next = sampler.Next(prefill.Logits);
         var timeToFirstToken = Stopwatch.GetElapsedTime(began);
 
         var generated = new List<int>();
@@ -119,25 +119,52 @@ public static class CachedGeneration
             loadTime,
             hitTokens == 0 ? TimeSpan.Zero : (perToken * hitTokens) - loadTime,
             (long)hitBlocks * prefix.Namespace.Layout.BlockBytes,
-            stored);
+            stored,
+            prefill.HiddenLoadTime);
     }
 
-    private static async Task LoadPrefixAsync(IKvCache cache, KvPrefix prefix, ICausalSession session, int promptTokens, GenerationOptions options, CancellationToken cancellationToken)
+    // Computes the prompt: behind what the cache gives of it, layer by layer while it arrives, or all of it when a layer does not come.
+    private static async Task<Prefill> PrefillAsync(IKvCache cache, KvPrefix prefix, ICausalSession session, int[] tokens, GenerationOptions options, CancellationToken cancellationToken)
     {
+        var began = Stopwatch.GetTimestamp();
+        var waited = TimeSpan.Zero;
         await using var match = await cache.MatchAsync(prefix, hold: TimeSpan.FromSeconds(5), cancellationToken);
 
         // The last token is always computed: the first logits come from it.
-        var usable = Math.Min(match.Blocks, (promptTokens - 1) / options.TokensPerBlock);
-        if (usable == 0)
-            return;
-        var (blocks, _) = await cache.LoadTensorsAsync(prefix, 0, usable, cancellationToken: cancellationToken);
-        foreach (var block in blocks)
+        var usable = Math.Min(match.Blocks, (tokens.Length - 1) / options.TokensPerBlock);
+        if (usable > 0)
         {
-            using (block)
+            var matched = Stopwatch.GetElapsedTime(began);
+            await using var layers = cache.LoadLayerTensors(prefix, 0, usable, cancellationToken: cancellationToken);
+            var hitTokens = (await WaitAsync(layers, 0)).Blocks * options.TokensPerBlock;
+            if (options.OnLoaded is { } change && hitTokens > 0)
+                hitTokens = await ChangeAsync(layers, change) * options.TokensPerBlock;
+            var logits = hitTokens == 0 ? null : await session.ForwardAsync(tokens.AsMemory(hitTokens), hitTokens, async (layer, destination) =>
             {
-                options.OnLoaded?.Invoke(block);
-                session.ImportBlock(block);
-            }
+                await WaitAsync(layers, layer);
+                return await layers.CopyToAsync(layer, destination);
+            });
+            if (logits is not null)
+                return new Prefill(logits, hitTokens, matched + waited, layers.LoadTime > waited ? layers.LoadTime - waited : TimeSpan.Zero);
+        }
+
+        var loadTime = Stopwatch.GetElapsedTime(began);
+        return new Prefill(session.Forward(tokens), 0, loadTime, TimeSpan.Zero);
+
+        async ValueTask<LoadedLayer> WaitAsync(LayerTensors layers, int layer)
+        {
+            var from = Stopwatch.GetTimestamp();
+            var loaded = await layers.WaitAsync(layer);
+            waited += Stopwatch.GetElapsedTime(from);
+            return loaded;
+        }
+
+        async ValueTask<int> ChangeAsync(LayerTensors layers, Action<torch.Tensor> change)
+        {
+            var blocks = (await WaitAsync(layers, prefix.Namespace.Layout.Layers - 1)).Blocks;
+            foreach (var block in layers.Blocks)
+                change(block);
+            return blocks;
         }
     }
 
@@ -157,4 +184,6 @@ public static class CachedGeneration
             blocks.ForEach(block => block.Dispose());
         }
     }
+
+    private readonly record struct Prefill(torch.Tensor Logits, int HitTokens, TimeSpan LoadTime, TimeSpan HiddenLoadTime);
 }

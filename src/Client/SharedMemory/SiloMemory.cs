@@ -72,6 +72,46 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
         Return(blocks);
     }
 
+    /// <summary>Copies consecutive blocks into the caller's memory layer by layer: the first layer of all of them first.</summary>
+    /// <param name="connection">A connection to the silo.</param>
+    /// <param name="ns">Namespace.</param>
+    /// <param name="hashes">The blocks.</param>
+    /// <param name="range">Layers to read.</param>
+    /// <param name="destinations">Memory for each block, as large as the layers.</param>
+    /// <param name="sink">Hears of every layer.</param>
+    /// <inheritdoc cref="Copy"/>
+    public MissReason CopyLayers(BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ILayerSink sink)
+    {
+        var blocks = new List<LeasedBlock>(hashes.Length);
+        Lease(connection, ns, hashes, localOnly: true, blocks);
+        try
+        {
+            sink.Promised(blocks.Count);
+            var intact = blocks.Count;
+            for (var layer = range.First; layer < range.End; layer++)
+            {
+                var (start, bytes) = (ns.Layout.LayerOffset(layer) - ns.Layout.LayerOffset(range.First), ns.Layout.LayerBytes(layer));
+                for (var i = 0; i < intact; i++)
+                {
+                    if (!blocks[i].CopyTo(new LayerRange(layer, 1), destinations[i].Span.Slice(start, bytes), verify))
+                        intact = i;
+                }
+
+                sink.Arrived(layer, intact);
+            }
+
+            if (intact == blocks.Count)
+                return blocks.Count == hashes.Length ? MissReason.None : MissReason.Absent;
+            Drop(ns, hashes.Slice(intact, 1));
+            connection.Verify(ns, hashes[intact], blocks[intact].Generation);
+            return MissReason.Corrupt;
+        }
+        finally
+        {
+            Return(blocks);
+        }
+    }
+
     /// <summary>Leases consecutive blocks, up to the first that cannot be had.</summary>
     /// <param name="connection">A connection to the silo.</param>
     /// <param name="ns">Namespace.</param>

@@ -46,6 +46,36 @@ public static class KvCacheTensorExtensions
         }
     }
 
+    /// <summary>Begins to load blocks layer by layer into new CPU tensors.</summary>
+    /// <param name="cache">The cache.</param>
+    /// <param name="prefix">The prefix.</param>
+    /// <param name="firstBlock">Index of the first block to load.</param>
+    /// <param name="count">Number of blocks, at least one.</param>
+    /// <param name="layers">Layers to load; null for all.</param>
+    /// <param name="cancellationToken">Cancels the load.</param>
+    /// <returns>The load, which is running. Dispose it.</returns>
+    /// <exception cref="ArgumentException">The layout is opaque, the run is outside the prefix, or there is no block to load.</exception>
+    public static LayerTensors LoadLayerTensors(this IKvCache cache, KvPrefix prefix, int firstBlock, int count, LayerRange? layers = null, CancellationToken cancellationToken = default)
+    {
+        if (count < 1)
+            throw new ArgumentException($"{count} blocks were asked for; at least one was expected.", nameof(count));
+        var layout = prefix.Namespace.Layout;
+        var range = layers ?? layout.AllLayers;
+        var tensors = new torch.Tensor[count];
+        try
+        {
+            for (var i = 0; i < count; i++)
+                tensors[i] = torch.empty(ShapeOf(layout, range), dtype: ScalarTypeOf(layout.DataType)).DetachFromDisposeScope();
+            return new LayerTensors(cache, prefix, firstBlock, tensors, range, staging: null, cancellationToken);
+        }
+        catch
+        {
+            foreach (var tensor in tensors)
+                tensor?.Dispose();
+            throw;
+        }
+    }
+
     /// <summary>Loads blocks into the caller's tensors.</summary>
     /// <param name="cache">The cache.</param>
     /// <param name="prefix">The prefix.</param>

@@ -21,6 +21,7 @@ public sealed partial class BlockStore : IDisposable
     private readonly Dictionary<BlockKey, BlockEntry> _blocks = [];
     private readonly Dictionary<long, BlockEntry> _byOffset = [];
     private readonly Dictionary<ulong, BlockWrite> _writes = [];
+    private readonly Dictionary<BlockKey, BlockWrite> _writers = []; // of those, the one that keeps others of its key from beginning
     private readonly RecencyList _recency = new();
     private readonly RecencyList _copies = new();
     private readonly DeadlineQueue _deadlines;
@@ -107,6 +108,28 @@ public sealed partial class BlockStore : IDisposable
         }
     }
 
+    /// <summary>Reserves memory for a block that is neither stored nor being written here, evicting others when the arena is full.</summary>
+    /// <param name="key">Key of the block.</param>
+    /// <param name="layout">Shape of the block.</param>
+    /// <param name="lineage">Where the block stands in its prefix.</param>
+    /// <param name="write">The reservation, when there is one. Until it ends, or is revoked, no other one of its key is given.</param>
+    public BeginOutcome TryBegin(BlockKey key, KvLayout layout, BlockLineage lineage, out BlockWrite? write)
+    {
+        lock (_lock)
+        {
+            write = null;
+            if (Find(key) is not null)
+                return BeginOutcome.AlreadyStored;
+            if (_writers.ContainsKey(key))
+                return BeginOutcome.BeingWritten;
+            write = TryReserve(key, layout, lineage);
+            if (write is null)
+                return BeginOutcome.NoMemory;
+            _writers.Add(key, write);
+            return BeginOutcome.Accepted;
+        }
+    }
+
     /// <summary>Makes a written block visible. Its bytes and checksums must be complete.</summary>
     /// <param name="key">Key of the block.</param>
     /// <param name="generation">Id of the write.</param>
@@ -123,7 +146,7 @@ public sealed partial class BlockStore : IDisposable
         {
             if (_closed || !_writes.TryGetValue(generation, out var write) || write.Key != key || write.Revoked)
                 return PublishOutcome.Gone;
-            _writes.Remove(generation);
+            EndWrite(write);
             var entry = write.Entry;
             if (replace)
                 entry.Generation = generation = NextGeneration();
@@ -134,10 +157,10 @@ public sealed partial class BlockStore : IDisposable
                 _counters.Deleted++;
             }
 
+            write.End = dead ? WriteEnd.Failed : WriteEnd.Complete;
             if (dead || Find(key) is not null)
             {
-                entry.State = BlockState.Removed;
-                FreeMemory(entry);
+                Discard(entry);
                 return dead ? PublishOutcome.Gone : PublishOutcome.AlreadyStored;
             }
 
@@ -149,7 +172,8 @@ public sealed partial class BlockStore : IDisposable
             _counters.Published++;
             if (!entry.Lineage.Parent.IsZero && entry.Lineage.Parent != key.Hash)
                 Find(key with { Hash = entry.Lineage.Parent })?.Adopt(entry);
-            ListOf(entry).AddNewest(entry);
+            if (entry.Leases == 0)
+                ListOf(entry).AddNewest(entry); // otherwise when the last follower has left
             if (timeToLive is { } life)
                 SetDeadline(entry, life);
             _observer?.Published(key, generation);
@@ -176,8 +200,11 @@ public sealed partial class BlockStore : IDisposable
     {
         lock (_lock)
         {
-            if (_writes.TryGetValue(generation, out var write) && write.Key == key)
-                write.Revoked = true;
+            if (!_writes.TryGetValue(generation, out var write) || write.Key != key)
+                return;
+            write.Revoked = true;
+            write.End = WriteEnd.Failed;
+            EndWriter(write);
         }
     }
 
@@ -270,6 +297,7 @@ public sealed partial class BlockStore : IDisposable
         lock (_lock)
         {
             _lastGeneration = Math.Max(_lastGeneration, stamp);
+            TellFollowers(key, stamp);
             if (Find(key) is not { } entry || entry.Generation >= stamp)
                 return false;
             RemoveEntry(entry);
@@ -337,7 +365,7 @@ public sealed partial class BlockStore : IDisposable
             _counters.LeasedBlocks--;
             if (entry.State == BlockState.Removed)
                 FreeMemory(entry);
-            else if (entry.PinnedUntil == 0)
+            else if (entry.State == BlockState.Sealed && entry.PinnedUntil == 0)
                 ListOf(entry).AddNewest(entry);
         }
     }
@@ -346,11 +374,33 @@ public sealed partial class BlockStore : IDisposable
     {
         lock (_lock)
         {
-            if (!_writes.Remove(entry.Generation))
+            if (!_writes.TryGetValue(entry.Generation, out var write))
                 return;
-            entry.State = BlockState.Removed;
-            FreeMemory(entry);
+            EndWrite(write);
+            write.End = WriteEnd.Failed;
+            Discard(entry);
         }
+    }
+
+    // What was never visible: its memory is free when no follower reads it.
+    private void Discard(BlockEntry entry)
+    {
+        entry.State = BlockState.Removed;
+        if (entry.Leases == 0)
+            FreeMemory(entry);
+    }
+
+    private void EndWrite(BlockWrite write)
+    {
+        _writes.Remove(write.Generation);
+        _followed.Remove(write);
+        EndWriter(write);
+    }
+
+    private void EndWriter(BlockWrite write)
+    {
+        if (_writers.TryGetValue(write.Key, out var writer) && writer == write)
+            _writers.Remove(write.Key);
     }
 
     private BlockEntry? Find(BlockKey key)

@@ -8,6 +8,8 @@ namespace KvCache.Storage;
 public sealed class BlockWrite : IDisposable
 {
     private readonly BlockStore _store;
+    private int _completeLayers;
+    private volatile WriteEnd _end;
 
     internal BlockWrite(BlockStore store, BlockEntry entry)
     {
@@ -43,6 +45,60 @@ public sealed class BlockWrite : IDisposable
     /// <summary>CRC-32 of every layer, filled by whoever writes the bytes.</summary>
     public Span<uint> Checksums => Entry.Checksums;
 
+    /// <summary>Layers that a follower may read now, from the first on; null when the write has failed.</summary>
+    internal int? FollowableLayers => _end switch
+    {
+        WriteEnd.Failed => null,
+        WriteEnd.Complete => Layout.Layers,
+        _ => Volatile.Read(ref _completeLayers),
+    };
+
+    /// <summary>How the write ended. Set once, under the store's lock.</summary>
+    internal WriteEnd End
+    {
+        get => _end;
+        set
+        {
+            if (_end != WriteEnd.None)
+                return;
+            _end = value;
+            _store.Following.Signal();
+        }
+    }
+
+    /// <summary>
+    /// Lets followers read the first layers, whose bytes and checksums are there. The last layer is theirs with the publication, when the block is known to be whole.
+    /// </summary>
+    /// <param name="layers">Number of layers. Fewer than before change nothing. May be called from any thread.</param>
+    public void Complete(int layers)
+    {
+        layers = Math.Min(layers, Layout.Layers - 1);
+        for (var known = Volatile.Read(ref _completeLayers); known < layers;)
+        {
+            var before = Interlocked.CompareExchange(ref _completeLayers, layers, known);
+            if (before == known)
+            {
+                _store.Following.Signal();
+                return;
+            }
+
+            known = before;
+        }
+    }
+
     /// <summary>Gives the memory back unless the block was published.</summary>
     public void Dispose() => _store.Abandon(Entry);
+}
+
+/// <summary>How a write ended.</summary>
+internal enum WriteEnd : byte
+{
+    /// <summary>It runs.</summary>
+    None,
+
+    /// <summary>Its block was whole, whether it became visible or another one was before.</summary>
+    Complete,
+
+    /// <summary>It was given up, was revoked, or arrived damaged.</summary>
+    Failed,
 }

@@ -189,12 +189,18 @@ public sealed partial class BlockConnection : IDisposable
         var request = Begin();
         WritePut(request, handle, hashes, parent, depth, options);
         request.Align();
-        var layers = ns.Layout.Layers;
-        _socket.SendHeader(request, FrameType.Put, WireStatus.Ok, ++_requestId, hashes.Length * ((long)ns.Layout.BlockBytes + (layers * sizeof(uint))));
-        EnsureChecksums(layers);
-        for (var i = 0; i < hashes.Length; i++)
-            _socket.SendLayers(blocks[firstBlock + i].Span, ns.Layout, _actual.AsSpan(0, layers));
-        return ReadPutReply(FrameType.PutReply, hashes.Length);
+        _socket.SendPut(request, ++_requestId, blocks, firstBlock, hashes.Length, ns.Layout);
+        try
+        {
+            var reply = ReadPutReply(FrameType.PutReply, hashes.Length);
+            _socket.EndPut();
+            return reply;
+        }
+        catch (SiloException)
+        {
+            _socket.EndPut(); // a refusal comes behind the last byte
+            throw;
+        }
     }
 
     /// <summary>Keeps blocks from eviction, or no longer.</summary>
@@ -291,11 +297,11 @@ public sealed partial class BlockConnection : IDisposable
         _ = Count(FrameType.Verify, FrameType.VerifyReply);
     }
 
-    private static void WritePut(WireWriter request, uint handle, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, StoreOptions options)
+    private static void WritePut(WireWriter request, uint handle, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, StoreOptions options, byte flags = 0)
     {
         request.UInt32(handle);
         request.UInt32(options.TimeToLive is { } life ? (uint)Math.Ceiling(life.TotalSeconds) : 0);
-        request.UInt8(options.Durability == Durability.Persisted ? WireProtocol.PutPersisted : (byte)0);
+        request.UInt8((byte)(flags | (options.Durability == Durability.Persisted ? WireProtocol.PutPersisted : 0)));
         request.UInt8((byte)options.Replicas);
         request.Hashes([parent]);
         request.UInt32((uint)depth);

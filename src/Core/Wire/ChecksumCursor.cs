@@ -25,6 +25,9 @@ public ref struct ChecksumCursor
         _left = layout.LayerBytes(range.First);
     }
 
+    /// <summary>Layers that have passed by, from the first of the run on.</summary>
+    public readonly int Completed => _index;
+
     /// <summary>Takes the next bytes of the run.</summary>
     public void Advance(ReadOnlySpan<byte> bytes)
     {

@@ -21,6 +21,8 @@ public sealed class FrameSocket : IDisposable
     public const int ChunkBytes = 256 * 1024;
 
     private readonly Socket _socket;
+    private PutSender? _putSender;
+    private bool _isPutOpen;
     private byte[] _frame = new byte[4096];
     private int _begun; // bytes of the next header that are there
 
@@ -128,8 +130,9 @@ public sealed class FrameSocket : IDisposable
     /// <param name="layout">Shape of the block.</param>
     /// <param name="range">Layers of the run.</param>
     /// <param name="checksums">Receives one checksum a layer.</param>
+    /// <param name="completed">Hears how many layers of the run are there, their checksums included; null for nobody.</param>
     /// <exception cref="SocketException">The connection broke, ended or was aborted.</exception>
-    public void ReceiveLayers(Span<byte> destination, KvLayout layout, LayerRange range, Span<uint> checksums)
+    public void ReceiveLayers(Span<byte> destination, KvLayout layout, LayerRange range, Span<uint> checksums, Action<int>? completed = null)
     {
         var cursor = new ChecksumCursor(layout, range, checksums);
         while (destination.Length > 0)
@@ -138,7 +141,10 @@ public sealed class FrameSocket : IDisposable
             if (got == 0)
                 throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection in the middle of a block.");
             ReceivedBytes += got;
+            var before = cursor.Completed;
             cursor.Advance(destination[..got]);
+            if (cursor.Completed > before)
+                completed?.Invoke(cursor.Completed);
             destination = destination[got..];
         }
     }
@@ -182,22 +188,28 @@ public sealed class FrameSocket : IDisposable
         SendAll(frame.Written);
     }
 
-    /// <summary>Sends a block and, behind it, the checksums of its layers, which are computed on the way.</summary>
-    /// <param name="block">The block.</param>
-    /// <param name="layout">Shape of the block.</param>
-    /// <param name="checksums">Scratch, one entry a layer.</param>
-    public void SendLayers(ReadOnlySpan<byte> block, KvLayout layout, Span<uint> checksums)
+    /// <summary>
+    /// Sends a put: behind each block the checksums of its layers, which are computed on the way. Nobody may change or free the blocks before <see cref="EndPut"/>.
+    /// </summary>
+    /// <param name="frame">A writer in which the first <see cref="FrameHeader.Size"/> bytes were taken for the header.</param>
+    /// <param name="requestId">Id of the request.</param>
+    /// <param name="blocks">Bytes of blocks.</param>
+    /// <param name="first">Index of the first block.</param>
+    /// <param name="count">Number of blocks.</param>
+    /// <param name="layout">Their shape.</param>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public void SendPut(WireWriter frame, ulong requestId, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int first, int count, KvLayout layout)
     {
-        var cursor = new ChecksumCursor(layout, layout.AllLayers, checksums);
-        while (block.Length > ChunkBytes)
-        {
-            cursor.Advance(block[..ChunkBytes]);
-            SendAll(block[..ChunkBytes]);
-            block = block[ChunkBytes..];
-        }
+        FrameHeader.Write(frame.Writable, FrameType.Put, WireStatus.Ok, requestId, count * ((long)layout.BlockBytes + (layout.Layers * sizeof(uint))));
+        _isPutOpen = true;
+        (_putSender ??= new PutSender(this)).Send(frame.WrittenMemory, blocks, first, count, layout);
+    }
 
-        cursor.Advance(block);
-        SendAll(block, MemoryMarshal.AsBytes(checksums[..layout.Layers]), default);
+    /// <summary>The peer has answered the put: it has read all bytes.</summary>
+    public void EndPut()
+    {
+        _isPutOpen = false;
+        _putSender!.Release();
     }
 
     /// <summary>Sends all bytes.</summary>
@@ -212,6 +224,54 @@ public sealed class FrameSocket : IDisposable
         }
     }
 
+    /// <summary>Sends runs of bytes that do not move; changes the parts.</summary>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    internal unsafe void SendAll(Span<GatheredSend.Part> parts)
+    {
+        while (parts.Length > 0)
+        {
+            long sent;
+            fixed (GatheredSend.Part* first = parts)
+                sent = GatheredSend.Send(_socket, first, parts.Length);
+            SentBytes += sent;
+            while (parts.Length > 0 && sent >= parts[0].Length)
+            {
+                sent -= parts[0].Length;
+                parts = parts[1..];
+            }
+
+            if (sent > 0)
+                parts[0] = new GatheredSend.Part(parts[0].Start + sent, parts[0].Length - (nint)sent);
+        }
+    }
+
+    /// <summary>Sends runs of bytes that stay as they are until the peer has answered.</summary>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    internal void SendAll(PagePipe pipe, ReadOnlySpan<GatheredSend.Part> parts)
+    {
+        pipe.Send(_socket, parts);
+        foreach (var part in parts)
+            SentBytes += part.Length;
+    }
+
+    /// <summary>Sends a frame whose payload lies in many places, with as few calls of the kernel as can be.</summary>
+    /// <param name="head">Header and meta part, complete; frames before it may come along.</param>
+    /// <param name="pieces">The payload, at most 1,022 pieces.</param>
+    /// <param name="follower">A small frame, complete, that is sent right behind; or empty.</param>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public unsafe void SendPieces(ReadOnlySpan<byte> head, ReadOnlySpan<UnmanagedPiece> pieces, ReadOnlySpan<byte> follower)
+    {
+        fixed (byte* first = head, last = follower)
+        {
+            var parts = stackalloc GatheredSend.Part[pieces.Length + 2];
+            parts[0] = new GatheredSend.Part(first, head.Length);
+            for (var i = 0; i < pieces.Length; i++)
+                parts[i + 1] = new GatheredSend.Part((byte*)pieces[i].Start, pieces[i].Length);
+            parts[pieces.Length + 1] = new GatheredSend.Part(last, follower.Length);
+            SendAll(new Span<GatheredSend.Part>(parts, pieces.Length + 2));
+        }
+    }
+
     private void SendAll(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
     {
         BulkSocket.SendAll(_socket, first, second, third);
@@ -222,5 +282,13 @@ public sealed class FrameSocket : IDisposable
     public void Abort() => BulkSocket.Abort(_socket);
 
     /// <summary>Closes the socket. Only the owning thread calls this, when no other uses the connection.</summary>
-    public void Dispose() => _socket.Dispose();
+    public void Dispose()
+    {
+        // What was lent to the kernel is not to be sent any more. A peer that has got it already finds that checksums differ when it was changed.
+        if (_isPutOpen && _socket.ProtocolType == ProtocolType.Tcp)
+            _socket.LingerState = new LingerOption(true, 0);
+        _putSender?.Release();
+        _putSender?.Dispose();
+        _socket.Dispose();
+    }
 }

@@ -57,6 +57,9 @@ public enum FrameType : byte
     /// <summary>Among silos: everything that a silo holds.</summary>
     PeerSnapshot = 18,
 
+    /// <summary>Bytes of blocks, layer by layer.</summary>
+    GetLayers = 19,
+
     /// <summary>Answer to <see cref="Hello"/>: version, server nonce.</summary>
     HelloReply = 0x81,
 
@@ -111,6 +114,9 @@ public enum FrameType : byte
     /// <summary>One page in answer to <see cref="PeerSnapshot"/>.</summary>
     PeerSnapshotPage = 0x92,
 
+    /// <summary>Layers in answer to <see cref="GetLayers"/>.</summary>
+    LayerPieces = 0x93,
+
     /// <summary>Last frame in answer to <see cref="Get"/>.</summary>
     GetEnd = 0xA5,
 
@@ -119,6 +125,12 @@ public enum FrameType : byte
 
     /// <summary>Last frame in answer to <see cref="PeerSnapshot"/>.</summary>
     PeerSnapshotEnd = 0xB2,
+
+    /// <summary>Last frame in answer to <see cref="GetLayers"/>.</summary>
+    GetLayersEnd = 0xB3,
+
+    /// <summary>First frame in answer to <see cref="GetLayers"/>: which blocks follow.</summary>
+    GetLayersReply = 0xD3,
 
     /// <summary>A request or the connection failed; the meta part has a sentence.</summary>
     Error = 0xFF,

@@ -36,8 +36,17 @@ public static class WireProtocol
     /// <summary>Flag of a get: only what the silo itself holds, without asking other silos or Redis.</summary>
     public const byte GetLocalOnly = 2;
 
+    /// <summary>Flag of a get of layers: blocks that are still being written are read while they are.</summary>
+    public const byte GetFollow = 4;
+
     /// <summary>Flag of a put: the blocks are to be written to Redis.</summary>
     public const byte PutPersisted = 1;
+
+    /// <summary>Flag of a put: the payload has the first layer of all blocks, then the second of all, and so on.</summary>
+    public const byte PutByLayers = 2;
+
+    /// <summary>Most blocks of a put by layers: all of them are reserved at its begin.</summary>
+    public const int MaxBlocksByLayers = 1024;
 
     /// <summary>Most namespaces of one match: the ranks of one prompt.</summary>
     public const int MaxNamespacesPerMatch = 1024;

@@ -22,6 +22,9 @@ public sealed class WireWriter
     /// <summary>What was written; valid until the next call.</summary>
     public ReadOnlySpan<byte> Written => _buffer.AsSpan(0, Length);
 
+    /// <summary>What was written, as memory; valid until the next call.</summary>
+    public ReadOnlyMemory<byte> WrittenMemory => _buffer.AsMemory(0, Length);
+
     /// <summary>What was written, to be changed in place (a length or checksum that is known only at the end).</summary>
     public Span<byte> Writable => _buffer.AsSpan(0, Length);
 

@@ -5,6 +5,9 @@ namespace KvCache.Grains;
 /// <summary>What a prefix grain, its placement and the front ends of a silo need from the rest of the cluster.</summary>
 public interface IClusterBlocks
 {
+    /// <summary>Whether there are other silos, as far as this one knows.</summary>
+    bool HasOthers { get; }
+
     /// <summary>A silo that lives and has the block according to the index, this one first; null when there is none.</summary>
     SiloAddress? HolderOf(BlockKey key);
 

@@ -1,3 +1,5 @@
+using KvCache.Storage;
+
 namespace KvCache.Grains;
 
 /// <summary>

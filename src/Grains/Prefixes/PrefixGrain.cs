@@ -56,8 +56,9 @@ internal sealed partial class PrefixGrain(
         var generation = intent.Generation;
         if (generation == 0)
         {
-            if (Reserve(intent) is not { } write)
-                return new WriteGrant(BeginOutcome.NoMemory, 0);
+            outcome = Reserve(intent, out var write);
+            if (write is null)
+                return new WriteGrant(outcome, 0);
             _inlineWrite = write;
             _inlineBytes = 0;
             _intent = intent;
@@ -188,7 +189,7 @@ internal sealed partial class PrefixGrain(
         return cluster.RevokeAsync(writer, _key, generation);
     }
 
-    private BlockWrite? Reserve(WriteIntent intent)
+    private BeginOutcome Reserve(WriteIntent intent, out BlockWrite? write)
     {
         if (intent.Namespace is null)
             throw new ArgumentException("A write intent names a reservation (Generation) or a namespace; both are missing.", nameof(intent));
@@ -196,7 +197,11 @@ internal sealed partial class PrefixGrain(
         if (ns.Id != _key.Namespace)
             throw new ArgumentException($"The intent's namespace has the id {ns.Id}; this grain belongs to {_key.Namespace}.", nameof(intent));
         var parent = intent.Parent is { } bytes ? new BlockHash(bytes) : default;
-        return store.TryReserve(_key, ns.Layout, new BlockLineage(parent, intent.Depth, 0, 0));
+        var lineage = new BlockLineage(parent, intent.Depth, 0, 0);
+        if (!intent.Replace)
+            return store.TryBegin(_key, ns.Layout, lineage, out write);
+        write = store.TryReserve(_key, ns.Layout, lineage);
+        return write is null ? BeginOutcome.NoMemory : BeginOutcome.Accepted;
     }
 
     private bool IsIntact(BlockLease lease, LayerRange range)

@@ -1,3 +1,4 @@
+using KvCache.Storage;
 using Orleans.Concurrency;
 
 namespace KvCache.Grains;
@@ -45,23 +46,6 @@ public sealed record WriteIntent
     /// <summary>Life of the block from its sealing on, where the grain reserves; null for as long as memory lasts.</summary>
     [Id(4)]
     public TimeSpan? TimeToLive { get; init; }
-}
-
-/// <summary>Answer to <see cref="IPrefixGrain.BeginAsync"/>.</summary>
-[GenerateSerializer]
-public enum BeginOutcome
-{
-    /// <summary>The caller is the writer.</summary>
-    Accepted,
-
-    /// <summary>The block is stored; a live store has confirmed it.</summary>
-    AlreadyStored,
-
-    /// <summary>Somebody else is writing it.</summary>
-    BeingWritten,
-
-    /// <summary>The silo has no memory that could be evicted for it.</summary>
-    NoMemory,
 }
 
 /// <summary>Whether a write may go on, and under which id.</summary>

@@ -26,6 +26,8 @@ internal sealed partial class ClusterBlocks(
     // Under this share of its arena a silo has hardly any room left: the rest is leased, pinned or being written.
     private const int ScarceShare = 8;
 
+    public bool HasOthers => members.Peers.Length > 0;
+
     public SiloAddress? HolderOf(BlockKey key)
     {
         var holders = directory.Index.HoldersOf(key);

@@ -17,6 +17,8 @@ internal readonly record struct BlockTerms(TimeSpan? TimeToLive = null, BlockDur
 /// <summary>A block between its reservation and its publication.</summary>
 internal sealed class PendingBlock
 {
+    private int _completeLayers;
+
     /// <summary>Memory of the block; null when nothing was reserved.</summary>
     public BlockWrite? Write { get; init; }
 
@@ -27,8 +29,25 @@ internal sealed class PendingBlock
     /// <summary>Why nothing was reserved; only meaningful without a write.</summary>
     public PutOutcome Refusal { get; init; }
 
+    /// <summary>Lets followers read its first layers, now or as soon as the write is granted.</summary>
+    public void Complete(int layers)
+    {
+        var isFirst = _completeLayers == 0;
+        Volatile.Write(ref _completeLayers, layers);
+        if (Begin!.IsCompleted)
+            CompleteGranted();
+        else if (isFirst)
+            Begin.ContinueWith(static (_, block) => ((PendingBlock)block!).CompleteGranted(), this, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+    }
+
     /// <summary>Whether there is still a reason to receive its bytes.</summary>
     public bool Wanted => Write is not null && !(Begin!.IsCompletedSuccessfully && Begin.Result.Outcome != BeginOutcome.Accepted);
+
+    private void CompleteGranted()
+    {
+        if (Begin!.IsCompletedSuccessfully && Begin.Result.Outcome == BeginOutcome.Accepted)
+            Write!.Complete(Volatile.Read(ref _completeLayers));
+    }
 }
 
 /// <summary>
@@ -43,16 +62,19 @@ internal sealed class PendingBlock
 /// </remarks>
 internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains, ILocalSiloDetails silo, IClusterBlocks cluster, IOptions<ClusterOptions> options, ILogger<BlockWriter> logger)
 {
-    private static readonly Task<WriteGrant> Unasked = Task.FromResult(new WriteGrant(BeginOutcome.Accepted, 0));
+    private static readonly Task<WriteGrant> Granted = Task.FromResult(new WriteGrant(BeginOutcome.Accepted, 0));
 
     /// <summary>Reserves memory, and asks the grain while the bytes are on their way.</summary>
     public PendingBlock Begin(BlockKey key, KvLayout layout, BlockLineage lineage, BlockTerms terms, CancellationToken cancellationToken)
     {
-        if (!terms.Replace && store.Contains(key))
-            return new PendingBlock { Refusal = PutOutcome.AlreadyStored };
-        if (store.TryReserve(key, layout, lineage) is not { } write)
+        BlockWrite? write;
+        if (terms.Replace)
+            write = store.TryReserve(key, layout, lineage);
+        else if (store.TryBegin(key, layout, lineage, out write) is var outcome and not (BeginOutcome.Accepted or BeginOutcome.NoMemory))
+            return new PendingBlock { Refusal = RefusalOf(outcome) };
+        if (write is null)
             return new PendingBlock { Refusal = Arena.RoundUp(layout.BlockBytes) > store.Arena.Capacity ? PutOutcome.TooLarge : PutOutcome.NoMemory };
-        return new PendingBlock { Write = write, Terms = terms, Begin = terms.Replace ? Unasked : AskAsync(write, cancellationToken) };
+        return new PendingBlock { Write = write, Terms = terms, Begin = terms.Replace ? Granted : AskAsync(write, cancellationToken) };
     }
 
     /// <summary>
@@ -83,14 +105,7 @@ internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains
             {
                 var grant = await block.Begin!;
                 if (grant.Outcome != BeginOutcome.Accepted)
-                {
-                    return grant.Outcome switch
-                    {
-                        BeginOutcome.AlreadyStored => PutOutcome.AlreadyStored,
-                        BeginOutcome.BeingWritten => PutOutcome.BeingWritten,
-                        _ => PutOutcome.NoMemory,
-                    };
-                }
+                    return RefusalOf(grant.Outcome);
 
                 if (!intact)
                     return PutOutcome.Corrupt;
@@ -106,9 +121,28 @@ internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains
         }
     }
 
+    private static PutOutcome RefusalOf(BeginOutcome outcome) => outcome switch
+    {
+        BeginOutcome.AlreadyStored => PutOutcome.AlreadyStored,
+        BeginOutcome.BeingWritten => PutOutcome.BeingWritten,
+        _ => PutOutcome.NoMemory,
+    };
+
+    private Task<WriteGrant> AskAsync(BlockWrite write, CancellationToken cancellationToken)
+    {
+        if (cluster.HasOthers)
+            return AskGrainAsync(write, cancellationToken);
+
+        // The store has just decided what the grain of the only silo would: that nobody else writes the block. What is left is Redis.
+        var stored = cluster.IsStoredElsewhereAsync(write.Key, cancellationToken);
+        return stored is { IsCompletedSuccessfully: true, Result: false } ? Granted : UnlessStoredAsync(stored);
+
+        static async Task<WriteGrant> UnlessStoredAsync(ValueTask<bool> stored) => new(await stored ? BeginOutcome.AlreadyStored : BeginOutcome.Accepted, 0);
+    }
+
     // A grain that cannot be reached, because its silo has just died or stands still, forbids nothing: blocks are immutable, a second copy does no harm,
     // and a deletion meanwhile still keeps the block from becoming visible.
-    private async Task<WriteGrant> AskAsync(BlockWrite write, CancellationToken cancellationToken)
+    private async Task<WriteGrant> AskGrainAsync(BlockWrite write, CancellationToken cancellationToken)
     {
         var intent = new WriteIntent { Generation = write.Generation, Silo = silo.SiloAddress };
         try

@@ -13,7 +13,7 @@ namespace KvCache.Silo;
 /// Blocks are published in the order of their chain, so that a block finds its parent in the store. At most
 /// <see cref="DataPlaneOptions.PutWindow"/> blocks are prepared ahead, and as many wait for their grant.
 /// </remarks>
-internal sealed class PutPipeline(BlockWriter writer, int window, FrameSocket socket) : IDisposable
+internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameSocket socket) : IDisposable
 {
     private readonly CancellationTokenSource _ended = new();
 
@@ -82,7 +82,13 @@ internal sealed class PutPipeline(BlockWriter writer, int window, FrameSocket so
         }
 
         var write = block.Write!;
-        socket.ReceiveLayers(write.Bytes, layout, layout.AllLayers, write.Checksums);
+        socket.ReceiveLayers(write.Bytes, layout, layout.AllLayers, write.Checksums, block.Complete);
+        return ReceiveTrailer(layout, write);
+    }
+
+    private bool ReceiveTrailer(KvLayout layout, BlockWrite write)
+    {
+        var trailer = layout.Layers * sizeof(uint);
         Span<uint> announced = stackalloc uint[Math.Min(layout.Layers, 256)];
         for (var layer = 0; layer < layout.Layers; layer += announced.Length)
         {

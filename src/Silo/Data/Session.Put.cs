@@ -4,7 +4,12 @@ using KvCache.Wire;
 namespace KvCache.Silo;
 
 /// <summary>What a put says before its bytes.</summary>
-internal readonly record struct PutRequest(CacheNamespace Namespace, BlockHash[] Hashes, BlockLineage Lineage, BlockTerms Terms);
+/// <param name="Namespace">Namespace of the blocks.</param>
+/// <param name="Hashes">The blocks.</param>
+/// <param name="Lineage">Place of the first one.</param>
+/// <param name="Terms">What is to become of them.</param>
+/// <param name="ByLayers">Whether the bytes come layer by layer, not block by block.</param>
+internal readonly record struct PutRequest(CacheNamespace Namespace, BlockHash[] Hashes, BlockLineage Lineage, BlockTerms Terms, bool ByLayers);
 
 /// <content>Storing blocks.</content>
 internal sealed partial class Session
@@ -27,7 +32,8 @@ internal sealed partial class Session
         var expected = put.Hashes.Length * ((long)layout.BlockBytes + (layout.Layers * sizeof(uint)));
         if (header.PayloadLength != expected)
             throw new KvFormatException($"{put.Hashes.Length} blocks of {layout.BlockBytes} bytes and {layout.Layers} checksums are {expected} bytes of payload; {header.PayloadLength} were announced.");
-        SendOutcomes(FrameType.PutReply, header.RequestId, put, _puts.Receive(in put));
+        var outcomes = put.ByLayers ? _puts.ReceiveByLayers(in put, (long)(_server.Options.MaxHeldShare * _server.Store.Arena.Capacity)) : _puts.Receive(in put);
+        SendOutcomes(FrameType.PutReply, header.RequestId, put, outcomes);
     }
 
     private PutRequest ReadPut(ref WireReader reader)
@@ -43,10 +49,13 @@ internal sealed partial class Session
             SuffixTokens: (int)reader.UInt32());
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks")).ToArray();
         reader.EndAligned();
-        if ((flags & ~WireProtocol.PutPersisted) != 0 || copies > WireProtocol.MaxCopies)
-            throw new ProtocolException(WireStatus.InvalidRequest, $"The put has flags 0x{flags:x2} and asks for {copies} copies; version {WireProtocol.Version} knows flag {WireProtocol.PutPersisted} and at most {WireProtocol.MaxCopies} copies.");
+        var byLayers = (flags & WireProtocol.PutByLayers) != 0;
+        if (byLayers && hashes.Length > WireProtocol.MaxBlocksByLayers)
+            throw new ProtocolException(WireStatus.InvalidRequest, $"A put by layers has at most {WireProtocol.MaxBlocksByLayers} blocks; this one has {hashes.Length}.");
+        if ((flags & ~(WireProtocol.PutPersisted | WireProtocol.PutByLayers)) != 0 || copies > WireProtocol.MaxCopies)
+            throw new ProtocolException(WireStatus.InvalidRequest, $"The put has flags 0x{flags:x2} and asks for {copies} copies; version {WireProtocol.Version} knows flags {WireProtocol.PutPersisted} and {WireProtocol.PutByLayers} and at most {WireProtocol.MaxCopies} copies.");
         var terms = new BlockTerms(timeToLive == 0 ? null : TimeSpan.FromSeconds(timeToLive), new BlockDurability(copies, (flags & WireProtocol.PutPersisted) != 0));
-        return new PutRequest(ns, hashes, lineage, terms);
+        return new PutRequest(ns, hashes, lineage, terms, byLayers);
     }
 
     private void SendOutcomes(FrameType type, ulong requestId, in PutRequest put, PutOutcome[] outcomes)

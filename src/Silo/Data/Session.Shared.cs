@@ -81,6 +81,8 @@ internal sealed partial class Session
         var put = ReadPut(ref reader);
         var layout = put.Namespace.Layout;
         _ = Mapped();
+        if (put.ByLayers)
+            throw new ProtocolException(WireStatus.InvalidRequest, "Blocks in a segment lie one behind another; they are not put by layers.");
         if (_segment is not { } segment || offset < 0 || offset > segment.Bytes - ((long)put.Hashes.Length * layout.BlockBytes))
             throw new ProtocolException(WireStatus.InvalidRequest, $"{put.Hashes.Length} blocks of {layout.BlockBytes} bytes from {offset} on do not lie in the segment of {_segment?.Bytes ?? 0} bytes.");
         var outcomes = _puts.Copy(put, segment, offset);

@@ -102,6 +102,7 @@ internal sealed partial class Session : Connection
                 case FrameType.MapArena: MapArena(header.RequestId, meta); break;
                 case FrameType.GetMapped: GetMapped(header.RequestId, meta); break;
                 case FrameType.PutMapped: PutMapped(header.RequestId, meta); break;
+                case FrameType.GetLayers: GetLayers(header.RequestId, meta); break;
                 case FrameType.PeerGet when _isPeer: PeerGet(header.RequestId, meta); break;
                 case FrameType.PeerDeltas when _isPeer: PeerDeltas(header.RequestId, meta); break;
                 case FrameType.PeerSnapshot when _isPeer: PeerSnapshot(header.RequestId, meta); break;

@@ -38,6 +38,12 @@ public sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
     public int PutWindow { get; set; } = 4;
 
     /// <summary>
+    /// Longest time that a reader who follows a running write waits for its begin, and then for each layer, 0 to 10 minutes. Default 5 s; then the reader is told that the block does not come.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:00", "00:10:00")]
+    public TimeSpan FollowPatience { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
     /// Whether clients on the Unix socket may map the arena and read blocks in place. Default off: a mapping shows the whole arena, every tenant's blocks
     /// included, so it is for clients that are trusted with all of them. Needs a Unix socket and an arena file.
     /// </summary>

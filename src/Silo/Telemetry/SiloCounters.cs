@@ -107,6 +107,7 @@ public sealed class SiloCounters : IDisposable
     {
         FrameType.Match => "match",
         FrameType.Get => "get",
+        FrameType.GetLayers => "get_layers",
         FrameType.Put => "put",
         FrameType.Pin => "pin",
         FrameType.Delete => "delete",

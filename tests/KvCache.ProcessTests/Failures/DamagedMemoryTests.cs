@@ -51,7 +51,7 @@ public sealed class DamagedMemoryTests
         Assert.Equal(new LoadResult(0, MissReason.Absent), await client.LoadAsync(prefix, 0, [memory], range));
     }
 
-    private static void FlipByte(string arena, KvPrefix prefix, int block, int offset)
+    internal static void FlipByte(string arena, KvPrefix prefix, int block, int offset)
     {
         var content = Content.Of(prefix, block);
         using var file = File.OpenHandle(arena, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);

@@ -8,7 +8,8 @@ public sealed class ConnectionTests
     public async Task Two_loads_at_once_have_a_connection_each_when_one_was_there_before()
     {
         await using var silo = await SiloProcess.StartAsync();
-        await using var client = silo.Connect(configure: options => options.DataConnections = 2);
+        using var relay = new Relay(silo.Tcp);
+        await using var client = silo.Connect(relay.Endpoint, options => options.DataConnections = 2);
         await using var observer = silo.Connect();
         var prefix = Prefixes.New(Ns, 1);
         await client.MustStoreAsync(prefix);
@@ -16,6 +17,7 @@ public sealed class ConnectionTests
 
         silo.Pause();
         var loads = new[] { client.LoadAsync(prefix, 0, prefix.Memory(1)).AsTask(), client.LoadAsync(prefix, 0, prefix.Memory(1)).AsTask() };
+        await Eventually.TrueAsync("the second connection is asked for", () => relay.Accepted == 2);
         silo.Resume();
 
         Assert.All(await Task.WhenAll(loads), result => Assert.Equal(new LoadResult(1, MissReason.None), result));

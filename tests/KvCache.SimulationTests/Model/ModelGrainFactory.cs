@@ -1,4 +1,5 @@
 using KvCache.Grains;
+using KvCache.Storage;
 using Orleans;
 using Orleans.Concurrency;
 using Orleans.Runtime;

@@ -8,8 +8,8 @@ namespace KvCache.Bench.Reports.Html;
 internal static class HtmlReport
 {
     private const string Style = """
-        :root { color-scheme: light dark; --ink: #1b1f24; --faint: #8a929c; --line: #e3e6ea; --paper: #fff; --mark: #1f6feb; }
-        @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --faint: #8a929c; --line: #31363d; --paper: #14171a; --mark: #6aa5ff; } }
+        :root { color-scheme: light dark; --ink: #1b1f24; --faint: #8a929c; --line: #e3e6ea; --paper: #fff; --mark: #1f6feb; --warn: #9a6700; }
+        @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --faint: #8a929c; --line: #31363d; --paper: #14171a; --mark: #6aa5ff; --warn: #e3b341; } }
         body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60em; margin: 2em auto; padding: 0 1em; }
         h2 { margin-top: 2.5em; border-top: 1px solid var(--line); padding-top: 1em; }
         h3 { font-size: 1em; margin: 2em 0 .5em; }
@@ -27,20 +27,22 @@ internal static class HtmlReport
         table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
         th, td { text-align: right; padding: .2em .6em; border-bottom: 1px solid var(--line); }
         th:first-child, td:first-child { text-align: left; }
+        code { background: var(--line); padding: .1em .3em; border-radius: 3px; overflow-wrap: anywhere; }
+        .skipped { color: var(--warn); font-weight: 600; }
         summary { color: var(--faint); cursor: pointer; margin-top: 1.5em; }
         """;
 
     /// <summary>Writes <c>report.html</c> into a folder, which is created where it is missing.</summary>
     /// <returns>Path of the page.</returns>
-    public static string Write(BenchReport report, DirectoryInfo folder, DateTimeOffset now)
+    public static string Write(BenchReport report, DirectoryInfo folder, ReportOrigin origin)
     {
         folder.Create();
         var path = Path.Combine(folder.FullName, "report.html");
-        File.WriteAllText(path, Render(report, now));
+        File.WriteAllText(path, Render(report, origin));
         return path;
     }
 
-    internal static string Render(BenchReport report, DateTimeOffset now)
+    internal static string Render(BenchReport report, ReportOrigin origin)
     {
         var page = new StringBuilder();
         page.Append(CultureInfo.InvariantCulture, $"""
@@ -48,17 +50,26 @@ internal static class HtmlReport
             <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>KvCache benchmark: {Encode(report.Scenario)}</title>
             <style>{Style}</style></head><body>
             <h1>KvCache benchmark</h1>
-            <p>{now.ToUniversalTime():yyyy-MM-dd HH:mm} UTC, {report.Machine.Cpus} CPUs, {report.Machine.MemoryGib} GiB. Points are medians of the rounds, lines reach from the least
-            to the greatest round. Absolute figures of one run say little: read the ratios, which were taken round by round.</p>
+            <p>{origin.Time.ToUniversalTime():yyyy-MM-dd HH:mm} UTC, {report.Machine.Cpus} CPUs, {report.Machine.MemoryGib} GiB. {Encode(origin.Machine)}</p>
+            <p>Points are medians of the rounds, lines reach from the least to the greatest round. Absolute figures of one run say little: read the ratios, which were taken
+            round by round. <code>docs/benchmarks.md</code> says what each row is.</p>
+            <p>To run it again, in the repository: <code>dotnet run -c Release --project bench/KvCache.Bench -- {Encode(origin.Command)}</code></p>
             """);
         foreach (var part in report.Reports ?? [report])
-            AppendScenario(page, part);
+            AppendScenario(page, part, origin.Descriptions.GetValueOrDefault(part.Scenario));
         return page.Append("</body></html>\n").ToString();
     }
 
-    private static void AppendScenario(StringBuilder page, BenchReport report)
+    private static void AppendScenario(StringBuilder page, BenchReport report, string? description)
     {
-        page.Append(CultureInfo.InvariantCulture, $"<h2>{Encode(report.Scenario)}</h2><p>{report.Rounds} rounds</p>\n");
+        page.Append(CultureInfo.InvariantCulture, $"<h2>{Encode(report.Scenario)}</h2><p>{Encode(description ?? "")}</p>\n");
+        if (report.Skipped is { } reason)
+        {
+            page.Append(CultureInfo.InvariantCulture, $"<p class=\"skipped\">SKIPPED: {Encode(reason)}</p>\n");
+            return;
+        }
+
+        page.Append(CultureInfo.InvariantCulture, $"<p>{report.Rounds} round{(report.Rounds == 1 ? "" : "s")}</p>\n");
         foreach (var plot in report.Rows.OfType<RateRow>().GroupBy(row => (row.Unit, Case: Case(row.Bytes, row.Batch, row.Connections))))
         {
             Heading(page, plot.Key.Unit, plot.Key.Case);

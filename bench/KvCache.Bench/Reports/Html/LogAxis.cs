@@ -1,7 +1,7 @@
 namespace KvCache.Bench.Reports.Html;
 
 /// <summary>A logarithmic axis from one pixel to another.</summary>
-internal sealed class LogAxis
+internal sealed class LogAxis : IPlotAxis
 {
     private const int MostTicks = 7;
     private readonly double _low, _high;
@@ -23,6 +23,8 @@ internal sealed class LogAxis
     public IReadOnlyList<double> Ticks { get; }
 
     public double At(double value) => _start + ((Math.Log10(value) - _low) / (_high - _low) * _pixels);
+
+    public bool Has(double value) => value > 0;
 
     private List<double> FindTicks()
     {

@@ -8,24 +8,21 @@ namespace KvCache.Bench.Reports.Html;
 internal sealed record RangeMark(string Label, double Median, double Min, double Max);
 
 /// <summary>
-/// Points with their ranges on a logarithmic axis, as inline SVG. Points rather than bars: figures of one plot lie up to a thousandfold
-/// apart, and the length of a bar means nothing on an axis without zero.
+/// Points with their ranges, as inline SVG: on a logarithmic axis where figures lie far apart, up to a thousandfold, otherwise on one that begins at zero. Points
+/// rather than bars, as the length of a bar means nothing on an axis without zero.
 /// </summary>
 internal static class RangePlot
 {
     private const int LabelWidth = 270, PlotWidth = 520, ValueWidth = 90, RowHeight = 22, AxisHeight = 26;
+    private const double FarApart = 8;
 
-    /// <param name="marks">The lines, in order; values that are not positive have no place and only show their number.</param>
+    /// <param name="marks">The lines, in order; on a logarithmic axis values that are not positive have no place and only show their number.</param>
     /// <param name="unit">Unit of the axis.</param>
     /// <param name="reference">Value at which a line is drawn, or null.</param>
     public static string Draw(IReadOnlyList<RangeMark> marks, string unit, double? reference = null)
     {
-        var positive = marks.SelectMany(mark => new[] { mark.Min, mark.Median, mark.Max }).Where(value => value > 0).ToList();
-        if (reference is { } value)
-            positive.Add(value);
-        if (positive.Count == 0)
-            positive.Add(1);
-        var axis = new LogAxis(positive.Min(), positive.Max(), LabelWidth, PlotWidth);
+        var values = marks.SelectMany(mark => new[] { mark.Min, mark.Median, mark.Max }).Concat(reference is { } line ? [line] : []).ToList();
+        var axis = AxisFor(values);
         var height = (marks.Count * RowHeight) + AxisHeight;
         var svg = new StringBuilder();
         svg.Append(CultureInfo.InvariantCulture, $"""<svg viewBox="0 0 {LabelWidth + PlotWidth + ValueWidth} {height}" role="img">""");
@@ -43,12 +40,20 @@ internal static class RangePlot
         return svg.Append("</svg>").ToString();
     }
 
-    private static void Append(StringBuilder svg, LogAxis axis, RangeMark mark, int y)
+    private static IPlotAxis AxisFor(List<double> values)
+    {
+        List<double> positive = [.. values.Where(value => value > 0)];
+        return positive.Count > 0 && positive.Max() / positive.Min() > FarApart
+            ? new LogAxis(positive.Min(), positive.Max(), LabelWidth, PlotWidth)
+            : new LinearAxis(values.Min(), values.Max(), LabelWidth, PlotWidth);
+    }
+
+    private static void Append(StringBuilder svg, IPlotAxis axis, RangeMark mark, int y)
     {
         svg.Append(CultureInfo.InvariantCulture, $"""<text x="{LabelWidth - 10}" y="{y + 4}" text-anchor="end">{WebUtility.HtmlEncode(mark.Label)}</text>""");
-        if (mark.Min > 0)
+        if (axis.Has(mark.Min))
             svg.Append(CultureInfo.InvariantCulture, $"""<line class="range" x1="{axis.At(mark.Min):0.#}" x2="{axis.At(mark.Max):0.#}" y1="{y}" y2="{y}"/>""");
-        if (mark.Median > 0)
+        if (axis.Has(mark.Median))
             svg.Append(CultureInfo.InvariantCulture, $"""<circle cx="{axis.At(mark.Median):0.#}" cy="{y}" r="4.5"/>""");
         svg.Append(CultureInfo.InvariantCulture, $"""<text class="value" x="{LabelWidth + PlotWidth + 12}" y="{y + 4}">{mark.Median:0.###}</text>""");
     }

@@ -1,0 +1,58 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using KvCache.Storage;
+
+namespace KvCache.Client;
+
+/// <content>Loading layer by layer.</content>
+public sealed partial class LocalKvCache
+{
+    /// <inheritdoc/>
+    /// <remarks>The blocks are kept from eviction until the enumerator is disposed, and there are no more of them than fill a quarter of the memory.</remarks>
+    public IAsyncEnumerable<LoadedLayer> LoadLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
+    {
+        var range = layers ?? prefix.Namespace.Layout.AllLayers;
+        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
+        return destinations.Count == 0 ? AsyncEnumerable.Empty<LoadedLayer>() : LoadLayersAsync(prefix, firstBlock, destinations, range, cancellationToken);
+    }
+
+    private async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        await ValueTask.CompletedTask.ConfigureAwait(false); // everything is here: nothing to wait for
+        cancellationToken.ThrowIfCancellationRequested();
+        var began = Stopwatch.GetTimestamp();
+        var layout = prefix.Namespace.Layout;
+        if (!TryEnter())
+        {
+            var unavailable = new LoadedLayer(range.First, 0, MissReason.Unavailable);
+            _meter.Loaded(new LoadResult(0, MissReason.Unavailable), destinations.Count, layout.RangeBytes(range), began);
+            yield return unavailable;
+            yield break;
+        }
+
+        var leases = new List<BlockLease>(destinations.Count);
+        try
+        {
+            _store.LeaseRun(prefix.Namespace.Id, prefix.Chain.Hashes.Slice(firstBlock, destinations.Count), _store.Arena.Capacity / HeldShare, leases);
+            var reason = leases.Count == destinations.Count ? MissReason.None : MissReason.Absent;
+            _meter.Loaded(new LoadResult(leases.Count, reason), destinations.Count, layout.RangeBytes(range), began);
+            for (var layer = range.First; layer < range.End; layer++)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                var start = layout.LayerOffset(layer) - layout.LayerOffset(range.First);
+                for (var i = 0; i < leases.Count; i++)
+                    leases[i].Layers(new LayerRange(layer, 1)).CopyTo(destinations[i].Span[start..]);
+                yield return new LoadedLayer(layer, leases.Count, reason);
+                if (leases.Count == 0)
+                    yield break;
+            }
+        }
+        finally
+        {
+            for (var i = leases.Count - 1; i >= 0; i--)
+                leases[i].Dispose();
+            Leave();
+        }
+    }
+}

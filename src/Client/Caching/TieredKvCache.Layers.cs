@@ -1,0 +1,74 @@
+using System.Runtime.CompilerServices;
+using KvCache.Wire;
+
+namespace KvCache.Client;
+
+/// <content>Loading layer by layer.</content>
+public sealed partial class TieredKvCache
+{
+    /// <inheritdoc/>
+    /// <remarks>The blocks that the near cache has at the first layer come from it, the rest from the far one; the latter are kept near when their last layer is there.</remarks>
+    public async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        var range = layers ?? prefix.Namespace.Layout.AllLayers;
+        var nearLayers = near.LoadLayersAsync(prefix, firstBlock, destinations, layers, cancellationToken).GetAsyncEnumerator(cancellationToken);
+        await using var nearEnd = nearLayers.ConfigureAwait(false);
+        if (!await nearLayers.MoveNextAsync().ConfigureAwait(false))
+            yield break;
+        var kept = nearLayers.Current.Blocks;
+        var rest = destinations.Skip(kept).ToArray();
+        var epoch = _refills.Current;
+        var farLayers = far.LoadLayersAsync(prefix, firstBlock + kept, rest, layers, cancellationToken).GetAsyncEnumerator(cancellationToken);
+        await using var farEnd = farLayers.ConfigureAwait(false);
+        var (nearBlocks, farBlocks, reason) = (kept, rest.Length, MissReason.None);
+        for (var layer = range.First; layer < range.End; layer++)
+        {
+            if (layer > range.First && nearBlocks > 0 && await nearLayers.MoveNextAsync().ConfigureAwait(false))
+                nearBlocks = nearLayers.Current.Blocks;
+            if (farBlocks > 0 && await farLayers.MoveNextAsync().ConfigureAwait(false))
+                (farBlocks, reason) = (farLayers.Current.Blocks, farLayers.Current.Reason);
+            var blocks = nearBlocks < kept ? nearBlocks : kept + farBlocks;
+            if (layer == range.End - 1 && farBlocks > 0 && range == prefix.Namespace.Layout.AllLayers)
+                await RefillAsync(prefix, firstBlock + kept, rest.AsMemory(0, farBlocks), epoch, cancellationToken).ConfigureAwait(false);
+            yield return new LoadedLayer(layer, blocks, nearBlocks < kept ? nearLayers.Current.Reason : reason);
+            if (blocks == 0)
+                yield break;
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>From the far cache, where other nodes write.</remarks>
+    public IAsyncEnumerable<LoadedLayer> FollowLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+        far.FollowLayersAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+
+    /// <inheritdoc/>
+    /// <remarks>Into the far cache as the layers become ready, and into the near one when all of them are.</remarks>
+    public async ValueTask<StoreResult> StoreLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, IAsyncEnumerable<int> ready, StoreOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        options ??= new StoreOptions();
+        var result = await far.StoreLayersAsync(prefix, firstBlock, blocks, ready, options, cancellationToken).ConfigureAwait(false);
+        if (result.Reason == MissReason.None)
+            await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options) }, cancellationToken).ConfigureAwait(false);
+        return result;
+    }
+
+    // Only whole blocks can be kept near, and nothing that a delete has overtaken.
+    private async ValueTask RefillAsync(KvPrefix prefix, int firstBlock, ReadOnlyMemory<Memory<byte>> blocks, RefillGate.Epoch epoch, CancellationToken cancellationToken)
+    {
+        if (!_refills.TryEnter(epoch))
+            return;
+        try
+        {
+            var copies = new ReadOnlyMemory<byte>[blocks.Length];
+            for (var i = 0; i < copies.Length; i++)
+                copies[i] = blocks.Span[i];
+            await near.StoreAsync(prefix, firstBlock, copies, new StoreOptions(NearLife), cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _refills.Leave(epoch);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using KvCache.Wire;
+
+namespace KvCache.Client;
+
+/// <content>Loading layer by layer.</content>
+public sealed partial class KvCacheClient
+{
+    /// <inheritdoc/>
+    public IAsyncEnumerable<LoadedLayer> LoadLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
+    {
+        var range = layers ?? prefix.Namespace.Layout.AllLayers;
+        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
+        return destinations.Count == 0 ? AsyncEnumerable.Empty<LoadedLayer>() : ReadLayersAsync(prefix, firstBlock, destinations, range, follow: false, cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>The home silo is asked, and only writes that run there are followed: reader and writer name the same silo first.</remarks>
+    public IAsyncEnumerable<LoadedLayer> FollowLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
+    {
+        var range = layers ?? prefix.Namespace.Layout.AllLayers;
+        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
+        return destinations.Count == 0 ? AsyncEnumerable.Empty<LoadedLayer>() : ReadLayersAsync(prefix, firstBlock, destinations, range, follow: true, cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>All of it has the time of one store (<see cref="KvCacheClientOptions.StoreTimeout"/>), the waits for layers included. At most 1,024 blocks.</remarks>
+    public async ValueTask<StoreResult> StoreLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, IAsyncEnumerable<int> ready, StoreOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        options ??= Defaults;
+        BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
+        if (blocks.Count > WireProtocol.MaxBlocksByLayers)
+            throw new ArgumentException($"{blocks.Count} blocks are to be stored by layers; at most {WireProtocol.MaxBlocksByLayers} are possible.", nameof(blocks));
+        if (blocks.Count == 0)
+            return default;
+        var began = Stopwatch.GetTimestamp();
+        var result = await new LayerStore(_silos, prefix, firstBlock, blocks, options, _options.StoreTimeout).RunAsync(ready, cancellationToken).ConfigureAwait(false);
+        _meter.DidStore(result, prefix.Namespace.Layout.BlockBytes, began);
+        return result;
+    }
+
+    private async IAsyncEnumerable<LoadedLayer> ReadLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, bool follow, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var budget = new CallBudget(_options.LoadTimeout, _options.SiloPatience, ending.Token);
+        var board = new LayerBoard(destinations.Count, range);
+        var loading = RunAsync();
+        var isComplete = false;
+        try
+        {
+            for (var layer = range.First; layer < range.End; layer++)
+            {
+                var loaded = await board.NextAsync(layer).ConfigureAwait(false);
+                if (loaded.Blocks < destinations.Count)
+                    cancellationToken.ThrowIfCancellationRequested();
+                isComplete = layer == range.End - 1 && loaded.Blocks == destinations.Count;
+                yield return loaded;
+                if (loaded.Blocks == 0)
+                    yield break;
+            }
+        }
+        finally
+        {
+            if (!isComplete)
+                await ending.CancelAsync().ConfigureAwait(false); // what is still on the way is of no use
+            await loading.ConfigureAwait(false);
+        }
+
+        async Task RunAsync()
+        {
+            var result = await new LayerLoad(_silos, prefix, firstBlock, destinations, range, budget, board).RunAsync(follow).ConfigureAwait(false);
+            if (!ending.IsCancellationRequested)
+                _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout.RangeBytes(range), budget.Began);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+using KvCache.Storage;
+using KvCache.Wire;
+
+namespace KvCache.Silo;
+
+/// <content>Puts whose bytes come layer by layer, as a prefill computes them.</content>
+internal sealed partial class PutPipeline
+{
+    /// <summary>Receives the payload of a put by layers. All blocks are reserved at the begin, for every one of them gets its first layer before any gets its second.</summary>
+    /// <param name="put">The put.</param>
+    /// <param name="maxBytes">Most arena memory that is reserved at a time, but for the blocks that every put may prepare; blocks behind it are refused.</param>
+    /// <exception cref="System.Net.Sockets.SocketException">The connection broke; nothing becomes visible.</exception>
+    public PutOutcome[] ReceiveByLayers(in PutRequest put, long maxBytes)
+    {
+        var (layout, hashes) = (put.Namespace.Layout, put.Hashes);
+        var blocks = new PendingBlock[hashes.Length];
+        var ends = new Task<PutOutcome>[hashes.Length];
+        var most = Math.Max(window, maxBytes / Arena.RoundUp(layout.BlockBytes));
+        int prepared = 0, finished = 0;
+        try
+        {
+            for (; prepared < blocks.Length; prepared++)
+            {
+                var place = put.Lineage with { Parent = prepared == 0 ? put.Lineage.Parent : hashes[prepared - 1], Depth = put.Lineage.Depth + prepared };
+                blocks[prepared] = prepared < most
+                    ? writer.Begin(new BlockKey(put.Namespace.Id, hashes[prepared]), layout, place, put.Terms, _ended.Token)
+                    : new PendingBlock { Refusal = PutOutcome.NoMemory };
+            }
+
+            var received = new bool[blocks.Length]; // whole so far
+            Array.Fill(received, true);
+            for (var layer = 0; layer < layout.Layers; layer++)
+            {
+                for (var i = 0; i < blocks.Length; i++)
+                    received[i] = ReceivePiece(layout, layer, blocks[i], received[i]);
+            }
+
+            for (; finished < blocks.Length; finished++)
+            {
+                var intact = received[finished] && ReceiveTrailer(layout, blocks[finished].Write!);
+                if (!received[finished])
+                    socket.Drain(layout.Layers * sizeof(uint));
+                ends[finished] = writer.FinishAsync(blocks[finished], intact, finished == 0 ? Task.CompletedTask : ends[finished - 1]);
+            }
+        }
+        catch
+        {
+            for (var i = finished; i < prepared; i++)
+                writer.FinishAsync(blocks[i], intact: false, Task.CompletedTask).GetAwaiter().GetResult();
+            throw;
+        }
+
+        return Array.ConvertAll(ends, end => end.GetAwaiter().GetResult());
+    }
+
+    private bool ReceivePiece(KvLayout layout, int layer, PendingBlock block, bool isWhole)
+    {
+        if (!isWhole || !block.Wanted)
+        {
+            socket.Drain(layout.LayerBytes(layer));
+            return false;
+        }
+
+        var write = block.Write!;
+        socket.ReceiveLayers(write.Bytes.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)), layout, new LayerRange(layer, 1), write.Checksums.Slice(layer, 1));
+        block.Complete(layer + 1);
+        return true;
+    }
+}

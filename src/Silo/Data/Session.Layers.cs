@@ -1,0 +1,163 @@
+using System.Diagnostics;
+using KvCache.Storage;
+using KvCache.Wire;
+
+namespace KvCache.Silo;
+
+/// <content>Reading blocks layer by layer.</content>
+internal sealed partial class Session
+{
+    private readonly List<BlockLease> _layerLeases = [];
+    private readonly List<FollowedBlock> _followed = []; // whose leases are among them
+    private UnmanagedPiece[] _pieces = [];
+
+    private void GetLayers(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        var flags = reader.UInt8();
+        var range = new LayerRange((int)reader.UInt32(), (int)reader.UInt32());
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        if ((flags & ~(WireProtocol.GetLocalOnly | WireProtocol.GetFollow)) != 0)
+            throw new ProtocolException(WireStatus.InvalidRequest, $"The flags 0x{flags:x2} of a get of layers have bits that version {WireProtocol.Version} does not know.");
+        if (!ns.Layout.Contains(range))
+            throw new ProtocolException(WireStatus.InvalidRequest, $"The layers {range} do not lie in a block of {ns.Layout.Layers} layers.");
+        try
+        {
+            LeaseForLayers(ns.Id, hashes, localOnly: (flags & WireProtocol.GetLocalOnly) != 0, follow: (flags & WireProtocol.GetFollow) != 0);
+            SendLayers(requestId, ns.Layout, range);
+        }
+        finally
+        {
+            // Deepest first, so that the first blocks of the prefix end up as the most recently used ones.
+            for (var i = _layerLeases.Count - 1; i >= 0; i--)
+                _layerLeases[i].Dispose();
+            _layerLeases.Clear();
+            _followed.Clear();
+        }
+    }
+
+    // All blocks at once, as every one of them is read until the last layer: what a connection may hold bounds that.
+    private void LeaseForLayers(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, bool localOnly, bool follow)
+    {
+        var free = _holds.FreeBytes;
+        var began = Stopwatch.GetTimestamp();
+        for (var i = 0; i < hashes.Length; i++)
+        {
+            var key = new BlockKey(ns, hashes[i]);
+            var lease = localOnly ? _server.Store.TryLease(key) : _server.Fetcher.Fetch(ns, hashes[i..]);
+            if (lease is null && follow && _server.Store.Follow(key, _server.Options.FollowPatience - Stopwatch.GetElapsedTime(began)) is { } followed)
+            {
+                _followed.Add(followed);
+                lease = followed.Lease;
+            }
+
+            if (lease is null)
+            {
+                _server.Counters.MissAbsent();
+                return;
+            }
+
+            if ((free -= lease.ArenaBytes) < 0)
+            {
+                lease.Dispose();
+                return;
+            }
+
+            _server.Counters.Hit();
+            _layerLeases.Add(lease);
+        }
+    }
+
+    private void SendLayers(ulong requestId, KvLayout layout, LayerRange range)
+    {
+        var blocks = _layerLeases.Count;
+        var head = Reply();
+        head.UInt32((uint)blocks);
+        foreach (var lease in _layerLeases)
+            head.UInt64(lease.Generation);
+        head.Align();
+        FrameHeader.Write(head.Writable, FrameType.GetLayersReply, WireStatus.Ok, requestId, payloadLength: 0);
+        var rest = blocks == 0 ? default : range;
+        if (rest.Count == 0)
+        {
+            head.Bytes(EndOfLayers(requestId));
+            _socket.SendAll(head.Written);
+            return;
+        }
+
+        for (var block = 0; rest.Count > 0;)
+        {
+            var readable = WaitForLayer(layout, rest);
+            if (readable.Count == 0)
+            {
+                head.Bytes(EndOfLayers(requestId));
+                _socket.SendAll(head.Written);
+                return;
+            }
+
+            // The first layer is what the reader waits for; small ones behind it may share a frame.
+            var frame = LayerFrame.Next(layout, readable, block, blocks, alone: rest.First == range.First);
+            AppendHead(head, requestId, layout, frame);
+            if (_pieces.Length < frame.Pieces)
+                _pieces = new UnmanagedPiece[LayerFrame.MaxPieces];
+            var piece = 0;
+            for (var layer = frame.Layer; layer < frame.Layer + frame.Layers; layer++)
+            {
+                for (var i = frame.Block; i < frame.EndBlock; i++)
+                    _pieces[piece++] = UnmanagedPiece.Of(_layerLeases[i].Layers(new LayerRange(layer, 1)));
+            }
+
+            block = frame.EndBlock < blocks ? frame.EndBlock : 0;
+            if (block == 0)
+                rest = new LayerRange(rest.First + frame.Layers, rest.Count - frame.Layers);
+            _socket.SendPieces(head.Written, _pieces.AsSpan(0, piece), rest.Count == 0 ? EndOfLayers(requestId) : default);
+            head.Reset();
+        }
+    }
+
+    // Those of the layers that may be sent now, at least the first of them; none when a write that is followed came to nothing. The last layer that was asked for waits for the publication,
+    // whichever it is: a reader who has all that he asked for has nothing of a write that failed. Each layer has the time of a frame.
+    private LayerRange WaitForLayer(KvLayout layout, LayerRange rest)
+    {
+        var end = rest.End;
+        var needed = rest.Count == 1 ? layout.Layers : rest.First + 1;
+        foreach (var block in _followed)
+        {
+            BeginFrame();
+            var readable = block.WaitFor(needed, _server.Options.FollowPatience);
+            if (readable < needed)
+                return default;
+            end = Math.Min(end, readable < layout.Layers ? Math.Min(readable, rest.End - 1) : rest.End);
+        }
+
+        return new LayerRange(rest.First, end - rest.First);
+    }
+
+    private void AppendHead(WireWriter head, ulong requestId, KvLayout layout, LayerFrame frame)
+    {
+        var start = head.Length;
+        head.Take(FrameHeader.Size);
+        head.UInt32((uint)frame.Layer);
+        head.UInt32((uint)frame.Layers);
+        head.UInt32((uint)frame.Block);
+        head.UInt32((uint)frame.Blocks);
+        for (var layer = frame.Layer; layer < frame.Layer + frame.Layers; layer++)
+        {
+            for (var i = frame.Block; i < frame.EndBlock; i++)
+                head.UInt32(_layerLeases[i].Checksums[layer]);
+        }
+
+        head.Align();
+        FrameHeader.Write(head.Writable[start..], FrameType.LayerPieces, WireStatus.Ok, requestId, frame.PayloadBytes(layout));
+    }
+
+    private ReadOnlySpan<byte> EndOfLayers(ulong requestId)
+    {
+        _end.Reset();
+        _end.Take(FrameHeader.Size);
+        FrameHeader.Write(_end.Writable, FrameType.GetLayersEnd, WireStatus.Ok, requestId, payloadLength: 0);
+        return _end.Written;
+    }
+}

@@ -1,0 +1,144 @@
+using KvCache.Client;
+using KvCache.Storage;
+using KvCache.UnitTests.Support;
+using Xunit;
+
+namespace KvCache.UnitTests.Caching;
+
+/// <summary>Loading by layers from the caches of this process.</summary>
+public sealed class LayerLoadTests : IAsyncDisposable
+{
+    private readonly LocalKvCache _near = new(new ByteSize(32 * Arena.PageBytes)), _far = new(new ByteSize(32 * Arena.PageBytes));
+    private readonly TieredKvCache _tiered;
+    private readonly KvPrefix _prefix = Names.Prefix(4);
+    private readonly byte[][] _blocks;
+
+    public LayerLoadTests()
+    {
+        _tiered = new TieredKvCache(_near, _far);
+        _blocks = Blocks.Of(_prefix, seed: 1);
+    }
+
+    private static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public ValueTask DisposeAsync() => _tiered.DisposeAsync();
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(4)]
+    public async Task Layers_come_in_order_from_near_and_far(int near)
+    {
+        await StoreAsync(_near, near);
+        await StoreAsync(_far, 4);
+        var memory = Blocks.Empty(_prefix);
+        var layers = 0;
+        await foreach (var loaded in _tiered.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(memory), null, Token))
+        {
+            Assert.Equal(new LoadedLayer(layers, 4, MissReason.None), loaded);
+            for (var block = 0; block < 4; block++)
+                Assert.Equal(_blocks[block][(16 * layers)..(16 * (layers + 1))], memory[block][(16 * layers)..(16 * (layers + 1))]);
+            layers++;
+        }
+
+        Assert.Equal(3, layers);
+        Assert.Equal(_blocks, memory);
+        Assert.Equal(4, (await _near.MatchAsync(_prefix, default, Token)).Blocks); // what came from far is kept near
+        Assert.Equal(4, (await _near.LoadAsync(_prefix, 0, Blocks.ToLoad(memory), null, Token)).Blocks);
+        Assert.Equal(_blocks, memory);
+    }
+
+    [Fact]
+    public async Task A_run_of_layers_lands_at_the_front_and_is_not_kept_near()
+    {
+        await StoreAsync(_far, 4);
+        byte[][] memory = [new byte[32], new byte[32]];
+        var range = new LayerRange(1, 2);
+        LoadedLayer[] expected = [new(1, 2, MissReason.None), new(2, 2, MissReason.None)];
+        Assert.Equal(expected, await _tiered.LoadLayersAsync(_prefix, 2, Blocks.ToLoad(memory), range, Token).ToArrayAsync(Token));
+        Assert.Equal([_blocks[2][16..], _blocks[3][16..]], memory);
+        Assert.Equal(0, (await _near.MatchAsync(_prefix, default, Token)).Blocks);
+    }
+
+    [Fact]
+    public async Task What_is_not_stored_is_not_in_the_layers()
+    {
+        await StoreAsync(_far, 2);
+        LoadedLayer[] expected = [new(0, 2, MissReason.Absent), new(1, 2, MissReason.Absent), new(2, 2, MissReason.Absent)];
+        foreach (IKvCache cache in (IKvCache[])[_far, _tiered])
+            Assert.Equal(expected, await cache.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token).ToArrayAsync(Token));
+        var other = Names.Prefix(1, seed: 9);
+        Assert.Equal([new LoadedLayer(0, 0, MissReason.Absent)], await _tiered.LoadLayersAsync(other, 0, Blocks.ToLoad(Blocks.Empty(other)), null, Token).ToArrayAsync(Token));
+        Assert.Empty(await _tiered.LoadLayersAsync(other, 0, [], null, Token).ToArrayAsync(Token));
+    }
+
+    [Fact]
+    public async Task Blocks_are_kept_while_they_are_read_and_no_longer()
+    {
+        await StoreAsync(_near, 4);
+        var memory = Blocks.Empty(_prefix);
+        await foreach (var loaded in _near.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(memory), null, Token))
+        {
+            if (loaded.Layer == 0)
+                Assert.Equal(4, await _near.DeleteAsync(_prefix, Token));
+        }
+
+        Assert.Equal(_blocks, memory);
+        Assert.Equal(0, (await _near.GetStatisticsAsync(Token)).MemoryBytes);
+    }
+
+    [Fact]
+    public async Task A_reader_that_leaves_early_gives_the_blocks_back()
+    {
+        await StoreAsync(_far, 4);
+        await foreach (var loaded in _tiered.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token))
+            break;
+        await _far.DeleteAsync(_prefix, Token);
+        Assert.Equal(0, (await _far.GetStatisticsAsync(Token)).MemoryBytes);
+        Assert.Equal(0, (await _near.GetStatisticsAsync(Token)).MemoryBytes);
+    }
+
+    [Fact]
+    public async Task A_cache_that_knows_no_layers_hands_out_whole_blocks()
+    {
+        await StoreAsync(_far, 4);
+        var memory = Blocks.Empty(_prefix);
+        IKvCache cache = new WholeBlocks(_far);
+        Assert.Equal(3, await cache.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(memory), null, Token).CountAsync(Token));
+        Assert.Equal(_blocks, memory);
+    }
+
+    [Fact]
+    public async Task Misuse_is_told_at_once_and_a_closed_cache_is_a_miss()
+    {
+        Assert.Throws<ArgumentException>(() => _far.LoadLayersAsync(_prefix, 3, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token));
+        using var cancelled = new CancellationTokenSource();
+        await cancelled.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await _far.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, cancelled.Token).CountAsync(Token));
+        await _far.DisposeAsync();
+        Assert.Equal([new LoadedLayer(0, 0, MissReason.Unavailable)], await _far.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token).ToArrayAsync(Token));
+    }
+
+    private ValueTask<StoreResult> StoreAsync(LocalKvCache cache, int blocks) => cache.StoreAsync(_prefix, 0, Blocks.ToStore(_blocks[..blocks]), null, Token);
+
+    private sealed class WholeBlocks(IKvCache cache) : IKvCache
+    {
+        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) => cache.MatchAsync(prefix, hold, cancellationToken);
+
+        public ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) => cache.MatchAsync(group, chain, hold, cancellationToken);
+
+        public ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+            cache.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+
+        public ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default) =>
+            cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
+
+        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) => cache.PinAsync(prefix, duration, cancellationToken);
+
+        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) => cache.DeleteAsync(prefix, cancellationToken);
+
+        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) => cache.GetStatisticsAsync(cancellationToken);
+
+        public ValueTask DisposeAsync() => default;
+    }
+}
