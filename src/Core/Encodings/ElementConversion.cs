@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 
 namespace KvCache;
 
@@ -9,10 +10,6 @@ namespace KvCache;
 public static class ElementConversion
 {
     private const uint QuietBit = 0x0040; // of a bfloat16: a signalling NaN whose payload sits in the lost half must not become infinity
-
-    // Elements that the library converts in one call. Its code is compiled for this machine's vectors only after some calls: with whole tensors that took
-    // seconds, at a quarter of the speed.
-    private const int Piece = 1 << 14;
 
     /// <summary>Rounds float32 to bfloat16: to nearest, ties to even. NaN stays NaN (made quiet), infinities and signed zeros stay.</summary>
     /// <param name="source">Elements to convert.</param>
@@ -65,9 +62,8 @@ public static class ElementConversion
     public static void SingleToFloat16(ReadOnlySpan<float> source, Span<Half> destination)
     {
         CheckLength(source.Length, destination.Length);
-        for (; source.Length > Piece; source = source[Piece..], destination = destination[Piece..])
-            TensorPrimitives.ConvertToHalf(source[..Piece], destination);
-        TensorPrimitives.ConvertToHalf(source, destination);
+        var done = Vector512.IsHardwareAccelerated ? HalfConversion.Narrow(source, MemoryMarshal.Cast<Half, ushort>(destination)) : 0;
+        TensorPrimitives.ConvertToHalf(source[done..], destination[done..]);
     }
 
     /// <summary>Widens float16 to float32; exact for every number.</summary>
@@ -77,9 +73,8 @@ public static class ElementConversion
     public static void Float16ToSingle(ReadOnlySpan<Half> source, Span<float> destination)
     {
         CheckLength(source.Length, destination.Length);
-        for (; source.Length > Piece; source = source[Piece..], destination = destination[Piece..])
-            TensorPrimitives.ConvertToSingle(source[..Piece], destination);
-        TensorPrimitives.ConvertToSingle(source, destination);
+        var done = Vector512.IsHardwareAccelerated ? HalfConversion.Widen(MemoryMarshal.Cast<Half, ushort>(source), destination) : 0;
+        TensorPrimitives.ConvertToSingle(source[done..], destination[done..]);
     }
 
     /// <summary>Float32 bytes to the bytes of <paramref name="stored"/>, Float16 or BFloat16; destination is half as long.</summary>

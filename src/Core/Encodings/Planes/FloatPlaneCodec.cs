@@ -26,6 +26,7 @@ internal static unsafe class FloatPlaneCodec
     /// <summary>A plane shorter than this cannot win: the states alone take half of it.</summary>
     private const int LeastCoded = 256;
 
+    /// <summary>Mantissas are nearly always even, and a sample shows it; exponents are nearly always not, and are counted at once.</summary>
     private const int SampleStride = 7;
 
     private const int StatesBytes = RansDecoder.Lanes * sizeof(uint);
@@ -77,9 +78,9 @@ internal static unsafe class FloatPlaneCodec
         {
             var count = Math.Min(chunk, (elements.Length - offset) / 2);
             FloatPlanes.Split(elements.Slice(offset, 2 * count), upper, lower);
-            end = WritePlane(upper[..count], destination, end, scratch.AsSpan(0, wordsBytes));
+            end = WritePlane(upper[..count], destination, end, scratch.AsSpan(0, wordsBytes), stride: 1);
             if (end > 0)
-                end = WritePlane(lower[..count], destination, end, scratch.AsSpan(0, wordsBytes));
+                end = WritePlane(lower[..count], destination, end, scratch.AsSpan(0, wordsBytes), SampleStride);
         }
 
         ArrayPool<byte>.Shared.Return(scratch);
@@ -124,7 +125,7 @@ internal static unsafe class FloatPlaneCodec
 
     /// <summary>Writes one plane in its smallest form.</summary>
     /// <returns>Where it ends, or 0 when it does not fit.</returns>
-    private static int WritePlane(ReadOnlySpan<byte> plane, Span<byte> destination, int end, Span<byte> words)
+    private static int WritePlane(ReadOnlySpan<byte> plane, Span<byte> destination, int end, Span<byte> words, int stride)
     {
         var room = destination[end..];
         if (!plane.ContainsAnyExcept(plane[0]))
@@ -136,11 +137,11 @@ internal static unsafe class FloatPlaneCodec
             return end + 2;
         }
 
-        // Most planes of mantissas are found even in a sample, which saves counting all of them.
         Span<int> counts = stackalloc int[FrequencyTable.Symbols];
-        if (plane.Length >= LeastCoded && IsUneven(counts, FrequencyTable.Count(plane, counts, SampleStride)))
+        if (plane.Length >= LeastCoded && IsUneven(counts, FrequencyTable.Count(plane, counts, stride)))
         {
-            FrequencyTable.Count(plane, counts);
+            if (stride > 1)
+                FrequencyTable.Count(plane, counts);
             if (WriteCoded(plane, counts, room, words) is > 0 and var coded)
                 return end + coded;
         }

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
@@ -50,35 +51,30 @@ internal static class FrequencyTable
 
         foreach (var value in plane[(words.Length * sizeof(uint))..])
             lanes[value]++;
-        for (var symbol = 0; symbol < Symbols; symbol++)
-            counts[symbol] = lanes[symbol] + lanes[symbol + Symbols] + lanes[symbol + (2 * Symbols)] + lanes[symbol + (3 * Symbols)];
+        TensorPrimitives.Add<int>(lanes[..Symbols], lanes.Slice(Symbols, Symbols), counts);
+        TensorPrimitives.Add<int>(counts[..Symbols], lanes.Slice(2 * Symbols, Symbols), counts);
+        TensorPrimitives.Add<int>(counts[..Symbols], lanes[(3 * Symbols)..], counts);
         return (((words.Length + stride - 1) / stride) * sizeof(uint)) + (plane.Length % sizeof(uint));
     }
 
     /// <summary>Scales counts to frequencies: at least 1 where a value occurs, <see cref="Total"/> together.</summary>
     /// <param name="counts">256 counts, at least two of them not zero.</param>
-    /// <param name="elements">Their sum.</param>
+    /// <param name="elements">Their sum, at most <see cref="FloatPlaneCodec.MaxChunk"/>.</param>
     /// <param name="frequencies">Receives 256 frequencies, none above 4,095.</param>
     public static void Scale(ReadOnlySpan<int> counts, int elements, Span<ushort> frequencies)
     {
         var sum = 0;
         for (var symbol = 0; symbol < Symbols; symbol++)
         {
-            var scaled = (((long)counts[symbol] * Total) + (elements / 2)) / elements;
-            frequencies[symbol] = (ushort)(counts[symbol] == 0 ? 0 : Math.Max(1, scaled));
+            var count = (uint)counts[symbol];
+            frequencies[symbol] = (ushort)(count == 0 ? 0 : Math.Max(1, ((count * Total) + ((uint)elements / 2)) / (uint)elements));
             sum += frequencies[symbol];
         }
 
         // The rounding is put right where it costs least: at the most frequent value.
         while (sum != Total)
         {
-            var most = 0;
-            for (var symbol = 1; symbol < Symbols; symbol++)
-            {
-                if (frequencies[symbol] > frequencies[most])
-                    most = symbol;
-            }
-
+            var most = TensorPrimitives.IndexOfMax<ushort>(frequencies[..Symbols]);
             // A large excess (many rare values) is taken from several: no value gives more than a sixteenth of itself at once.
             var change = sum < Total ? Total - sum : -Math.Min(sum - Total, Math.Max(1, frequencies[most] / 16));
             frequencies[most] = (ushort)(frequencies[most] + change);
