@@ -6,9 +6,9 @@ namespace KvCache;
 
 /// <summary>float16 to float32 and back, 32 elements at a time: the part of <see cref="ElementConversion"/> for vectors of 512 bits.</summary>
 /// <remarks>
-/// The runtime has no intrinsic for the processor's own conversion (F16C). The library's loop is as fast as this one once it is compiled for the hot case,
-/// which did not happen within seconds in a benchmark that converted tensors of 64 MiB: it ran at a quarter of the speed of a copy. These loops are
-/// compiled well at once, and rely on arithmetic on the bits and IEEE 754 addition alone.
+/// The runtime has no intrinsic for the processor's own conversion (F16C). The loops of <c>System.Numerics.Tensors</c> were as fast as these in a process of their own, and at
+/// a quarter of the speed of a copy, for as long as was measured, in the benchmark (docs/benchmarks.md, codec). These are compiled well at once, and rely on arithmetic on the bits and
+/// IEEE 754 addition alone.
 /// </remarks>
 internal static class HalfConversion
 {

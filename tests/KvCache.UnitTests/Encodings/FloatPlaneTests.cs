@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using CsCheck;
+using KvCache.UnitTests.Support;
 using Xunit;
 
 namespace KvCache.UnitTests.Encodings;
@@ -212,10 +213,8 @@ public sealed unsafe class FloatPlaneTests
             Assert.True(TensorSerializer.TryDecode(encoded.AsSpan(0, written), decoded, out _, out _));
         }
 
-        Once();
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        Once();
-        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 256);
+        // The least of several runs: a collection that another test causes empties the pool.
+        Assert.InRange(Allocations.Of(Once), 0, 256);
         Assert.True(written < tensor.Length * 3 / 4);
         Assert.Equal(tensor, decoded);
     }
