@@ -121,8 +121,10 @@ public sealed class BlockDirectory : IBlockObserver, IIndexSink
 
     private bool Entomb(BlockKey key, ulong stamp, bool tell)
     {
+        // Witnessed first: a replacing write that the store publishes meanwhile is then above the tombstone, or was published before it.
+        _store!.Witness(stamp);
         var news = Tombstones.Bury(key, stamp);
-        var removed = _store!.Bury(key, stamp);
+        var removed = _store.Bury(key, stamp);
         if (!news)
             return removed;
         if (!tell)

@@ -11,7 +11,9 @@ public sealed class ReplacingWriteTests
     private static readonly KvLayout Layout = StoreFixture.Layout(1);
 
     private readonly Tombstones _tombstones = new();
-    private readonly PrefixIndex _index = new();
+    private readonly BlockDirectory _directory;
+
+    public ReplacingWriteTests() => _directory = new BlockDirectory(new PrefixIndex(), new IndexLog(), _tombstones);
 
     [Fact]
     public void Of_two_replacing_writes_the_one_that_is_published_last_is_the_newest_whichever_began_first()
@@ -37,6 +39,27 @@ public sealed class ReplacingWriteTests
         Assert.False(store.Bury(Key, stamp));
         Assert.True(store.Bury(Key, store.NewGeneration()));
         Assert.False(store.Contains(Key));
+    }
+
+    [Fact]
+    public async Task A_replacing_write_is_published_while_another_silo_replaces_the_same_key()
+    {
+        using var store = CreateStore();
+        using var done = new CancellationTokenSource();
+        var heard = 0;
+        var other = Task.Run(() =>
+        {
+            for (; !done.IsCancellationRequested; heard++)
+                _directory.Bury(Key, store.NewGeneration() + (1UL << BlockStore.GenerationClockShift)); // its clock is a millisecond ahead
+        });
+        for (var i = 0; i < 20_000 || Volatile.Read(ref heard) < 20_000; i++)
+        {
+            using var write = store.TryReserve(Key, Layout, default)!;
+            Assert.Equal(PublishOutcome.Published, store.Publish(Key, write.Generation, replace: true));
+        }
+
+        await done.CancelAsync();
+        await other;
     }
 
     [Fact]
@@ -93,9 +116,8 @@ public sealed class ReplacingWriteTests
 
     private BlockStore CreateStore()
     {
-        var directory = new BlockDirectory(_index, new IndexLog(), _tombstones);
-        var store = new BlockStore(Memory.Arena(8), observer: directory);
-        directory.Attach(store);
+        var store = new BlockStore(Memory.Arena(8), observer: _directory);
+        _directory.Attach(store);
         return store;
     }
 }
