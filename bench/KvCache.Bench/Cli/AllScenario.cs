@@ -15,13 +15,13 @@ internal sealed class AllScenario(IReadOnlyList<Scenario> scenarios) : Scenario
 
     public override IEnumerable<Option> Options => [_traces];
 
-    public override async Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation)
+    public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var reports = new List<BenchReport>();
         foreach (var scenario in scenarios)
         {
             context.Log($"== {scenario.Name}");
-            reports.Add(await scenario.RunAsync(context with { Arguments = Defaults(scenario, context), Rounds = context.GivenRounds ?? scenario.DefaultRounds }, cancellation));
+            reports.Add(scenario.Run(context with { Arguments = Defaults(scenario, context), Rounds = context.GivenRounds ?? scenario.DefaultRounds }, cancellation));
         }
 
         return new BenchReport(Name, context.Rounds, MachineInfo.Current, [], Reports: reports);

@@ -18,11 +18,16 @@ internal abstract class Scenario
     /// <summary>Interleaved rounds where the command line names none.</summary>
     public virtual int DefaultRounds => 7;
 
+    /// <summary>Measures, on a thread of its own.</summary>
+    /// <inheritdoc cref="Run"/>
+    public Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
+        Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
     /// <summary>
-    /// Measures. Reports progress through the context's log, never on standard output.
+    /// Measures, and blocks the thread. Reports progress through the context's log, never on standard output.
     /// </summary>
     /// <exception cref="OperationCanceledException">The user interrupted; servers that were started have been stopped.</exception>
-    public abstract Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation);
+    public abstract BenchReport Run(ScenarioContext context, CancellationToken cancellation);
 }
 
 /// <summary>What the command line said.</summary>

@@ -30,10 +30,7 @@ internal sealed class CodecScenario : Scenario
 
     public override IEnumerable<Option> Options => [_models, _bytes];
 
-    public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
-        Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
-    private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
+    public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var (rows, ratios) = (new List<BenchRow>(), new List<RatioRow>());
         foreach (var sample in Samples(context, cancellation))

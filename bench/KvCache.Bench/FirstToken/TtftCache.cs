@@ -7,7 +7,6 @@ namespace KvCache.Bench.FirstToken;
 /// <summary>A client of the silo over one transport, and the ways in which it brings the prefix into the session.</summary>
 internal sealed class TtftCache : IDisposable
 {
-    // Client, silo and libtorch's threads share the cores: a deadline that suits an idle machine would be a miss here.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     private readonly TtftPrompt _prompt;
@@ -20,10 +19,7 @@ internal sealed class TtftCache : IDisposable
     {
         Transport = transport;
         _prompt = prompt;
-        var isShared = transport == "shm";
-        var options = new KvCacheClientOptions { MatchTimeout = Patience, LoadTimeout = Patience, SiloPatience = Patience, SharedMemory = isShared };
-        options.Endpoints.Add(silo.Address(isShared ? "unix" : transport));
-        _client = new KvCacheClient(options);
+        _client = silo.Client(transport, Patience);
     }
 
     /// <summary>Suffix of the rows.</summary>

@@ -59,10 +59,7 @@ internal sealed class TtftScenario : Scenario
     /// <summary>A prefill takes seconds.</summary>
     public override int DefaultRounds => 3;
 
-    public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
-        Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
-    private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
+    public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var arguments = context.Arguments;
         var type = DataTypes[arguments.GetRequiredValue(_type)];

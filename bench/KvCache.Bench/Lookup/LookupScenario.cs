@@ -25,10 +25,7 @@ internal sealed class LookupScenario : Scenario
 
     public override IEnumerable<Option> Options => [_blocks];
 
-    public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
-        Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
-    private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
+    public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var blocks = context.Arguments.GetValue(_blocks);
         var (stored, absent) = (LookupChains.Stored(blocks), LookupChains.Absent());

@@ -45,10 +45,7 @@ internal sealed class MixedScenario : Scenario
 
     public override IEnumerable<Option> Options => [_clients, _bytes, _streamed];
 
-    public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
-        Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
-    private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
+    public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var clients = context.Arguments.GetValue(_clients);
         var sizes = context.Arguments.GetRequiredValue(_bytes);

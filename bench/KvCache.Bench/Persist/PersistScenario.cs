@@ -28,10 +28,7 @@ internal sealed class PersistScenario : Scenario
 
     public override IEnumerable<Option> Options => [_sizes];
 
-    public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
-        Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
-    private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
+    public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var program = context.Redis is null ? ProgramPath.Find("redis-server") : null;
         if (context.Redis is null && program is null)

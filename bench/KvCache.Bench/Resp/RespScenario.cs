@@ -35,10 +35,7 @@ internal sealed class RespScenario : Scenario
 
     public override IEnumerable<Option> Options => [_sizes, _connections];
 
-    public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
-        Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
-    private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
+    public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var program = context.Redis is null ? ProgramPath.Find("redis-server") : null;
         if (context.Redis is null && program is null)

@@ -70,9 +70,20 @@ internal sealed class BenchSilo : IDisposable
     }
 
     /// <summary>Address of the data plane over <c>tcp</c> or <c>unix</c>.</summary>
-    public string Address(string transport) => Addresses.Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal));
+    private string Address(string transport) => Addresses.Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal));
 
     public SiloEndpoint Endpoint(string transport) => SiloEndpoint.TryParse(Address(transport))!;
+
+    /// <summary>A client of the silo alone.</summary>
+    /// <param name="transport"><c>tcp</c>, <c>unix</c>, or <c>shm</c> for the arena mapped into this process.</param>
+    /// <param name="patience">Deadline of its calls: everybody here shares the cores, and a deadline that was missed for that alone would count as a miss.</param>
+    public KvCacheClient Client(string transport, TimeSpan patience)
+    {
+        var isShared = transport == "shm";
+        var options = new KvCacheClientOptions { MatchTimeout = patience, LoadTimeout = patience, SiloPatience = patience, SharedMemory = isShared };
+        options.Endpoints.Add(Address(isShared ? "unix" : transport));
+        return new KvCacheClient(options);
+    }
 
     /// <summary>A connection as the tenant of a silo without configured tenants.</summary>
     public BlockConnection Connect(string transport) => BlockConnection.Connect(Endpoint(transport), "default", "");

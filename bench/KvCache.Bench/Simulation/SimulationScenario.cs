@@ -32,10 +32,7 @@ internal sealed class SimulationScenario : Scenario
 
     public override IEnumerable<Option> Options => [_traces, _capacities];
 
-    public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
-        Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
-    private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
+    public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var folder = context.Arguments.GetRequiredValue(_traces);
         var files = TraceFolder.Find(folder);

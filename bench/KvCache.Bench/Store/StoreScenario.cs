@@ -54,10 +54,7 @@ internal sealed class StoreScenario : Scenario
 
     public override IEnumerable<Option> Options => [_ranks, _bytes];
 
-    public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
-        Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
-    private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
+    public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var ranks = context.Arguments.GetValue(_ranks);
         var payload = new TransferCase(context.Arguments.GetValue(_bytes), ranks, LookupChains.Length);

@@ -9,7 +9,6 @@ namespace KvCache.Bench.Strategies;
 /// </summary>
 internal sealed class ClusterStrategy : ICacheStrategy
 {
-    // All nodes and silos share this machine's cores. A deadline that was missed for that alone would count as a miss.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
     private readonly CacheNamespace _ns;
@@ -25,14 +24,9 @@ internal sealed class ClusterStrategy : ICacheStrategy
     {
         Name = $"cluster.{transport}";
         _ns = ns;
-        var isShared = transport == "shm";
-        _cluster = new BenchCluster(nodes, total, isShared, cancellation);
+        _cluster = new BenchCluster(nodes, total, withUnix: transport == "shm", cancellation);
         foreach (var silo in _cluster.Silos)
-        {
-            var options = new KvCacheClientOptions { MatchTimeout = Patience, LoadTimeout = Patience, SiloPatience = Patience, SharedMemory = isShared };
-            options.Endpoints.Add(silo.Address(isShared ? "unix" : "tcp"));
-            _clients.Add(new KvCacheClient(options));
-        }
+            _clients.Add(silo.Client(transport, Patience));
     }
 
     public string Name { get; }

@@ -27,9 +27,6 @@ internal sealed class StrategiesScenario : Scenario
 
     public override IEnumerable<Option> Options => [_traces, _requests, _before, _nodes, _bytes, _capacity, _speed, _price];
 
-    public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
-        Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
     /// <summary>The full blocks of a request; their hashes are made of the trace's ids, which name prefixes as hashes do.</summary>
     internal static PrefixChain Prompt(TraceRequest request)
     {
@@ -45,7 +42,7 @@ internal sealed class StrategiesScenario : Scenario
         return PrefixChain.FromHashes(hashes, TraceRequest.TokensPerBlock);
     }
 
-    private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
+    public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var arguments = context.Arguments;
         var folder = arguments.GetRequiredValue(_traces);

@@ -49,10 +49,7 @@ internal sealed class TransferScenario : Scenario
 
     public override IEnumerable<Option> Options => [_sizes, _connections, _checksum, _only];
 
-    public override Task<BenchReport> RunAsync(ScenarioContext context, CancellationToken cancellation) =>
-        Task.Factory.StartNew(() => Run(context, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
-    private BenchReport Run(ScenarioContext context, CancellationToken cancellation)
+    public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var cases = Cases(context.Arguments.GetRequiredValue(_sizes), context.Arguments.GetRequiredValue(_connections)).ToList();
         var largest = cases.Max(transfer => transfer.RequestBytes);
