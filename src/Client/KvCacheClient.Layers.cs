@@ -8,21 +8,13 @@ namespace KvCache.Client;
 public sealed partial class KvCacheClient
 {
     /// <inheritdoc/>
-    public IAsyncEnumerable<LoadedLayer> LoadLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
-    {
-        var range = layers ?? prefix.Namespace.Layout.AllLayers;
-        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
-        return destinations.Count == 0 ? AsyncEnumerable.Empty<LoadedLayer>() : ReadLayersAsync(prefix, firstBlock, destinations, range, follow: false, cancellationToken);
-    }
+    public IAsyncEnumerable<LoadedLayer> LoadLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+        ReadLayers(prefix, firstBlock, destinations, layers, follow: false, cancellationToken);
 
     /// <inheritdoc/>
     /// <remarks>The home silo is asked, and only writes that run there are followed: reader and writer name the same silo first.</remarks>
-    public IAsyncEnumerable<LoadedLayer> FollowLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
-    {
-        var range = layers ?? prefix.Namespace.Layout.AllLayers;
-        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
-        return destinations.Count == 0 ? AsyncEnumerable.Empty<LoadedLayer>() : ReadLayersAsync(prefix, firstBlock, destinations, range, follow: true, cancellationToken);
-    }
+    public IAsyncEnumerable<LoadedLayer> FollowLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+        ReadLayers(prefix, firstBlock, destinations, layers, follow: true, cancellationToken);
 
     /// <inheritdoc/>
     /// <remarks>All of it has the time of one store (<see cref="KvCacheClientOptions.StoreTimeout"/>), the waits for layers included. At most 1,024 blocks.</remarks>
@@ -39,6 +31,15 @@ public sealed partial class KvCacheClient
         var result = await new LayerStore(_silos, prefix, firstBlock, blocks, options, _options.StoreTimeout).RunAsync(ready, cancellationToken).ConfigureAwait(false);
         _meter.DidStore(result, prefix.Namespace.Layout.BlockBytes, began);
         return result;
+    }
+
+    // Not an iterator: wrong arguments are told at once.
+    private IAsyncEnumerable<LoadedLayer> ReadLayers(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers, bool follow, CancellationToken cancellationToken)
+    {
+        var range = layers ?? prefix.Namespace.Layout.AllLayers;
+        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
+        return destinations.Count == 0 ? AsyncEnumerable.Empty<LoadedLayer>() : ReadLayersAsync(prefix, firstBlock, destinations, range, follow, cancellationToken);
     }
 
     private async IAsyncEnumerable<LoadedLayer> ReadLayersAsync(

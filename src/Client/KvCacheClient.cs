@@ -131,7 +131,7 @@ public sealed partial class KvCacheClient : IKvCache
                     memory.Lease(connection, prefix.Namespace, prefix.Chain.Hashes.Slice(firstBlock + kept, count - kept), localOnly: false, blocks);
                     return blocks.Count == count ? MissReason.None : MissReason.Absent;
                 }
-                catch (Exception e) when (e is IOException or UnauthorizedAccessException or SiloException { Status: WireStatus.InvalidRequest })
+                catch (Exception e) when (SiloMemory.IsNotShared(e))
                 {
                     home.StopSharing(e.Message);
                     return MissReason.Unavailable;

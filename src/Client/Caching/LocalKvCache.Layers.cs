@@ -40,7 +40,7 @@ public sealed partial class LocalKvCache
             for (var layer = range.First; layer < range.End; layer++)
             {
                 cancellationToken.ThrowIfCancellationRequested();
-                var start = layout.LayerOffset(layer) - layout.LayerOffset(range.First);
+                var start = layout.OffsetIn(range, layer);
                 for (var i = 0; i < leases.Count; i++)
                     leases[i].Layers(new LayerRange(layer, 1)).CopyTo(destinations[i].Span[start..]);
                 yield return new LoadedLayer(layer, leases.Count, reason);

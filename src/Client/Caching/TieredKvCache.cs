@@ -57,19 +57,8 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         var rest = destinations.Skip(nearResult.Blocks).ToArray();
         var farResult = await far.LoadAsync(prefix, firstBlock + nearResult.Blocks, rest, layers, cancellationToken).ConfigureAwait(false);
 
-        // Only whole blocks can be kept near.
-        if (farResult.Blocks == 0 || (layers is not null && layers != prefix.Namespace.Layout.AllLayers) || !_refills.TryEnter(epoch))
-            return farResult with { Blocks = nearResult.Blocks + farResult.Blocks };
-        try
-        {
-            var copies = rest.Take(farResult.Blocks).Select(memory => (ReadOnlyMemory<byte>)memory).ToArray();
-            await near.StoreAsync(prefix, firstBlock + nearResult.Blocks, copies, new StoreOptions(NearLife), cancellationToken).ConfigureAwait(false);
-        }
-        finally
-        {
-            _refills.Leave(epoch);
-        }
-
+        if (farResult.Blocks > 0 && (layers is null || layers == prefix.Namespace.Layout.AllLayers))
+            await RefillAsync(prefix, firstBlock + nearResult.Blocks, rest.AsMemory(0, farResult.Blocks), epoch, cancellationToken).ConfigureAwait(false);
         return farResult with { Blocks = nearResult.Blocks + farResult.Blocks };
     }
 

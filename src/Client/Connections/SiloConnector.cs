@@ -55,7 +55,7 @@ internal sealed partial class SiloConnector : IAsyncDisposable
             {
                 return memory.Copy(connection, ns, hashes, range, destinations, ref delivered);
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or SiloException { Status: WireStatus.InvalidRequest })
+            catch (Exception e) when (SiloMemory.IsNotShared(e))
             {
                 StopSharing(e.Message);
             }
@@ -74,7 +74,7 @@ internal sealed partial class SiloConnector : IAsyncDisposable
             {
                 return memory.CopyLayers(connection, ns, hashes, range, destinations, sink);
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or SiloException { Status: WireStatus.InvalidRequest })
+            catch (Exception e) when (SiloMemory.IsNotShared(e))
             {
                 StopSharing(e.Message);
             }

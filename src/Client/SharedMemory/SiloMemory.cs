@@ -72,6 +72,9 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
         Return(blocks);
     }
 
+    /// <summary>Whether an exception says that the silo's memory cannot be read in place: it does not share it, or its file cannot be mapped.</summary>
+    public static bool IsNotShared(Exception exception) => exception is IOException or UnauthorizedAccessException or SiloException { Status: WireStatus.InvalidRequest };
+
     /// <summary>Copies consecutive blocks into the caller's memory layer by layer: the first layer of all of them first.</summary>
     /// <param name="connection">A connection to the silo.</param>
     /// <param name="ns">Namespace.</param>
@@ -90,7 +93,7 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
             var intact = blocks.Count;
             for (var layer = range.First; layer < range.End; layer++)
             {
-                var (start, bytes) = (ns.Layout.LayerOffset(layer) - ns.Layout.LayerOffset(range.First), ns.Layout.LayerBytes(layer));
+                var (start, bytes) = (ns.Layout.OffsetIn(range, layer), ns.Layout.LayerBytes(layer));
                 for (var i = 0; i < intact; i++)
                 {
                     if (!blocks[i].CopyTo(new LayerRange(layer, 1), destinations[i].Span.Slice(start, bytes), verify))

@@ -115,10 +115,9 @@ public static class BatchTensorSerializer
         if (reason is not null)
             return false;
 
-        var start = layout.LayerOffset(layers.First);
         for (var layer = layers.First; layer < layers.End; layer++)
         {
-            var tensor = destination.Slice(layout.LayerOffset(layer) - start, layout.LayerBytes(layer));
+            var tensor = destination.Slice(layout.OffsetIn(layers, layer), layout.LayerBytes(layer));
             reason = DecodeLayer(encoded, header, layout, layer, tensor);
             if (reason is not null)
                 return false;

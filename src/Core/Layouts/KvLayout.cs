@@ -124,6 +124,9 @@ public sealed partial class KvLayout : IEquatable<KvLayout>
     /// <exception cref="ArgumentOutOfRangeException">The run is outside the block.</exception>
     public int RangeBytes(LayerRange range) => LayerOffset(range.End) - LayerOffset(range.First);
 
+    /// <summary>Offset of a layer in a run of layers, in bytes.</summary>
+    public int OffsetIn(LayerRange range, int layer) => LayerOffset(layer) - LayerOffset(range.First);
+
     /// <summary>Whether a run of layers is not empty and lies inside the block.</summary>
     public bool Contains(LayerRange range) => range is { First: >= 0, Count: > 0 } && range.Count <= Layers && range.First <= Layers - range.Count;
 

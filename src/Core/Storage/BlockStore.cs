@@ -108,24 +108,26 @@ public sealed partial class BlockStore : IDisposable
         }
     }
 
-    /// <summary>Reserves memory for a block that is neither stored nor being written here, evicting others when the arena is full.</summary>
+    /// <summary>Reserves memory for a block that is neither stored nor being written here, or that is to replace it, evicting others when the arena is full.</summary>
     /// <param name="key">Key of the block.</param>
     /// <param name="layout">Shape of the block.</param>
     /// <param name="lineage">Where the block stands in its prefix.</param>
-    /// <param name="write">The reservation, when there is one. Until it ends, or is revoked, no other one of its key is given.</param>
-    public BeginOutcome TryBegin(BlockKey key, KvLayout layout, BlockLineage lineage, out BlockWrite? write)
+    /// <param name="replace">A stored block, or another write, does not stand in the way, and this write in nobody's.</param>
+    /// <param name="write">The reservation, when there is one. Until it ends, or is revoked, no other one of its key is given, but for those that replace.</param>
+    public BeginOutcome TryBegin(BlockKey key, KvLayout layout, BlockLineage lineage, bool replace, out BlockWrite? write)
     {
         lock (_lock)
         {
             write = null;
-            if (Find(key) is not null)
+            if (!replace && Find(key) is not null)
                 return BeginOutcome.AlreadyStored;
-            if (_writers.ContainsKey(key))
+            if (!replace && _writers.ContainsKey(key))
                 return BeginOutcome.BeingWritten;
             write = TryReserve(key, layout, lineage);
             if (write is null)
                 return BeginOutcome.NoMemory;
-            _writers.Add(key, write);
+            if (!replace)
+                _writers.Add(key, write);
             return BeginOutcome.Accepted;
         }
     }

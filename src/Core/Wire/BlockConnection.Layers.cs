@@ -83,7 +83,7 @@ public sealed partial class BlockConnection
         var request = Begin();
         WritePut(request, handle, hashes, parent, depth, options, WireProtocol.PutByLayers);
         request.Align();
-        _socket.SendHeader(request, FrameType.Put, WireStatus.Ok, ++_requestId, count * ((long)layout.BlockBytes + (layout.Layers * sizeof(uint))));
+        _socket.SendHeader(request, FrameType.Put, WireStatus.Ok, ++_requestId, WireProtocol.PutPayloadBytes(layout, count));
         var checksums = new uint[count * layout.Layers];
         var pins = new MemoryHandle[count];
         try
@@ -123,7 +123,7 @@ public sealed partial class BlockConnection
         var piece = 0;
         for (var layer = frame.Layer; layer < frame.Layer + frame.Layers; layer++)
         {
-            var (start, bytes) = (layout.LayerOffset(layer) - layout.LayerOffset(range.First), layout.LayerBytes(layer));
+            var (start, bytes) = (layout.OffsetIn(range, layer), layout.LayerBytes(layer));
             for (var block = frame.Block; block < frame.EndBlock; block++, piece++)
             {
                 if (block >= intact)

@@ -31,24 +31,15 @@ public static class BulkSocket
 
     /// <summary>Sends three runs of bytes, any of which may be empty, with as few calls of the kernel as can be.</summary>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    public static void SendAll(Socket socket, ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
+    public static unsafe void SendAll(Socket socket, ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
     {
-        while (second.Length + third.Length > 0)
+        if (first.Length + second.Length + third.Length == 0)
+            return;
+        fixed (byte* a = first, b = second, c = third)
         {
-            var sent = GatheredSend.Send(socket, first, second, third);
-            first = Skip(first, ref sent);
-            second = Skip(second, ref sent);
-            third = Skip(third, ref sent);
-        }
-
-        while (first.Length > 0)
-            first = first[socket.Send(first)..];
-
-        static ReadOnlySpan<byte> Skip(ReadOnlySpan<byte> bytes, scoped ref long sent)
-        {
-            var skipped = (int)Math.Min(bytes.Length, sent);
-            sent -= skipped;
-            return bytes[skipped..];
+            Span<UnmanagedPiece> pieces = stackalloc UnmanagedPiece[] { new((nint)a, first.Length), new((nint)b, second.Length), new((nint)c, third.Length) };
+            while (pieces.Length > 0)
+                GatheredSend.Send(socket, ref pieces);
         }
     }
 

@@ -22,7 +22,6 @@ public sealed class FrameSocket : IDisposable
 
     private readonly Socket _socket;
     private PutSender? _putSender;
-    private bool _isPutOpen;
     private byte[] _frame = new byte[4096];
     private int _begun; // bytes of the next header that are there
 
@@ -200,17 +199,12 @@ public sealed class FrameSocket : IDisposable
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
     public void SendPut(WireWriter frame, ulong requestId, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int first, int count, KvLayout layout)
     {
-        FrameHeader.Write(frame.Writable, FrameType.Put, WireStatus.Ok, requestId, count * ((long)layout.BlockBytes + (layout.Layers * sizeof(uint))));
-        _isPutOpen = true;
+        FrameHeader.Write(frame.Writable, FrameType.Put, WireStatus.Ok, requestId, WireProtocol.PutPayloadBytes(layout, count));
         (_putSender ??= new PutSender(this)).Send(frame.WrittenMemory, blocks, first, count, layout);
     }
 
     /// <summary>The peer has answered the put: it has read all bytes.</summary>
-    public void EndPut()
-    {
-        _isPutOpen = false;
-        _putSender!.Release();
-    }
+    public void EndPut() => _putSender!.Release();
 
     /// <summary>Sends all bytes.</summary>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
@@ -224,35 +218,17 @@ public sealed class FrameSocket : IDisposable
         }
     }
 
-    /// <summary>Sends runs of bytes that do not move; changes the parts.</summary>
+    /// <summary>Sends runs of bytes, at most 1,024; changes the pieces.</summary>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    internal unsafe void SendAll(Span<GatheredSend.Part> parts)
+    internal void SendAll(Span<UnmanagedPiece> pieces)
     {
-        while (parts.Length > 0)
-        {
-            long sent;
-            fixed (GatheredSend.Part* first = parts)
-                sent = GatheredSend.Send(_socket, first, parts.Length);
-            SentBytes += sent;
-            while (parts.Length > 0 && sent >= parts[0].Length)
-            {
-                sent -= parts[0].Length;
-                parts = parts[1..];
-            }
-
-            if (sent > 0)
-                parts[0] = new GatheredSend.Part(parts[0].Start + sent, parts[0].Length - (nint)sent);
-        }
+        while (pieces.Length > 0)
+            SentBytes += GatheredSend.Send(_socket, ref pieces);
     }
 
     /// <summary>Sends runs of bytes that stay as they are until the peer has answered.</summary>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    internal void SendAll(PagePipe pipe, ReadOnlySpan<GatheredSend.Part> parts)
-    {
-        pipe.Send(_socket, parts);
-        foreach (var part in parts)
-            SentBytes += part.Length;
-    }
+    internal void SendAll(PagePipe pipe, ReadOnlySpan<UnmanagedPiece> pieces) => SentBytes += pipe.Send(_socket, pieces);
 
     /// <summary>Sends a frame whose payload lies in many places, with as few calls of the kernel as can be.</summary>
     /// <param name="head">Header and meta part, complete; frames before it may come along.</param>
@@ -263,12 +239,11 @@ public sealed class FrameSocket : IDisposable
     {
         fixed (byte* first = head, last = follower)
         {
-            var parts = stackalloc GatheredSend.Part[pieces.Length + 2];
-            parts[0] = new GatheredSend.Part(first, head.Length);
-            for (var i = 0; i < pieces.Length; i++)
-                parts[i + 1] = new GatheredSend.Part((byte*)pieces[i].Start, pieces[i].Length);
-            parts[pieces.Length + 1] = new GatheredSend.Part(last, follower.Length);
-            SendAll(new Span<GatheredSend.Part>(parts, pieces.Length + 2));
+            Span<UnmanagedPiece> all = stackalloc UnmanagedPiece[pieces.Length + 2];
+            all[0] = new UnmanagedPiece((nint)first, head.Length);
+            pieces.CopyTo(all[1..]);
+            all[^1] = new UnmanagedPiece((nint)last, follower.Length);
+            SendAll(all);
         }
     }
 
@@ -285,10 +260,9 @@ public sealed class FrameSocket : IDisposable
     public void Dispose()
     {
         // What was lent to the kernel is not to be sent any more. A peer that has got it already finds that checksums differ when it was changed.
-        if (_isPutOpen && _socket.ProtocolType == ProtocolType.Tcp)
+        if (_putSender is { IsOpen: true } && _socket.ProtocolType == ProtocolType.Tcp)
             _socket.LingerState = new LingerOption(true, 0);
-        _putSender?.Release();
-        _putSender?.Dispose();
         _socket.Dispose();
+        _putSender?.Dispose();
     }
 }

@@ -14,26 +14,30 @@ internal static unsafe partial class GatheredSend
     private const int Interrupted = 4;
 
     /// <summary>Sends some of the bytes, from the front, and blocks until there is room for at least one.</summary>
+    /// <param name="socket">A blocking socket.</param>
+    /// <param name="pieces">What is to be sent, at most 1,024 runs; those that were sent are taken off, and the next one is shortened.</param>
     /// <returns>Bytes sent.</returns>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    public static long Send(Socket socket, ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
+    public static long Send(Socket socket, ref Span<UnmanagedPiece> pieces)
     {
-        fixed (byte* a = first, b = second, c = third)
+        long sent;
+        fixed (UnmanagedPiece* first = pieces)
+            sent = Send(socket, first, pieces.Length);
+        var left = sent;
+        while (pieces.Length > 0 && left >= pieces[0].Length)
         {
-            var parts = stackalloc Part[] { new(a, first.Length), new(b, second.Length), new(c, third.Length) };
-            return Send(socket, parts, 3);
+            left -= pieces[0].Length;
+            pieces = pieces[1..];
         }
+
+        if (left > 0)
+            pieces[0] = pieces[0].Skip((nint)left);
+        return sent;
     }
 
-    /// <summary>Sends some of the bytes, from the front, and blocks until there is room for at least one.</summary>
-    /// <param name="socket">A blocking socket.</param>
-    /// <param name="parts">Runs of bytes that do not move.</param>
-    /// <param name="count">Their number, at most 1,024.</param>
-    /// <returns>Bytes sent.</returns>
-    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    public static long Send(Socket socket, Part* parts, int count)
+    private static long Send(Socket socket, UnmanagedPiece* pieces, int count)
     {
-        var message = new Message { Parts = parts, Count = count };
+        var message = new Message { Parts = pieces, Count = count };
         while (true)
         {
             var sent = SendMessage(socket.SafeHandle, &message, NoSignal);
@@ -45,25 +49,13 @@ internal static unsafe partial class GatheredSend
         }
     }
 
-    /// <summary>A run of bytes: <c>struct iovec</c> of Linux, 64 bit.</summary>
-    [StructLayout(LayoutKind.Sequential)]
-    public readonly struct Part(byte* start, nint length)
-    {
-        /// <summary>First byte.</summary>
-        public readonly byte* Start = start;
-
-        /// <summary>Number of bytes.</summary>
-        public readonly nint Length = length;
-    }
-
     // struct msghdr of Linux, 64 bit.
-
     [StructLayout(LayoutKind.Sequential)]
     private struct Message
     {
         public void* Name;
         public uint NameLength;
-        public Part* Parts;
+        public UnmanagedPiece* Parts;
         public nint Count;
         public void* Control;
         public nint ControlLength;

@@ -49,8 +49,9 @@ internal sealed unsafe partial class PagePipe : IDisposable
     }
 
     /// <summary>Hands runs of bytes to a socket, at most <see cref="MaxParts"/> and <see cref="Capacity"/> bytes, and blocks until it has them.</summary>
+    /// <returns>Bytes sent.</returns>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    public void Send(Socket socket, ReadOnlySpan<GatheredSend.Part> parts)
+    public long Send(Socket socket, ReadOnlySpan<UnmanagedPiece> parts)
     {
         nint bytes = 0;
         foreach (var part in parts)
@@ -59,8 +60,9 @@ internal sealed unsafe partial class PagePipe : IDisposable
             bytes += part.Length;
         }
 
-        while (bytes > 0)
-            bytes -= Check(Splice(_read, null, socket.SafeHandle, null, bytes, 0));
+        for (var left = bytes; left > 0;)
+            left -= Check(Splice(_read, null, socket.SafeHandle, null, left, 0));
+        return bytes;
     }
 
     public void Dispose()
@@ -69,20 +71,17 @@ internal sealed unsafe partial class PagePipe : IDisposable
         _write.Dispose();
     }
 
-    private void Fill(GatheredSend.Part part)
+    private void Fill(UnmanagedPiece part)
     {
         while (part.Length > 0)
-        {
-            var taken = Check(part.Length < LeastLent ? Write(_write, part.Start, part.Length) : Lend(_write, &part, 1, 0));
-            part = new GatheredSend.Part(part.Start + taken, part.Length - taken);
-        }
+            part = part.Skip(Check(part.Length < LeastLent ? Write(_write, (byte*)part.Start, part.Length) : Lend(_write, &part, 1, 0)));
     }
 
     // A sandbox may know pipes and not these calls.
     private bool Works()
     {
         var page = stackalloc byte[1];
-        var part = new GatheredSend.Part(page, 1);
+        var part = new UnmanagedPiece((nint)page, 1);
         return Lend(_write, &part, 1, 0) == 1 && Read(_read, page, 1) == 1;
     }
 
@@ -103,7 +102,7 @@ internal sealed unsafe partial class PagePipe : IDisposable
     private static partial int Control(SafeHandle file, int command, int value);
 
     [LibraryImport("libc", EntryPoint = "vmsplice", SetLastError = true)]
-    private static partial nint Lend(SafeHandle pipe, GatheredSend.Part* parts, nint count, int flags);
+    private static partial nint Lend(SafeHandle pipe, UnmanagedPiece* parts, nint count, int flags);
 
     [LibraryImport("libc", EntryPoint = "splice", SetLastError = true)]
     private static partial nint Splice(SafeHandle from, long* fromOffset, SafeHandle to, long* toOffset, nint bytes, int flags);

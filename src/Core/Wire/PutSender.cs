@@ -21,7 +21,7 @@ internal sealed unsafe class PutSender(FrameSocket socket) : IDisposable
     private const int MaxParts = 64;
     private const int MaxChecksums = 4096;
 
-    private readonly GatheredSend.Part[] _parts = GC.AllocateArray<GatheredSend.Part>(MaxParts, pinned: true);
+    private readonly UnmanagedPiece[] _parts = new UnmanagedPiece[MaxParts];
     private readonly List<MemoryHandle> _pins = [];
     private uint[] _checksums = [];
     private int _partCount, _checksumCount;
@@ -65,7 +65,14 @@ internal sealed unsafe class PutSender(FrameSocket socket) : IDisposable
         _pins.Clear();
     }
 
-    public void Dispose() => _pipe?.Dispose();
+    /// <summary>Whether a put was begun whose end nobody has told.</summary>
+    public bool IsOpen => _pins.Count > 0;
+
+    public void Dispose()
+    {
+        Release();
+        _pipe?.Dispose();
+    }
 
     private bool HasPipe()
     {
@@ -109,7 +116,7 @@ internal sealed unsafe class PutSender(FrameSocket socket) : IDisposable
 
     private void AddRun(byte* start, int length)
     {
-        _parts[_partCount++] = new GatheredSend.Part(start, length);
+        _parts[_partCount++] = new UnmanagedPiece((nint)start, length);
         _queued += length;
     }
 

@@ -48,6 +48,9 @@ public static class WireProtocol
     /// <summary>Most blocks of a put by layers: all of them are reserved at its begin.</summary>
     public const int MaxBlocksByLayers = 1024;
 
+    /// <summary>Bytes of a put's payload: the blocks, and the checksums of their layers.</summary>
+    public static long PutPayloadBytes(KvLayout layout, int blocks) => blocks * ((long)layout.BlockBytes + (layout.Layers * sizeof(uint)));
+
     /// <summary>Most namespaces of one match: the ranks of one prompt.</summary>
     public const int MaxNamespacesPerMatch = 1024;
 

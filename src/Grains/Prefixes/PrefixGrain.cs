@@ -197,11 +197,7 @@ internal sealed partial class PrefixGrain(
         if (ns.Id != _key.Namespace)
             throw new ArgumentException($"The intent's namespace has the id {ns.Id}; this grain belongs to {_key.Namespace}.", nameof(intent));
         var parent = intent.Parent is { } bytes ? new BlockHash(bytes) : default;
-        var lineage = new BlockLineage(parent, intent.Depth, 0, 0);
-        if (!intent.Replace)
-            return store.TryBegin(_key, ns.Layout, lineage, out write);
-        write = store.TryReserve(_key, ns.Layout, lineage);
-        return write is null ? BeginOutcome.NoMemory : BeginOutcome.Accepted;
+        return store.TryBegin(_key, ns.Layout, new BlockLineage(parent, intent.Depth, 0, 0), intent.Replace, out write);
     }
 
     private bool IsIntact(BlockLease lease, LayerRange range)

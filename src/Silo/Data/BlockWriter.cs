@@ -67,13 +67,11 @@ internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains
     /// <summary>Reserves memory, and asks the grain while the bytes are on their way.</summary>
     public PendingBlock Begin(BlockKey key, KvLayout layout, BlockLineage lineage, BlockTerms terms, CancellationToken cancellationToken)
     {
-        BlockWrite? write;
-        if (terms.Replace)
-            write = store.TryReserve(key, layout, lineage);
-        else if (store.TryBegin(key, layout, lineage, out write) is var outcome and not (BeginOutcome.Accepted or BeginOutcome.NoMemory))
-            return new PendingBlock { Refusal = RefusalOf(outcome) };
+        var outcome = store.TryBegin(key, layout, lineage, terms.Replace, out var write);
+        if (outcome == BeginOutcome.NoMemory && Arena.RoundUp(layout.BlockBytes) > store.Arena.Capacity)
+            return new PendingBlock { Refusal = PutOutcome.TooLarge };
         if (write is null)
-            return new PendingBlock { Refusal = Arena.RoundUp(layout.BlockBytes) > store.Arena.Capacity ? PutOutcome.TooLarge : PutOutcome.NoMemory };
+            return new PendingBlock { Refusal = RefusalOf(outcome) };
         return new PendingBlock { Write = write, Terms = terms, Begin = terms.Replace ? Granted : AskAsync(write, cancellationToken) };
     }
 

@@ -12,20 +12,15 @@ internal sealed partial class PutPipeline
     /// <exception cref="System.Net.Sockets.SocketException">The connection broke; nothing becomes visible.</exception>
     public PutOutcome[] ReceiveByLayers(in PutRequest put, long maxBytes)
     {
-        var (layout, hashes) = (put.Namespace.Layout, put.Hashes);
-        var blocks = new PendingBlock[hashes.Length];
-        var ends = new Task<PutOutcome>[hashes.Length];
+        var layout = put.Namespace.Layout;
+        var blocks = new PendingBlock[put.Hashes.Length];
+        var ends = new Task<PutOutcome>[blocks.Length];
         var most = Math.Max(window, maxBytes / Arena.RoundUp(layout.BlockBytes));
         int prepared = 0, finished = 0;
         try
         {
             for (; prepared < blocks.Length; prepared++)
-            {
-                var place = put.Lineage with { Parent = prepared == 0 ? put.Lineage.Parent : hashes[prepared - 1], Depth = put.Lineage.Depth + prepared };
-                blocks[prepared] = prepared < most
-                    ? writer.Begin(new BlockKey(put.Namespace.Id, hashes[prepared]), layout, place, put.Terms, _ended.Token)
-                    : new PendingBlock { Refusal = PutOutcome.NoMemory };
-            }
+                blocks[prepared] = prepared < most ? Begin(in put, prepared) : new PendingBlock { Refusal = PutOutcome.NoMemory };
 
             var received = new bool[blocks.Length]; // whole so far
             Array.Fill(received, true);
@@ -45,8 +40,7 @@ internal sealed partial class PutPipeline
         }
         catch
         {
-            for (var i = finished; i < prepared; i++)
-                writer.FinishAsync(blocks[i], intact: false, Task.CompletedTask).GetAwaiter().GetResult();
+            GiveUp(blocks.AsSpan(finished..prepared));
             throw;
         }
 

@@ -43,12 +43,7 @@ internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameS
             for (; received < blocks.Length; received++)
             {
                 for (; prepared < blocks.Length && prepared < received + window; prepared++)
-                {
-                    var parent = prepared == 0 ? put.Lineage.Parent : hashes[prepared - 1];
-                    var place = put.Lineage with { Parent = parent, Depth = put.Lineage.Depth + prepared };
-                    blocks[prepared] = writer.Begin(new BlockKey(put.Namespace.Id, hashes[prepared]), put.Namespace.Layout, place, put.Terms, _ended.Token);
-                }
-
+                    blocks[prepared] = Begin(in put, prepared);
                 var intact = fill(blocks[received], received);
                 ends[received] = writer.FinishAsync(blocks[received], intact, received == 0 ? Task.CompletedTask : ends[received - 1]);
                 if (received >= window)
@@ -57,9 +52,7 @@ internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameS
         }
         catch
         {
-            // The block that was being received, and those behind it.
-            for (var i = received; i < prepared; i++)
-                writer.FinishAsync(blocks[i], intact: false, Task.CompletedTask).GetAwaiter().GetResult();
+            GiveUp(blocks.AsSpan(received..prepared)); // the block that was being received, and those behind it
             throw;
         }
 
@@ -70,6 +63,18 @@ internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameS
     {
         _ended.Cancel();
         _ended.Dispose();
+    }
+
+    private PendingBlock Begin(in PutRequest put, int index)
+    {
+        var place = put.Lineage with { Parent = index == 0 ? put.Lineage.Parent : put.Hashes[index - 1], Depth = put.Lineage.Depth + index };
+        return writer.Begin(new BlockKey(put.Namespace.Id, put.Hashes[index]), put.Namespace.Layout, place, put.Terms, _ended.Token);
+    }
+
+    private void GiveUp(ReadOnlySpan<PendingBlock> blocks)
+    {
+        foreach (var block in blocks)
+            writer.FinishAsync(block, intact: false, Task.CompletedTask).GetAwaiter().GetResult();
     }
 
     private bool ReceiveBlock(KvLayout layout, PendingBlock block)

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using KvCache.Storage;
 using KvCache.Wire;
 
@@ -13,19 +12,11 @@ internal sealed partial class Session
 
     private void GetLayers(ulong requestId, ReadOnlySpan<byte> meta)
     {
-        var reader = new WireReader(meta);
-        var ns = Namespace(ref reader);
-        var flags = reader.UInt8();
-        var range = new LayerRange((int)reader.UInt32(), (int)reader.UInt32());
-        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
-        reader.End();
-        if ((flags & ~(WireProtocol.GetLocalOnly | WireProtocol.GetFollow)) != 0)
-            throw new ProtocolException(WireStatus.InvalidRequest, $"The flags 0x{flags:x2} of a get of layers have bits that version {WireProtocol.Version} does not know.");
-        if (!ns.Layout.Contains(range))
-            throw new ProtocolException(WireStatus.InvalidRequest, $"The layers {range} do not lie in a block of {ns.Layout.Layers} layers.");
+        var ns = ReadGet(meta, WireProtocol.GetLocalOnly | WireProtocol.GetFollow, out var flags, out var range, out var hashes);
         try
         {
-            LeaseForLayers(ns.Id, hashes, localOnly: (flags & WireProtocol.GetLocalOnly) != 0, follow: (flags & WireProtocol.GetFollow) != 0);
+            // All blocks at once, as every one of them is read until the last layer: what a connection may hold bounds that.
+            LeaseRun(ns.Id, hashes, hashes.Length, flags, _holds.FreeBytes, _layerLeases);
             SendLayers(requestId, ns.Layout, range);
         }
         finally
@@ -38,36 +29,12 @@ internal sealed partial class Session
         }
     }
 
-    // All blocks at once, as every one of them is read until the last layer: what a connection may hold bounds that.
-    private void LeaseForLayers(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, bool localOnly, bool follow)
+    private BlockLease? Follow(BlockKey key, TimeSpan patience)
     {
-        var free = _holds.FreeBytes;
-        var began = Stopwatch.GetTimestamp();
-        for (var i = 0; i < hashes.Length; i++)
-        {
-            var key = new BlockKey(ns, hashes[i]);
-            var lease = localOnly ? _server.Store.TryLease(key) : _server.Fetcher.Fetch(ns, hashes[i..]);
-            if (lease is null && follow && _server.Store.Follow(key, _server.Options.FollowPatience - Stopwatch.GetElapsedTime(began)) is { } followed)
-            {
-                _followed.Add(followed);
-                lease = followed.Lease;
-            }
-
-            if (lease is null)
-            {
-                _server.Counters.MissAbsent();
-                return;
-            }
-
-            if ((free -= lease.ArenaBytes) < 0)
-            {
-                lease.Dispose();
-                return;
-            }
-
-            _server.Counters.Hit();
-            _layerLeases.Add(lease);
-        }
+        if (_server.Store.Follow(key, patience) is not { } followed)
+            return null;
+        _followed.Add(followed);
+        return followed.Lease;
     }
 
     private void SendLayers(ulong requestId, KvLayout layout, LayerRange range)

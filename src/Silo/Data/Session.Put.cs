@@ -29,7 +29,7 @@ internal sealed partial class Session
         }
 
         var layout = put.Namespace.Layout;
-        var expected = put.Hashes.Length * ((long)layout.BlockBytes + (layout.Layers * sizeof(uint)));
+        var expected = WireProtocol.PutPayloadBytes(layout, put.Hashes.Length);
         if (header.PayloadLength != expected)
             throw new KvFormatException($"{put.Hashes.Length} blocks of {layout.BlockBytes} bytes and {layout.Layers} checksums are {expected} bytes of payload; {header.PayloadLength} were announced.");
         var outcomes = put.ByLayers ? _puts.ReceiveByLayers(in put, (long)(_server.Options.MaxHeldShare * _server.Store.Arena.Capacity)) : _puts.Receive(in put);

@@ -39,28 +39,9 @@ internal sealed partial class Session
         reader.End();
         var process = Mapped();
         var leases = new List<BlockLease>();
-        var free = _server.Mapped.FreeBytes(process);
         var perBlock = (2 * sizeof(ulong)) + (ns.Layout.Layers * sizeof(uint));
         var most = Math.Min(hashes.Length, (WireProtocol.MaxMetaBytes - 64) / perBlock);
-        for (var i = 0; i < most; i++)
-        {
-            var lease = (flags & WireProtocol.GetLocalOnly) != 0 ? _server.Store.TryLease(new BlockKey(ns.Id, hashes[i])) : _server.Fetcher.Fetch(ns.Id, hashes[i..]);
-            if (lease is null)
-            {
-                _server.Counters.MissAbsent();
-                break;
-            }
-
-            if ((free -= lease.ArenaBytes) < 0)
-            {
-                lease.Dispose();
-                break;
-            }
-
-            _server.Counters.Hit();
-            leases.Add(lease);
-        }
-
+        LeaseRun(ns.Id, hashes, most, (byte)(flags & WireProtocol.GetLocalOnly), _server.Mapped.FreeBytes(process), leases);
         var reply = Reply();
         reply.UInt64(leases.Count == 0 ? 0 : _server.Mapped.Add(process, leases));
         reply.UInt32((uint)leases.Count);

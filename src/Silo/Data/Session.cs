@@ -203,20 +203,11 @@ internal sealed partial class Session : Connection
 
     private void Get(ulong requestId, ReadOnlySpan<byte> meta)
     {
-        var reader = new WireReader(meta);
-        var ns = Namespace(ref reader);
-        var flags = reader.UInt8();
-        var range = new LayerRange((int)reader.UInt32(), (int)reader.UInt32());
-        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
-        reader.End();
-        if ((flags & ~(WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly)) != 0)
-            throw new ProtocolException(WireStatus.InvalidRequest, $"The get flags 0x{flags:x2} have bits that version {WireProtocol.Version} does not know.");
-        if (!ns.Layout.Contains(range))
-            throw new ProtocolException(WireStatus.InvalidRequest, $"The layers {range} do not lie in a block of {ns.Layout.Layers} layers.");
+        var ns = ReadGet(meta, WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly, out var flags, out var range, out var hashes);
         var delivered = 0;
         for (var i = 0; i < hashes.Length; i++)
         {
-            using var lease = (flags & WireProtocol.GetLocalOnly) != 0 ? _server.Store.TryLease(new BlockKey(ns.Id, hashes[i])) : _server.Fetcher.Fetch(ns.Id, hashes[i..]);
+            using var lease = Lease(ns.Id, hashes[i..], flags);
             var reply = Reply();
             reply.UInt32((uint)i);
             if (lease is null)
@@ -244,6 +235,52 @@ internal sealed partial class Session : Connection
         }
 
         _socket.SendAll(EndOfGet(requestId, delivered));
+    }
+
+    // The meta part of a get, and of a get of layers.
+    private CacheNamespace ReadGet(ReadOnlySpan<byte> meta, int knownFlags, out byte flags, out LayerRange range, out ReadOnlySpan<BlockHash> hashes)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        flags = reader.UInt8();
+        range = new LayerRange((int)reader.UInt32(), (int)reader.UInt32());
+        hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        if ((flags & ~knownFlags) != 0)
+            throw new ProtocolException(WireStatus.InvalidRequest, $"The get flags 0x{flags:x2} have bits that version {WireProtocol.Version} does not know.");
+        return ns.Layout.Contains(range)
+            ? ns
+            : throw new ProtocolException(WireStatus.InvalidRequest, $"The layers {range} do not lie in a block of {ns.Layout.Layers} layers.");
+    }
+
+    // The first of some blocks of a chain: what this silo holds, or what it can get too.
+    private BlockLease? Lease(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, byte flags) =>
+        (flags & WireProtocol.GetLocalOnly) != 0 ? _server.Store.TryLease(new BlockKey(ns, hashes[0])) : _server.Fetcher.Fetch(ns, hashes);
+
+    // Leases from the first block on, up to the first that cannot be had or is too large for the bytes that are free.
+    private void LeaseRun(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, int most, byte flags, long free, List<BlockLease> leases)
+    {
+        var began = Stopwatch.GetTimestamp();
+        for (var i = 0; i < most; i++)
+        {
+            var lease = Lease(ns, hashes[i..], flags);
+            if (lease is null && (flags & WireProtocol.GetFollow) != 0)
+                lease = Follow(new BlockKey(ns, hashes[i]), _server.Options.FollowPatience - Stopwatch.GetElapsedTime(began));
+            if (lease is null)
+            {
+                _server.Counters.MissAbsent();
+                return;
+            }
+
+            if ((free -= lease.ArenaBytes) < 0)
+            {
+                lease.Dispose();
+                return;
+            }
+
+            _server.Counters.Hit();
+            leases.Add(lease);
+        }
     }
 
     private ReadOnlySpan<byte> EndOfGet(ulong requestId, int delivered)
