@@ -7,6 +7,7 @@ using KvCache.Bench.Processes;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Silos;
 using KvCache.Bench.Transfer;
+using KvCache.Wire;
 
 namespace KvCache.Bench.Mixed;
 
@@ -143,14 +144,18 @@ internal sealed class MixedScenario : Scenario
 
     // One match after the other takes a fair share of a processor for itself, and where there are few of them waits for its turn like everybody
     // who does. A scheduler of an engine asks once per request instead: the paced one rests for a millisecond in between.
-    private static void Match(TimedLane match, bool paced)
-    {
-        var start = Stopwatch.GetTimestamp();
-        while (Stopwatch.GetElapsedTime(start) < Round)
+    private static void Match(TimedLane match, bool paced) => Crew.Run(
+    [
+        () =>
         {
-            match.RunOne();
-            if (paced)
-                Thread.Sleep(1);
-        }
-    }
+            ThreadSlice.ForSmallRequests(); // as the thread of a client
+            var start = Stopwatch.GetTimestamp();
+            while (Stopwatch.GetElapsedTime(start) < Round)
+            {
+                match.RunOne();
+                if (paced)
+                    Thread.Sleep(1);
+            }
+        },
+    ]);
 }

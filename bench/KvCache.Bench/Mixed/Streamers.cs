@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using KvCache.Bench.Transfer;
+using KvCache.Wire;
 
 namespace KvCache.Bench.Mixed;
 
@@ -34,6 +35,7 @@ internal sealed class Streamers
 
     private void Stream(ITransferLane lane)
     {
+        ThreadSlice.ForBulk(); // as the threads of a client
         try
         {
             while (!_stopping)

@@ -11,6 +11,9 @@ namespace KvCache.Bench.Raw;
 /// </summary>
 internal static class RawServer
 {
+    // Blocks of several readers and writers lie apart, as in an arena: what all of them share would stay in the processor's cache.
+    private const int Places = 8;
+
     public static async Task<int> RunAsync(string folder, long memoryBytes)
     {
         using var interrupts = ParentLife.IgnoreInterrupts();
@@ -18,7 +21,6 @@ internal static class RawServer
         using var tcpListener = Listen(new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp), tcp);
         var path = Path.Combine(folder, "raw.sock");
         using var unixListener = Listen(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), new UnixDomainSocketEndPoint(path));
-        // All connections share the bytes: lanes then compete for the bus, not for who has memory.
         var memory = WarmBuffer.Private(memoryBytes);
         StartThread(() => Accept(tcpListener, memory));
         StartThread(() => Accept(unixListener, memory));
@@ -37,24 +39,25 @@ internal static class RawServer
 
     private static void Accept(Socket listener, WarmBuffer memory)
     {
-        while (true)
+        for (var i = 0; ; i = (i + 1) % Places)
         {
             var connection = listener.Accept();
-            StartThread(() => Serve(connection, memory));
+            var place = i * (memory.Length / Places);
+            StartThread(() => Serve(connection, memory, place));
         }
     }
 
     private static void StartThread(Action body) => new Thread(() => body()) { IsBackground = true }.Start();
 
-    private static void Serve(Socket connection, WarmBuffer memory)
+    private static void Serve(Socket connection, WarmBuffer memory, long place)
     {
         using (connection)
         {
             try
             {
-                long free = 0;
+                var free = place;
                 while (connection.TryReceiveRequest(out var request))
-                    Answer(connection, request, memory, ref free);
+                    Answer(connection, request, memory, place, ref free);
             }
             catch (Exception e) when (e is SocketException or IOException)
             {
@@ -63,7 +66,7 @@ internal static class RawServer
         }
     }
 
-    private static void Answer(Socket connection, RawRequest request, WarmBuffer memory, ref long free)
+    private static void Answer(Socket connection, RawRequest request, WarmBuffer memory, long place, ref long free)
     {
         switch (request.Operation)
         {
@@ -74,7 +77,7 @@ internal static class RawServer
             case RawOperation.Get:
                 // The blocks of a batch lie apart in a real arena: one send each.
                 for (var block = 0; block < request.Count; block++)
-                    connection.SendExactly(memory.Slice(block * request.Bytes, checked((int)request.Bytes)));
+                    connection.SendExactly(memory.Slice(place + (block * request.Bytes), checked((int)request.Bytes)));
                 break;
             case RawOperation.Put:
                 // Who keeps what is put cannot write all of it to the same place: each block goes behind the last one.

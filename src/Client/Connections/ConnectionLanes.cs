@@ -19,6 +19,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     private readonly CircuitBreaker _breaker;
     private readonly ILogger _logger;
     private readonly int _max;
+    private readonly bool _bulk;
     private readonly BlockingCollection<SiloCall> _queue = [];
     private readonly List<Lane> _lanes = [];
     private readonly CancellationTokenSource _stopping = new();
@@ -27,11 +28,12 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     private long _failures;
     private int _disposed;
 
-    public ConnectionLanes(SiloEndpoint endpoint, KvCacheClientOptions options, int max, CircuitBreaker breaker, ILogger logger)
+    public ConnectionLanes(SiloEndpoint endpoint, KvCacheClientOptions options, int max, bool bulk, CircuitBreaker breaker, ILogger logger)
     {
         _endpoint = endpoint;
         _options = options;
         _max = max;
+        _bulk = bulk;
         _breaker = breaker;
         _logger = logger;
     }
@@ -112,6 +114,10 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
 
     private void Serve(Lane lane)
     {
+        if (_bulk)
+            ThreadSlice.ForBulk();
+        else
+            ThreadSlice.ForSmallRequests();
         try
         {
             while (true)

@@ -29,8 +29,8 @@ internal sealed partial class SiloConnector : IAsyncDisposable
         if (options.SharedMemory && endpoint.EndPoint is UnixDomainSocketEndPoint)
             _memory = new SiloMemory(options.LeaseLife, MaxKeptLeases, options.VerifySharedMemory, TimeProvider.System);
         _breaker = new CircuitBreaker(options.BreakerFailures, options.BreakerDelay, TimeProvider.System);
-        Control = new ConnectionLanes(endpoint, options, 1, _breaker, logger);
-        Data = new ConnectionLanes(endpoint, options, options.DataConnections, _breaker, logger);
+        Control = new ConnectionLanes(endpoint, options, max: 1, bulk: false, _breaker, logger);
+        Data = new ConnectionLanes(endpoint, options, options.DataConnections, bulk: true, _breaker, logger);
     }
 
     public string Endpoint { get; }

@@ -19,6 +19,7 @@ internal sealed partial class Session : Connection
     private readonly PutPipeline _puts;
     private string _tenant = "";
     private bool _isPeer;
+    private bool _movesBlocks;
     private ulong[] _masks = [];
 
     public Session(BlockServer server, Socket socket, string peer, ILogger logger)
@@ -52,6 +53,7 @@ internal sealed partial class Session : Connection
     {
         try
         {
+            ThreadSlice.ForSmallRequests();
             BeginFrame(); // the handshake is one frame to the watchdog
             Authenticate();
             EndFrame();
@@ -85,6 +87,7 @@ internal sealed partial class Session : Connection
     {
         if (header.PayloadLength != 0 && header.Type != FrameType.Put)
             throw new KvFormatException($"A frame of type {(byte)header.Type} has no payload, {header.PayloadLength} bytes were announced.");
+        Slice(header.Type is FrameType.Get or FrameType.GetLayers or FrameType.Put or FrameType.PutMapped or FrameType.PeerGet);
         try
         {
             switch (header.Type)
@@ -113,6 +116,18 @@ internal sealed partial class Session : Connection
         {
             SendError(header.RequestId, e);
         }
+    }
+
+    // As the last request was, the next one will be: most clients have different connections for blocks and for small requests.
+    private void Slice(bool movesBlocks)
+    {
+        if (movesBlocks == _movesBlocks)
+            return;
+        _movesBlocks = movesBlocks;
+        if (movesBlocks)
+            ThreadSlice.ForBulk();
+        else
+            ThreadSlice.ForSmallRequests();
     }
 
     private void OpenNamespace(ulong requestId, ReadOnlySpan<byte> meta)
