@@ -10,31 +10,33 @@ namespace KvCache.Wire;
 /// <remarks>A send of its own for a header or a trailer wakes the peer once more: on a virtual machine that costs 20 to 50 µs.</remarks>
 internal static unsafe partial class GatheredSend
 {
-    // A kernel that is built without preemption lets nobody else run before a call ends.
-    private const int MostBytes = FrameSocket.ChunkBytes;
+    // A kernel that is built without preemption lets nobody else run before a call ends, and where several threads send, calls are shorter for the sake of those
+    // that wait. One thread alone moved 0.8 of the bytes over TCP with calls of 256 KiB; four threads moved as many.
+    private const int MostBytes = 1 << 20, MostBytesOfSeveral = 256 * 1024;
 
     private const int NoSignal = 0x4000, MoreFollows = 0x8000;
     private const int Interrupted = 4;
 
-    /// <summary>Sends some of the bytes, at most 256 KiB from the front, and blocks until there is room for at least one.</summary>
+    private static int _sending; // threads
+
+    /// <summary>Sends some of the bytes, at most 1 MiB from the front, and blocks until there is room for at least one.</summary>
     /// <param name="socket">A blocking socket.</param>
     /// <param name="pieces">What is to be sent, at most 1,024 runs; those that were sent are taken off, and the next one is shortened.</param>
     /// <returns>Bytes sent.</returns>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
     public static long Send(Socket socket, ref Span<UnmanagedPiece> pieces)
     {
-        var count = 0;
-        nint bytes = 0;
-        while (count < pieces.Length && bytes < MostBytes)
-            bytes += pieces[count++].Length;
-        var flags = count < pieces.Length || bytes > MostBytes ? NoSignal | MoreFollows : NoSignal;
-        ref var last = ref pieces[count - 1];
-        var whole = last;
-        last = last with { Length = last.Length - Math.Max(0, bytes - MostBytes) };
+        var alone = Interlocked.Increment(ref _sending) == 1;
         long sent;
-        fixed (UnmanagedPiece* first = pieces)
-            sent = Send(socket, first, count, flags);
-        last = whole;
+        try
+        {
+            sent = Send(socket, pieces, alone ? MostBytes : MostBytesOfSeveral);
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _sending);
+        }
+
         var left = sent;
         while (pieces.Length > 0 && left >= pieces[0].Length)
         {
@@ -44,6 +46,23 @@ internal static unsafe partial class GatheredSend
 
         if (left > 0)
             pieces[0] = pieces[0].Skip((nint)left);
+        return sent;
+    }
+
+    private static long Send(Socket socket, Span<UnmanagedPiece> pieces, int mostBytes)
+    {
+        var count = 0;
+        nint bytes = 0;
+        while (count < pieces.Length && bytes < mostBytes)
+            bytes += pieces[count++].Length;
+        var flags = count < pieces.Length || bytes > mostBytes ? NoSignal | MoreFollows : NoSignal;
+        ref var last = ref pieces[count - 1];
+        var whole = last;
+        last = last with { Length = last.Length - Math.Max(0, bytes - mostBytes) };
+        long sent;
+        fixed (UnmanagedPiece* first = pieces)
+            sent = Send(socket, first, count, flags);
+        last = whole;
         return sent;
     }
 
