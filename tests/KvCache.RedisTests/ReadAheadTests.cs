@@ -25,7 +25,7 @@ public sealed class ReadAheadTests
             expected[i] = (i % 5) switch { 1 => PromoteOutcome.Absent, 2 => PromoteOutcome.Corrupt, 3 => PromoteOutcome.Truncated, _ => PromoteOutcome.Promoted };
             var name = Encoding.ASCII.GetString(fixture.Name(TierFixture.Key(i)));
             if (expected[i] is PromoteOutcome.Corrupt)
-                redis.Command("SETRANGE", name, (PayloadFormat.HeadBytes(layout) + layout.BlockBytes - 1).ToString(CultureInfo.InvariantCulture), "?");
+                Damage(redis, name, i, layout);
             else if (expected[i] is PromoteOutcome.Truncated)
                 redis.Command("APPEND", name, new string('x', 2_000_000 * (i % 2)) + "x");
         }
@@ -48,6 +48,14 @@ public sealed class ReadAheadTests
 
         Assert.Equal(0, fixture.Store.GetStatistics().Writing);
         Assert.False(fixture.Tier.IsOpen);
+    }
+
+    private static void Damage(RedisProcess redis, string name, int block, KvLayout layout)
+    {
+        var content = new byte[layout.BlockBytes];
+        TierFixture.Fill(content, TierFixture.Key(block));
+        var last = PayloadFormat.HeadBytes(layout) + layout.BlockBytes - 1;
+        redis.Command("SETRANGE", name, last.ToString(CultureInfo.InvariantCulture), content[^1] == '?' ? "!" : "?");
     }
 
     [Fact]

@@ -50,7 +50,9 @@ internal sealed class TierFixture : IAsyncDisposable
     /// <summary>Fills a block with bytes that no other block has.</summary>
     public static void Fill(Span<byte> block, BlockKey key)
     {
-        var state = (ulong)key.Hash.ToString().GetHashCode(StringComparison.Ordinal) | 1;
+        Span<byte> seed = stackalloc byte[BlockHash.Size];
+        key.Hash.CopyTo(seed);
+        var state = MemoryMarshal.Read<ulong>(seed) | 1;
         var words = MemoryMarshal.Cast<byte, ulong>(block);
         for (var i = 0; i < words.Length; i++)
             words[i] = (state + (ulong)i) * 0x9E3779B97F4A7C15;
