@@ -1,6 +1,7 @@
 using System.CommandLine;
 using KvCache.Bench.Cli;
 using KvCache.Bench.Measuring;
+using KvCache.Bench.Memory;
 using KvCache.Bench.Processes;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Silos;
@@ -125,15 +126,8 @@ internal sealed class TtftScenario : Scenario
 
     private static string? WhyNot(string shape, string? path, KvDataType type)
     {
-        try
-        {
-            TorchSharp.torch.InitializeDeviceType(TorchSharp.DeviceType.CPU);
-        }
-        catch (Exception e) when (e is TypeInitializationException or NotSupportedException or DllNotFoundException)
-        {
-            return $"libtorch does not load here: {e.GetBaseException().Message}";
-        }
-
+        if (LibTorch.WhyNot() is { } missing)
+            return missing;
         if (path is not null)
             return File.Exists(path) || Directory.Exists(path) ? null : $"there is no model at {path}.";
         var needed = (RandomModels.CountWeights(shape) * type.Size()) + Elsewhere;

@@ -17,13 +17,18 @@ internal sealed class TransferContenders : IDisposable
     private readonly Action<string> _log;
     private readonly CancellationToken _cancellation;
 
-    private TransferContenders(Action<string> log, CancellationToken cancellation)
+    private TransferContenders(BenchSilo silo, Action<string> log, CancellationToken cancellation)
     {
+        Silo = silo;
+        _servers.Add(silo);
         _log = log;
         _cancellation = cancellation;
     }
 
     public IReadOnlyList<ITransferContender> All => _all;
+
+    /// <summary>The silo, which shares its memory.</summary>
+    public BenchSilo Silo { get; }
 
     /// <param name="largestRequests">Bytes of the largest requests of all lanes of any case, together.</param>
     /// <param name="redis">A running Redis, or null to start one where it is installed.</param>
@@ -31,13 +36,13 @@ internal sealed class TransferContenders : IDisposable
     public static TransferContenders Start(
         long largestRequests, EndPoint? redis, bool withChecksum, Action<string> log, CancellationToken cancellation)
     {
-        var contenders = new TransferContenders(log, cancellation);
+        // Room for pinned blocks of every lane and for the blocks that puts leave behind.
+        var memory = Math.Max(1L << 30, 16 * largestRequests);
+        var contenders = new TransferContenders(BenchSilo.Start(new ByteSize(memory), cancellation), log, cancellation);
         try
         {
             contenders._all.Add(new TransferContender("memcpy", [], (transfer, lane) => new MemcpyLane(transfer, lane)));
-            // Room for pinned blocks of every lane and for the blocks that puts leave behind.
-            var memory = Math.Max(1L << 30, 16 * largestRequests);
-            contenders.AddSilo(memory);
+            contenders.AddSilo();
             contenders.AddRaw(memory, withChecksum);
             contenders.AddRedis(redis);
             return contenders;
@@ -51,22 +56,20 @@ internal sealed class TransferContenders : IDisposable
 
     public void Dispose() => _servers.ForEach(server => server.Dispose());
 
-    private void AddSilo(long memory)
+    private void AddSilo()
     {
-        var silo = BenchSilo.Start(new ByteSize(memory), _cancellation);
-        _servers.Add(silo);
         foreach (var (name, read) in new[] { ("memcpy.arena", SharedRead.CopyOnly), ("get.shm", SharedRead.Kept), ("get.shm.verified", SharedRead.Verified), ("get.shm.asked", SharedRead.Asked) })
         {
             string[] yardsticks = read == SharedRead.CopyOnly ? [] : ["memcpy.arena", "redis.get"];
-            _all.Add(new TransferContender(name, yardsticks, (transfer, lane) => new SharedGetLane(silo, transfer, lane, read)));
+            _all.Add(new TransferContender(name, yardsticks, (transfer, lane) => new SharedGetLane(Silo, transfer, lane, read)));
         }
 
-        _all.Add(new TransferContender("put.shm", ["raw.put.unix", "redis.set"], (transfer, lane) => new SharedPutLane(silo, transfer, lane)));
+        _all.Add(new TransferContender("put.shm", ["raw.put.unix", "redis.set"], (transfer, lane) => new SharedPutLane(Silo, transfer, lane)));
         foreach (var transport in new[] { "tcp", "unix" })
         {
             var redis = transport == "tcp" ? "" : ".unix";
-            _all.Add(new TransferContender($"get.{transport}", [$"raw.get.{transport}", $"redis.get{redis}"], (transfer, lane) => new SiloGetLane(silo, transport, transfer, lane)));
-            _all.Add(new TransferContender($"put.{transport}", [$"raw.put.{transport}", $"redis.set{redis}"], (transfer, lane) => new SiloPutLane(silo, transport, transfer, lane)));
+            _all.Add(new TransferContender($"get.{transport}", [$"raw.get.{transport}", $"redis.get{redis}"], (transfer, lane) => new SiloGetLane(Silo, transport, transfer, lane)));
+            _all.Add(new TransferContender($"put.{transport}", [$"raw.put.{transport}", $"redis.set{redis}"], (transfer, lane) => new SiloPutLane(Silo, transport, transfer, lane)));
         }
     }
 

@@ -13,6 +13,7 @@ internal sealed class TransferScenario : Scenario
     private const long SmallBlock = 256 << 10;
     // iperf3 streams without being asked; below this a request costs enough to make the comparison unfair to the raw loop.
     private const long LeastIperfRequest = 4 << 20;
+    private static readonly string[] Views = [TensorView.Kept, TensorView.Asked];
 
     private readonly Option<long[]> _sizes = new("--bytes")
     {
@@ -62,24 +63,29 @@ internal sealed class TransferScenario : Scenario
                 buffers.Add(new LaneBuffers(largest));
             using var contenders = TransferContenders.Start(
                 largest * lanes, context.Redis, context.Arguments.GetValue(_checksum), context.Log, cancellation);
-            var chosen = contenders.All.Where(contender => only.Length == 0 || only.Contains(contender.Name)).ToList();
-            if (chosen.Count == 0)
-                throw new InvalidOperationException($"--only names no row; there are {string.Join(", ", contenders.All.Select(contender => contender.Name))}.");
+            var chosen = contenders.All.Where(contender => IsChosen(contender.Name)).ToList();
+            string[] views = [.. Views.Where(IsChosen)];
+            if (chosen.Count + views.Length == 0)
+                throw new InvalidOperationException($"--only names no row; there are {string.Join(", ", [.. contenders.All.Select(contender => contender.Name), .. Views])}.");
             using var iperf = only.Length == 0 || only.Contains("iperf3") ? Iperf3.TryStart() : null;
             var rows = new List<BenchRow>();
             var ratios = new List<RatioRow>();
-            foreach (var transfer in cases)
+            foreach (var transfer in chosen.Count > 0 ? cases : [])
             {
                 context.Log(transfer.ToString());
                 IContender[] guests = iperf is not null && transfer.Connections == 1 && transfer.RequestBytes >= LeastIperfRequest ? [iperf] : [];
                 CaseMeter.Measure(chosen, transfer, [.. buffers.Take(transfer.Connections)], guests, context.Rounds, rows, ratios, cancellation);
             }
+
+            TensorView.Measure(contenders.Silo, views, cases.Select(transfer => transfer.Bytes).Distinct(), context, rows, cancellation);
             return new BenchReport(Name, context.Rounds, MachineInfo.Current, rows, ratios);
         }
         finally
         {
             buffers.ForEach(buffer => buffer.Dispose());
         }
+
+        bool IsChosen(string name) => only.Length == 0 || only.Contains(name);
     }
 
     private static IEnumerable<TransferCase> Cases(IEnumerable<long> sizes, IEnumerable<long> connections)

@@ -108,6 +108,22 @@ public sealed class Arena : IDisposable
         }
     }
 
+    /// <summary>Moves committed memory into huge pages, where the host has them. Blocking, some seconds a GiB; meant for a background thread.</summary>
+    /// <remarks>
+    /// Blocks are copied a few percent faster from huge pages, and readers that map the arena need 512 times fewer entries for it. Not a part of <see cref="Commit"/>, as on a virtual machine
+    /// it takes four times as long, and nobody has to wait for it: blocks may be in use meanwhile. The memory of a file is in small pages at first wherever the system does not give huge ones by itself.
+    /// </remarks>
+    /// <param name="cancellationToken">Stops between two steps.</param>
+    public void UseHugePages(CancellationToken cancellationToken = default)
+    {
+        var committed = CommittedBytes;
+        for (long offset = 0; offset < committed; offset += CommitStep)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            _mapping.UseHugePages(offset, Math.Min(CommitStep, committed - offset));
+        }
+    }
+
     /// <summary>Takes contiguous memory.</summary>
     /// <param name="bytes">Size, at least 1.</param>
     /// <param name="offset">Start inside the arena, a multiple of <see cref="PageBytes"/>.</param>

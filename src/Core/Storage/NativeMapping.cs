@@ -13,7 +13,6 @@ namespace KvCache.Storage;
 /// </remarks>
 internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
 {
-    private const int ProtRead = 1, ProtWrite = 2, MapShared = 1, MapPrivate = 2, MapAnonymous = 0x20, MapNoReserve = 0x4000;
     private const int MadviseHugePage = 14, MadvisePopulateWrite = 23, MadviseDontDump = 16;
 
     private readonly SafeFileHandle? _file;
@@ -41,7 +40,7 @@ internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
             }
         }
 
-        var address = Mmap(0, (nuint)length, ProtRead | ProtWrite, MapPrivate | MapAnonymous | MapNoReserve, -1, 0);
+        var address = AlignedMapping.Map(length, AlignedMapping.Read | AlignedMapping.Write, AlignedMapping.PrivateMemory, -1);
         if (address == -1)
             throw Failure($"Mapping {length:N0} bytes of private memory failed");
         return new NativeMapping(address, length, null, null).Advised();
@@ -82,7 +81,7 @@ internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
             throw new IOException($"The arena file '{path}' cannot be created: {e.Message} Every silo needs a writable path of its own.", e);
         }
 
-        var address = Mmap(0, (nuint)length, ProtRead | ProtWrite, MapShared, (int)file.DangerousGetHandle(), 0);
+        var address = AlignedMapping.Map(length, AlignedMapping.Read | AlignedMapping.Write, AlignedMapping.Shared, (int)file.DangerousGetHandle());
         if (address == -1)
         {
             var failure = Failure($"Mapping {length:N0} bytes of '{path}' failed");
@@ -123,14 +122,21 @@ internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
         }
     }
 
+    /// <summary>Moves a range that was committed into huge pages, where the host has them.</summary>
+    public void UseHugePages(long offset, long length)
+    {
+        if (OperatingSystem.IsLinux())
+            AlignedMapping.Collapse(handle + (nint)offset, length);
+    }
+
     protected override bool ReleaseHandle()
     {
         if (OperatingSystem.IsLinux())
         {
-            var result = Munmap(handle, (nuint)_length);
+            var unmapped = AlignedMapping.Unmap(handle, _length);
             _file?.Dispose();
             _guard?.Dispose();
-            return result == 0;
+            return unmapped;
         }
 
         unsafe
@@ -150,12 +156,6 @@ internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
     }
 
     private static IOException Failure(string what) => new($"{what}: {Marshal.GetLastPInvokeErrorMessage()}. Lower the arena size or free memory on the host.");
-
-    [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
-    private static partial nint Mmap(nint address, nuint length, int protection, int flags, int file, nint offset);
-
-    [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
-    private static partial int Munmap(nint address, nuint length);
 
     [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
     private static partial int Madvise(nint address, nuint length, int advice);

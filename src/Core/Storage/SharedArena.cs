@@ -9,10 +9,8 @@ namespace KvCache.Storage;
 /// <remarks>
 /// What is mapped is what the other process has at any moment: bytes of a block are its bytes only while a lease on it is held.
 /// </remarks>
-public sealed partial class SharedArena : SafeHandleZeroOrMinusOneIsInvalid
+public sealed class SharedArena : SafeHandleZeroOrMinusOneIsInvalid
 {
-    private const int ProtRead = 1, ProtWrite = 2, MapShared = 1;
-
     private SharedArena(string path, nint address, long bytes)
         : base(ownsHandle: true)
     {
@@ -39,7 +37,7 @@ public sealed partial class SharedArena : SafeHandleZeroOrMinusOneIsInvalid
         var length = RandomAccess.GetLength(file);
         if (bytes < 1 || length < bytes)
             throw new IOException($"The shared memory '{path}' has {length:N0} bytes; {bytes:N0} were expected.");
-        var address = Mmap(0, (nuint)bytes, writable ? ProtRead | ProtWrite : ProtRead, MapShared, (int)file.DangerousGetHandle(), 0);
+        var address = AlignedMapping.Map(bytes, writable ? AlignedMapping.Read | AlignedMapping.Write : AlignedMapping.Read, AlignedMapping.Shared, (int)file.DangerousGetHandle());
         return address != -1
             ? new SharedArena(path, address, bytes)
             : throw new IOException($"The shared memory '{path}' cannot be mapped: {Marshal.GetLastPInvokeErrorMessage()}.");
@@ -54,7 +52,7 @@ public sealed partial class SharedArena : SafeHandleZeroOrMinusOneIsInvalid
     public Span<byte> Write(long offset, int length) => Range(offset, length);
 
     /// <inheritdoc/>
-    protected override bool ReleaseHandle() => Munmap(handle, (nuint)Bytes) == 0;
+    protected override bool ReleaseHandle() => AlignedMapping.Unmap(handle, Bytes);
 
     private unsafe Span<byte> Range(long offset, int length)
     {
@@ -63,10 +61,4 @@ public sealed partial class SharedArena : SafeHandleZeroOrMinusOneIsInvalid
             throw new ArgumentOutOfRangeException(nameof(offset), $"The range {offset}+{length} lies outside the shared memory of {Bytes} bytes.");
         return new Span<byte>((byte*)handle + offset, length);
     }
-
-    [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
-    private static partial nint Mmap(nint address, nuint length, int protection, int flags, int file, nint offset);
-
-    [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
-    private static partial int Munmap(nint address, nuint length);
 }
