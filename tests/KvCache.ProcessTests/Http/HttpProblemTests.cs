@@ -6,31 +6,21 @@ using System.Text.Json.Nodes;
 namespace KvCache.ProcessTests.Http;
 
 /// <summary>What is wrong is told, and leaves nothing behind.</summary>
-public sealed class HttpProblemTests : IAsyncLifetime
+public sealed class HttpProblemTests(HttpProblemTests.Silo shared) : IClassFixture<HttpProblemTests.Silo>, IAsyncLifetime
 {
     private static readonly CacheNamespace Ns = Prefixes.Namespace("http problems", KvLayout.Create(4, 2, 16, KvDataType.Float16, 16));
 
     private readonly KvPrefix _prefix = Prefixes.New(Ns, 1);
-    private SiloProcess _silo = null!;
-    private HttpSilo _http = null!;
+    private readonly HttpSilo _http = shared.Http;
     private string _path = null!;
 
-    public async ValueTask InitializeAsync()
-    {
-        _silo = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
-        {
-            ["KvCache:Http:MaxRequests"] = "2",
-            ["KvCache:Http:MaxJsonBytes"] = "4096",
-        }));
-        _http = new HttpSilo(_silo);
-        _path = HttpSilo.Path(await _http.RegisterAsync(Ns), _prefix.Chain.Hashes[0]);
-    }
+    public async ValueTask InitializeAsync() => _path = HttpSilo.Path(await _http.RegisterAsync(Ns), _prefix.Chain.Hashes[0]);
 
     public async ValueTask DisposeAsync()
     {
-        _http.Dispose();
-        _silo.AssertHealthy();
-        await _silo.DisposeAsync();
+        using var deleted = await _http.Client.DeleteAsync(_path);
+        Assert.True(deleted.StatusCode is HttpStatusCode.NoContent or HttpStatusCode.NotFound, $"Deleting what the test may have stored: {deleted.StatusCode}");
+        shared.Process.AssertHealthy();
     }
 
     [Theory]
@@ -198,5 +188,29 @@ public sealed class HttpProblemTests : IAsyncLifetime
             var store = (await HttpSilo.JsonAsync(response))["store"];
             return store?["arenaUsedBytes"]!.GetValue<long>() == 0 && store["writing"]!.GetValue<int>() == 0;
         });
+    }
+
+    /// <summary>A silo of few and short requests, in which no test leaves a block.</summary>
+    public sealed class Silo : IAsyncLifetime
+    {
+        internal SiloProcess Process { get; private set; } = null!;
+
+        internal HttpSilo Http { get; private set; } = null!;
+
+        public async ValueTask InitializeAsync()
+        {
+            Process = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
+            {
+                ["KvCache:Http:MaxRequests"] = "2",
+                ["KvCache:Http:MaxJsonBytes"] = "4096",
+            }));
+            Http = new HttpSilo(Process);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            Http.Dispose();
+            await Process.DisposeAsync();
+        }
     }
 }
