@@ -49,12 +49,12 @@ internal sealed class TensorView : IDisposable
     /// <param name="cancellation">Ends the rounds.</param>
     public static void Measure(BenchSilo silo, IReadOnlyList<string> names, IEnumerable<long> sizes, ScenarioContext context, List<BenchRow> rows, CancellationToken cancellation)
     {
+        if (names.Count == 0)
+            return;
         long[] possible = [.. sizes.Where(bytes => bytes % TokenBytes == 0)];
-        var reason = LibTorch.WhyNot() ?? (possible.Length == 0 ? $"no size is a multiple of the {TokenBytes} bytes of a token." : null);
-        if (names.Count == 0 || reason is not null)
+        if ((LibTorch.WhyNot() ?? (possible.Length == 0 ? $"no size is a multiple of the {TokenBytes} bytes of a token." : null)) is { } reason)
         {
-            if (names.Count > 0)
-                context.Log($"SKIPPED: rows {string.Join(", ", names)}; {reason}");
+            context.Log($"SKIPPED: rows {string.Join(", ", names)}; {reason}");
             return;
         }
 
