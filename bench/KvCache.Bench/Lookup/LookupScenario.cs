@@ -3,6 +3,7 @@ using System.Net;
 using KvCache.Bench.Cli;
 using KvCache.Bench.Measuring;
 using KvCache.Bench.Processes;
+using KvCache.Bench.Raw;
 using KvCache.Bench.Redis;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Silos;
@@ -84,25 +85,17 @@ internal sealed class LookupScenario : Scenario
 
     private static void AddRedis(List<LatencyContender> contenders, Owned owned, LookupChains stored, ScenarioContext context)
     {
-        if (context.Redis is { } running)
+        if (ComparedRedis.TryOpen(context.Redis) is not { } redis)
         {
-            owned.Add(new RedisIndex(RespClient.Connect(running, default), stored));
-            AddExists("tcp", running);
-        }
-        else if (ProgramPath.Find("redis-server") is { } program)
-        {
-            var server = owned.Add(RedisServerProcess.Start(program));
-            owned.Add(new RedisIndex(RespClient.Connect(server.Tcp, default), stored));
-            AddExists("tcp", server.Tcp);
-            AddExists("unix", server.Unix);
-        }
-        else
-        {
-            context.Log("SKIPPED: rows of Redis; no --redis given and no redis-server on PATH.");
+            context.Log($"SKIPPED: rows of Redis; {ComparedRedis.Missing}");
+            return;
         }
 
-        void AddExists(string transport, EndPoint address)
+        owned.Add(redis);
+        owned.Add(new RedisIndex(RespClient.Connect(redis.Tcp, default), stored));
+        foreach (var (way, address) in redis.Ways)
         {
+            var transport = way is RawTransport.Tcp ? "tcp" : "unix";
             var client = owned.Add(RespClient.Connect(address, default));
             var commands = Enumerable.Range(0, stored.Count).Select(prompt => RedisIndex.Exists(stored.OfCall(prompt))).ToArray();
             contenders.Add(Asking($"redis.exists.{transport}", call => commands[(int)((uint)call % (uint)commands.Length)]));

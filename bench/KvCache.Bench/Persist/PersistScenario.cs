@@ -3,7 +3,6 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using KvCache.Bench.Cli;
-using KvCache.Bench.Processes;
 using KvCache.Bench.Raw;
 using KvCache.Bench.Redis;
 using KvCache.Bench.Reports;
@@ -30,22 +29,14 @@ internal sealed class PersistScenario : Scenario
 
     public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
-        var program = context.Redis is null ? ProgramPath.Find("redis-server") : null;
-        if (context.Redis is null && program is null)
-            return BenchReport.OfSkipped(Name, "no --redis given and no redis-server on PATH.", context.Log);
+        using var redis = ComparedRedis.TryOpen(context.Redis);
+        if (redis is null)
+            return BenchReport.OfSkipped(Name, ComparedRedis.Missing, context.Log);
         var sizes = context.Arguments.GetRequiredValue(_sizes);
         using var buffers = new LaneBuffers(TierLane.Depth * sizes.Max());
-        using var server = program is null ? null : RedisServerProcess.Start(program);
         var contenders = new List<ITransferContender>();
-        if (server is null)
-        {
-            AddContenders(contenders, RawTransport.Tcp, context.Redis!, context, cancellation);
-        }
-        else
-        {
-            AddContenders(contenders, RawTransport.Tcp, server.Tcp, context, cancellation);
-            AddContenders(contenders, RawTransport.Unix, server.Unix, context, cancellation);
-        }
+        foreach (var (transport, address) in redis.Ways)
+            AddContenders(contenders, transport, address, context, cancellation);
 
         var rows = new List<BenchRow>();
         var ratios = new List<RatioRow>();

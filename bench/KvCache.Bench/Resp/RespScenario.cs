@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Net;
 using KvCache.Bench.Cli;
-using KvCache.Bench.Processes;
 using KvCache.Bench.Raw;
 using KvCache.Bench.Redis;
 using KvCache.Bench.Reports;
@@ -37,9 +36,9 @@ internal sealed class RespScenario : Scenario
 
     public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
-        var program = context.Redis is null ? ProgramPath.Find("redis-server") : null;
-        if (context.Redis is null && program is null)
-            return BenchReport.OfSkipped(Name, "no --redis given and no redis-server on PATH.", context.Log);
+        using var redis = ComparedRedis.TryOpen(context.Redis);
+        if (redis is null)
+            return BenchReport.OfSkipped(Name, ComparedRedis.Missing, context.Log);
         TransferCase[] cases =
         [
             .. context.Arguments.GetRequiredValue(_sizes).SelectMany(
@@ -51,12 +50,11 @@ internal sealed class RespScenario : Scenario
         {
             for (var lane = 0; lane < cases.Max(transfer => transfer.Connections); lane++)
                 buffers.Add(new LaneBuffers(largest));
-            using var server = program is null ? null : RedisServerProcess.Start(program);
             using var silo = BenchSilo.Start(new ByteSize(Math.Max(1L << 30, 16 * largest)), cancellation);
             List<ITransferContender> contenders =
             [
                 .. RedisContenders.Create(RawTransport.Tcp, IPEndPoint.Parse(silo.Addresses.Resp), turns: 1, context.Log, cancellation, "resp", "redis"),
-                .. RedisContenders.Create(RawTransport.Tcp, context.Redis ?? server!.Tcp, turns: 1, context.Log, cancellation),
+                .. RedisContenders.Create(RawTransport.Tcp, redis.Tcp, turns: 1, context.Log, cancellation),
             ];
             var rows = new List<BenchRow>();
             var ratios = new List<RatioRow>();

@@ -1,5 +1,4 @@
 using System.Net;
-using KvCache.Bench.Processes;
 using KvCache.Bench.Raw;
 using KvCache.Bench.Redis;
 using KvCache.Bench.Silos;
@@ -92,24 +91,17 @@ internal sealed class TransferContenders : IDisposable
         }
     }
 
-    private void AddRedis(EndPoint? address)
+    private void AddRedis(EndPoint? running)
     {
-        if (address is not null)
+        if (ComparedRedis.TryOpen(running) is not { } redis)
         {
-            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, address, turns: 1, _log, _cancellation, keptBytes: KeptBytes));
+            _log($"SKIPPED: rows of Redis; {ComparedRedis.Missing}");
+            return;
         }
-        else if (ProgramPath.Find("redis-server") is { } program)
-        {
-            var server = RedisServerProcess.Start(program);
-            _servers.Add(server);
-            _all.AddRange(RedisContenders.Create(RawTransport.Tcp, server.Tcp, turns: 1, _log, _cancellation, keptBytes: KeptBytes));
-            // Immune to the congestion control of the host, which is the one setting of Redis' own end that nobody can tune.
-            _all.AddRange(RedisContenders.Create(RawTransport.Unix, server.Unix, turns: 1, _log, _cancellation, keptBytes: KeptBytes));
-        }
-        else
-        {
-            _log("SKIPPED: rows of Redis; no --redis given and no redis-server on PATH.");
-        }
+
+        _servers.Add(redis);
+        foreach (var (transport, address) in redis.Ways)
+            _all.AddRange(RedisContenders.Create(transport, address, turns: 1, _log, _cancellation, keptBytes: KeptBytes));
     }
 
     private void AddTuned(

@@ -3,28 +3,15 @@ using KvCache.Wire;
 namespace KvCache.ProcessTests;
 
 /// <summary>Whatever one peer sends, another one's connection goes on and the silo stays well.</summary>
-public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>, IAsyncLifetime
+public sealed class BadPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, BadPeerTests.Ns, blocks: 3)
 {
     private static readonly CacheNamespace Ns = Prefixes.Namespace("m", KvLayout.Create(2, 2, 16, KvDataType.Float32, 16), GuardedSilo.Tenant);
     private static readonly int PutBytes = Ns.Layout.BlockBytes + (Ns.Layout.Layers * sizeof(uint));
 
-    private readonly KvCacheClient _bystander = silo.Connect();
-    private readonly KvPrefix _stored = Prefixes.New(Ns, 3);
-
-    public async ValueTask InitializeAsync() => await _bystander.MustStoreAsync(_stored);
-
-    public async ValueTask DisposeAsync()
-    {
-        await _bystander.MustLoadAsync(_stored);
-        await _bystander.DisposeAsync();
-        silo.Process.WriteLog();
-        silo.Process.AssertHealthy();
-    }
-
     [Fact]
     public void A_version_that_nobody_speaks_is_told()
     {
-        using var peer = new RawPeer(silo.Process.Tcp);
+        using var peer = new RawPeer(Process.Tcp);
         peer.Hello(GuardedSilo.Tenant, min: 2, max: 9);
         peer.ExpectError(WireStatus.VersionMismatch, "versions 2 to 9; this silo speaks 1");
         peer.ExpectClosed();
@@ -38,7 +25,7 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
     [InlineData("", "")]
     public void A_wrong_secret_and_an_unknown_tenant_look_the_same(string tenant, string secret)
     {
-        using var peer = new RawPeer(silo.Process.Tcp);
+        using var peer = new RawPeer(Process.Tcp);
         var nonce = peer.Hello(tenant);
         peer.ExpectReply(FrameType.HelloReply, out var meta);
         peer.Send(FrameType.Authenticate, writer => writer.Bytes(WireProtocol.ClientProof(System.Text.Encoding.UTF8.GetBytes(secret), nonce, meta.AsSpan(2), tenant)));
@@ -49,12 +36,12 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
     [Fact]
     public void A_proof_of_another_connection_is_worth_nothing()
     {
-        using var first = new RawPeer(silo.Process.Tcp);
+        using var first = new RawPeer(Process.Tcp);
         var nonce = first.Hello(GuardedSilo.Tenant);
         first.ExpectReply(FrameType.HelloReply, out var meta);
         var proof = WireProtocol.ClientProof(System.Text.Encoding.UTF8.GetBytes(GuardedSilo.Secret), nonce, meta.AsSpan(2), GuardedSilo.Tenant);
 
-        using var second = new RawPeer(silo.Process.Tcp);
+        using var second = new RawPeer(Process.Tcp);
         second.Hello(GuardedSilo.Tenant);
         second.ExpectReply(FrameType.HelloReply, out _);
         second.Send(FrameType.Authenticate, writer => writer.Bytes(proof));
@@ -67,7 +54,7 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
     [InlineData(FrameType.Put)]
     public void Nothing_is_answered_before_hello(FrameType type)
     {
-        using var peer = new RawPeer(silo.Process.Tcp);
+        using var peer = new RawPeer(Process.Tcp);
         peer.Send(type, writer => writer.Bytes(new byte[32]));
         peer.ExpectError(WireStatus.BadFrame, "hello (1) was expected");
         peer.ExpectClosed();
@@ -76,7 +63,7 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
     [Fact]
     public void Hello_has_no_payload()
     {
-        using var peer = new RawPeer(silo.Process.Tcp);
+        using var peer = new RawPeer(Process.Tcp);
         peer.Send(FrameType.Hello, writer => writer.Bytes(new byte[38]), payload: 1 << 20);
         peer.ExpectError(WireStatus.BadFrame, "announces 1048576 bytes of payload; at most 0");
     }
@@ -84,7 +71,7 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
     [Fact]
     public void Before_the_proof_a_large_meta_part_is_not_even_read()
     {
-        using var peer = new RawPeer(silo.Process.Tcp);
+        using var peer = new RawPeer(Process.Tcp);
         peer.Send(peer.Frame(FrameType.Hello, writer => writer.Take(100_000)).AsSpan(0, FrameHeader.Size));
         peer.ExpectError(WireStatus.BadFrame, "announces 100000 bytes of meta; at most 1024");
     }
@@ -106,7 +93,7 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
     {
         using var owner = Authenticated();
         Assert.Equal(0u, owner.Open(Ns));
-        using var peer = RawPeer.Authenticated(silo.Process.Tcp, GuardedSilo.OtherTenant, GuardedSilo.OtherSecret);
+        using var peer = RawPeer.Authenticated(Process.Tcp, GuardedSilo.OtherTenant, GuardedSilo.OtherSecret);
 
         peer.Send(FrameType.Get, writer =>
         {
@@ -115,10 +102,10 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
             writer.UInt32(0);
             writer.UInt32(1);
             writer.UInt32(1);
-            writer.Hashes(_stored.Chain.Hashes[..1]);
+            writer.Hashes(Stored.Chain.Hashes[..1]);
         });
         peer.ExpectError(WireStatus.NamespaceUnknown, "was not opened on this connection");
-        peer.Send(FrameType.Put, RawPeer.PutMeta(handle, _stored), payload: 100_000);
+        peer.Send(FrameType.Put, RawPeer.PutMeta(handle, Stored), payload: 100_000);
         peer.Send(new byte[100_000]);
         peer.ExpectError(WireStatus.NamespaceUnknown, "was not opened on this connection");
         peer.Send(FrameType.Stat, _ => { });
@@ -209,7 +196,7 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
             writer.UInt32(1);
             writer.UInt32(handle);
             writer.UInt32(blocks);
-            writer.Hashes(_stored.Chain.Hashes[..1]);
+            writer.Hashes(Stored.Chain.Hashes[..1]);
         });
         peer.ExpectError(WireStatus.BadFrame, sentence);
         peer.ExpectClosed();
@@ -219,7 +206,7 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
     public void A_damaged_frame_is_not_taken_for_another_one()
     {
         using var peer = Authenticated();
-        var frame = peer.Frame(FrameType.Delete, RawPeer.PutMeta(peer.Open(Ns), _stored));
+        var frame = peer.Frame(FrameType.Delete, RawPeer.PutMeta(peer.Open(Ns), Stored));
         frame[FrameHeader.Size + 5] ^= 1;
         peer.Send(frame);
         peer.ExpectError(WireStatus.BadFrame, "CRC-32");
@@ -230,7 +217,7 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
     [InlineData("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0")]
     public void Bytes_of_another_protocol_are_told_so(string bytes)
     {
-        using var peer = new RawPeer(silo.Process.Tcp);
+        using var peer = new RawPeer(Process.Tcp);
         peer.Send(System.Text.Encoding.ASCII.GetBytes(bytes));
         peer.ExpectError(WireStatus.BadFrame, "Is this a KvCache data plane client?");
         peer.ExpectClosed();
@@ -242,7 +229,7 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
         var random = new Random(7);
         for (var round = 0; round < 200; round++)
         {
-            using var peer = round % 2 == 0 ? new RawPeer(silo.Process.Tcp) : Authenticated();
+            using var peer = round % 2 == 0 ? new RawPeer(Process.Tcp) : Authenticated();
             var noise = new byte[random.Next(32, 300)];
             random.NextBytes(noise);
             if (round % 4 >= 2)
@@ -271,7 +258,7 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
     }
 
     [Fact]
-    public async Task Checksums_that_do_not_fit_their_bytes_are_told_and_the_block_is_not_stored()
+    public async Task Checksums_that_do_not_fit_their_bytes_are_told_and_the_block_is_notStored()
     {
         using var peer = Authenticated();
         var prefix = Prefixes.New(Ns, 3);
@@ -290,10 +277,10 @@ public sealed class BadPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>,
 
         peer.ExpectReply(FrameType.PutReply, out var outcomes);
         Assert.Equal([3, 0, 0, 0, (byte)PutOutcome.Stored, (byte)PutOutcome.Corrupt, (byte)PutOutcome.Stored, 0], outcomes);
-        Assert.Equal(1, (await _bystander.MatchAsync(prefix)).Blocks);
-        await _bystander.MustStoreTheRestAsync(prefix, firstBlock: 1);
-        await _bystander.MustLoadAsync(prefix);
+        Assert.Equal(1, (await Bystander.MatchAsync(prefix)).Blocks);
+        await Bystander.MustStoreTheRestAsync(prefix, firstBlock: 1);
+        await Bystander.MustLoadAsync(prefix);
     }
 
-    private RawPeer Authenticated() => RawPeer.Authenticated(silo.Process.Tcp, GuardedSilo.Tenant, GuardedSilo.Secret);
+    private RawPeer Authenticated() => RawPeer.Authenticated(Process.Tcp, GuardedSilo.Tenant, GuardedSilo.Secret);
 }

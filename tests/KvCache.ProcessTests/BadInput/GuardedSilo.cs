@@ -27,3 +27,25 @@ public sealed class GuardedSilo : IAsyncLifetime
         options.Secret = secret;
     });
 }
+
+/// <summary>Tests of peers that do harm: another one's connection goes on, its blocks stay, and the silo stays well.</summary>
+public abstract class GuardedSiloTests(GuardedSilo silo, CacheNamespace ns, int blocks) : IClassFixture<GuardedSilo>, IAsyncLifetime
+{
+    internal SiloProcess Process => silo.Process;
+
+    protected KvCacheClient Bystander { get; } = silo.Connect();
+
+    /// <summary>What the bystander has stored.</summary>
+    protected KvPrefix Stored { get; } = Prefixes.New(ns, blocks);
+
+    public async ValueTask InitializeAsync() => await Bystander.MustStoreAsync(Stored);
+
+    public async ValueTask DisposeAsync()
+    {
+        await Bystander.MustLoadAsync(Stored);
+        await Bystander.DisposeAsync();
+        Process.WriteLog();
+        Process.AssertHealthy();
+        GC.SuppressFinalize(this);
+    }
+}

@@ -4,34 +4,21 @@ using KvCache.Wire;
 namespace KvCache.ProcessTests;
 
 /// <summary>Peers that stop, creep or break off lose their own connection and give back what they held.</summary>
-public sealed class SlowPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>, IAsyncLifetime
+public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, SlowPeerTests.Ns, blocks: 2)
 {
     private static readonly CacheNamespace Ns = Prefixes.Namespace("slow", KvLayout.Opaque([0, 1 << 20, 2 << 20], 16), GuardedSilo.Tenant);
-
-    private readonly KvCacheClient _bystander = silo.Connect();
-    private readonly KvPrefix _stored = Prefixes.New(Ns, 2);
-
-    public async ValueTask InitializeAsync() => await _bystander.MustStoreAsync(_stored);
-
-    public async ValueTask DisposeAsync()
-    {
-        await _bystander.MustLoadAsync(_stored);
-        await _bystander.DisposeAsync();
-        silo.Process.WriteLog();
-        silo.Process.AssertHealthy();
-    }
 
     [Fact]
     public void A_peer_that_connects_and_says_nothing_is_closed()
     {
-        using var peer = new RawPeer(silo.Process.Tcp);
+        using var peer = new RawPeer(Process.Tcp);
         ExpectClosed(peer);
     }
 
     [Fact]
     public void A_peer_that_stops_behind_hello_is_closed()
     {
-        using var peer = new RawPeer(silo.Process.Tcp);
+        using var peer = new RawPeer(Process.Tcp);
         peer.Hello(GuardedSilo.Tenant);
         peer.ExpectReply(FrameType.HelloReply, out _);
         ExpectClosed(peer);
@@ -62,7 +49,7 @@ public sealed class SlowPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>
     public async Task A_peer_that_drips_the_bytes_of_a_put_is_closed_and_the_memory_comes_back()
     {
         using var peer = Authenticated();
-        var used = await _bystander.StoreCounterAsync("arenaUsedBytes");
+        var used = await Bystander.StoreCounterAsync("arenaUsedBytes");
         var prefix = Prefixes.New(Ns, 4);
         peer.Send(FrameType.Put, RawPeer.PutMeta(peer.Open(Ns), prefix), 4L * (Ns.Layout.BlockBytes + 8));
 
@@ -74,20 +61,20 @@ public sealed class SlowPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>
     [Fact]
     public async Task A_put_that_breaks_off_in_the_middle_is_never_visible_and_its_memory_comes_back()
     {
-        var used = await _bystander.StoreCounterAsync("arenaUsedBytes");
+        var used = await Bystander.StoreCounterAsync("arenaUsedBytes");
         var prefix = Prefixes.New(Ns, 6);
         using (var peer = Authenticated())
         {
             peer.Send(FrameType.Put, RawPeer.PutMeta(peer.Open(Ns), prefix), 6L * (Ns.Layout.BlockBytes + 8));
             peer.Send(Content.Of(prefix, 0).AsSpan(0, Ns.Layout.BlockBytes - 1));
-            await Eventually.TrueAsync("the silo holds memory for the put", async () => await _bystander.StoreCounterAsync("writing") > 0);
-            Assert.Equal(0, (await _bystander.MatchAsync(prefix)).Blocks);
+            await Eventually.TrueAsync("the silo holds memory for the put", async () => await Bystander.StoreCounterAsync("writing") > 0);
+            Assert.Equal(0, (await Bystander.MatchAsync(prefix)).Blocks);
         }
 
         await ExpectMemoryBackAsync(used, prefix);
-        await _bystander.MustStoreAsync(prefix);
-        await _bystander.MustLoadAsync(prefix);
-        await _bystander.DeleteAsync(prefix);
+        await Bystander.MustStoreAsync(prefix);
+        await Bystander.MustLoadAsync(prefix);
+        await Bystander.DeleteAsync(prefix);
     }
 
     [Fact]
@@ -103,14 +90,14 @@ public sealed class SlowPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>
                 writer.UInt8(0);
                 writer.UInt32(0);
                 writer.UInt32(2);
-                writer.UInt32((uint)_stored.BlockCount);
-                writer.Hashes(_stored.Chain.Hashes);
+                writer.UInt32((uint)Stored.BlockCount);
+                writer.Hashes(Stored.Chain.Hashes);
             });
         }
 
         // Nothing is read: the silo fills the socket's buffers, waits, and gives up.
-        await Eventually.TrueAsync("the blocks are leased", async () => await _bystander.StoreCounterAsync("leasedBlocks") > 0);
-        await Eventually.TrueAsync("the blocks are not leased any more", async () => await _bystander.StoreCounterAsync("leasedBlocks") == 0);
+        await Eventually.TrueAsync("the blocks are leased", async () => await Bystander.StoreCounterAsync("leasedBlocks") > 0);
+        await Eventually.TrueAsync("the blocks are not leased any more", async () => await Bystander.StoreCounterAsync("leasedBlocks") == 0);
     }
 
     [Fact]
@@ -119,23 +106,23 @@ public sealed class SlowPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>
         var peers = new List<RawPeer>();
         try
         {
-            var connected = (await _bystander.SiloAsync()).GetProperty("connections").GetInt32();
+            var connected = (await Bystander.SiloAsync()).GetProperty("connections").GetInt32();
             for (var i = connected; i < 24; i++)
                 peers.Add(Authenticated());
-            using (var refused = new RawPeer(silo.Process.Tcp))
+            using (var refused = new RawPeer(Process.Tcp))
             {
                 refused.ExpectError(WireStatus.LimitExceeded, "at most 24 connections");
                 refused.ExpectClosed();
             }
 
-            await _bystander.MustLoadAsync(_stored);
+            await Bystander.MustLoadAsync(Stored);
         }
         finally
         {
             peers.ForEach(peer => peer.Dispose());
         }
 
-        await Eventually.TrueAsync("there is room for a connection again", async () => (await _bystander.SiloAsync()).GetProperty("connections").GetInt32() < 24);
+        await Eventually.TrueAsync("there is room for a connection again", async () => (await Bystander.SiloAsync()).GetProperty("connections").GetInt32() < 24);
         using var next = Authenticated();
         next.Open(Ns);
     }
@@ -149,10 +136,10 @@ public sealed class SlowPeerTests(GuardedSilo silo) : IClassFixture<GuardedSilo>
 
     private async Task ExpectMemoryBackAsync(long used, KvPrefix prefix)
     {
-        await Eventually.TrueAsync("the memory of the put is back", async () => await _bystander.StoreCounterAsync("arenaUsedBytes") == used);
-        Assert.Equal(0, await _bystander.StoreCounterAsync("writing"));
-        Assert.Equal(0, (await _bystander.MatchAsync(prefix)).Blocks);
+        await Eventually.TrueAsync("the memory of the put is back", async () => await Bystander.StoreCounterAsync("arenaUsedBytes") == used);
+        Assert.Equal(0, await Bystander.StoreCounterAsync("writing"));
+        Assert.Equal(0, (await Bystander.MatchAsync(prefix)).Blocks);
     }
 
-    private RawPeer Authenticated() => RawPeer.Authenticated(silo.Process.Tcp, GuardedSilo.Tenant, GuardedSilo.Secret);
+    private RawPeer Authenticated() => RawPeer.Authenticated(Process.Tcp, GuardedSilo.Tenant, GuardedSilo.Secret);
 }

@@ -4,13 +4,15 @@ using KvCache.UnitTests.Support;
 namespace KvCache.UnitTests.Storage;
 
 /// <summary>A small store with a clock that stands, and short ways to fill it.</summary>
-internal sealed class StoreFixture(int pages, BlockStoreOptions? options = null) : IDisposable
+internal sealed class StoreFixture : IDisposable
 {
     private static readonly NamespaceId Namespace = new(1, 2);
 
+    public StoreFixture(int pages, BlockStoreOptions? options = null) => Store = new BlockStore(Memory.Arena(pages), options, Time);
+
     public ManualTime Time { get; } = new();
 
-    public BlockStore Store => field ??= new BlockStore(Memory.Arena(pages), options, Time);
+    public BlockStore Store { get; }
 
     public static BlockKey Key(int number) => new(Namespace, PrefixHasher.HashBlock(PrefixHasher.TokenRoot, [number]));
 
