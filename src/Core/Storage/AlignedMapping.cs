@@ -14,7 +14,7 @@ internal static partial class AlignedMapping
     public const int Read = 1, Write = 2;
     public const int Shared = 1, PrivateMemory = 2 | 0x20 | 0x4000; // MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
 
-    private const int Fixed = 0x10;
+    private const int MostAttempts = 4;
     private const int AdviceCollapse = 25;
 
     /// <summary>Maps a file from its start, or private memory.</summary>
@@ -22,29 +22,21 @@ internal static partial class AlignedMapping
     /// <param name="protection"><see cref="Read"/>, or also <see cref="Write"/>.</param>
     /// <param name="flags"><see cref="Shared"/> or <see cref="PrivateMemory"/>.</param>
     /// <param name="file">Descriptor, or -1.</param>
-    /// <returns>The address, or -1; then the last error of the platform says why.</returns>
+    /// <returns>The address, in all likelihood a multiple of a huge page; or -1, and the last error of the platform says why.</returns>
     public static nint Map(long length, int protection, int flags, int file)
     {
-        // Room for the next multiple of a huge page is reserved, taken, and what is too much on both sides given back.
-        var reservedBytes = length + HugePageBytes;
-        var reserved = Mmap(0, (nuint)reservedBytes, 0, PrivateMemory, -1, 0);
-        if (reserved == -1)
-            return -1;
-        var start = (nint)((reserved + HugePageBytes - 1) / HugePageBytes * HugePageBytes);
-        if (Mmap(start, (nuint)length, protection, flags | Fixed, file, 0) == -1)
+        // Finds a free place, frees it, and asks for the multiple of a huge page in it. Somebody else may be there first: then the kernel takes another place, and nothing of theirs is touched.
+        for (var attempt = 1; ; attempt++)
         {
-            var error = Marshal.GetLastPInvokeError();
-            _ = Munmap(reserved, (nuint)reservedBytes);
-            Marshal.SetLastPInvokeError(error);
-            return -1;
+            var free = Mmap(0, (nuint)(length + HugePageBytes), 0, PrivateMemory, -1, 0);
+            if (free == -1)
+                return -1;
+            _ = Munmap(free, (nuint)(length + HugePageBytes));
+            var address = Mmap((nint)((free + HugePageBytes - 1) / HugePageBytes * HugePageBytes), (nuint)length, protection, flags, file, 0);
+            if (address == -1 || address % (nint)HugePageBytes == 0 || attempt == MostAttempts)
+                return address;
+            _ = Munmap(address, (nuint)length);
         }
-
-        var end = start + (nint)((length + Environment.SystemPageSize - 1) / Environment.SystemPageSize * Environment.SystemPageSize);
-        if (start > reserved)
-            _ = Munmap(reserved, (nuint)(start - reserved));
-        if (reserved + (nint)reservedBytes > end)
-            _ = Munmap(end, (nuint)(reserved + (nint)reservedBytes - end));
-        return start;
     }
 
     /// <summary>Unmaps what <see cref="Map"/> mapped.</summary>
