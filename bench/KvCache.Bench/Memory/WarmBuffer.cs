@@ -1,5 +1,6 @@
 using System.ComponentModel;
 using System.Runtime.InteropServices;
+using KvCache.Storage;
 
 namespace KvCache.Bench.Memory;
 
@@ -9,26 +10,18 @@ namespace KvCache.Bench.Memory;
 /// </summary>
 internal sealed unsafe partial class WarmBuffer : IDisposable
 {
-    private const int ReadWrite = 1 | 2;
-    private const int MapShared = 0x01;
-    private const int MapPrivateAnonymous = 0x02 | 0x20;
     private const int MadviseHugePage = 14;
     private const int MadvisePopulateWrite = 23;
-    private const long HugePage = 2 << 20;
 
     /// <summary>Bytes of the smallest buffer that is of any use.</summary>
     public const long LeastBytes = 4096;
 
-    private readonly nint _mapping;
-    private readonly long _mapped;
     private readonly byte* _start;
     private bool _disposed;
 
-    private WarmBuffer(nint mapping, long mapped, long length)
+    private WarmBuffer(nint start, long length)
     {
-        _mapping = mapping;
-        _mapped = mapped;
-        _start = (byte*)((mapping + HugePage - 1) / HugePage * HugePage);
+        _start = (byte*)start;
         Length = length;
         // Both are advice: without huge pages, or on a kernel before 5.14, writing the pattern faults the pages in one by one.
         _ = Madvise((nint)_start, (nuint)length, MadviseHugePage);
@@ -40,7 +33,7 @@ internal sealed unsafe partial class WarmBuffer : IDisposable
     public long Length { get; }
 
     /// <summary>Private memory.</summary>
-    public static WarmBuffer Private(long length) => Map(length, MapPrivateAnonymous, -1);
+    public static WarmBuffer Private(long length) => Map(length, AlignedMapping.PrivateMemory, -1);
 
     /// <summary>A mapping of shared memory, as a reader on the same host sees an arena.</summary>
     public static WarmBuffer Shared(long length)
@@ -50,9 +43,9 @@ internal sealed unsafe partial class WarmBuffer : IDisposable
             throw new Win32Exception(Marshal.GetLastPInvokeError(), "Shared memory could not be created.");
         try
         {
-            if (Ftruncate(file, length + HugePage) < 0)
+            if (Ftruncate(file, length) < 0)
                 throw new Win32Exception(Marshal.GetLastPInvokeError(), $"Shared memory of {length:N0} bytes could not be created.");
-            return Map(length, MapShared, file);
+            return Map(length, AlignedMapping.Shared, file);
         }
         finally
         {
@@ -74,17 +67,15 @@ internal sealed unsafe partial class WarmBuffer : IDisposable
         if (_disposed)
             return;
         _disposed = true;
-        _ = Munmap(_mapping, (nuint)_mapped);
+        AlignedMapping.Unmap((nint)_start, Length);
     }
 
     private static WarmBuffer Map(long length, int flags, int file)
     {
-        // One huge page more, so that the start can be aligned to one.
-        var mapped = length + HugePage;
-        var mapping = Mmap(0, (nuint)mapped, ReadWrite, flags, file, 0);
-        if (mapping == -1)
-            throw new Win32Exception(Marshal.GetLastPInvokeError(), $"{mapped:N0} bytes could not be mapped.");
-        return new WarmBuffer(mapping, mapped, length);
+        var start = AlignedMapping.Map(length, AlignedMapping.Read | AlignedMapping.Write, flags, file);
+        return start != -1
+            ? new WarmBuffer(start, length)
+            : throw new Win32Exception(Marshal.GetLastPInvokeError(), $"{length:N0} bytes could not be mapped.");
     }
 
     private void WritePattern()
@@ -100,12 +91,6 @@ internal sealed unsafe partial class WarmBuffer : IDisposable
             word = state;
         }
     }
-
-    [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
-    private static partial nint Mmap(nint address, nuint length, int protection, int flags, int file, long offset);
-
-    [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
-    private static partial int Munmap(nint address, nuint length);
 
     [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
     private static partial int Madvise(nint address, nuint length, int advice);
