@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kvcache import (CHAIN_ROOT, DataType, Namespace, OpaqueLayout, StructuredLayout, engine_key_hash, prefix_chain,
                      text_hash)
+from kvcache.hashing import tenant_id
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "hashing.md"
 LAYOUT = StructuredLayout(16, 2, 1, 4, DataType.FLOAT16)
@@ -23,6 +24,7 @@ class Vectors(unittest.TestCase):
         "namespace id of tenant `acme`, model `m`, revision `r1`, no LoRA, rank 1 of 2, salt `s`, layout 2 layers, "
         "1 head, dim 4, float16, 16 tokens per block, K and V":
             lambda: Namespace("m", LAYOUT, tenant="acme", revision="r1", tp_rank=1, tp_size=2, salt="s").id,
+        "tenant id of `acme`": lambda: tenant_id("acme"),
     }
 
     def test_document(self) -> None:

@@ -156,8 +156,9 @@ class _Session:
             "<III", 1 << 20, 16384, 30000)
 
     def open(self, meta: bytes) -> bytes:
-        layout = meta[[at for at in _fields(meta)][-1]:]
-        identity = sha256(b"kvcache.namespace.v1" + meta).digest()[:16]
+        starts = _fields(meta)
+        tenant, layout = meta[starts[0]:starts[1] - 5], meta[starts[-1]:]
+        identity = b"".join(sha256(data).digest()[:8] for data in (b"kvcache.tenant.v1" + tenant, b"kvcache.namespace.v1" + meta))
         self.namespaces.append((identity, _layer_sizes(layout)))
         return struct.pack("<I", len(self.namespaces) - 1) + identity
 
