@@ -32,7 +32,7 @@ public sealed partial class BlockStore
         lock (_lock)
         {
             if (Find(key) is { } entry)
-                return new FollowedBlock(this, Lease(entry), write: null);
+                return MayLease(entry) ? new FollowedBlock(this, Lease(entry), write: null) : null;
             foreach (var write in _writes.Values)
             {
                 if (write.Key != key || write.FollowableLayers is null or 0)

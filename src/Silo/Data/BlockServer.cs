@@ -1,5 +1,4 @@
 using System.Net;
-using System.Net.Sockets;
 using System.Security.Cryptography;
 using KvCache.Grains;
 using KvCache.Storage;
@@ -15,6 +14,7 @@ namespace KvCache.Silo;
 internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses, IDisposable
 {
     private const int GrainCallsAtOnce = 64;
+    private const int PlacesOfPeers = 16;
 
     private readonly ILogger<BlockServer> _logger;
     private readonly ConnectionListener _listener;
@@ -28,10 +28,13 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         BlockFetcher fetcher,
         IGrainFactory grains,
         TenantRegistry tenants,
+        TenantQuotas quotas,
+        AuditLog audit,
         SiloCounters counters,
         ILocalSiloDetails silo,
         IOptions<DataPlaneOptions> options,
         IOptions<ArenaOptions> arena,
+        IOptions<ClusterOptions> clustering,
         ILoggerFactory loggers)
     {
         Store = store;
@@ -40,6 +43,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         Fetcher = fetcher;
         Grains = grains;
         Tenants = tenants;
+        Quotas = quotas;
+        Audit = audit;
         Counters = counters;
         Options = options.Value;
         ArenaPath = arena.Value.Path;
@@ -55,7 +60,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             Options,
             counters,
             (socket, peer) => new Session(this, socket, peer, sessionLogger),
-            socket => Refuse(socket, Options.MaxConnections),
+            quotas,
+            clustering.Value.Mode == ClusterMode.None ? 0 : Math.Min(PlacesOfPeers, Options.MaxConnections / 8),
             _logger);
     }
 
@@ -70,6 +76,10 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     public IGrainFactory Grains { get; }
 
     public TenantRegistry Tenants { get; }
+
+    public TenantQuotas Quotas { get; }
+
+    public AuditLog Audit { get; }
 
     public SiloCounters Counters { get; }
 
@@ -161,15 +171,6 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     }
 
     public byte[] StatisticsJson() => SiloStatistics.Create(Store.GetStatistics(), Counters).ToJson();
-
-    private static void Refuse(Socket socket, int limit)
-    {
-        var error = new WireWriter();
-        error.Take(FrameHeader.Size);
-        error.Text($"This silo serves at most {limit} connections at a time.");
-        using var refused = new FrameSocket(socket);
-        refused.Send(error, FrameType.Error, WireStatus.LimitExceeded, 0);
-    }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The data plane listens on {Endpoints}")]
     private partial void LogListening(string endpoints);

@@ -34,10 +34,16 @@ internal sealed partial class Session
             throw new ProtocolException(WireStatus.BadFrame, $"Behind hello, an authenticate frame with {WireProtocol.ProofSize} bytes was expected.");
         var secret = _server.Tenants.SecretOf(tenant);
         if (!CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(secret, clientNonce, serverNonce, tenant)))
+        {
+            Thread.Sleep(_server.Audit.Refused("the data plane", Address, tenant));
             throw new ProtocolException(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
+        }
+
+        if (!TryAdmit(tenant))
+            throw new ProtocolException(WireStatus.LimitExceeded, $"This silo serves at most {_server.Options.MaxConnections} connections at a time, and of each tenant its part; they are taken.");
         _tenant = tenant;
         _isPeer = tenant == WireProtocol.PeerTenant;
-        Authenticated = true;
+        _account = _holds.Account = _server.Store.Accounts.Of(new NamespaceId(TenantId.Of(tenant), 0));
         _socket.MaxMeta = WireProtocol.MaxMetaBytes;
         _socket.MaxPayload = (long)WireProtocol.MaxBlocksPerRequest * KvLayout.MaxBlockBytes;
         reply = Reply();

@@ -18,6 +18,7 @@ internal sealed partial class Session : Connection
     private readonly HoldTable _holds;
     private readonly PutPipeline _puts;
     private string _tenant = "";
+    private TenantAccount? _account; // known with the proof
     private bool _isPeer;
     private bool _movesBlocks;
     private ulong[] _masks = [];
@@ -45,7 +46,7 @@ internal sealed partial class Session : Connection
     {
         _puts.Dispose();
         _holds.Dispose();
-        _segment?.Dispose();
+        EndSegment();
         base.Dispose();
     }
 

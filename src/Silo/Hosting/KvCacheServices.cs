@@ -58,6 +58,10 @@ public static class KvCacheServices
         AddHosted<ClusterWatch>(services);
         services.AddSingleton<SiloCounters>();
         services.AddSingleton<TenantRegistry>();
+        services.AddSingleton(new TenantAccounts());
+        services.AddSingleton<TenantQuotas>();
+        services.AddSingleton<WrongProofs>();
+        services.AddSingleton<AuditLog>();
         AddHosted<ArenaCommitter>(services);
         AddHosted<BlockServer>(services);
         services.AddSingleton<EventCounters>();
@@ -93,7 +97,8 @@ public static class KvCacheServices
             arena.Path.Length > 0 ? Arena.CreateShared(arena.Path, arena.Size.Bytes) : Arena.CreatePrivate(arena.Size.Bytes),
             services.GetRequiredService<IOptions<BlockStoreOptions>>().Value,
             services.GetRequiredService<TimeProvider>(),
-            directory);
+            directory,
+            accounts: services.GetRequiredService<TenantAccounts>());
         directory.Attach(store);
         return store;
     }

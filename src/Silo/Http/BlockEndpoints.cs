@@ -87,6 +87,17 @@ internal static class BlockEndpoints
             return WrongLength(space, $"{length} bytes were announced").ToResult();
         http.Features.Get<IHttpMaxRequestBodySizeFeature>()!.MaxRequestBodySize = null; // bounded where it is read, to the byte
 
+        // What was only announced is worth no memory.
+        try
+        {
+            var first = await http.Request.BodyReader.ReadAsync(cancellationToken);
+            http.Request.BodyReader.AdvanceTo(first.Buffer.Start);
+        }
+        catch (Exception e) when (e is ConnectionResetException or OperationCanceledException)
+        {
+            return Results.Empty;
+        }
+
         // Not cancelled with the request: what was begun ends with a finish in any case.
         var block = writer.Begin(key, space.Layout, lineage, terms, CancellationToken.None);
         var received = -1;
