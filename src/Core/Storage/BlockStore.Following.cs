@@ -33,9 +33,9 @@ public sealed partial class BlockStore
         {
             if (Find(key) is { } entry)
                 return MayLease(entry) ? new FollowedBlock(this, Lease(entry), write: null) : null;
-            foreach (var write in _writes.Values)
+            for (var write = _writesOf.GetValueOrDefault(key); write is not null; write = write.NextOfKey)
             {
-                if (write.Key != key || write.FollowableLayers is null or 0)
+                if (write.FollowableLayers is null or 0)
                     continue;
                 if (!_followed.Contains(write))
                     _followed.Add(write);

@@ -21,6 +21,7 @@ public sealed partial class BlockStore : IDisposable
     private readonly Dictionary<BlockKey, BlockEntry> _blocks = [];
     private readonly Dictionary<long, BlockEntry> _byOffset = [];
     private readonly Dictionary<ulong, BlockWrite> _writes = [];
+    private readonly Dictionary<BlockKey, BlockWrite> _writesOf = []; // the first of each key's; the others hang on it
     private readonly Dictionary<BlockKey, BlockWrite> _writers = []; // of those, the one that keeps others of its key from beginning
     private readonly DeadlineQueue _deadlines;
     private readonly EvictionPlanner _evictions;
@@ -118,6 +119,8 @@ public sealed partial class BlockStore : IDisposable
             var write = new BlockWrite(this, entry);
             _byOffset.Add(offset, entry);
             _writes.Add(entry.Generation, write);
+            write.NextOfKey = _writesOf.GetValueOrDefault(key);
+            _writesOf[key] = write;
             return write;
         }
     }
@@ -223,6 +226,13 @@ public sealed partial class BlockStore : IDisposable
             write.End = WriteEnd.Failed;
             EndWriter(write);
         }
+    }
+
+    /// <summary>Whether a block is visible, or a write of it is running.</summary>
+    public bool Knows(BlockKey key)
+    {
+        lock (_lock)
+            return _writesOf.ContainsKey(key) || Find(key) is not null;
     }
 
     /// <summary>Whether a block is visible. Neither extends its life nor counts as use.</summary>
@@ -410,9 +420,28 @@ public sealed partial class BlockStore : IDisposable
     private void EndWrite(BlockWrite write)
     {
         _writes.Remove(write.Generation);
+        Unchain(write);
         write.Entry.Account.WritingBytes -= write.Entry.ArenaBytes;
         _followed.Remove(write);
         EndWriter(write);
+    }
+
+    private void Unchain(BlockWrite write)
+    {
+        if (_writesOf[write.Key] is var first && first != write)
+        {
+            while (first.NextOfKey != write)
+                first = first.NextOfKey!;
+            first.NextOfKey = write.NextOfKey;
+        }
+        else if (write.NextOfKey is { } next)
+        {
+            _writesOf[write.Key] = next;
+        }
+        else
+        {
+            _writesOf.Remove(write.Key);
+        }
     }
 
     private void EndWriter(BlockWrite write)

@@ -16,10 +16,13 @@ internal sealed partial class AuditLog(ILoggerFactory loggers, WrongProofs proof
     /// <param name="door">Where: data plane, redis, http.</param>
     /// <param name="address">From where.</param>
     /// <param name="tenant">Whom it said to be; empty when it did not.</param>
+    /// <param name="longest">Longest wait: who waits for it must still be there.</param>
     /// <returns>How long the answer has to wait.</returns>
-    public TimeSpan Refused(string door, IPAddress? address, string tenant)
+    public TimeSpan Refused(string door, IPAddress? address, string tenant, TimeSpan longest)
     {
         var delay = proofs.Failed(address, tenant);
+        if (delay > longest)
+            delay = longest;
         if (_budget.TryTake(out var suppressed))
         {
             if (suppressed > 0)

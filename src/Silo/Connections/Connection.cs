@@ -121,6 +121,9 @@ internal abstract partial class Connection : IDisposable
         BulkSocket.Abort(_socket);
     }
 
+    /// <summary>Ends the connection because another one needs its place: counted, and not worth a line each.</summary>
+    public void Displace() => BulkSocket.Abort(_socket);
+
     /// <summary>Releases what the connection holds. Called when its thread has ended.</summary>
     public virtual void Dispose()
     {

@@ -164,7 +164,7 @@ internal sealed partial class ConnectionListener(
             if (_unproven.Add(connection, connection.Address) is { } displaced)
             {
                 counters.Displaced();
-                displaced.Abort("its place is needed, and it has not proved who it is");
+                displaced.Displace();
             }
 
             new Thread(Run, StackBytes) { IsBackground = true, Name = "kvcache session" }.Start(connection);
@@ -207,7 +207,7 @@ internal sealed partial class ConnectionListener(
         }
 
         _unproven.Remove(connection);
-        displaced?.Abort("its place is needed, and it has done nothing for long");
+        displaced?.Displace();
         return true;
     }
 

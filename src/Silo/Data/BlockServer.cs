@@ -142,14 +142,14 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
     public void Dispose() => _listener.Dispose();
 
-    /// <summary>Calls the grains of blocks, a bounded number at a time, and counts the answers that are true.</summary>
+    /// <summary>Calls the grains of those blocks that somebody has, a bounded number at a time, and counts the answers that are true.</summary>
     public int ForEachGrain(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Func<IPrefixGrain, ValueTask<bool>> call)
     {
         var count = 0;
         var calls = new List<Task<bool>>(Math.Min(hashes.Length, GrainCallsAtOnce));
         for (var i = 0; i < hashes.Length; i++)
         {
-            calls.Add(call(Grains.GetPrefix(new BlockKey(ns, hashes[i]))).AsTask());
+            calls.Add(CallAsync(new BlockKey(ns, hashes[i]), call));
             if (calls.Count < GrainCallsAtOnce && i + 1 < hashes.Length)
                 continue;
             count += Task.WhenAll(calls).GetAwaiter().GetResult().Count(answer => answer);
@@ -158,6 +158,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
         return count;
     }
+
+    private async Task<bool> CallAsync(BlockKey key, Func<IPrefixGrain, ValueTask<bool>> call) => await Cluster.MayHaveAsync(key) && await call(Grains.GetPrefix(key));
 
     /// <summary>Checks a block that a reader found damaged, and drops it when its memory is.</summary>
     public bool DropIfCorrupt(BlockKey key, ulong generation)

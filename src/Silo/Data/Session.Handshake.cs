@@ -35,7 +35,7 @@ internal sealed partial class Session
         var secret = _server.Tenants.SecretOf(tenant);
         if (!CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(secret, clientNonce, serverNonce, tenant)))
         {
-            Thread.Sleep(_server.Audit.Refused("the data plane", Address, tenant));
+            Thread.Sleep(_server.Audit.Refused("the data plane", Address, tenant, _server.Options.HandshakeTimeout / 2));
             throw new ProtocolException(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
         }
 

@@ -83,7 +83,7 @@ internal sealed class HttpGate(TenantRegistry tenants, HttpConnections connectio
         if (!header.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase))
             return (HttpProblem.Unauthenticated("The request has no Authorization header of the form 'Bearer SECRET'. Send the tenant's secret."), default);
         if (tenants.FindBySecret(header.AsSpan(Scheme.Length).Trim()) is not { } tenant)
-            return (HttpProblem.Unauthenticated("The token is not the secret of any tenant of this silo."), audit.Refused("HTTP", context.Connection.RemoteIpAddress, ""));
+            return (HttpProblem.Unauthenticated("The token is not the secret of any tenant of this silo."), audit.Refused("HTTP", context.Connection.RemoteIpAddress, "", WrongProofs.Longest));
         context.Items[TenantItem] = tenant;
         return (null, default);
     }

@@ -201,7 +201,7 @@ internal sealed partial class RespSession
         }
 
         _server.Counters.Rejected();
-        Thread.Sleep(_server.Audit.Refused("the Redis endpoint", Address, user));
+        Thread.Sleep(_server.Audit.Refused("the Redis endpoint", Address, user, _server.Options.HandshakeTimeout / 2));
         _writer.Error("WRONGPASS invalid username-password pair or user is disabled.");
         return false;
     }
