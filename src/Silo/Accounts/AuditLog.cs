@@ -1,7 +1,7 @@
 using System.Net;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Accounts;
 
 /// <summary>
 /// One line for whatever an administrator may be asked about later: refused proofs, which are bounded, and every administrative act. Category

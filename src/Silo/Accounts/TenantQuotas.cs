@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 using KvCache.Storage;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Accounts;
 
 /// <summary>
 /// What each tenant may have of this silo: limits of its account in the store, places for connections, segments of shared memory. Everything follows from its

@@ -1,6 +1,6 @@
 using System.Net;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Accounts;
 
 /// <summary>
 /// Makes who guesses wait: the answer to a wrong proof comes the later, the more wrong ones have come from its address or for its tenant lately. A right proof

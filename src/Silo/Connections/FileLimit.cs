@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Connections;
 
 /// <summary>How many files, sockets included, the process may have open at a time.</summary>
 internal static partial class FileLimit

@@ -1,4 +1,4 @@
-namespace KvCache.Silo;
+namespace KvCache.Silo.Connections;
 
 /// <summary>Bounds the lines that strangers can write into a log: so many a second, then their number is all that is told.</summary>
 /// <param name="perSecond">Lines a second.</param>

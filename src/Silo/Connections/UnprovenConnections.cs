@@ -2,7 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Connections;
 
 /// <summary>
 /// The connections of a listener that have not proved who they are. They have a small number of places of their own, and each address a part of them: who wants

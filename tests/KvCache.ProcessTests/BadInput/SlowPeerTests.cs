@@ -1,5 +1,7 @@
 using System.Diagnostics;
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Engine.Wire;
+using KvCache.ProcessTests.Infrastructure;
 
 namespace KvCache.ProcessTests;
 

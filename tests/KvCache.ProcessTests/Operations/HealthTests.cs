@@ -1,5 +1,8 @@
 using System.Net;
 using System.Text.Json;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

@@ -1,0 +1,86 @@
+namespace KvCache.Engine.Storage;
+
+/// <summary>
+/// What a tenant has in a store, and what it may have. Whatever fills memory names a key, a key names its tenant, and the store charges
+/// whoever that is: there is no door beside it.
+/// </summary>
+internal sealed class TenantAccount
+{
+    private TenantLimits _limits;
+    private long _heldBytes;
+
+    internal TenantAccount(TenantId id, string name, TenantLimits limits, EvictableBytes evictable)
+    {
+        Id = id;
+        Name = name;
+        _limits = limits;
+        Recency = new RecencyList(evictable);
+        Copies = new RecencyList(evictable);
+    }
+
+    /// <summary>Whose it is.</summary>
+    public TenantId Id { get; }
+
+    /// <summary>Name of the tenant.</summary>
+    public string Name { get; }
+
+    /// <summary>What it may have. May change at any time; what it has above a new limit goes as others need it.</summary>
+    public TenantLimits Limits
+    {
+        get => Volatile.Read(ref _limits);
+        set => Volatile.Write(ref _limits, value);
+    }
+
+    /// <summary>Bytes that holds and mapped leases keep.</summary>
+    public long HeldBytes => Volatile.Read(ref _heldBytes);
+
+    /// <summary>Blocks that can be evicted, but for copies. Guarded by the store's lock, like everything below.</summary>
+    internal RecencyList Recency { get; }
+
+    /// <summary>Copies of other silos' blocks that can be evicted.</summary>
+    internal RecencyList Copies { get; }
+
+    /// <summary>All memory of the tenant.</summary>
+    internal long UsedBytes { get; set; }
+
+    internal long WritingBytes { get; set; }
+
+    internal long PinnedBytes { get; set; }
+
+    internal int Blocks { get; set; }
+
+    internal long Evicted { get; set; }
+
+    internal long Refused { get; set; }
+
+    /// <summary>What a search for a window has collected of this tenant; see <see cref="EvictionPlanner"/>.</summary>
+    internal long WindowBytes { get; set; }
+
+    /// <summary>Memory that cannot be evicted now.</summary>
+    internal long LockedBytes => UsedBytes - Recency.Bytes - Copies.Bytes;
+
+    /// <summary>Bytes that may still be held.</summary>
+    public long FreeToHold => Math.Max(0, Limits.Held - HeldBytes);
+
+    /// <summary>Charges a hold, or a mapped lease.</summary>
+    /// <returns>False, and nothing is charged, when it would be too much.</returns>
+    public bool TryHold(long bytes)
+    {
+        if (Interlocked.Add(ref _heldBytes, bytes) <= Limits.Held)
+            return true;
+        Interlocked.Add(ref _heldBytes, -bytes);
+        return false;
+    }
+
+    /// <summary>Ends what <see cref="TryHold"/> has charged.</summary>
+    public void EndHold(long bytes) => Interlocked.Add(ref _heldBytes, -bytes);
+
+    /// <summary>Whether so many more bytes may become ones that cannot be evicted.</summary>
+    internal bool MayLock(long bytes) => LockedBytes + bytes <= Limits.Locked || LockedBytes == 0;
+
+    /// <summary>Whether a block of so many bytes may be begun. One block at a time may be larger than the budget.</summary>
+    internal bool MayWrite(long bytes) => UsedBytes + bytes <= Limits.Cap && MayWriteWithin(bytes);
+
+    /// <summary>The same, with its cap left aside.</summary>
+    internal bool MayWriteWithin(long bytes) => MayLock(bytes) && (WritingBytes + bytes <= Limits.Writing || WritingBytes == 0);
+}
