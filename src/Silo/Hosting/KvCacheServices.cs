@@ -68,6 +68,7 @@ public static class KvCacheServices
         AddHosted<RespServer>(services);
         AddHosted<LmCacheServer>(services);
         services.AddSingleton<IDataPlaneAddresses>(provider => provider.GetRequiredService<BlockServer>());
+        silo.AddOrleansDoors(configuration);
         return silo;
     }
 
