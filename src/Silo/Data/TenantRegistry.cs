@@ -1,8 +1,11 @@
 using System.Security.Cryptography;
 using System.Text;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
+using KvCache.Silo.Security;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>Secrets of the tenants, as bytes.</summary>
 internal sealed class TenantRegistry
@@ -20,7 +23,7 @@ internal sealed class TenantRegistry
         _digests = [.. _secrets.Select(secret => (secret.Key, SHA256.HashData(secret.Value[0])))];
         if (_secrets.Count == 0)
             _secrets.Add(DefaultTenant, [[]]);
-        _secrets.Add(Wire.WireProtocol.PeerTenant, cluster.All);
+        _secrets.Add(WireProtocol.PeerTenant, cluster.All);
     }
 
     /// <summary>Whether tenants are configured; without, whoever reaches the silo is the default tenant.</summary>
@@ -48,5 +51,5 @@ internal sealed class TenantRegistry
     public IReadOnlyList<byte[]> SecretsOf(string tenant) => _secrets.GetValueOrDefault(tenant, _decoy);
 
     /// <summary>The same for whoever can only be a client.</summary>
-    public IReadOnlyList<byte[]> ClientSecretsOf(string tenant) => tenant == Wire.WireProtocol.PeerTenant ? _decoy : SecretsOf(tenant);
+    public IReadOnlyList<byte[]> ClientSecretsOf(string tenant) => tenant == WireProtocol.PeerTenant ? _decoy : SecretsOf(tenant);
 }

@@ -1,11 +1,13 @@
 using System.Security.Cryptography;
-using KvCache.Grains;
+using KvCache.Grains.Prefixes;
+using KvCache.Orleans;
+using KvCache.Orleans.Access;
 using Microsoft.Extensions.Logging;
 using Orleans;
 using Orleans.Runtime;
 using Orleans.Serialization.Invocation;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Security;
 
 /// <summary>
 /// Lets through the grain calls of this cluster's silos, and of clients what their ticket is for: grains of prefixes of their tenant. Everything

@@ -1,4 +1,4 @@
-namespace KvCache.Silo;
+namespace KvCache.Silo.Security;
 
 /// <summary>
 /// Whether the silos that this one knocks at let it in. Orleans tries on for ever; a silo that starts with a wrong secret has to say so and end.

@@ -1,8 +1,9 @@
 using System.Security.Cryptography;
 using System.Text;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Security;
 
 /// <summary>Secrets by which the silos of a cluster know one another; a silo alone has a random one, which nobody else can know.</summary>
 internal sealed class ClusterSecrets(IOptions<ClusterOptions> options)

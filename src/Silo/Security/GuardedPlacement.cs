@@ -1,9 +1,8 @@
-using KvCache.Grains;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Runtime;
 using Orleans.Runtime.Placement;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Security;
 
 /// <summary>Asks the guard before a placement: Orleans' filter of incoming calls comes only after the activation.</summary>
 internal sealed class GuardedPlacement(IPlacementDirector director, CallGuard guard) : IPlacementDirector

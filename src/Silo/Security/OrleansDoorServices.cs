@@ -1,4 +1,4 @@
-using KvCache.Grains;
+using KvCache.Silo.Options;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -6,7 +6,7 @@ using Orleans;
 using Orleans.Configuration;
 using Orleans.Hosting;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Security;
 
 /// <summary>Registration of the locks on Orleans' ports and calls.</summary>
 internal static class OrleansDoorServices

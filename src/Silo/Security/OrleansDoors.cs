@@ -1,12 +1,14 @@
 using System.Buffers;
 using System.Buffers.Binary;
 using System.IO.Pipelines;
-using KvCache.Grains;
+using KvCache.Orleans.Access;
+using KvCache.Silo.Data;
+using KvCache.Silo.Options;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Security;
 
 /// <summary>
 /// The proofs of Orleans' connections, as middleware ahead of Orleans' own bytes: the cluster's secret between silos, a tenant's at the gateway

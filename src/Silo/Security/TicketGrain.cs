@@ -1,10 +1,11 @@
 using System.Security.Cryptography;
-using KvCache.Grains;
+using KvCache.Orleans.Access;
+using KvCache.Silo.Data;
 using Orleans;
 using Orleans.Concurrency;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Security;
 
 /// <summary>Renews tickets on the silo whose gateway the client uses.</summary>
 [StatelessWorker(1), GrainType(TypeName), CollectionAgeLimit(Minutes = 1)]

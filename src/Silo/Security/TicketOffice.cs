@@ -1,10 +1,11 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
-using KvCache.Grains;
+using KvCache.Orleans.Access;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Security;
 
 /// <summary>
 /// Makes and checks tickets of tenants: tenant id (8 bytes), end in Unix milliseconds (8), random (16), and an HMAC-SHA-256 of the cluster's secret

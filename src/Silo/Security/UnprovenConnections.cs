@@ -1,6 +1,6 @@
 using Microsoft.AspNetCore.Connections;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Security;
 
 /// <summary>Connections of a port that have not proved themselves yet: a bounded number, the oldest of which goes for a new one.</summary>
 internal sealed class UnprovenConnections(int most)

@@ -1,5 +1,9 @@
 using System.Reflection;
-using KvCache.Grains;
+using KvCache.Client;
+using KvCache.Grains.Cluster;
+using KvCache.Orleans;
+using KvCache.Orleans.Access;
+using KvCache.ProcessTests.Infrastructure;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans;
 using Orleans.Concurrency;

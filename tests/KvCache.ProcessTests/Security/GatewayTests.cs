@@ -1,5 +1,8 @@
 using System.Security.Cryptography;
-using KvCache.Grains;
+using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.Orleans.Access;
+using KvCache.ProcessTests.Infrastructure;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans;
 using Orleans.Configuration;

@@ -1,5 +1,7 @@
 using System.Net;
-using KvCache.Grains;
+using KvCache.Orleans;
+using KvCache.Orleans.Access;
+using KvCache.ProcessTests.Infrastructure;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
