@@ -2,11 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 
-<<<<<<<< HEAD:src/Core/Hashing/KeyHash.cs
 namespace KvCache;
-========
-namespace KvCache.Engine.Index;
->>>>>>>> main:src/Engine/Index/KeyHash.cs
 
 /// <summary>
 /// 64-bit hash of a block key, over all of its bytes, by folded 64×64-bit multiplication, as in wyhash. Clients choose the bytes of keys, so the

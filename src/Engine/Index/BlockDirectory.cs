@@ -185,4 +185,4 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
 /// <param name="Removed">It was visible there.</param>
 /// <param name="Known">It was there in any form, or the index named a holder: the deletion has to be remembered, by everybody.</param>
 /// <param name="Stamp">At least the given stamp, and larger than everything that was there.</param>
-public readonly record struct Deletion(bool Removed, bool Known, ulong Stamp);
+internal readonly record struct Deletion(bool Removed, bool Known, ulong Stamp);
