@@ -1,4 +1,6 @@
 using System.Net;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Http;
 using Microsoft.Extensions.Logging;
 
 namespace KvCache.Silo.Accounts;

@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Data;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo.Accounts;

@@ -1,4 +1,6 @@
 using System.Net;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Options;
 
 namespace KvCache.Silo.Accounts;
 

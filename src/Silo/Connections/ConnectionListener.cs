@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using KvCache.Engine.Wire;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Options;
 using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;

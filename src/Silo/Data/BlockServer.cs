@@ -6,6 +6,7 @@ using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Hosting;

@@ -3,6 +3,7 @@ using KvCache.Engine.Storage;
 using KvCache.Grains;
 using KvCache.Grains.Cluster;
 using KvCache.Grains.Prefixes;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
 using KvCache.Silo.Events;

@@ -1,5 +1,8 @@
 using System.Diagnostics;
 using System.Net;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Options;
+using KvCache.Silo.Telemetry;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.Extensions.Options;

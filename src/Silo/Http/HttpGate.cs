@@ -1,4 +1,5 @@
 using System.Net;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
 using Microsoft.AspNetCore.Hosting.Server;

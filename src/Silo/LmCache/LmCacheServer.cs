@@ -1,5 +1,6 @@
 using System.Net;
 using KvCache.Engine.Storage;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;

@@ -1,5 +1,10 @@
 using System.Security.Cryptography;
-using KvCache.Wire;
+using KvCache.Client;
+using KvCache.Engine.Wire;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.LmCache;
+using KvCache.ProcessTests.Resp;
+using Xunit;
 
 namespace KvCache.ProcessTests.Tenants;
 

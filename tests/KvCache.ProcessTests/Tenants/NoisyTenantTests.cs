@@ -1,4 +1,9 @@
-using KvCache.Wire;
+using KvCache.Client;
+using KvCache.Engine.Wire;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.LmCache;
+using KvCache.ProcessTests.Resp;
+using Xunit;
 
 namespace KvCache.ProcessTests.Tenants;
 

@@ -1,6 +1,11 @@
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Sockets;
+using KvCache.Client;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.LmCache;
+using KvCache.ProcessTests.Resp;
+using Xunit;
 
 namespace KvCache.ProcessTests.Tenants;
 

@@ -1,3 +1,9 @@
+using KvCache.Client;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.LmCache;
+using KvCache.ProcessTests.Resp;
+using Xunit;
+
 namespace KvCache.ProcessTests.Tenants;
 
 /// <summary>A silo of 64 MiB with a tenant that has four fifths of it, and one that means no good.</summary>

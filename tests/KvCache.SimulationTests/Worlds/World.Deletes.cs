@@ -37,7 +37,7 @@ internal sealed partial class World
     }
 
     /// <summary>What a silo does when another one asks it to delete a block.</summary>
-    public KvCache.Index.Deletion DeleteAt(ModelSilo silo, BlockKey key, ulong stamp)
+    public KvCache.Engine.Index.Deletion DeleteAt(ModelSilo silo, BlockKey key, ulong stamp)
     {
         if (Mutation == Mutation.IgnoresDeletes)
             return default;

@@ -1,5 +1,6 @@
 using System.Net;
-using KvCache.Silo;
+using KvCache.Silo.Accounts;
+using KvCache.Silo.Connections;
 using KvCache.UnitTests.Support;
 using Xunit;
 

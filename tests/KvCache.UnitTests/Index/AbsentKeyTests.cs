@@ -1,5 +1,5 @@
-using KvCache.Index;
-using KvCache.Storage;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
 using KvCache.UnitTests.Support;
 using Xunit;
 
