@@ -1,6 +1,6 @@
 using KvCache.Binary;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Payloads;
 
 /// <summary>
 /// Turns layouts into their encodings and back, and remembers the last one: blocks that come one after the other mostly have the same

@@ -5,7 +5,7 @@ using System.Text;
 using KvCache.Binary;
 using KvCache.Engine.Wire;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Redis;
 
 /// <summary>
 /// RESP2 over one blocking socket: requests are composed in a buffer that is reused, replies are parsed in place, payloads go

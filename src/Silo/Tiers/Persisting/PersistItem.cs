@@ -1,6 +1,7 @@
 using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers.Redis;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Persisting;
 
 /// <summary>A block that is to be written to Redis.</summary>
 /// <param name="lease">The block; released when the item ends.</param>

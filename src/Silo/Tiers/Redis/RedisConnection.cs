@@ -4,7 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using KvCache.Engine.Wire;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Redis;
 
 /// <summary>
 /// The commands that the tier needs, over one connection of its own: blocking calls, each with a deadline, on the thread that owns it.

@@ -1,4 +1,4 @@
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Persisting;
 
 /// <summary>Blocks that somebody wants deleted together.</summary>
 internal sealed class DeleteBatch

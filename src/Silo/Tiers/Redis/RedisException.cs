@@ -1,4 +1,4 @@
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Redis;
 
 /// <summary>What went wrong between the tier and Redis.</summary>
 internal enum RedisFailure

@@ -1,4 +1,6 @@
-namespace KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
+
+namespace KvCache.Silo.Tiers.Persisting;
 
 /// <summary>
 /// Blocks on their way to Redis, bounded by bytes, and the deletions and changes of lives that overtake them.

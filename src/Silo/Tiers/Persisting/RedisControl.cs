@@ -1,7 +1,8 @@
 using System.Collections.Concurrent;
+using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Persisting;
 
 /// <summary>
 /// A thread with a connection for everything that is small: deletions, changes of lives, look-ups, and the probes of an open circuit breaker.

@@ -1,4 +1,5 @@
 using KvCache.Grains.Prefixes;
+using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;
@@ -7,7 +8,7 @@ using Orleans.Persistence;
 using Orleans.Storage;
 using StackExchange.Redis;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Descriptors;
 
 /// <summary>Registration of grain state.</summary>
 internal static class RedisStorageServices

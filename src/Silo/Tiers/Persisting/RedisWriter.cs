@@ -1,7 +1,9 @@
 using System.Diagnostics;
+using KvCache.Silo.Tiers.Payloads;
+using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Persisting;
 
 /// <summary>A thread with a connection that writes blocks of the queue to Redis, straight out of the arena.</summary>
 internal sealed partial class RedisWriter(PersistQueue queue, RedisLane lane, RedisKeySpace names, RedisTierOptions options, RedisTierCounters counters, TimeProvider time, ILogger logger)

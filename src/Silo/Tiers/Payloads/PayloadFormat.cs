@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 using KvCache.Checksums;
 using KvCache.Engine.Storage;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Payloads;
 
 /// <summary>What a payload says about itself.</summary>
 /// <param name="Key">The block.</param>

@@ -1,9 +1,10 @@
 using KvCache.Grains.Prefixes;
+using KvCache.Silo.Tiers.Redis;
 using Orleans;
 using Orleans.Runtime;
 using Orleans.Storage;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Descriptors;
 
 /// <summary>
 /// Grain state in Redis beside the payloads: the provider's storage behind the tier's circuit breaker, with the life of the payload

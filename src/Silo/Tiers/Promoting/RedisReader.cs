@@ -1,8 +1,10 @@
 using System.Diagnostics;
 using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers.Payloads;
+using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Promoting;
 
 /// <summary>A thread with a connection that reads blocks from Redis straight into the arena, and publishes what proves right.</summary>
 internal sealed partial class RedisReader(

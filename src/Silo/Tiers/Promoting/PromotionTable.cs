@@ -1,7 +1,9 @@
 using System.Diagnostics.CodeAnalysis;
 using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers.Payloads;
+using KvCache.Silo.Tiers.Redis;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Promoting;
 
 /// <summary>A block that is to be read from Redis, and everybody who waits for it.</summary>
 internal sealed class Promotion(BlockKey key, Deadline deadline)

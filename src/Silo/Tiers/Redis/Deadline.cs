@@ -1,6 +1,6 @@
 using System.Diagnostics;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Redis;
 
 /// <summary>A moment on the monotonic clock by which something has to be over.</summary>
 internal readonly struct Deadline

@@ -1,8 +1,10 @@
 using System.Buffers.Text;
 using System.Globalization;
 using System.Text;
+using KvCache.Silo.Tiers.Payloads;
+using KvCache.Silo.Tiers.Persisting;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Redis;
 
 /// <content>Everything but payloads.</content>
 internal sealed partial class RedisConnection

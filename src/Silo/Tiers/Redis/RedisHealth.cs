@@ -1,7 +1,8 @@
 using KvCache.Engine.Resilience;
+using KvCache.Silo.Tiers.Persisting;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo.Tiers;
+namespace KvCache.Silo.Tiers.Redis;
 
 /// <summary>Whether Redis works, as all connections of the tier see it together.</summary>
 internal sealed partial class RedisHealth(RedisEndpoint endpoint, RedisTierOptions options, RedisTierCounters counters, ILogger logger)

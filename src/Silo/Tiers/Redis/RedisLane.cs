@@ -1,4 +1,6 @@
-namespace KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Persisting;
+
+namespace KvCache.Silo.Tiers.Redis;
 
 /// <summary>One connection to Redis that is made when it is needed and made anew when it broke. Owned by one thread.</summary>
 internal sealed class RedisLane(RedisEndpoint endpoint, int socketBuffer, TimeSpan connectTimeout, RedisHealth health) : IDisposable
