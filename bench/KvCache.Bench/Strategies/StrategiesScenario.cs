@@ -5,8 +5,8 @@ using KvCache.Bench.Memory;
 using KvCache.Bench.Processes;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Traces;
-using KvCache.Processes;
 using KvCache.Bench.Transfer;
+using KvCache.Processes;
 
 namespace KvCache.Bench.Strategies;
 

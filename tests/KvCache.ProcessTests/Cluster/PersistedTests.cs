@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using KvCache.RedisTests;
 
 namespace KvCache.ProcessTests;
 

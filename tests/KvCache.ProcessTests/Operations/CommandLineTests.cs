@@ -157,7 +157,7 @@ public sealed class CommandLineTests
     private static Task<ProgramResult> RunAsync(string[] arguments)
     {
         var free = FreePorts.Chunk(2).Where(option => !arguments.Contains(option[0])).SelectMany(option => option);
-        return ProgramResult.RunAsync(SiloProcess.Command([.. arguments.Contains("--arena") ? [] : (string[])["--arena", "2MiB"], .. free, .. arguments]), Eventually.Bound);
+        return Report.RunAsync(ProgramCommand.Silo([.. arguments.Contains("--arena") ? [] : (string[])["--arena", "2MiB"], .. free, .. arguments]), Eventually.Bound);
     }
 
     private static string AssertOneSentence(ProgramResult result)

@@ -25,7 +25,7 @@ public sealed class PythonTests
         var python = FindPython(modules);
         Assert.SkipWhen(python is null, $"There is no Python with {string.Join(", ", modules)} (on Debian: python3-pytest, python3-numpy, python3-torch).");
         await using var silo = await SiloProcess.StartAsync();
-        var program = SiloProcess.Command([]);
+        var program = ProgramCommand.Silo([]);
         // Modules that skip say why (-rs); nothing is written beside the sources.
         var start = new ProcessStartInfo(python, ["-B", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", .. files.Select(file => Path.Combine(tests, file))])
         {
@@ -37,7 +37,7 @@ public sealed class PythonTests
         start.Environment["KVCACHE_SILO_DLL"] = program.ArgumentList[0];
         start.Environment["PYTHONDONTWRITEBYTECODE"] = "1";
 
-        var result = await ProgramResult.RunAsync(start, TimeSpan.FromMinutes(5));
+        var result = await Report.RunAsync(start, TimeSpan.FromMinutes(5));
 
         Assert.Equal(0, result.ExitCode);
         silo.AssertHealthy();

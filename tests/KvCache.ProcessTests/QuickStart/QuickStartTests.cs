@@ -1,8 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
-using KvCache.QuickStart;
-using Xunit;
 
 namespace KvCache.ProcessTests;
 
@@ -51,20 +49,25 @@ public sealed partial class QuickStartTests : IDisposable
     [Fact(Timeout = Limit)]
     public async Task When_it_is_stopped_its_silo_stops_too()
     {
-        var serves = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
-        await using var process = Start(
-            line =>
-            {
-                if (SiloLine().Match(line) is { Success: true } match)
-                    serves.TrySetResult(int.Parse(match.Groups[1].ValueSpan, CultureInfo.InvariantCulture));
-            });
-        var silo = await serves.Task.WaitAsync(TestContext.Current.CancellationToken);
+        await using var process = StartUntilItsSiloServes(out var serves);
+        var silo = await serves.WaitAsync(TestContext.Current.CancellationToken);
 
         Assert.True(await process.StopAsync(), process.LastLines);
 
         Assert.Equal(130, await process.WaitAsync(TestContext.Current.CancellationToken));
-        Assert.DoesNotContain(silo, Process.GetProcesses().Select(other => other.Id));
+        Assert.False(Lives(silo));
         Assert.Empty(Directory.EnumerateDirectories(_folder));
+    }
+
+    [Fact(Timeout = Limit)]
+    public async Task When_it_is_killed_its_silo_ends_too()
+    {
+        await using var process = StartUntilItsSiloServes(out var serves);
+        var silo = await serves.WaitAsync(TestContext.Current.CancellationToken);
+
+        await process.KillAsync();
+
+        await Eventually.TrueAsync("the silo of the killed quick start has ended", () => !Lives(silo));
     }
 
     [Fact(Timeout = Limit)]
@@ -87,9 +90,22 @@ public sealed partial class QuickStartTests : IDisposable
         Assert.True(exitCode == 0, $"Exit code {exitCode}:\n{process.LastLines}");
     }
 
+    private ChildProcess StartUntilItsSiloServes(out Task<int> silo)
+    {
+        var serves = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
+        silo = serves.Task;
+        return Start(line =>
+        {
+            if (SiloLine().Match(line) is { Success: true } match)
+                serves.TrySetResult(int.Parse(match.Groups[1].ValueSpan, CultureInfo.InvariantCulture));
+        });
+    }
+
+    private static bool Lives(int process) => Process.GetProcesses().Any(other => other.Id == process);
+
     // Its folder is made in TMPDIR, so that what it leaves behind is seen.
     private ChildProcess Start(Action<string> onOutput, params string[] arguments) =>
-        ChildProcess.Start("KvCache.QuickStart.dll", arguments, new Dictionary<string, string> { ["TMPDIR"] = _folder }, onOutput);
+        ChildProcess.Start(ProgramCommand.Own("KvCache.QuickStart.dll", arguments, ("TMPDIR", _folder)), onOutput);
 
     private void AssertPassed()
     {
