@@ -22,9 +22,11 @@ internal sealed partial class ChildProcess : IDisposable, IAsyncDisposable
 
     private ChildProcess(ProcessStartInfo command, Action<string>? onOutput, Action<string>? onError)
     {
-        _name = Path.GetFileNameWithoutExtension(command.FileName) is "dotnet" ? Path.GetFileName(command.ArgumentList[0]) : command.FileName;
-        _keeper = Process.Start(Keeper.Keep(command)) ?? throw new ChildProcessException($"{_name} could not be started.");
-        Id = int.Parse(_keeper.StandardOutput.ReadLine() ?? throw new ChildProcessException($"{_name} could not be started."), CultureInfo.InvariantCulture);
+        var isDotnet = Path.GetFileNameWithoutExtension(command.FileName) is "dotnet";
+        _name = Path.GetFileName(isDotnet ? command.ArgumentList[0] : command.FileName);
+        _keeper = Process.Start(Keeper.Keep(command))!;
+        var id = _keeper.StandardOutput.ReadLine() ?? throw new ChildProcessException($"{_name} could not be started.");
+        Id = int.Parse(id, CultureInfo.InvariantCulture);
         _output = Task.WhenAll(ReadAsync(_keeper.StandardOutput, onOutput ?? Keep), ReadAsync(_keeper.StandardError, onError ?? Keep));
     }
 
@@ -63,7 +65,9 @@ internal sealed partial class ChildProcess : IDisposable, IAsyncDisposable
 
     /// <summary>Starts a program.</summary>
     /// <param name="command">Program, command line, working directory and environment.</param>
-    /// <param name="onOutput">Receives the lines of the standard output, on one thread at a time; null adds them to <see cref="LastLines"/>.</param>
+    /// <param name="onOutput">
+    /// Receives the lines of the standard output, on one thread at a time; null adds them to <see cref="LastLines"/>.
+    /// </param>
     /// <param name="onError">As <paramref name="onOutput"/>, for the standard error.</param>
     public static ChildProcess Start(ProcessStartInfo command, Action<string>? onOutput = null, Action<string>? onError = null) =>
         new(command, onOutput, onError);
@@ -83,7 +87,11 @@ internal sealed partial class ChildProcess : IDisposable, IAsyncDisposable
             if (ready() is { } answer)
                 return answer;
             if (ended)
-                throw new ChildProcessException($"{_name} ended with code {await WaitAsync(cancellationToken).ConfigureAwait(false)} before it was ready:\n{LastLines}");
+            {
+                var code = await WaitAsync(cancellationToken).ConfigureAwait(false);
+                throw new ChildProcessException($"{_name} ended with code {code} before it was ready:\n{LastLines}");
+            }
+
             if (Stopwatch.GetElapsedTime(began) > limit)
                 throw new ChildProcessException($"{_name} was not ready within {limit.TotalSeconds:F0} s; its last lines:\n{LastLines}");
             await Task.Delay(Interval, cancellationToken).ConfigureAwait(false);

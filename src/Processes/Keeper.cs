@@ -11,8 +11,9 @@ namespace KvCache.Processes;
 /// </remarks>
 internal static class Keeper
 {
-    // The child says its id before it becomes the program, and is in a session of its own where there is setsid: Ctrl+C in a terminal is
-    // for us alone, who stop children in order. It is asked first: a silo deletes the file of its arena, gigabytes that nobody else gives back.
+    // The child says its id before it becomes the program, and is in a session of its own where there is setsid: Ctrl+C in a terminal
+    // is for us alone, who stop children in order. It is asked first: a silo deletes the file of its arena, gigabytes that nobody else
+    // gives back.
     private const string Script = """
         trap '' INT HUP
         exec 3<&0

@@ -11,9 +11,12 @@ internal static class ProgramCommand
 
     /// <summary>Runs the silo.</summary>
     /// <param name="arguments">Command line.</param>
-    /// <param name="settings">Configuration, by key as in <c>KvCache:DataPlane:FrameTimeout</c>: secrets are seen by every user in a command line.</param>
-    public static ProcessStartInfo Silo(IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? settings = null) =>
-        Dotnet(SiloPath, arguments, [.. (settings ?? new Dictionary<string, string>()).Select(setting => (setting.Key.Replace(":", "__", StringComparison.Ordinal), setting.Value))]);
+    /// <param name="settings">
+    /// Configuration, by key as in <c>KvCache:DataPlane:FrameTimeout</c>. Goes through the environment, as secrets are among it and
+    /// command lines are visible to every user of a machine.
+    /// </param>
+    public static ProcessStartInfo Silo(IEnumerable<string> arguments, IEnumerable<KeyValuePair<string, string>>? settings = null) =>
+        Dotnet(SiloPath, arguments, [.. (settings ?? []).Select(setting => (Variable(setting.Key), setting.Value))]);
 
     /// <summary>Runs another of our programs.</summary>
     /// <param name="assembly">File name of its assembly, in the folder of this program.</param>
@@ -39,10 +42,15 @@ internal static class ProgramCommand
             .Select(folder => Path.Combine(folder, name))
             .FirstOrDefault(File.Exists);
 
+    private static string Variable(string key) => key.Replace(":", "__", StringComparison.Ordinal);
+
     private static ProcessStartInfo Dotnet(string path, IEnumerable<string> arguments, (string Name, string Value)[] environment) =>
         Of(Host(), [path, .. arguments], environment);
 
     // The host that runs this very program: also right where the program was started through its own executable.
-    private static string Host() =>
-        Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", "..", "dotnet")) is var host && File.Exists(host) ? host : "dotnet";
+    private static string Host()
+    {
+        var host = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", "..", "dotnet"));
+        return File.Exists(host) ? host : "dotnet";
+    }
 }

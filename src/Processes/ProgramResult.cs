@@ -15,7 +15,8 @@ internal sealed record ProgramResult(int ExitCode, string Output, string Errors)
     {
         var output = new StringBuilder();
         var errors = new StringBuilder();
-        await using var program = ChildProcess.Start(command, line => output.Append(line).Append('\n'), line => errors.Append(line).Append('\n'));
+        await using var program = ChildProcess.Start(
+            command, line => output.Append(line).Append('\n'), line => errors.Append(line).Append('\n'));
         try
         {
             var exitCode = await program.WaitAsync().WaitAsync(bound).ConfigureAwait(false);
@@ -24,8 +25,8 @@ internal sealed record ProgramResult(int ExitCode, string Output, string Errors)
         catch (TimeoutException)
         {
             await program.KillAsync().ConfigureAwait(false);
-            throw new ChildProcessException(
-                $"{command.FileName} {string.Join(' ', command.ArgumentList)} did not end within {bound.TotalSeconds:0} s:\n{output}{errors}");
+            var words = string.Join(' ', command.ArgumentList);
+            throw new ChildProcessException($"{command.FileName} {words} did not end within {bound.TotalSeconds:0} s:\n{output}{errors}");
         }
     }
 }

@@ -4,7 +4,9 @@ using System.Net.Sockets;
 
 namespace KvCache.Processes;
 
-/// <summary>A real Redis on a free loopback port and a Unix socket, in a folder of its own, without persistence. Disposing kills it.</summary>
+/// <summary>
+/// A real Redis on a free loopback port and a Unix socket, in a folder of its own, without persistence. Disposing kills it.
+/// </summary>
 internal sealed class RedisChild : IDisposable
 {
     private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(30);
@@ -45,7 +47,8 @@ internal sealed class RedisChild : IDisposable
     /// <param name="settings">More command line, for example <c>--maxmemory</c>.</param>
     /// <param name="environment">Variables besides the inherited ones.</param>
     /// <exception cref="ChildProcessException">It does not start.</exception>
-    public static RedisChild Start(string program, string[] settings, params (string Name, string Value)[] environment) => new(program, settings, environment);
+    public static RedisChild Start(string program, string[] settings, params (string Name, string Value)[] environment) =>
+        new(program, settings, environment);
 
     /// <summary>Ends it as a crash does.</summary>
     public void Kill() => Process.KillAsync().GetAwaiter().GetResult();

@@ -6,7 +6,9 @@ namespace KvCache.Processes;
 /// <param name="UseUnix">Whether it listens on a Unix socket too.</param>
 /// <param name="UseArenaFile">Whether the arena is a shared file.</param>
 /// <param name="Settings">Configuration, by key as in <c>KvCache:DataPlane:FrameTimeout</c>.</param>
-/// <param name="Folder">Folder of socket, arena and ready file, of this silo alone; null for a new one. A short path: sockets allow 107 bytes.</param>
+/// <param name="Folder">
+/// Folder of socket, arena and ready file, of this silo alone; null for a new one. A short path: sockets allow 107 bytes.
+/// </param>
 /// <param name="SiloPort">Orleans port between silos; 0 takes a free one.</param>
 /// <param name="GatewayPort">Orleans port for clients; 0 takes a free one.</param>
 /// <param name="Arguments">Further command line.</param>

@@ -1,4 +1,5 @@
 using System.Net.Sockets;
+using System.Text;
 using KvCache.Processes;
 using KvCache.Silo;
 
@@ -38,7 +39,8 @@ internal sealed class RedisProcess : IDisposable
     {
         using var client = new TcpClient("127.0.0.1", Port);
         using var reader = new StreamReader(client.GetStream());
-        client.Client.Send(System.Text.Encoding.ASCII.GetBytes(string.Concat([$"*{words.Length}\r\n", .. words.Select(word => $"${word.Length}\r\n{word}\r\n")])));
+        string[] parts = [$"*{words.Length}\r\n", .. words.Select(word => $"${word.Length}\r\n{word}\r\n")];
+        client.Client.Send(Encoding.ASCII.GetBytes(string.Concat(parts)));
         return reader.ReadLine()!;
     }
 

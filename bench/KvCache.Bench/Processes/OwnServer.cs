@@ -21,21 +21,23 @@ internal sealed class OwnServer : IDisposable
             ProgramCommand.Own("KvCache.Bench.dll", [command, "--folder", _folder.FullName, .. arguments], environment), lines.Enqueue);
         try
         {
-            Addresses = _process.WaitUntilReadyAsync(() => lines.Contains("") ? lines.TakeWhile(line => line.Length > 0).ToArray() : null, StartLimit)
-                .GetAwaiter().GetResult();
+            Addresses = _process.WaitUntilReadyAsync(Announced, StartLimit).GetAwaiter().GetResult();
         }
         catch
         {
             Dispose();
             throw;
         }
+
+        string[]? Announced() => lines.Contains("") ? [.. lines.TakeWhile(line => line.Length > 0)] : null;
     }
 
     /// <summary>What it announced.</summary>
     public IReadOnlyList<string> Addresses { get; }
 
     /// <exception cref="ChildProcessException">It did not start.</exception>
-    public static OwnServer Start(string command, string[] arguments, params (string Name, string Value)[] environment) => new(command, arguments, environment);
+    public static OwnServer Start(string command, string[] arguments, params (string Name, string Value)[] environment) =>
+        new(command, arguments, environment);
 
     /// <summary>The other side: announces addresses, and waits until the process is asked to end.</summary>
     public static async Task ServeAsync(IEnumerable<string> addresses, CancellationToken ended)

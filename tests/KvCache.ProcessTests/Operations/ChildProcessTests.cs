@@ -1,6 +1,10 @@
+using static System.StringComparison;
+
 namespace KvCache.ProcessTests;
 
-/// <summary>What every launched program can rely on. That it ends with a killed parent is a test of the quick start, which is such a parent.</summary>
+/// <summary>
+/// What everyone who launches a program can rely on. That it ends with a killed parent is a test of the quick start, which is such a parent.
+/// </summary>
 public sealed class ChildProcessTests
 {
     [Fact]
@@ -10,9 +14,9 @@ public sealed class ChildProcessTests
 
         var e = await Assert.ThrowsAsync<ChildProcessException>(() => child.WaitUntilReadyAsync<string>(() => null, Eventually.Bound));
 
-        Assert.Contains("ended with code 7", e.Message, StringComparison.Ordinal);
-        Assert.Contains("one", e.Message, StringComparison.Ordinal);
-        Assert.Contains("two", e.Message, StringComparison.Ordinal);
+        Assert.Contains("ended with code 7", e.Message, Ordinal);
+        Assert.Contains("one", e.Message, Ordinal);
+        Assert.Contains("two", e.Message, Ordinal);
     }
 
     [Fact]
@@ -22,7 +26,7 @@ public sealed class ChildProcessTests
 
         var e = await Assert.ThrowsAsync<ChildProcessException>(() => child.WaitUntilReadyAsync<string>(() => null, TimeSpan.Zero));
 
-        Assert.Contains("was not ready within 0 s", e.Message, StringComparison.Ordinal);
+        Assert.Contains("was not ready within 0 s", e.Message, Ordinal);
         Assert.False(child.HasExited);
     }
 
@@ -33,7 +37,7 @@ public sealed class ChildProcessTests
         await using var killed = Shell("exec sleep 600");
         await Eventually.TrueAsync("the trap is set", () => asked.LastLines == "ready");
         killed.Pause();
-        await Eventually.TrueAsync("it is stopped", () => File.ReadAllText($"/proc/{killed.Id}/stat").Contains(") T ", StringComparison.Ordinal));
+        await Eventually.TrueAsync("it is stopped", () => File.ReadAllText($"/proc/{killed.Id}/stat").Contains(") T ", Ordinal));
 
         await killed.KillAsync();
 
@@ -49,7 +53,7 @@ public sealed class ChildProcessTests
         await using var child = ChildProcess.Start(ProgramCommand.Of("/nowhere/program", []));
 
         Assert.Equal(127, await child.WaitAsync(TestContext.Current.CancellationToken));
-        Assert.Contains("/nowhere/program", child.LastLines, StringComparison.Ordinal);
+        Assert.Contains("/nowhere/program", child.LastLines, Ordinal);
     }
 
     private static ChildProcess Shell(string script) => ChildProcess.Start(ProgramCommand.Of("/bin/sh", ["-c", script]));
