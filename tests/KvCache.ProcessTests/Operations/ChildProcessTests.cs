@@ -3,7 +3,7 @@ using static System.StringComparison;
 namespace KvCache.ProcessTests;
 
 /// <summary>
-/// What everyone who launches a program can rely on. That it ends with a killed parent is a test of the quick start, which is such a parent.
+/// What everyone who launches a program can rely on. That it ends with a killed parent is a test of the quick start, such a parent.
 /// </summary>
 public sealed class ChildProcessTests
 {
