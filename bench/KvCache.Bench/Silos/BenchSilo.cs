@@ -2,9 +2,9 @@ using System.Diagnostics;
 using System.Globalization;
 using KvCache.Bench.Transfer;
 using KvCache.Client;
+using KvCache.Engine.Wire;
 using KvCache.Processes;
-using KvCache.Silo;
-using KvCache.Wire;
+using KvCache.Silo.Hosting;
 
 namespace KvCache.Bench.Silos;
 

@@ -1,9 +1,10 @@
 using KvCache.Bench.Lookup;
 using KvCache.Bench.Processes;
-using KvCache.Grains;
-using KvCache.Index;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Prefixes;
 using KvCache.Processes;
-using KvCache.Silo;
+using KvCache.Silo.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;

@@ -1,7 +1,9 @@
 using System.Globalization;
 using System.Text.Json;
+using KvCache.InferenceNode;
+using KvCache.Silo.Hosting;
 
-namespace KvCache.QuickStart;
+namespace KvCache.QuickStart.Processes;
 
 /// <summary>What an inference node said.</summary>
 /// <param name="Results">One result a prompt.</param>

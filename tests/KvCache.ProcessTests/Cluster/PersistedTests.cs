@@ -1,4 +1,9 @@
 using System.Diagnostics;
+using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Silo.Tiers;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

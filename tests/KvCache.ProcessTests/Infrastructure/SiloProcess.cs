@@ -1,8 +1,10 @@
 using System.Runtime.InteropServices;
 using System.Text;
-using KvCache.Silo;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Hosting;
 
-namespace KvCache.ProcessTests;
+namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>
 /// A silo in a process of its own, which it takes down with it. What the silo logs is written to the output of the test
