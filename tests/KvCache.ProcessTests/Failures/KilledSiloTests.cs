@@ -2,6 +2,7 @@ using System.Diagnostics;
 
 namespace KvCache.ProcessTests;
 
+[Collection(typeof(Apart))]
 public sealed class KilledSiloTests
 {
     private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(3);

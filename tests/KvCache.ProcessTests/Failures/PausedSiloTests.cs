@@ -3,6 +3,7 @@ using System.Diagnostics;
 namespace KvCache.ProcessTests;
 
 /// <summary>A load that ended early, while the silo stood still in the middle of sending, never writes the caller's memory again.</summary>
+[Collection(typeof(Apart))]
 public sealed class PausedSiloTests
 {
     private const int Blocks = 6;
