@@ -45,7 +45,14 @@ work=$(mktemp -d)
 touch "$work/counts" "$work/running"
 trap 'rm -rf "$work"' EXIT
 # Every program runs in a process group of its own (timeout makes it), which the terminal's Ctrl-C does not reach.
-trap 'touch "$work/stopped"; xargs -r kill <"$work/running" 2>/dev/null; exit 130' INT TERM
+stop() {
+  local pid
+  for pid in $(<"$work/running"); do
+    [ "$(ps -o comm= -p "$pid")" = timeout ] && kill "$pid"
+  done
+  exit 130
+}
+trap stop INT TERM
 
 finish() {
   awk '{ passed += $1; failed += $2; skipped += $3 } END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 }' "$work/counts"
@@ -62,8 +69,7 @@ figure() { grep -oE "$1" <<<"$2" | grep -oE '[0-9]+' | tail -n 1 || echo 0; }
 run() {
   local name=$1 began=$SECONDS code
   shift
-  log=$(mktemp "$work/XXXXXX")
-  [ -e "$work/stopped" ] && return
+  log=$(mktemp "$work/XXXXXX" 2>/dev/null) || exit 130 # the run was stopped
   timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 &
   echo $! >>"$work/running"
   wait $!
