@@ -86,9 +86,10 @@ wanted() { [[ $1 == *"$word"* ]]; }
 
 # A test project, with further arguments of its runner.
 project() {
-  local name=KvCache.$1 title=$1 summary bad
+  local name=KvCache.$1 title summary bad
   local program=tests/$name/bin/Release/net10.0/$name.dll
   wanted "$name" && [ -f "$program" ] || return 0
+  title=$*
   shift
   [ -n "$long" ] || set -- "$@" -trait- run=long
   run "$title" dotnet "$program" -noColor -noLogo "$@"
