@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
-using KvCache.Engine.Storage;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Http;
 using KvCache.Silo.Options;

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using KvCache.Orleans;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.Silo.Hosting;
 using KvCache.Silo.Tiers;
 using KvCache.TorchSharp;
 
