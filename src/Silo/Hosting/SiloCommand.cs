@@ -7,6 +7,7 @@ using KvCache.Silo.Http;
 using KvCache.Silo.Options;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Descriptors;
 using Microsoft.Extensions.Options;
 using OpenTelemetry.Metrics;
 using Orleans.Hosting;

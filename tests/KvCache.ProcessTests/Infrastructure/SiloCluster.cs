@@ -3,7 +3,8 @@ using System.Net.Sockets;
 using System.Text.Json;
 using KvCache.Client;
 using KvCache.Engine.Wire;
-using KvCache.RedisTests.Infrastructure;
+using KvCache.Processes;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.Infrastructure;
 
