@@ -130,8 +130,9 @@ python() {
 
 # Those that keep the cores busy, one after the other.
 compute() {
-  for name in UnitTests ModelTests BenchTests ClusterTests RedisTests SimulationTests; do
-    project $name
+  local folder
+  for folder in tests/KvCache.*Tests; do
+    [ "$folder" = tests/KvCache.ProcessTests ] || project "${folder#tests/KvCache.}"
   done
 }
 
