@@ -8,6 +8,7 @@ using KvCache.Silo.Options;
 using KvCache.Silo.Security;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Descriptors;
 using Microsoft.Extensions.Options;
 using OpenTelemetry.Metrics;
 using Orleans.Hosting;
