@@ -7,6 +7,8 @@ namespace KvCache.Engine.Index;
 /// <remarks>
 /// <para>Past the capacity the tenant that has the most loses its oldest, and gets a floor instead: nothing of it that began before that deletion may become
 /// visible, for as long as the tombstone would have been kept. So a tenant that deletes much makes its own late copies misses, and nobody else's.</para>
+/// <para>Of deletions whose block nobody had, the last few of each tenant are kept too, and forgotten without a floor: only a silo that nobody had heard of yet can have
+/// such a block, and it hears of them when it is met.</para>
 /// <para>Thread-safe. Asking costs nothing while there are no tombstones.</para>
 /// </remarks>
 internal sealed class Tombstones
@@ -16,6 +18,9 @@ internal sealed class Tombstones
 
     /// <summary>Most tombstones by default, about 20 MiB.</summary>
     public const int DefaultCapacity = 131_072;
+
+    /// <summary>Most deletions of a tenant that are kept although nobody had the block.</summary>
+    public const int MaxAbsent = 1024;
 
     private readonly Lock _lock = new();
     private readonly Dictionary<BlockKey, LinkedListNode<Tombstone>> _byKey = [];
@@ -42,7 +47,12 @@ internal sealed class Tombstones
 
     /// <summary>Declares every generation of a block below the stamp dead.</summary>
     /// <returns>False when that was known already; it does not extend the tombstone's life.</returns>
-    public bool Bury(BlockKey key, ulong stamp)
+    public bool Bury(BlockKey key, ulong stamp) => Bury(key, stamp, absent: false);
+
+    /// <summary>Remembers the deletion of a block that nobody has.</summary>
+    public void BuryAbsent(BlockKey key, ulong stamp) => Bury(key, stamp, absent: true);
+
+    private bool Bury(BlockKey key, ulong stamp, bool absent)
     {
         lock (_lock)
         {
@@ -52,6 +62,7 @@ internal sealed class Tombstones
             {
                 if (node.Value.Stamp >= stamp)
                     return false;
+                absent &= node.Value.Absent;
                 node.List!.Remove(node);
             }
             else
@@ -62,10 +73,12 @@ internal sealed class Tombstones
                 _byKey.Add(key, node);
             }
 
-            node.Value = new Tombstone(key, stamp, now);
+            node.Value = new Tombstone(key, stamp, now, absent);
             if (!_byTenant.TryGetValue(key.Namespace.Tenant, out var graveyard))
                 _byTenant.Add(key.Namespace.Tenant, graveyard = new Graveyard());
-            graveyard.ByAge.AddLast(node);
+            (absent ? graveyard.Absent : graveyard.ByAge).AddLast(node);
+            if (graveyard.Absent.Count > MaxAbsent)
+                RemoveFirst(graveyard.Absent);
             Volatile.Write(ref _count, _byKey.Count);
             return true;
         }
@@ -92,7 +105,7 @@ internal sealed class Tombstones
         lock (_lock)
         {
             Expire(_time.GetTimestamp());
-            foreach (var tombstone in _byTenant.Values.SelectMany(graveyard => graveyard.ByAge))
+            foreach (var tombstone in _byTenant.Values.SelectMany(graveyard => graveyard.Absent.Concat(graveyard.ByAge)))
                 deltas.Add(new IndexDelta(IndexOperation.Deleted, tombstone.Key, tombstone.Stamp));
         }
     }
@@ -102,11 +115,15 @@ internal sealed class Tombstones
     {
         foreach (var (tenant, graveyard) in _byTenant)
         {
-            while (graveyard.ByAge.First is { } oldest && IsOver(oldest.Value.Buried))
-                Remove(graveyard);
+            foreach (var stones in (ReadOnlySpan<LinkedList<Tombstone>>)[graveyard.ByAge, graveyard.Absent])
+            {
+                while (stones.First is { } oldest && IsOver(oldest.Value.Buried))
+                    RemoveFirst(stones);
+            }
+
             if (graveyard.Floor.Stamp > 0 && IsOver(graveyard.Floor.Buried))
                 graveyard.Floor = default;
-            if (graveyard.ByAge.Count == 0 && graveyard.Floor.Stamp == 0)
+            if (graveyard.ByAge.Count + graveyard.Absent.Count == 0 && graveyard.Floor.Stamp == 0)
                 _byTenant.Remove(tenant);
         }
 
@@ -115,25 +132,33 @@ internal sealed class Tombstones
 
     private void MakeFloor()
     {
-        var largest = _byTenant.Values.MaxBy(graveyard => graveyard.ByAge.Count)!;
+        var largest = _byTenant.Values.MaxBy(graveyard => graveyard.ByAge.Count + graveyard.Absent.Count)!;
+        if (largest.Absent.Count > 0)
+        {
+            RemoveFirst(largest.Absent);
+            return;
+        }
+
         var oldest = largest.ByAge.First!.Value;
-        largest.Floor = new Tombstone(default, Math.Max(largest.Floor.Stamp, oldest.Stamp), oldest.Buried);
-        Remove(largest);
+        largest.Floor = new Tombstone(default, Math.Max(largest.Floor.Stamp, oldest.Stamp), oldest.Buried, Absent: false);
+        RemoveFirst(largest.ByAge);
     }
 
-    private void Remove(Graveyard graveyard)
+    private void RemoveFirst(LinkedList<Tombstone> stones)
     {
-        _byKey.Remove(graveyard.ByAge.First!.Value.Key);
-        graveyard.ByAge.RemoveFirst();
+        _byKey.Remove(stones.First!.Value.Key);
+        stones.RemoveFirst();
         Volatile.Write(ref _count, _byKey.Count);
     }
 
-    private readonly record struct Tombstone(BlockKey Key, ulong Stamp, long Buried);
+    private readonly record struct Tombstone(BlockKey Key, ulong Stamp, long Buried, bool Absent);
 
     /// <summary>A tenant's tombstones, and what has become of those that were too many.</summary>
     private sealed class Graveyard
     {
         public LinkedList<Tombstone> ByAge { get; } = [];
+
+        public LinkedList<Tombstone> Absent { get; } = [];
 
         public Tombstone Floor { get; set; }
     }

@@ -104,6 +104,8 @@ internal sealed partial class ClusterBlocks(
         {
             if (known[i])
                 directory.Announce(all[i], stamp);
+            else
+                directory.Tombstones.BuryAbsent(all[i], stamp);
         }
 
         await DeleteInRedisAsync(all, holders, cancellationToken).ConfigureAwait(false);

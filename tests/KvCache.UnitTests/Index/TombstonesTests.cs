@@ -76,6 +76,24 @@ public sealed class TombstonesTests
     }
 
     [Fact]
+    public void Of_deletions_that_nobody_knew_the_block_of_the_last_are_kept_and_leave_no_floor()
+    {
+        var tombstones = new Tombstones(time: _time);
+        for (var i = 0; i < 2 * Tombstones.MaxAbsent; i++)
+            tombstones.BuryAbsent(Keys.Key(i), 100);
+        Assert.Equal(Tombstones.MaxAbsent, tombstones.Count);
+        Assert.False(tombstones.IsDead(Keys.Key(0), 1));
+        Assert.True(tombstones.IsDead(Keys.Key((2 * Tombstones.MaxAbsent) - 1), 99));
+        Assert.True(tombstones.Bury(Keys.Key((2 * Tombstones.MaxAbsent) - 1), 101));
+        for (var i = 0; i < 2 * Tombstones.MaxAbsent; i++)
+            tombstones.BuryAbsent(Keys.Key(10_000 + i), 100);
+        Assert.True(tombstones.IsDead(Keys.Key((2 * Tombstones.MaxAbsent) - 1), 100), "It was known meanwhile, and is not among the absent ones.");
+        _time.Advance(TimeSpan.FromMinutes(10));
+        Assert.False(tombstones.IsDead(Keys.Key(10_000), 1));
+        Assert.Equal(0, tombstones.Count);
+    }
+
+    [Fact]
     public void A_tenant_that_deletes_too_much_loses_its_own_tombstones()
     {
         var tombstones = new Tombstones(capacity: 8, time: _time);
