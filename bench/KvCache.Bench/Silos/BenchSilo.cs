@@ -29,7 +29,7 @@ internal sealed class BenchSilo : IDisposable
             [
                 Path.Combine(AppContext.BaseDirectory, "KvCache.Silo.dll"), "--arena", arena.Bytes.ToString(System.Globalization.CultureInfo.InvariantCulture),
                 "--arena-file", _arena, "--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0",
-                "--resp", "127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0", "--ready-file", _ready,
+                "--resp", "127.0.0.1:0", "--silo-port", "0", "--ready-file", _ready,
                 .. withUnix ? (string[])["--unix", Path.Combine(_folder.FullName, "silo.sock"), "--shared-memory"] : [], .. arguments,
             ],
             ("Logging__LogLevel__Default", "Warning"));

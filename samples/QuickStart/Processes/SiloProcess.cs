@@ -47,7 +47,7 @@ public sealed class SiloProcess : IAsyncDisposable
         string[] arguments =
         [
             "--arena", options.Arena.ToString(), "--tcp", "127.0.0.1:0", "--unix", Path.Combine(options.Folder, "kv.sock"),
-            "--http", "http://127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0", "--ready-file", readyFile, .. options.Arguments,
+            "--http", "http://127.0.0.1:0", "--silo-port", "0", "--ready-file", readyFile, .. options.Arguments,
         ];
         // Secrets go through the environment: command lines are visible to every user of a machine.
         var environment = options.Tenants.ToDictionary(tenant => $"KvCache__Tenants__{tenant.Key}__Secret", tenant => tenant.Value);

@@ -17,7 +17,7 @@ namespace KvCache.ProcessTests.Infrastructure;
 /// <param name="Settings">Configuration, by key as in <c>KvCache:DataPlane:FrameTimeout</c>.</param>
 /// <param name="Folder">Folder of socket, arena and ready file; null for a new one.</param>
 /// <param name="SiloPort">Orleans port between silos; 0 takes a free one.</param>
-/// <param name="GatewayPort">Orleans port for clients; 0 takes a free one.</param>
+/// <param name="GatewayPort">Orleans port for clients; 0 takes a free one, none has no gateway.</param>
 /// <param name="Arguments">Further command line.</param>
 /// <param name="Http">Address of the HTTP API; port 0 takes a free one.</param>
 internal sealed record SiloSettings(
@@ -28,7 +28,7 @@ internal sealed record SiloSettings(
     IReadOnlyDictionary<string, string>? Settings = null,
     string? Folder = null,
     int SiloPort = 0,
-    int GatewayPort = 0,
+    string GatewayPort = "none",
     IReadOnlyList<string>? Arguments = null,
     string Http = "http://127.0.0.1:0");
 
@@ -61,7 +61,7 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         List<string> arguments =
         [
             "--arena", settings.Arena, "--tcp", settings.Tcp, "--http", settings.Http,
-            "--silo-port", $"{settings.SiloPort}", "--gateway-port", $"{settings.GatewayPort}", "--ready-file", ReadyPath, .. settings.Arguments ?? [],
+            "--silo-port", $"{settings.SiloPort}", "--gateway-port", settings.GatewayPort, "--ready-file", ReadyPath, .. settings.Arguments ?? [],
         ];
         if (settings.UseUnix)
             arguments.AddRange(["--unix", UnixPath]);
