@@ -146,11 +146,11 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
     [Fact]
     public async Task A_ticket_ends_and_a_client_has_a_new_one_by_then()
     {
-        await using var silo = await SiloProcess.StartAsync(Silos.Settings(("KvCache:Orleans:TicketLife", "00:00:03")) with { GatewayPort = "0" });
+        await using var silo = await SiloProcess.StartAsync(Silos.Settings(("KvCache:Orleans:TicketLife", "00:00:20")) with { GatewayPort = "0" });
         var prefix = Prefixes.New(Acme, 1);
         TenantTicket? first = null;
-        await using var acme = await OrleansClient.StartAsync(silo.Ready.GatewayPort, "acme", AcmeSecret);
         await using var stale = await OrleansClient.StartAsync(silo.Ready.GatewayPort, "acme", AcmeSecret, Attacker.Forging(() => first));
+        await using var acme = await OrleansClient.StartAsync(silo.Ready.GatewayPort, "acme", AcmeSecret);
         first = acme.Service<TenantAccess>().Ticket;
         Assert.True(await stale.Grains.GetPrefix(prefix.Key(0)).StoreAsync(Acme, Content.Of(prefix, 0)));
 
