@@ -1,5 +1,5 @@
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.RedisTests.Infrastructure;
+using KvCache.Processes;
 
 namespace KvCache.ProcessTests.Security;
 
@@ -17,8 +17,8 @@ public sealed class ClusterSecretTests
     {
         await using var first = await SiloProcess.StartAsync(Localhost((nameof(Secret), Secret)));
 
-        var second = await ProgramResult.RunAsync(
-            SiloProcess.Command([.. FreePorts, "--cluster", "localhost", "--primary", $"{first.Ready.SiloPort}"], new Dictionary<string, string> { ["KvCache:Cluster:Secret"] = wrong }), Eventually.Bound);
+        var second = await Report.RunAsync(
+            ProgramCommand.Silo([.. FreePorts, "--cluster", "localhost", "--primary", $"{first.Ready.SiloPort}"], new Dictionary<string, string> { ["KvCache:Cluster:Secret"] = wrong }), Eventually.Bound);
 
         Assert.Equal(2, second.ExitCode);
         var sentence = Assert.Single(second.Errors.Split('\n', StringSplitOptions.RemoveEmptyEntries));
@@ -34,8 +34,8 @@ public sealed class ClusterSecretTests
         using var redis = RedisProcess.Start();
         await using var first = await SiloProcess.StartAsync(Localhost((nameof(Secret), Secret)) with { Arguments = ["--cluster", "redis", "--redis", redis.Tcp] });
 
-        var second = await ProgramResult.RunAsync(
-            SiloProcess.Command([.. FreePorts, "--cluster", "redis", "--redis", redis.Tcp], new Dictionary<string, string> { ["KvCache:Cluster:Secret"] = Other }), Eventually.Bound);
+        var second = await Report.RunAsync(
+            ProgramCommand.Silo([.. FreePorts, "--cluster", "redis", "--redis", redis.Tcp], new Dictionary<string, string> { ["KvCache:Cluster:Secret"] = Other }), Eventually.Bound);
 
         Assert.Equal(2, second.ExitCode);
         Assert.Contains("does not let this one in", second.Errors, StringComparison.Ordinal);
@@ -62,7 +62,7 @@ public sealed class ClusterSecretTests
     [InlineData("Localhost", "", Other, "OtherSecret is set")]
     public async Task A_secret_that_does_not_do_ends_the_start_with_one_sentence(string mode, string secret, string other, string words)
     {
-        var result = await ProgramResult.RunAsync(SiloProcess.Command(FreePorts, new Dictionary<string, string>
+        var result = await Report.RunAsync(ProgramCommand.Silo(FreePorts, new Dictionary<string, string>
         {
             ["KvCache:Cluster:Mode"] = mode,
             ["KvCache:Cluster:Secret"] = secret,

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using KvCache.Client;
 using KvCache.Engine.Wire;
 using KvCache.Orleans.Access;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
 
 namespace KvCache.ProcessTests.Security;

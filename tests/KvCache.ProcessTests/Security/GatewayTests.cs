@@ -4,6 +4,7 @@ using System.Text.RegularExpressions;
 using KvCache.Client;
 using KvCache.Orleans;
 using KvCache.Orleans.Access;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans;
