@@ -99,6 +99,8 @@ internal static class SiloCommand
         builder.Configuration.AddInMemoryCollection(settings);
         builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft.Orleans", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
             .AddFilter(typeof(SiloAgent).FullName, LogLevel.Warning) // Orleans tells with every new silo which part of its ring a grain service has
+            // A refused call is one bounded line of the guard. Orleans adds one with a stack for each, which a client can have as often as it likes.
+            .AddFilter("Orleans.Messaging", LogLevel.Critical).AddFilter("Orleans.Grain.InvokeException", LogLevel.None)
             .AddFilter("Polly", LogLevel.Warning) // Orleans' placement logs every new activation through it
             .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None); // what fails at start is told below, in a sentence
         if (BindingAddress.Parse(http).Port > IPEndPoint.MaxPort)

@@ -18,6 +18,7 @@ internal sealed partial class OrleansDoors(
     ClusterSecrets secrets, TenantRegistry tenants, TicketOffice tickets, ClusterEntry entry, IOptions<OrleansDoorOptions> options, TimeProvider time, ILogger<OrleansDoors> logger)
 {
     private const int MaxPreambleBytes = 1024; // Orleans' own limit
+    private static readonly TimeSpan PartingTime = TimeSpan.FromSeconds(1);
 
     private readonly UnprovenConnections _silos = new(options.Value.MaxUnproven), _clients = new(options.Value.MaxUnproven);
     private readonly LineBudget _lines = new(time);
@@ -72,7 +73,9 @@ internal sealed partial class OrleansDoors(
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(connection.ConnectionClosed);
             limit.CancelAfter(options.Value.HandshakeTimeout);
             var name = await DoorHandshake.CheckAsync(connection.Transport, door, secretsOf, ticketFor, limit.Token);
-            if (name is not null)
+            if (name is null)
+                await PartAsync(connection);
+            else
                 reason = door == OrleansDoor.Gateway && await NamesASiloAsync(connection.Transport.Input, limit.Token) ? "it takes the name of a silo" : null;
         }
         catch (OperationCanceledException)
@@ -96,8 +99,22 @@ internal sealed partial class OrleansDoors(
 
         if (_lines.TryTake(out var left))
             LogTurnedAway(connection.RemoteEndPoint?.ToString() ?? "somebody", door, reason, left);
-        connection.Transport.Output.Complete(); // what it has to know goes out before the end
         connection.Abort();
+    }
+
+    // An abort drops what was not sent yet, and a peer with a wrong secret should hear that it is wrong: it closes the connection then.
+    private static async Task PartAsync(ConnectionContext connection)
+    {
+        using var limit = new CancellationTokenSource(PartingTime);
+        await connection.Transport.Output.CompleteAsync();
+        try
+        {
+            await connection.Transport.Input.ReadAsync(limit.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            // It did not.
+        }
     }
 
     // A client says in its preamble who it is. As a silo's own client it would get the answers to that silo's calls, and the mark that goes with them.

@@ -19,6 +19,7 @@ public sealed class OneSilo : IAsyncLifetime
 
     public ShiftedClock Clock { get; } = new();
 
+    /// <summary>The grains as an Orleans client of the tenant sees them.</summary>
     public IGrainFactory Grains => _cluster!.Client;
 
     public IServiceProvider Services => _cluster!.Silos[0].ServiceProvider;
@@ -40,6 +41,7 @@ public sealed class OneSilo : IAsyncLifetime
             silo.Services.AddSingleton<TimeProvider>(Clock);
             silo.AddMemoryGrainStorage(PrefixDescriptor.StorageName).AddKvCache(configuration);
         });
+        builder.ConfigureClient(client => client.UseKvCacheTenant("default", ""));
         _cluster = builder.Build();
         await _cluster.DeployAsync();
         await Eventually.TrueAsync("the whole arena is committed", () => Store.Arena.CommittedBytes == Store.Arena.Capacity);
@@ -62,7 +64,7 @@ public sealed class OneSilo : IAsyncLifetime
     /// <summary>Ends every idle activation and waits until no prefix grain is active.</summary>
     public async Task DeactivatePrefixesAsync()
     {
-        var management = Grains.GetGrain<IManagementGrain>(0);
+        var management = Services.GetRequiredService<IGrainFactory>().GetGrain<IManagementGrain>(0);
         await Eventually.TrueAsync("no prefix grain is active", async () =>
         {
             await management.ForceActivationCollection(TimeSpan.Zero);

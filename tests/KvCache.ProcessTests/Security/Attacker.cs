@@ -81,7 +81,8 @@ internal static class Attacker
     {
         var control = TypeNamed("Orleans.ISiloControl");
         var target = client.Grains.GetGrain(SystemTargetGrainId.Create(SystemTargetGrainId.CreateGrainType("silo-control"), silo).GrainId);
-        return (Task)control.GetMethod("Ping")!.Invoke(target.AsReference(control), ["hello"])!;
+        var ping = control.GetMethod("Ping")!;
+        return (Task)ping.Invoke(target.AsReference(control), [.. ping.GetParameters().Select(parameter => parameter.ParameterType == typeof(string) ? (object)"hello" : CancellationToken.None)])!;
     }
 
     private static ISiloAgent AgentOf(OrleansClient client, SiloAddress silo)

@@ -23,7 +23,7 @@ internal sealed class OrleansClient : IAsyncDisposable
     public IGrainFactory Grains => Service<IGrainFactory>();
 
     /// <summary>The silos of the cluster, as every client learns them.</summary>
-    public IReadOnlyList<SiloAddress> Silos => [.. Service<IClusterManifestProvider>().Current.Silos.Keys];
+    public IReadOnlyList<SiloAddress> Silos => [.. Service<IClusterManifestProvider>().Current.Silos.Keys.Where(silo => silo.Endpoint.Port != 0)]; // without the client itself
 
     public IServiceProvider Services => _host.Services;
 
