@@ -190,6 +190,12 @@ internal sealed partial class BlockStore : IDisposable
             _counters.BlockBytes += entry.Length;
             _counters.Published++;
             entry.Account.Blocks++;
+            if (!entry.IsCopy)
+            {
+                entry.Account.WrittenBlocks++;
+                entry.Account.WrittenTokens += entry.Layout.TokensPerBlock;
+            }
+
             if (!entry.Lineage.Parent.IsZero && entry.Lineage.Parent != key.Hash)
                 Find(key with { Hash = entry.Lineage.Parent })?.Adopt(entry);
             if (entry.Leases == 0)
@@ -365,6 +371,13 @@ internal sealed partial class BlockStore : IDisposable
     {
         lock (_lock)
             return _counters.Snapshot(_blocks.Count, _writes.Count, Arena);
+    }
+
+    /// <summary>A consistent snapshot of a tenant's account.</summary>
+    public TenantStatistics GetStatistics(TenantAccount account)
+    {
+        lock (_lock)
+            return account.Snapshot();
     }
 
     /// <summary>

@@ -6,11 +6,16 @@ namespace KvCache.Engine.Storage;
 /// </summary>
 internal sealed class TenantAccount
 {
+    private readonly TimeProvider _time;
     private TenantLimits _limits;
-    private long _heldBytes;
+    private long _heldBytes, _readBlocks, _readTokens, _missedBlocks;
+    private long _usedBytes, _settled; // since when so many bytes are used
+    private double _byteSeconds;
 
-    internal TenantAccount(TenantId id, string name, TenantLimits limits, EvictableBytes evictable)
+    internal TenantAccount(TenantId id, string name, TenantLimits limits, EvictableBytes evictable, TimeProvider time)
     {
+        _time = time;
+        _settled = time.GetTimestamp();
         Id = id;
         Name = name;
         _limits = limits;
@@ -41,7 +46,19 @@ internal sealed class TenantAccount
     internal RecencyList Copies { get; }
 
     /// <summary>All memory of the tenant.</summary>
-    internal long UsedBytes { get; set; }
+    internal long UsedBytes
+    {
+        get => _usedBytes;
+        set
+        {
+            Settle();
+            _usedBytes = value;
+        }
+    }
+
+    internal long WrittenBlocks { get; set; }
+
+    internal long WrittenTokens { get; set; }
 
     internal long WritingBytes { get; set; }
 
@@ -58,6 +75,48 @@ internal sealed class TenantAccount
 
     /// <summary>Memory that cannot be evicted now.</summary>
     internal long LockedBytes => UsedBytes - Recency.Bytes - Copies.Bytes;
+
+    /// <summary>A block was served.</summary>
+    public void Read(int tokens)
+    {
+        Interlocked.Increment(ref _readBlocks);
+        Interlocked.Add(ref _readTokens, tokens);
+    }
+
+    /// <summary>A block was asked for, and not served.</summary>
+    public void Missed() => Interlocked.Increment(ref _missedBlocks);
+
+    /// <summary>What the tenant has and has had; under the store's lock.</summary>
+    internal TenantStatistics Snapshot()
+    {
+        Settle();
+        var limits = Limits;
+        return new TenantStatistics
+        {
+            Blocks = Blocks,
+            UsedBytes = UsedBytes,
+            ShareBytes = limits.Share == long.MaxValue ? null : limits.Share,
+            LockedBytes = LockedBytes,
+            WritingBytes = WritingBytes,
+            PinnedBytes = PinnedBytes,
+            HeldBytes = HeldBytes,
+            ByteSeconds = _byteSeconds,
+            WrittenBlocks = WrittenBlocks,
+            WrittenTokens = WrittenTokens,
+            ReadBlocks = Volatile.Read(ref _readBlocks),
+            ReadTokens = Volatile.Read(ref _readTokens),
+            MissedBlocks = Volatile.Read(ref _missedBlocks),
+            Evicted = Evicted,
+            Refused = Refused,
+        };
+    }
+
+    private void Settle()
+    {
+        var now = _time.GetTimestamp();
+        _byteSeconds += _usedBytes * _time.GetElapsedTime(_settled, now).TotalSeconds;
+        _settled = now;
+    }
 
     /// <summary>Bytes that may still be held.</summary>
     public long FreeToHold => Math.Max(0, Limits.Held - HeldBytes);

@@ -7,13 +7,16 @@ internal sealed class TenantAccounts
 {
     private readonly ConcurrentDictionary<TenantId, TenantAccount> _byTenant = new();
     private readonly Lock _lock = new();
+    private readonly TimeProvider _time;
     private TenantAccount[] _all;
 
     /// <summary>Creates the accounts, at first without a tenant.</summary>
     /// <param name="others">What keys of nobody's tenant may take; null for no limits.</param>
-    public TenantAccounts(TenantLimits? others = null)
+    /// <param name="time">Clock of the meters; null for the system's.</param>
+    public TenantAccounts(TenantLimits? others = null, TimeProvider? time = null)
     {
-        Others = new TenantAccount(default, "", others ?? TenantLimits.None, Evictable);
+        _time = time ?? TimeProvider.System;
+        Others = new TenantAccount(default, "", others ?? TenantLimits.None, Evictable, _time);
         _all = [Others];
     }
 
@@ -29,6 +32,9 @@ internal sealed class TenantAccounts
     /// <summary>The account that a namespace is charged to.</summary>
     public TenantAccount Of(NamespaceId ns) => _byTenant.TryGetValue(ns.Tenant, out var account) ? account : Others;
 
+    /// <summary>The account of a tenant.</summary>
+    public TenantAccount Of(string tenant) => _byTenant.GetValueOrDefault(TenantId.Of(tenant), Others);
+
     /// <summary>The account of a tenant, with these limits from now on. What its keys were charged before stays with the common account until it goes.</summary>
     public TenantAccount Set(string tenant, TenantLimits limits)
     {
@@ -41,7 +47,7 @@ internal sealed class TenantAccounts
                 return account;
             }
 
-            account = new TenantAccount(id, tenant, limits, Evictable);
+            account = new TenantAccount(id, tenant, limits, Evictable, _time);
             _all = [.. _all, account];
             _byTenant[id] = account;
             return account;

@@ -181,7 +181,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         return Store.Remove(key, RemovalReason.Corrupt, generation);
     }
 
-    public byte[] StatisticsJson() => SiloStatistics.Create(Store.GetStatistics(), Counters).ToJson();
+    public byte[] StatisticsJson(TenantAccount account) => SiloStatistics.Create(Store, account, Counters).ToJson();
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The data plane listens on {Endpoints}")]
     private partial void LogListening(string endpoints);

@@ -51,7 +51,7 @@ internal sealed partial class Session
             throw new ProtocolException(WireStatus.LimitExceeded, $"This silo serves at most {_server.Options.MaxConnections} connections at a time, and of each tenant its part; they are taken.");
         _tenant = tenant;
         _isPeer = tenant == WireProtocol.PeerTenant;
-        _account = _holds.Account = _server.Store.Accounts.Of(new NamespaceId(TenantId.Of(tenant), 0));
+        _account = _holds.Account = _server.Store.Accounts.Of(tenant);
         _socket.MaxMeta = WireProtocol.MaxMetaBytes;
         _socket.MaxPayload = (long)WireProtocol.MaxBlocksPerRequest * KvLayout.MaxBlockBytes;
         reply = Reply();

@@ -73,7 +73,7 @@ internal static class KvCacheServices
         AddHosted<ClusterWatch>(services);
         services.AddSingleton<SiloCounters>();
         services.AddSingleton<TenantRegistry>();
-        services.AddSingleton(new TenantAccounts());
+        services.AddSingleton(provider => new TenantAccounts(time: provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<TenantQuotas>();
         services.AddSingleton<WrongProofs>();
         services.AddSingleton<AuditLog>();

@@ -38,7 +38,7 @@ internal static class BlockEndpoints
         using var lease = await cluster.FetchAsync(key, cancellationToken);
         if (lease is null)
         {
-            server.Counters.MissAbsent();
+            server.Counters.MissAbsent(server.Store.Accounts.Of(key.Namespace));
             return HttpProblem.NotStored(key.Hash).ToResult();
         }
 
@@ -58,7 +58,7 @@ internal static class BlockEndpoints
         if (lease.ExpiresAt is { } end)
             response.Headers.Expires = end.ToString("R", CultureInfo.InvariantCulture);
         await BlockBody.SendAsync(response.BodyWriter, lease, range, cancellationToken);
-        server.Counters.Hit();
+        server.Counters.Hit(server.Store.Accounts.Of(key.Namespace), lease.Layout.TokensPerBlock);
         server.Counters.Moved(0, lease.Layout.RangeBytes(range));
         return Results.Empty;
     }

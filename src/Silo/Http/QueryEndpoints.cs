@@ -59,5 +59,6 @@ internal static class QueryEndpoints
             await cluster.MayHaveAsync(key) && await grains.GetPrefix(key).PinAsync(TimeSpan.FromSeconds(request.Seconds), cancellationToken);
     }
 
-    public static Ok<SiloStatistics> Statistics(BlockStore store, SiloCounters counters) => TypedResults.Ok(SiloStatistics.Create(store.GetStatistics(), counters));
+    public static Ok<SiloStatistics> Statistics(HttpContext http, BlockStore store, SiloCounters counters) =>
+        TypedResults.Ok(SiloStatistics.Create(store, store.Accounts.Of(HttpGate.TenantOf(http)), counters));
 }

@@ -71,9 +71,17 @@ internal sealed class SiloCounters : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _meter.Dispose();
 
-    internal void Hit() => Interlocked.Increment(ref _hits);
+    internal void Hit(TenantAccount account, int tokens)
+    {
+        Interlocked.Increment(ref _hits);
+        account.Read(tokens);
+    }
 
-    internal void MissAbsent() => Interlocked.Increment(ref _absent);
+    internal void MissAbsent(TenantAccount account)
+    {
+        Interlocked.Increment(ref _absent);
+        account.Missed();
+    }
 
     internal void MissCorrupt() => Interlocked.Increment(ref _corrupt);
 

@@ -9,11 +9,13 @@ public sealed class TenantAccountTests : IDisposable
     private const int Pages = 16;
     private const int Share = 8;
 
-    private readonly TenantAccounts _accounts = new(new TenantLimits { Share = 0 });
+    private readonly ManualTime _time = new();
+    private readonly TenantAccounts _accounts;
     private readonly BlockStore _store;
 
     public TenantAccountTests()
     {
+        _accounts = new TenantAccounts(new TenantLimits { Share = 0 }, _time);
         _accounts.Set("acme", new TenantLimits { Share = Share * Arena.PageBytes, Locked = 12 * Arena.PageBytes });
         _accounts.Set("evil", new TenantLimits
         {
@@ -128,6 +130,23 @@ public sealed class TenantAccountTests : IDisposable
         Assert.Equal(Share, Visible("acme", Share));
         Fill("evil", 0, 100);
         Assert.Equal(2, Visible("acme", Share));
+    }
+
+    [Fact]
+    public void The_meter_counts_bytes_by_their_time_and_what_was_written()
+    {
+        Fill("acme", 0, 2);
+        _time.Advance(TimeSpan.FromSeconds(10));
+        _store.Remove(Key("acme", 0));
+        _time.Advance(TimeSpan.FromSeconds(5));
+        var acme = _accounts.Of("acme");
+        acme.Read(256);
+        acme.Missed();
+        var meter = _store.GetStatistics(acme);
+        Assert.Equal(Arena.PageBytes * ((2 * 10) + 5.0), meter.ByteSeconds, precision: 3);
+        Assert.Equal((1, 2, 1, 256, 1), (meter.Blocks, meter.WrittenBlocks, meter.ReadBlocks, meter.ReadTokens, meter.MissedBlocks));
+        Assert.Equal((Arena.PageBytes, (long)Share * Arena.PageBytes), (meter.UsedBytes, meter.ShareBytes!.Value));
+        Assert.Equal(0, _store.GetStatistics(Evil).ByteSeconds);
     }
 
     private static BlockKey Key(string tenant, int number) =>
