@@ -3,7 +3,6 @@
 The cache is the silo of this process, or a real one where KVCACHE_ENDPOINT names it.
 """
 import ctypes
-import logging
 import os
 import threading
 
@@ -13,6 +12,7 @@ from harness.fake_silo import GET, FakeSilo
 from harness.forking import Barrier, Child
 from harness.silo_fixtures import endpoint, silo  # noqa: F401
 from kvcache import Cache, CacheOptions, Client, KvCacheError, Namespace, OpaqueLayout, Outcome, prefix_chain
+from kvcache.forks import renews_after_fork
 from kvcache.vllm.workers import BoundedWorkers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
@@ -158,15 +158,12 @@ def test_pool_of_threads_starts_again_in_a_child():
     workers.stop(20)
 
 
-def test_what_cannot_begin_anew_does_not_keep_the_others_from_it(caplog):
-    from kvcache.forks import renews_after_fork
-
+def test_what_cannot_begin_anew_does_not_keep_the_others_from_it():
     class Broken:
         def after_fork(self) -> None:
             raise RuntimeError("broken")
     broken = Broken()
     renews_after_fork(broken)
-    logging.getLogger("kvcache")
     with FakeSilo() as silo, cache_at(silo.endpoint) as cache:
         assert cache.put(SPACE, HASHES, BLOCKS) == [Outcome.STORED] * 8
         assert Child(lambda: wrong_reads(cache, 1, 1)).result() == 0
