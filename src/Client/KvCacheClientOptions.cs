@@ -1,6 +1,6 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
 namespace KvCache.Client;
 

@@ -2,7 +2,7 @@ using System.Collections.Frozen;
 using System.Diagnostics.CodeAnalysis;
 using System.Security.Cryptography;
 using System.Text;
-using KvCache.Wire;
+using KvCache.Binary;
 
 namespace KvCache;
 

@@ -1,10 +1,12 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
+using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Connections;
 
 /// <summary>
 /// Listens for a front end, gives every connection a thread of its own, bounds their number and ends those that do not keep up.

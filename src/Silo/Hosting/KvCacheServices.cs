@@ -1,17 +1,29 @@
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
 using KvCache.Grains;
-using KvCache.Index;
-using KvCache.Storage;
+using KvCache.Grains.Cluster;
+using KvCache.Grains.Prefixes;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Data;
+using KvCache.Silo.Events;
+using KvCache.Silo.LmCache;
+using KvCache.Silo.Options;
+using KvCache.Silo.Resp;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Hosting;
+using ClusterOptions = KvCache.Silo.Options.ClusterOptions;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Hosting;
 
 /// <summary>Registration of KvCache in an Orleans silo.</summary>
-public static class KvCacheServices
+internal static class KvCacheServices
 {
     /// <summary>
     /// Adds the block store, the data plane and their options to a silo. The grain storage named
