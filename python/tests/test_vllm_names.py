@@ -137,15 +137,19 @@ def tier_space(config=None, settings=None, **spec):
     return tier_namespace(TierOptions.from_mapping({"model": "m", **(settings or {})}), told.config, engine, 200)
 
 
-def test_each_thing_that_a_tier_is_told_makes_another_namespace():
+def test_each_thing_that_a_tier_is_told_makes_another_namespace(monkeypatch):
     spaces = [tier_space(), tier_space(tp_size=2)]
     spaces += [tier_space(**{path: value}) for path, value in (
         *(("model.dtype", name) for name in FORMATS), ("cache.tokens_per_hash", 32), ("cache.blocks_per_chunk", 4),
         ("parallel.pp_size", 2), ("parallel.dcp_size", 2))]
-    spaces += [tier_space(config={path: value}) for path, value in SETTINGS]
+    spaces += [tier_space(config={path: value}) for path, value in (
+        *SETTINGS, ("cache_config.kv_cache_layout", "LBHNC"), ("attention_config.backend", "FLASHINFER"))]
     spaces += [tier_space(settings={name: value}) for name, value in (
         ("model", "other"), ("revision", "2"), ("salt", "x"), ("tenant", "x"), ("fields", {"a": "b"}))]
     assert len({space.id for space in spaces}) == len(spaces)
+    plain = tier_space()
+    monkeypatch.setenv("VLLM_KV_CACHE_LAYOUT", "HND")
+    assert tier_space() != plain
     assert tier_space(**{"parallel.is_parallelism_agnostic": True}) == tier_space(tp_size=2, **{"parallel.is_parallelism_agnostic": True})
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import threading
 from functools import partial
 from importlib import import_module
@@ -199,7 +200,9 @@ def tier_namespace(options: TierOptions, config: Any, engine: Any, row_bytes: in
     if not _path(config, "parallel.is_parallelism_agnostic"):
         names += ["parallel.tp_size", "parallel.pp_size", "parallel.pcp_size", "parallel.dcp_size"]
     groups = [[group.tokens_per_block, list(group.layer_names)] for group in getattr(config, "groups", ())]
-    fields = {"engine": "vllm-tier/2", "layout": digest([{name: str(_path(config, name)) for name in names}, groups])}
+    order = [os.environ.get("VLLM_KV_CACHE_LAYOUT"), *(str(_path(engine, name)) for name in (
+        "cache_config.kv_cache_layout", "attention_config.backend"))]  # as far as it can be known in which order a row has its bytes
+    fields = {"engine": "vllm-tier/2", "layout": digest([{name: str(_path(config, name)) for name in names}, groups, order])}
     numbers = type_name(_path(config, "model.dtype") or "")
     if engine is not None:
         fields.update({"algorithm": str(_path(engine, "cache_config.prefix_caching_hash_algo") or ""), **engine_fields(engine)})

@@ -1,3 +1,6 @@
+using KvCache.Client;
+using KvCache.ProcessTests.Infrastructure;
+
 namespace KvCache.ProcessTests;
 
 /// <summary>Chains of more blocks than one request takes.</summary>

@@ -1,9 +1,10 @@
 using System.Net;
 using System.Net.Sockets;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Engine.Wire;
 using Xunit;
 
-namespace KvCache.UnitTests.Wire;
+namespace KvCache.UnitTests;
 
 /// <summary>Questions and answers on one connection, with a peer that greets as a silo does and then answers what the test says.</summary>
 public sealed class BlockConnectionTests
