@@ -2,7 +2,8 @@ using System.Diagnostics;
 using KvCache.Caching;
 using KvCache.Engine.Wire;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.TorchSharp;
+using KvCache.QuickStart;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 

@@ -2,9 +2,11 @@ using System.Diagnostics;
 using KvCache.Client;
 using KvCache.Engine.Storage;
 using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.Silo.Hosting;
-using KvCache.Silo.Tiers;
+using KvCache.QuickStart;
+using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

@@ -2,8 +2,10 @@ using System.Diagnostics;
 using KvCache.Client;
 using KvCache.Engine.Storage;
 using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.Silo.Tiers;
+using KvCache.QuickStart;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

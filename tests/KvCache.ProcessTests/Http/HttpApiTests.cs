@@ -4,8 +4,10 @@ using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 using KvCache.Checksums;
 using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Http;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

@@ -1,6 +1,7 @@
 using System.Buffers.Text;
 using System.Net;
 using System.Text.Json.Nodes;
+using KvCache.Processes;
 using KvCache.ProcessTests.Http;
 using KvCache.ProcessTests.Infrastructure;
 

@@ -3,8 +3,8 @@ using System.Net.Sockets;
 using System.Text.Json;
 using KvCache.Client;
 using KvCache.Engine.Wire;
-using KvCache.RedisTests.Infrastructure;
-using KvCache.Silo.Hosting;
+using KvCache.Processes;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.Infrastructure;
 

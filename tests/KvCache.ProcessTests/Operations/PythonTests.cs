@@ -1,6 +1,9 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 
@@ -21,12 +24,11 @@ public sealed class PythonTests
 
     private static async Task RunAsync(string[] modules, params string[] files)
     {
-        var tests = FindFolder();
-        Assert.SkipWhen(tests is null, "There is no folder python/tests above this program.");
+        var tests = Path.Combine(Repository.Root, "python", "tests");
         var python = FindPython(modules);
         Assert.SkipWhen(python is null, $"There is no Python with {string.Join(", ", modules)} (on Debian: python3-pytest, python3-numpy, python3-torch).");
         await using var silo = await SiloProcess.StartAsync();
-        var program = SiloProcess.Command([]);
+        var program = ProgramCommand.Silo([]);
         // Modules that skip say why (-rs); nothing is written beside the sources.
         var start = new ProcessStartInfo(python, ["-B", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", .. files.Select(file => Path.Combine(tests, file))])
         {
@@ -38,21 +40,10 @@ public sealed class PythonTests
         start.Environment["KVCACHE_SILO_DLL"] = program.ArgumentList[0];
         start.Environment["PYTHONDONTWRITEBYTECODE"] = "1";
 
-        var result = await ProgramResult.RunAsync(start, TimeSpan.FromMinutes(5));
+        var result = await Report.RunAsync(start, TimeSpan.FromMinutes(5));
 
         Assert.Equal(0, result.ExitCode);
         silo.AssertHealthy();
-    }
-
-    private static string? FindFolder()
-    {
-        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-        {
-            if (File.Exists(Path.Combine(folder.FullName, "KvCache.sln")))
-                return Path.Combine(folder.FullName, "python", "tests") is var tests && Directory.Exists(tests) ? tests : null;
-        }
-
-        return null;
     }
 
     // The system's Python first: that is the one which the distribution's packages are for.

@@ -1,7 +1,10 @@
 using KvCache.Engine.Storage;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.ProcessTests.LmCache;
 using KvCache.ProcessTests.Resp;
+using KvCache.QuickStart;
+using KvCache.Testing;
 
 
 namespace KvCache.ProcessTests;
@@ -211,8 +214,8 @@ public sealed class RespLimitTests
     {
         foreach (var (setting, words) in new[] { ("Resp", "no tenant has a secret"), ("LmCache", "has no authentication") })
         {
-            var result = await ProgramResult.RunAsync(
-                SiloProcess.Command(["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0"], new Dictionary<string, string> { [$"KvCache:{setting}:Listen"] = "0.0.0.0:0" }),
+            var result = await Report.RunAsync(
+                ProgramCommand.Silo(["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0"], new Dictionary<string, string> { [$"KvCache:{setting}:Listen"] = "0.0.0.0:0" }),
                 Eventually.Bound);
             Assert.Equal(2, result.ExitCode);
             Assert.Contains(words, result.Errors, StringComparison.Ordinal);

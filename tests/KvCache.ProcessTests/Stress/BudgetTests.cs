@@ -1,7 +1,9 @@
 using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.TorchSharp;
+using KvCache.QuickStart;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 
