@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using KvCache.Binary;
+using KvCache.Caching;
 using KvCache.Engine.Wire;
 using Xunit;
 
