@@ -26,7 +26,7 @@ def cache_at(endpoint: str, **options) -> Cache:
     return Cache(endpoint, options=CacheOptions(**{**dict(match_timeout=20, load_timeout=20, store_timeout=20, breaker_delay=0.05), **options}))
 
 
-def wrong_reads(cache: Cache, index: int, reads: int = 200) -> int:
+def wrong_reads(cache: Cache, index: int, reads: int = 500) -> int:
     """Reads one block again and again; how often it was not there, or another's bytes."""
     target, wrong = bytearray(BLOCK), 0
     for _ in range(reads):

@@ -12,11 +12,15 @@ public sealed class PythonTests
 {
     [Fact]
     public Task The_python_client_passes_its_tests_against_a_silo() =>
-        RunAsync(["pytest"], "test_client.py", "test_cache.py", "test_hashing.py", "test_engine_hashes.py", "test_lmcache.py", "test_package.py");
+        RunAsync(
+            ["pytest"],
+            "test_client.py", "test_cache.py", "test_forks.py", "test_hashing.py", "test_engine_hashes.py", "test_lmcache.py", "test_package.py");
 
     [Fact]
     public Task The_engine_connectors_pass_their_tests_against_a_silo() =>
-        RunAsync(["pytest", "numpy", "torch"], "test_vllm_connector.py", "test_vllm_failures.py", "test_vllm_tier.py", "test_sglang_hicache.py");
+        RunAsync(
+            ["pytest", "numpy", "torch"],
+            "test_vllm_connector.py", "test_vllm_failures.py", "test_vllm_names.py", "test_vllm_tier.py", "test_sglang_hicache.py");
 
     [Fact]
     public Task Python_clients_and_engines_outlive_silos_that_are_killed() =>
