@@ -9,6 +9,7 @@ using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 
+[Collection(typeof(Apart))]
 public sealed class KilledSiloTests
 {
     private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(3);

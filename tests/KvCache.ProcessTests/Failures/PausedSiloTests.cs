@@ -11,6 +11,7 @@ using KvCache.TorchSharp;
 namespace KvCache.ProcessTests;
 
 /// <summary>A load that ended early, while the silo stood still in the middle of sending, never writes the caller's memory again.</summary>
+[Collection(typeof(Apart))]
 public sealed class PausedSiloTests
 {
     private const int Blocks = 6;

@@ -16,6 +16,8 @@ internal sealed class SiloCluster : IAsyncDisposable
     // Below the ports that a kernel gives to outgoing connections, so that a silo finds its ports free when it comes back.
     private const int FirstPort = 12_000, LastPort = 30_000;
 
+    private static readonly System.Collections.Concurrent.ConcurrentDictionary<int, bool> Given = [];
+
     private readonly SiloSettings[] _settings;
     private readonly SiloProcess?[] _silos;
     private readonly List<SiloProcess> _gone = [];
@@ -182,7 +184,7 @@ internal sealed class SiloCluster : IAsyncDisposable
         while (ports.Count < count)
         {
             var port = Random.Shared.Next(FirstPort, LastPort);
-            if (!ports.Contains(port) && IsFree(port))
+            if (IsFree(port) && Given.TryAdd(port, true)) // clusters of other tests start at the same time
                 ports.Add(port);
         }
 

@@ -19,6 +19,7 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.ProcessTests;
 
 /// <summary>Blocks of 32 MiB move without managed memory: nothing per byte, little per block, nothing on the large object heap.</summary>
+[Collection(typeof(Apart))]
 public sealed class AllocationTests
 {
     private const int Blocks = 8;

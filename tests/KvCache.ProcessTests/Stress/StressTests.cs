@@ -16,6 +16,7 @@ namespace KvCache.ProcessTests;
 /// Eight clients do everything at random with four times more blocks than the arena holds. Set <c>KVCACHE_STRESS_SECONDS</c>
 /// to let them do it for longer than ten seconds.
 /// </summary>
+[Collection(typeof(Apart))]
 public sealed class StressTests
 {
     private const int Clients = 8;
