@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import re
 from hashlib import sha256
-from typing import Any, Dict, Iterable, Mapping
+from typing import Any, Dict, Iterable
 
 #: What a model's configuration says of where and by what it was loaded, not of the model.
 _ABOUT_LOADING = ("transformers_version", "_name_or_path", "name_or_path", "_commit_hash")
@@ -28,7 +28,7 @@ def model_config_fields(config: Any) -> Dict[str, Any]:
     if config is None:
         return {}
     to_dict = getattr(config, "to_dict", None)
-    values: Mapping[str, Any] = to_dict() if callable(to_dict) else vars(config)
+    values: Any = to_dict() if callable(to_dict) else vars(config)
     return {name: value for name, value in values.items() if name not in _ABOUT_LOADING}
 
 
