@@ -13,7 +13,7 @@ internal static class KeyHash
     private static readonly ulong SecretA = Secret(), SecretB = Secret(), SecretC = Secret(), SecretD = Secret();
 
     /// <summary>The part of the hash that all keys of a namespace share.</summary>
-    public static ulong Start(NamespaceId ns) => Fold(ns.High ^ SecretA, ns.Low ^ SecretB);
+    public static ulong Start(NamespaceId ns) => Fold(ns.Tenant.Value ^ SecretA, ns.Fields ^ SecretB);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Of(ulong start, ref readonly BlockHash hash)

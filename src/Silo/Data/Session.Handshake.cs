@@ -34,8 +34,14 @@ internal sealed partial class Session
 
         if (!_socket.TryReceive(out var proof, out meta) || proof.Type != FrameType.Authenticate || meta.Length != WireProtocol.ProofSize)
             throw new ProtocolException(WireStatus.BadFrame, $"Behind hello, an authenticate frame with {WireProtocol.ProofSize} bytes was expected.");
-        var secret = _server.Tenants.SecretOf(tenant);
-        if (!CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(secret, clientNonce, serverNonce, tenant)))
+        byte[]? secret = null;
+        foreach (var valid in _server.Tenants.SecretsOf(tenant))
+        {
+            if (CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(valid, clientNonce, serverNonce, tenant)))
+                secret = valid;
+        }
+
+        if (secret is null)
             throw new ProtocolException(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
         _tenant = tenant;
         _isPeer = tenant == WireProtocol.PeerTenant;

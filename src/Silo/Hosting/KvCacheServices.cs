@@ -9,6 +9,7 @@ using KvCache.Silo.Events;
 using KvCache.Silo.LmCache;
 using KvCache.Silo.Options;
 using KvCache.Silo.Resp;
+using KvCache.Silo.Security;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers;
 using KvCache.Silo.Values;
@@ -80,6 +81,7 @@ internal static class KvCacheServices
         AddHosted<RespServer>(services);
         AddHosted<LmCacheServer>(services);
         services.AddSingleton<IDataPlaneAddresses>(provider => provider.GetRequiredService<BlockServer>());
+        silo.AddOrleansDoors(configuration);
         return silo;
     }
 

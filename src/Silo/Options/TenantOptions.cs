@@ -52,6 +52,9 @@ internal sealed class TenantOptionsValidator(IOptions<DataPlaneOptions> dataPlan
         if (options.Tenants.GroupBy(tenant => tenant.Value.Secret, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } equal)
             return ValidateOptionsResult.Fail($"The tenants '{string.Join("', '", equal.Select(tenant => tenant.Key))}' have the same secret, so that a token would not tell them apart. Give every tenant a secret of its own.");
 
+        if (options.Tenants.Keys.GroupBy(TenantId.Of).FirstOrDefault(group => group.Count() > 1) is { } same)
+            return ValidateOptionsResult.Fail($"The tenants '{string.Join("', '", same)}' have the same id ({same.Key}), so that keys would not tell them apart. Rename one of them.");
+
         var tcp = dataPlane.Value.Tcp;
         return options.Tenants.Count == 0 && tcp.Length > 0 && IPEndPoint.TryParse(tcp, out var address) && !IPAddress.IsLoopback(address.Address)
             ? ValidateOptionsResult.Fail($"The data plane listens on {tcp}, which other machines can reach, and no tenant has a secret. Set {TenantOptions.Section}:NAME:Secret, or listen on 127.0.0.1.")

@@ -216,7 +216,7 @@ public sealed class RespLimitTests
         foreach (var (setting, words) in new[] { ("Resp", "no tenant has a secret"), ("LmCache", "has no authentication") })
         {
             var result = await Report.RunAsync(
-                ProgramCommand.Silo(["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0"], new Dictionary<string, string> { [$"KvCache:{setting}:Listen"] = "0.0.0.0:0" }),
+                ProgramCommand.Silo(["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0"], new Dictionary<string, string> { [$"KvCache:{setting}:Listen"] = "0.0.0.0:0" }),
                 Eventually.Bound);
             Assert.Equal(2, result.ExitCode);
             Assert.Contains(words, result.Errors, StringComparison.Ordinal);
