@@ -31,6 +31,9 @@ public readonly record struct NamespaceId(TenantId Tenant, ulong Fields)
         return true;
     }
 
+    /// <inheritdoc/>
+    public override int GetHashCode() => (int)KeyHash.Start(this);
+
     /// <summary>32 lower-case hexadecimal digits.</summary>
     public override string ToString()
     {
