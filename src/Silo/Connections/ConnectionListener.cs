@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Accounts;
 using KvCache.Silo.Options;
+using KvCache.Silo.Security;
 using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
 

@@ -20,7 +20,6 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Hosting;
-
 using ClusterOptions = KvCache.Silo.Options.ClusterOptions;
 
 namespace KvCache.Silo.Hosting;

@@ -1,11 +1,11 @@
 using System.Net;
 using KvCache.Engine.Storage;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Values;
-using KvCache.Silo.Accounts;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 

@@ -1,13 +1,11 @@
 using System.Security.Cryptography;
-using KvCache.Client;
 using KvCache.Engine.Index;
 using KvCache.Engine.Wire;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.ProcessTests.LmCache;
-using KvCache.ProcessTests.Resp;
+using KvCache.Testing;
 using Xunit;
 
-namespace KvCache.ProcessTests.Tenants;
+namespace KvCache.ProcessTests;
 
 /// <summary>Fault T5 on a cluster: pins and deletions of keys that nobody has leave every silo as it was, but for the last few of a tenant where it deleted.</summary>
 public sealed class AbsentKeyTests
