@@ -3,6 +3,9 @@ using System.Text;
 using KvCache.Checksums;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Payloads;
+using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

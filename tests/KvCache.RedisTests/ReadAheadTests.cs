@@ -2,6 +2,8 @@ using System.Globalization;
 using System.Text;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Payloads;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

@@ -1,7 +1,7 @@
 using System.Net.Sockets;
 using System.Text;
 using KvCache.Processes;
-using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.Testing;
 

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using KvCache.Bench.Transfer;
 using KvCache.Client;
+using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Processes;
 using KvCache.Silo.Hosting;

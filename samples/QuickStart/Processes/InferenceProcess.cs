@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using KvCache.InferenceNode;
+using KvCache.Processes;
 using KvCache.Silo.Hosting;
 
 namespace KvCache.QuickStart.Processes;

@@ -2,6 +2,8 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text.Json;
+using KvCache.Engine.Storage;
+using KvCache.Processes;
 using KvCache.Silo.Hosting;
 
 namespace KvCache.QuickStart.Processes;

@@ -1,5 +1,8 @@
 using KvCache.Engine.Storage;
 using KvCache.Silo.Cluster;
+using KvCache.Silo.Tiers.Persisting;
+using KvCache.Silo.Tiers.Promoting;
+using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 

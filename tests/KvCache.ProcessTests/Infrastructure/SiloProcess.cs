@@ -1,8 +1,10 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using KvCache.Client;
-using KvCache.Engine.Storage;
+using KvCache.Processes;
+using KvCache.QuickStart;
 using KvCache.Silo.Hosting;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.Infrastructure;
 

@@ -1,4 +1,6 @@
 using System.Globalization;
+using KvCache.Processes;
+using KvCache.Testing;
 using static System.StringComparison;
 
 namespace KvCache.ProcessTests;

@@ -2,7 +2,10 @@ using System.Net;
 using System.Net.Sockets;
 using KvCache.Engine.Storage;
 using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
+using KvCache.Processes;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 
@@ -37,7 +39,7 @@ public sealed partial class QuickStartTests : IDisposable
     [Fact(Timeout = Limit)]
     public async Task The_cache_changes_no_token_of_somebody_elses_model()
     {
-        var model = FindStories();
+        var model = Repository.Beside("shared/models/stories260K.bin");
         if (model is null)
             Assert.Skip("stories260K.bin and tok512.model (karpathy/tinyllamas) are not in shared/models beside the repository.");
 
@@ -112,17 +114,6 @@ public sealed partial class QuickStartTests : IDisposable
         Assert.Contains("identical: yes", _output);
         Assert.Contains("control: zeroed KV changes the text: yes", _output);
         Assert.Empty(Directory.EnumerateDirectories(_folder));
-    }
-
-    private static string? FindStories()
-    {
-        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-        {
-            if (File.Exists(Path.Combine(folder.FullName, "KvCache.sln")))
-                return Path.GetFullPath(Path.Combine(folder.FullName, "..", "shared", "models", "stories260K.bin")) is var path && File.Exists(path) ? path : null;
-        }
-
-        return null;
     }
 
     [GeneratedRegex(@"^Silo: process (\d+) serves")]

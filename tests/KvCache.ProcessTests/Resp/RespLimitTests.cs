@@ -1,12 +1,16 @@
 using KvCache.Engine.Storage;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.ProcessTests.LmCache;
 using KvCache.ProcessTests.Resp;
+using KvCache.QuickStart;
+using KvCache.Testing;
 
 
 namespace KvCache.ProcessTests;
 
 /// <summary>What the Redis endpoint bears, and from whom.</summary>
+[Collection(typeof(Apart))]
 public sealed class RespLimitTests
 {
     private const string Secret = "a secret of sixteen bytes", OtherSecret = "another secret, as long";

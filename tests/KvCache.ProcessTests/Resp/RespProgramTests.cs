@@ -1,6 +1,8 @@
 using System.Diagnostics;
-using KvCache.ProcessTests.Infrastructure;
+using KvCache.Processes;
 using KvCache.ProcessTests.Resp;
+using KvCache.QuickStart;
+using KvCache.Testing;
 using StackExchange.Redis;
 
 namespace KvCache.ProcessTests;
