@@ -133,5 +133,10 @@ class Namespace:
 
     @property
     def id(self) -> bytes:
-        """The 16 bytes that stand for this namespace in block keys."""
-        return sha256(b"kvcache.namespace.v1" + self.encode()).digest()[:16]
+        """The 16 bytes that stand for this namespace in block keys; the first eight are its tenant's."""
+        return tenant_id(self.tenant) + sha256(b"kvcache.namespace.v1" + self.encode()).digest()[:8]
+
+
+def tenant_id(tenant: str) -> bytes:
+    """The eight bytes with which the ids of a tenant's namespaces begin."""
+    return sha256(b"kvcache.tenant.v1" + tenant.encode()).digest()[:8]

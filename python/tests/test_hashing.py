@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kvcache import (CHAIN_ROOT, DataType, Namespace, OpaqueLayout, StructuredLayout, engine_key_hash, prefix_chain,
                      text_hash)
+from kvcache.hashing import tenant_id
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "hashing.md"
 LAYOUT = StructuredLayout(16, 2, 1, 4, DataType.FLOAT16)
@@ -27,6 +28,7 @@ class Vectors(unittest.TestCase):
             lambda: ACME.id,
         "the same with number format `fp8_e4m3` and the fields `rope` (empty) and `scales` = `k=0.5,v=2`":
             lambda: replace(ACME, number_format="fp8_e4m3", fields={"scales": "k=0.5,v=2", "rope": ""}).id,
+        "tenant id of `acme`": lambda: tenant_id("acme"),
     }
 
     def test_document(self) -> None:

@@ -159,8 +159,9 @@ class _Session:
 
     def open(self, meta: bytes) -> bytes:
         starts = _fields(meta)
+        tenant = meta[starts[0]:starts[1] - 5]
         layout = meta[starts[7]:starts[8] - 5]  # up to the head of the next field
-        identity = sha256(b"kvcache.namespace.v1" + meta).digest()[:16]
+        identity = b"".join(sha256(data).digest()[:8] for data in (b"kvcache.tenant.v1" + tenant, b"kvcache.namespace.v1" + meta))
         assert len(self.namespaces) < self.silo.max_namespaces
         self.namespaces.append((identity, _layer_sizes(layout)))
         return struct.pack("<I", len(self.namespaces) - 1) + identity

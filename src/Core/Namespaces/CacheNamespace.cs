@@ -10,7 +10,7 @@ namespace KvCache;
 /// Everything that makes the KV of equal tokens interchangeable. Two engines share blocks exactly when all fields are equal.
 /// </summary>
 /// <remarks>
-/// The id is a SHA-256 over tagged, length-prefixed fields (docs/hashing.md): no two different namespaces meet by
+/// The id is that of the tenant and a SHA-256 over tagged, length-prefixed fields (docs/hashing.md): no two different namespaces meet by
 /// concatenation. The same encoding travels in the protocol's open message, so that a silo computes the id itself and
 /// can check the tenant.
 /// </remarks>
@@ -144,14 +144,27 @@ public sealed record CacheNamespace
         $"{Tenant}/{Model}{(Revision.Length > 0 ? "@" + Revision : "")}{(LoraAdapter.Length > 0 ? "+" + LoraAdapter : "")} "
         + $"rank {TensorParallelRank}/{TensorParallelSize}, {(NumberFormat.Length > 0 ? NumberFormat + ", " : "")}{Layout}";
 
-    private static Identity Identify(byte[] encoded)
+    /// <summary>A text as it is hashed. A replacement character would stand for any half of a pair, and two namespaces would be one.</summary>
+    internal static byte[] Utf8Of(string value, string name)
+    {
+        try
+        {
+            return StrictUtf8.GetBytes(value);
+        }
+        catch (EncoderFallbackException e)
+        {
+            throw new ArgumentException($"{name} is not well-formed UTF-16: it has half of a surrogate pair at index {e.Index}.", e);
+        }
+    }
+
+    private Identity Identify(byte[] encoded)
     {
         Span<byte> hash = stackalloc byte[SHA256.HashSizeInBytes];
         using var sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         sha.AppendData("kvcache.namespace.v1"u8);
         sha.AppendData(encoded);
         sha.GetHashAndReset(hash);
-        return new Identity(encoded, NamespaceId.Read(hash));
+        return new Identity(encoded, new NamespaceId(TenantId.Of(Tenant), BitConverter.ToUInt64(hash)));
     }
 
     private byte[] Encode()
@@ -184,17 +197,7 @@ public sealed record CacheNamespace
 
     private static byte[] TextBytes(string value, string name)
     {
-        byte[] bytes;
-        try
-        {
-            bytes = StrictUtf8.GetBytes(value);
-        }
-        catch (EncoderFallbackException e)
-        {
-            // A replacement character would stand for any of them, and two namespaces would be one.
-            throw new ArgumentException($"{name} is not well-formed UTF-16: it has half of a surrogate pair at index {e.Index}.", e);
-        }
-
+        var bytes = Utf8Of(value, name);
         return bytes.Length <= MaxTextBytes
             ? bytes
             : throw new ArgumentException($"{name} has {bytes.Length} bytes of UTF-8; at most {MaxTextBytes} are accepted.");

@@ -3,12 +3,14 @@ using KvCache.Engine.Storage;
 using KvCache.Grains;
 using KvCache.Grains.Cluster;
 using KvCache.Grains.Prefixes;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
 using KvCache.Silo.Events;
 using KvCache.Silo.LmCache;
 using KvCache.Silo.Options;
 using KvCache.Silo.Resp;
+using KvCache.Silo.Security;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers;
 using KvCache.Silo.Values;
@@ -70,6 +72,10 @@ internal static class KvCacheServices
         AddHosted<ClusterWatch>(services);
         services.AddSingleton<SiloCounters>();
         services.AddSingleton<TenantRegistry>();
+        services.AddSingleton(provider => new TenantAccounts(time: provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<TenantQuotas>();
+        services.AddSingleton<WrongProofs>();
+        services.AddSingleton<AuditLog>();
         AddHosted<ArenaCommitter>(services);
         AddHosted<BlockServer>(services);
         services.AddSingleton<EventCounters>();
@@ -80,6 +86,7 @@ internal static class KvCacheServices
         AddHosted<RespServer>(services);
         AddHosted<LmCacheServer>(services);
         services.AddSingleton<IDataPlaneAddresses>(provider => provider.GetRequiredService<BlockServer>());
+        silo.AddOrleansDoors(configuration);
         return silo;
     }
 
@@ -105,7 +112,8 @@ internal static class KvCacheServices
             arena.Path.Length > 0 ? Arena.CreateShared(arena.Path, arena.Size.Bytes) : Arena.CreatePrivate(arena.Size.Bytes),
             services.GetRequiredService<IOptions<BlockStoreOptions>>().Value,
             services.GetRequiredService<TimeProvider>(),
-            directory);
+            directory,
+            accounts: services.GetRequiredService<TenantAccounts>());
         directory.Attach(store);
         return store;
     }

@@ -1,5 +1,8 @@
-using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

@@ -32,6 +32,7 @@ public sealed partial class HashVectorTests
         ["engine key 00 01 02 ff, group 1"] = () => PrefixHasher.HashEngineKey([0, 1, 2, 255], 1).ToString(),
         ["namespace id of tenant `acme`, model `m`, revision `r1`, no LoRA, rank 1 of 2, salt `s`, layout 2 layers, 1 head, dim 4, float16, 16 tokens per block, K and V"] = () => Acme.Id.ToString(),
         ["the same with number format `fp8_e4m3` and the fields `rope` (empty) and `scales` = `k=0.5,v=2`"] = () => Formatted.Id.ToString(),
+        ["tenant id of `acme`"] = () => TenantId.Of("acme").ToString(),
         ["vLLM root, PYTHONHASHSEED `0`"] = () => VllmBlockHasher.Root("0").ToString(),
         ["vLLM block of tokens 0..15, PYTHONHASHSEED `0`"] = () => Vllm()[0].ToString(),
         ["vLLM block of tokens 16..31 behind it"] = () => Vllm()[1].ToString(),
