@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using KvCache.ClusterTests.Infrastructure;
+using KvCache.Grains.Cluster;
 using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
 using KvCache.Orleans.Access;

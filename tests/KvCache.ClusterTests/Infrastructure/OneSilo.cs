@@ -1,6 +1,7 @@
 using KvCache.Client;
 using KvCache.Engine.Storage;
 using KvCache.Grains.Prefixes;
+using KvCache.Orleans;
 using KvCache.Silo.Hosting;
 using KvCache.Testing;
 using Microsoft.Extensions.Configuration;
