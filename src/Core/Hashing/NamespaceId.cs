@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using KvCache.Hashing;
 
 namespace KvCache;
 
@@ -30,6 +31,9 @@ public readonly record struct NamespaceId(TenantId Tenant, ulong Fields)
         id = Read(bytes);
         return true;
     }
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => (int)KeyHash.Start(this);
 
     /// <summary>32 lower-case hexadecimal digits.</summary>
     public override string ToString()

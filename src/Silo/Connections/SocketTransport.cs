@@ -34,6 +34,13 @@ internal sealed class SocketTransport : ITransport
         return got;
     }
 
+    /// <summary>Waits until some bytes have come, and leaves them where they are.</summary>
+    public void WaitForBytes()
+    {
+        Span<byte> first = stackalloc byte[1];
+        _socket.Receive(first, SocketFlags.Peek);
+    }
+
     public void Expect(int bytes)
     {
         // What is missing at the end must not be waited for in vain.

@@ -42,10 +42,16 @@ internal sealed partial class Session
         }
 
         if (secret is null)
+        {
+            Thread.Sleep(_server.Audit.Refused("the data plane", Address, tenant, _server.Options.HandshakeTimeout / 2));
             throw new ProtocolException(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
+        }
+
+        if (!TryAdmit(tenant))
+            throw new ProtocolException(WireStatus.LimitExceeded, $"This silo serves at most {_server.Options.MaxConnections} connections at a time, and of each tenant its part; they are taken.");
         _tenant = tenant;
         _isPeer = tenant == WireProtocol.PeerTenant;
-        Authenticated = true;
+        _account = _holds.Account = _server.Store.Accounts.Of(tenant);
         _socket.MaxMeta = WireProtocol.MaxMetaBytes;
         _socket.MaxPayload = (long)WireProtocol.MaxBlocksPerRequest * KvLayout.MaxBlockBytes;
         reply = Reply();

@@ -3,6 +3,7 @@ using KvCache.Engine.Storage;
 using KvCache.Grains;
 using KvCache.Grains.Cluster;
 using KvCache.Grains.Prefixes;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
 using KvCache.Silo.Events;
@@ -19,7 +20,6 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Hosting;
-
 using ClusterOptions = KvCache.Silo.Options.ClusterOptions;
 
 namespace KvCache.Silo.Hosting;
@@ -72,6 +72,10 @@ internal static class KvCacheServices
         AddHosted<ClusterWatch>(services);
         services.AddSingleton<SiloCounters>();
         services.AddSingleton<TenantRegistry>();
+        services.AddSingleton(provider => new TenantAccounts(time: provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<TenantQuotas>();
+        services.AddSingleton<WrongProofs>();
+        services.AddSingleton<AuditLog>();
         AddHosted<ArenaCommitter>(services);
         AddHosted<BlockServer>(services);
         services.AddSingleton<EventCounters>();
@@ -108,7 +112,8 @@ internal static class KvCacheServices
             arena.Path.Length > 0 ? Arena.CreateShared(arena.Path, arena.Size.Bytes) : Arena.CreatePrivate(arena.Size.Bytes),
             services.GetRequiredService<IOptions<BlockStoreOptions>>().Value,
             services.GetRequiredService<TimeProvider>(),
-            directory);
+            directory,
+            accounts: services.GetRequiredService<TenantAccounts>());
         directory.Attach(store);
         return store;
     }

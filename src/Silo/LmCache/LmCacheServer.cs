@@ -1,5 +1,6 @@
 using System.Net;
 using KvCache.Engine.Storage;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
@@ -16,7 +17,7 @@ internal sealed partial class LmCacheServer : IHostedService, IDisposable
     private readonly ConnectionListener _listener;
     private readonly ILogger<LmCacheServer> _logger;
 
-    public LmCacheServer(ValueBlocks values, SiloCounters counters, IOptions<LmCacheOptions> options, ILoggerFactory loggers)
+    public LmCacheServer(ValueBlocks values, TenantQuotas quotas, SiloCounters counters, IOptions<LmCacheOptions> options, ILoggerFactory loggers)
     {
         Values = values;
         Counters = counters;
@@ -31,7 +32,8 @@ internal sealed partial class LmCacheServer : IHostedService, IDisposable
             Options,
             counters,
             (socket, peer) => new LmCacheSession(this, socket, peer, sessionLogger),
-            socket => socket.Dispose(), // the protocol has no words for it
+            quotas,
+            reserved: 0,
             _logger);
     }
 

@@ -1,7 +1,6 @@
 using System.Net;
-using System.Net.Sockets;
 using KvCache.Engine.Storage;
-using KvCache.Engine.Wire;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
@@ -19,10 +18,11 @@ internal sealed partial class RespServer : IHostedService, IDisposable
     private readonly ILogger<RespServer> _logger;
     private long _lastClient;
 
-    public RespServer(ValueBlocks values, RespTenants tenants, SiloCounters counters, IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
+    public RespServer(ValueBlocks values, RespTenants tenants, TenantQuotas quotas, AuditLog audit, SiloCounters counters, IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
     {
         Values = values;
         Tenants = tenants;
+        Audit = audit;
         Counters = counters;
         Options = options.Value;
         Time = time;
@@ -39,13 +39,16 @@ internal sealed partial class RespServer : IHostedService, IDisposable
             Options,
             counters,
             (socket, peer) => new RespSession(this, socket, peer, sessionLogger),
-            Refuse,
+            quotas,
+            reserved: 0,
             _logger);
     }
 
     public ValueBlocks Values { get; }
 
     public RespTenants Tenants { get; }
+
+    public AuditLog Audit { get; }
 
     public SiloCounters Counters { get; }
 
@@ -79,12 +82,6 @@ internal sealed partial class RespServer : IHostedService, IDisposable
     public Task StopAsync(CancellationToken cancellationToken) => Address is null ? Task.CompletedTask : _listener.StopAsync(cancellationToken);
 
     public void Dispose() => _listener.Dispose();
-
-    private static void Refuse(Socket socket)
-    {
-        using (socket)
-            BulkSocket.SendAll(socket, "-ERR max number of clients reached\r\n"u8, default, default);
-    }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The Redis endpoint listens on {Address}")]
     private partial void LogListening(IPEndPoint address);

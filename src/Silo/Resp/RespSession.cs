@@ -33,6 +33,8 @@ internal sealed partial class RespSession : Connection
             Bind(TenantRegistry.DefaultTenant);
     }
 
+    public override bool AsksProof => _server.Tenants.NeedSecrets;
+
     protected override long ReceivedBytes => _transport.ReceivedBytes;
 
     protected override long SentBytes => _transport.SentBytes;
@@ -83,6 +85,12 @@ internal sealed partial class RespSession : Connection
         if (RespCommands.Find(_arguments[0]) is not { } command)
         {
             Unknown(count - 1);
+            return;
+        }
+
+        if (!Authenticated && !AsksProof && !TryAdmit(TenantRegistry.DefaultTenant))
+        {
+            RefuseClient();
             return;
         }
 
@@ -144,8 +152,14 @@ internal sealed partial class RespSession : Connection
     {
         _user = tenant;
         _namespace = _server.Tenants.NamespaceOf(tenant);
-        Authenticated = true;
         _reader.Trusted = true;
+    }
+
+    private void RefuseClient()
+    {
+        _server.Counters.Rejected();
+        _writer.Error("ERR max number of clients reached");
+        _quit = true;
     }
 
     private bool IsKey(ReadOnlySpan<byte> key) => key.Length > 0 && key.Length <= _server.Options.MaxKeyBytes;

@@ -129,7 +129,7 @@ public sealed class RespLimitTests
         var peers = Enumerable.Range(0, 4).Select(_ => new RespPeer(silo)).ToList();
         Assert.All(peers, peer => Assert.Equal("+PONG", peer.Call("PING")));
         using (var fifth = new RespPeer(silo))
-            Assert.Equal("-ERR max number of clients reached", fifth.Reply());
+            Assert.Equal("-ERR max number of clients reached", fifth.Call("PING"));
         peers[0].SendRaw("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100\r\nx"); // and nothing more
         Assert.Equal("closed", peers[0].Reply());
         Assert.Equal("+PONG", peers[1].Call("PING"));

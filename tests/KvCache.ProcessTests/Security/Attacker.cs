@@ -1,9 +1,9 @@
 using System.Reflection;
-using KvCache.Client;
-using KvCache.Grains.Cluster;
+using KvCache.Grains;
 using KvCache.Orleans;
 using KvCache.Orleans.Access;
-using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans;
 using Orleans.Concurrency;

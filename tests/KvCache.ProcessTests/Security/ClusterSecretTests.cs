@@ -1,7 +1,9 @@
-using KvCache.ProcessTests.Infrastructure;
 using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
 
-namespace KvCache.ProcessTests.Security;
+namespace KvCache.ProcessTests;
 
 /// <summary>Who may join a cluster.</summary>
 public sealed class ClusterSecretTests

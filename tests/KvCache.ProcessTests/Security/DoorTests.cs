@@ -1,11 +1,13 @@
 using System.Diagnostics;
-using KvCache.Client;
 using KvCache.Engine.Wire;
 using KvCache.Orleans.Access;
 using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.Security;
+using KvCache.QuickStart;
+using KvCache.Testing;
 
-namespace KvCache.ProcessTests.Security;
+namespace KvCache.ProcessTests;
 
 /// <summary>Orleans' ports themselves: nothing of Orleans is read before a proof.</summary>
 public sealed class DoorTests(DoorTests.OneSilo fixture) : IClassFixture<DoorTests.OneSilo>

@@ -1,18 +1,20 @@
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text.RegularExpressions;
-using KvCache.Client;
 using KvCache.Orleans;
 using KvCache.Orleans.Access;
 using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.Security;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans;
 using Orleans.Configuration;
 using Orleans.Hosting;
 using Orleans.Runtime;
 
-namespace KvCache.ProcessTests.Security;
+namespace KvCache.ProcessTests;
 
 /// <summary>Orleans clients through the gateway: what a tenant's gets, and what nobody else does.</summary>
 public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixture<GatewayTests.Silos>
