@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using KvCache.Engine.Index;
 using KvCache.Engine.Wire;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.Testing;
 using Xunit;
