@@ -58,6 +58,13 @@ internal sealed partial class ConnectionListener(
         }
     }
 
+    /// <summary>Connections of a tenant.</summary>
+    public int CountOf(string tenant)
+    {
+        lock (_connections)
+            return _admitted.GetValueOrDefault(tenant);
+    }
+
     /// <summary>Listens on a Unix socket that only this user may open.</summary>
     /// <exception cref="IOException">The path is taken.</exception>
     public void ListenUnix(string path)
