@@ -36,6 +36,7 @@ internal sealed class SiloCluster : IAsyncDisposable
             Settings = new Dictionary<string, string>((common.Settings ?? new Dictionary<string, string>()).Select(setting => KeyValuePair.Create(setting.Key, setting.Value.Replace("{silo}", $"{i}", StringComparison.Ordinal))))
             {
                 ["KvCache:Cluster:Secret"] = Secret,
+                ["KvCache:Accounts:ShowLoopback"] = "true",
             },
             Arguments = [.. common.Arguments ?? [], "--cluster", redis is null ? "localhost" : "redis", .. redis is null ? i == 0 ? [] : ["--primary", $"{ports[1]}"] : (string[])["--redis", redis.Tcp]],
         })];
