@@ -10,13 +10,16 @@ using Orleans.Serialization.Invocation;
 namespace KvCache.Silo.Security;
 
 /// <summary>
-/// Lets through the grain calls of this cluster's silos, and of clients what their ticket is for: grains of prefixes of their tenant. Everything
+/// Lets through the grain calls of this cluster's silos, and of clients what their ticket is for: grains of prefixes of their tenant.
+/// Everything
 /// else that comes through a gateway, whatever sender it names, is refused by whichever silo it reaches.
 /// </summary>
 /// <remarks>
-/// <para>The sender that a message names proves nothing: a client writes it itself, as it does the interface in the message's head. What counts is the
+/// <para>The sender that a message names proves nothing: a client writes it itself, as it does the interface in the message's head. What
+/// counts is the
 /// mark in the request context and the request that would be run.</para>
-/// <para>The mark goes to silos only, and a response repeats the request context of whoever sends it. So it is set only for the time of the call
+/// <para>The mark goes to silos only, and a response repeats the request context of whoever sends it. So it is set only for the time of the
+/// call
 /// (an async method leaves the context of its caller alone), and never for a client's own objects.</para>
 /// </remarks>
 internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGrainCallFilter
@@ -35,9 +38,6 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
         _accepted = [.. secrets.All.Select(secret => HMACSHA256.HashData(secret, "kvcache.orleans.call.v1"u8))];
         _own = new SiloMark { Mac = _accepted[0] };
     }
-
-    /// <summary>Marks what runs from here on as this silo's own, so that its calls need not be marked one by one.</summary>
-    public void EnterThread() => RequestContext.Set(CallMarks.Key, _own);
 
     /// <summary>Refuses a call that comes with other rights than it needs.</summary>
     public Task Invoke(IIncomingGrainCallContext context)
@@ -76,8 +76,8 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
         ? "the ticket has ended, or is one of another tenant than the grain's; it is for prefixes of its tenant alone."
         : "it carries no ticket of a tenant. Orleans clients need UseKvCacheTenant.";
 
-    private static bool IsForClients(IInvokable request) =>
-        request.GetInterfaceType() is var type && (type == typeof(IPrefixGrain) || type == typeof(ITicketGrain) || type.FullName == "Orleans.Runtime.IGrainCallCancellationExtension");
+    private static bool IsForClients(IInvokable request) => request.GetInterfaceType() is var type
+        && (type == typeof(IPrefixGrain) || type == typeof(ITicketGrain) || type.FullName == "Orleans.Runtime.IGrainCallCancellationExtension");
 
     private bool IsAllowed(object? mark, IIncomingGrainCallContext context) =>
         IsSilo(mark)
@@ -108,11 +108,14 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     }
 
     // Which grains and interfaces there are: a client cannot start without it, and it tells nothing of a tenant.
-    private static bool IsManifest(IInvokable request) => request.GetInterfaceType().FullName == "Orleans.Runtime.IClusterManifestSystemTarget";
+    private static bool IsManifest(IInvokable request) =>
+        request.GetInterfaceType().FullName == "Orleans.Runtime.IClusterManifestSystemTarget";
 
-    // A timer calls its own grain, past the filter of outgoing calls. What came from a connection is a request that Orleans generated the code of.
+    // A timer calls its own grain, past the filter of outgoing calls. What came from a connection is a request that Orleans generated the
+    // code of.
     private static bool IsTimer(IIncomingGrainCallContext context) =>
-        context.Request is not RequestBase && context.Request.GetInterfaceName() == "IGrainTimerInvoker" && context.SourceId == context.TargetId;
+        context.Request is not RequestBase && context.Request.GetInterfaceName() == "IGrainTimerInvoker"
+        && context.SourceId == context.TargetId;
 
     private async Task MarkedAsync(IOutgoingGrainCallContext context)
     {
@@ -126,6 +129,8 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
         await context.Invoke().ConfigureAwait(false);
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Call} of {Grain} was refused: it comes neither from a silo nor from a client of its tenant ({Left} more such lines were left out)")]
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "{Call} of {Grain} was refused: it comes neither from a silo nor from a client of its tenant ({Left} more were left out)")]
     private partial void LogRefused(string call, GrainId grain, int left);
 }
