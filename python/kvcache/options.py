@@ -3,20 +3,27 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from typing import Any, Mapping, Tuple, Union
+from typing import Any, Mapping, Optional, Tuple, Union
 
 from .connection import parse_endpoint
+from .tls import Tls
+
+
+TLS_SETTINGS = tuple("tls_" + field.name for field in fields(Tls))
 
 
 @dataclass(frozen=True)
 class CacheOptions:
     """How a cache reaches its silos. Times are in seconds."""
 
-    #: ``unix:path`` or ``tcp:host:port``, in order of preference: the first that answers is used.
+    #: ``unix:path``, ``tcp:host:port`` or ``tls:host:port``, in order of preference: the first that answers is used.
     endpoints: Tuple[str, ...] = ("tcp:127.0.0.1:7400",)
     tenant: str = "default"
     #: The tenant's secret. ``from_mapping`` also takes ``secret_env``, the name of an environment variable that holds it.
     secret: bytes = b""
+    #: Whom to trust at ``tls:`` endpoints, and what to show. ``from_mapping`` takes ``tls_ca``, ``tls_server_name``,
+    #: ``tls_certificate`` and ``tls_key``.
+    tls: Optional[Tls] = None
     #: Connections for bytes, to each silo.
     connections: int = 4
     #: Connections for small requests, to each silo.
@@ -52,7 +59,7 @@ class CacheOptions:
     @classmethod
     def names(cls) -> Tuple[str, ...]:
         """The keys that ``from_mapping`` knows."""
-        return tuple(field.name for field in fields(cls)) + ("secret_env",)
+        return tuple(field.name for field in fields(cls) if field.name != "tls") + ("secret_env",) + TLS_SETTINGS
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> CacheOptions:
@@ -69,6 +76,9 @@ class CacheOptions:
             if variable not in os.environ:
                 raise ValueError(f"secret_env: there is no environment variable {variable}")
             values["secret"] = os.environ[variable]
+        tls = {name[len("tls_"):]: str(values.pop(name)) for name in TLS_SETTINGS if name in values}
+        if tls:
+            values["tls"] = Tls(**tls)
         if isinstance(values.get("secret"), str):
             values["secret"] = values["secret"].encode()
         return cls(**values)

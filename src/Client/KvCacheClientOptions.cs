@@ -1,5 +1,6 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
+using KvCache.Security;
 using KvCache.Wire;
 
 namespace KvCache.Client;
@@ -8,7 +9,7 @@ namespace KvCache.Client;
 public sealed class KvCacheClientOptions : IValidatableObject
 {
     /// <summary>
-    /// Data-plane addresses of silos, in order of preference: <c>tcp:host:port</c> or <c>unix:/path</c>. The first that
+    /// Data-plane addresses of silos, in order of preference: <c>tcp:host:port</c>, <c>tls:host:port</c> or <c>unix:/path</c>. The first that
     /// answers is the home silo: it is asked where blocks are and gets what is stored. Further silos of its cluster are found through it.
     /// </summary>
     [MinLength(1, ErrorMessage = "Endpoints is empty; at least one data-plane address was expected, for example tcp:127.0.0.1:7400.")]
@@ -20,6 +21,9 @@ public sealed class KvCacheClientOptions : IValidatableObject
 
     /// <summary>The tenant's secret; it never travels. Default empty.</summary>
     public string Secret { get; set; } = "";
+
+    /// <summary>Whom to trust and what to show at endpoints with TLS. Default: the authorities of the machine, and nothing.</summary>
+    public KvCacheTlsOptions Tls { get; } = new();
 
     /// <summary>Connections for bulk bytes to each silo. Default 2; a further one carries matches. Each has a thread.</summary>
     [Range(1, 64)]
@@ -93,7 +97,23 @@ public sealed class KvCacheClientOptions : IValidatableObject
         foreach (var endpoint in Endpoints)
         {
             if (SiloEndpoint.TryParse(endpoint) is null)
-                yield return new ValidationResult($"The endpoint '{endpoint}' is not an address; tcp:host:port or unix:/path was expected.", [nameof(Endpoints)]);
+                yield return new ValidationResult($"The endpoint '{endpoint}' is not an address; tcp:host:port, tls:host:port or unix:/path was expected.", [nameof(Endpoints)]);
+        }
+
+        if (Tls.KeyFile.Length > 0 && Tls.CertificateFile.Length == 0)
+            yield return new ValidationResult("Tls.KeyFile is set, and Tls.CertificateFile is empty; the client's certificate was expected there.", [nameof(Tls)]);
+    }
+
+    /// <exception cref="ValidationException">A file cannot be used.</exception>
+    internal TlsClient CreateTls()
+    {
+        try
+        {
+            return Tls.Create();
+        }
+        catch (FormatException e)
+        {
+            throw new ValidationException(e.Message, e);
         }
     }
 }

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using KvCache.Index;
+using KvCache.Security;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
@@ -7,7 +8,7 @@ namespace KvCache.Silo;
 
 /// <summary>The other silos, and their slots in this silo's index.</summary>
 /// <remarks>Thread-safe; readers take no lock.</remarks>
-internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, Random? random = null)
+internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, TlsClient tls, Random? random = null)
 {
     private readonly Lock _lock = new();
     private readonly Random _random = random ?? Random.Shared;
@@ -83,7 +84,7 @@ internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory dir
             var slot = Array.IndexOf(_bySlot, null, BlockDirectory.Self + 1, PrefixIndex.RedisHolder - 1);
             if (slot < 0)
                 return null;
-            var peer = new PeerSilo(address, new IndexReplica(directory.Index, slot, directory), options.Value.Secret);
+            var peer = new PeerSilo(address, new IndexReplica(directory.Index, slot, directory), options.Value.Secret, tls);
             Volatile.Write(ref _bySlot[slot], peer);
             _peers = _peers.Add(peer);
             return peer;

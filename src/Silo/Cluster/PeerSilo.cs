@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using KvCache.Index;
+using KvCache.Security;
 using KvCache.Wire;
 using Orleans.Runtime;
 
@@ -11,6 +12,7 @@ internal sealed class PeerSilo : IDisposable
     private const int MaxIdleConnections = 4;
 
     private readonly string _secret;
+    private readonly TlsClient _tls;
     private readonly Stack<BlockConnection> _idle = new();
     private string[] _endpoints = [];
     private long _available;
@@ -19,11 +21,12 @@ internal sealed class PeerSilo : IDisposable
     private bool _connected;
     private bool _disposed;
 
-    public PeerSilo(SiloAddress address, IndexReplica replica, string secret)
+    public PeerSilo(SiloAddress address, IndexReplica replica, string secret, TlsClient tls)
     {
         Address = address;
         Replica = replica;
         _secret = secret;
+        _tls = tls;
     }
 
     public SiloAddress Address { get; }
@@ -95,7 +98,7 @@ internal sealed class PeerSilo : IDisposable
     {
         var endpoint = Endpoints.Select(SiloEndpoint.TryParse).FirstOrDefault(parsed => parsed is not null)
             ?? throw new IOException($"Silo {Address} has not told its address yet.");
-        return BlockConnection.Connect(endpoint, WireProtocol.PeerTenant, _secret, 0, cancellationToken);
+        return BlockConnection.Connect(endpoint, WireProtocol.PeerTenant, _secret, _tls, 0, cancellationToken);
     }
 
     public void Dispose()

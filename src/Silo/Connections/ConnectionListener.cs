@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using KvCache.Security;
+using KvCache.Silo.Security;
 using KvCache.Wire;
 using Microsoft.Extensions.Logging;
 
@@ -17,7 +19,8 @@ namespace KvCache.Silo;
 /// <param name="section">Section of its configuration, for messages.</param>
 /// <param name="options">Limits.</param>
 /// <param name="counters">What is counted.</param>
-/// <param name="open">Makes a connection of an accepted socket and the name of its peer.</param>
+/// <param name="tls">What the TCP port shows; null for a plain one.</param>
+/// <param name="open">Makes a connection of an accepted one and the name of its peer.</param>
 /// <param name="refuse">Tells a peer that there are too many connections, and disposes its socket.</param>
 /// <param name="logger">Log of the front end.</param>
 internal sealed partial class ConnectionListener(
@@ -25,7 +28,8 @@ internal sealed partial class ConnectionListener(
     string section,
     ConnectionOptions options,
     SiloCounters counters,
-    Func<Socket, string, Connection> open,
+    TlsServer? tls,
+    Func<ByteChannel, string, Connection> open,
     Action<Socket> refuse,
     ILogger logger)
     : IDisposable
@@ -153,12 +157,12 @@ internal sealed partial class ConnectionListener(
             if (Count >= options.MaxConnections)
             {
                 counters.Rejected();
-                refuse(socket);
+                Refuse(socket);
                 counters.Disconnected();
                 return;
             }
 
-            connection = open(socket, socket.RemoteEndPoint is IPEndPoint peer ? peer.ToString() : "unix");
+            connection = open(SiloTls.Accept(socket, tls), socket.RemoteEndPoint is IPEndPoint peer ? peer.ToString() : "unix");
             lock (_connections)
                 _connections.Add(connection);
             new Thread(Run, StackBytes) { IsBackground = true, Name = "kvcache session" }.Start(connection);
@@ -172,6 +176,15 @@ internal sealed partial class ConnectionListener(
             else
                 counters.Disconnected();
         }
+    }
+
+    // A handshake would hold the loop; whoever speaks TLS sees the connection end.
+    private void Refuse(Socket socket)
+    {
+        if (tls is null || socket.AddressFamily == AddressFamily.Unix)
+            refuse(socket);
+        else
+            socket.Dispose();
     }
 
     private void Run(object? state)

@@ -2,6 +2,8 @@ using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using KvCache.Grains;
+using KvCache.Security;
+using KvCache.Silo.Security;
 using KvCache.Storage;
 using KvCache.Wire;
 using Microsoft.Extensions.Logging;
@@ -29,12 +31,14 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         IGrainFactory grains,
         TenantRegistry tenants,
         SiloCounters counters,
+        SiloTls tls,
         ILocalSiloDetails silo,
         IOptions<DataPlaneOptions> options,
         IOptions<ArenaOptions> arena,
         ILoggerFactory loggers)
     {
         Store = store;
+        Tls = tls.For(TlsPorts.DataPlane);
         Cluster = cluster;
         Writer = writer;
         Fetcher = fetcher;
@@ -54,7 +58,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             DataPlaneOptions.Section,
             Options,
             counters,
-            (socket, peer) => new Session(this, socket, peer, sessionLogger),
+            Tls,
+            (channel, peer) => new Session(this, channel, peer, sessionLogger),
             socket => Refuse(socket, Options.MaxConnections),
             _logger);
     }
@@ -70,6 +75,9 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     public IGrainFactory Grains { get; }
 
     public TenantRegistry Tenants { get; }
+
+    /// <summary>What the TCP port shows; null for a plain one.</summary>
+    public TlsServer? Tls { get; }
 
     public SiloCounters Counters { get; }
 
@@ -107,7 +115,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             var address = _listener.ListenTcp(Options.Tcp);
             TcpPort = address.Port;
             var reachable = address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any) ? _silo.SiloAddress.Endpoint.Address : address.Address;
-            var tcp = $"tcp:{(Options.Advertised.Length > 0 ? Options.Advertised : new IPEndPoint(reachable, TcpPort).ToString())}";
+            var tcp = $"{(Tls is null ? "tcp:" : SiloEndpoint.TlsScheme)}{(Options.Advertised.Length > 0 ? Options.Advertised : new IPEndPoint(reachable, TcpPort).ToString())}";
             endpoints.Add(tcp);
             EndpointsForOthers = [tcp];
         }

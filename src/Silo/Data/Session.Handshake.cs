@@ -32,7 +32,8 @@ internal sealed partial class Session
 
         if (!_socket.TryReceive(out var proof, out meta) || proof.Type != FrameType.Authenticate || meta.Length != WireProtocol.ProofSize)
             throw new ProtocolException(WireStatus.BadFrame, $"Behind hello, an authenticate frame with {WireProtocol.ProofSize} bytes was expected.");
-        var secret = _server.Tenants.SecretOf(tenant);
+        // A certificate that stands for a tenant is its secret: the proof is then made with the empty one, and no other tenant can be claimed.
+        var secret = _certified is null ? _server.Tenants.SecretOf(tenant) : _certified == tenant ? [] : _server.Tenants.SecretOf("\0");
         if (!CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(secret, clientNonce, serverNonce, tenant)))
             throw new ProtocolException(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
         _tenant = tenant;

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using System.Security.Cryptography.X509Certificates;
 using KvCache.Storage;
 using KvCache.Wire;
 using Microsoft.Extensions.Logging;
@@ -18,15 +19,16 @@ internal sealed partial class Session : Connection
     private readonly HoldTable _holds;
     private readonly PutPipeline _puts;
     private string _tenant = "";
+    private string? _certified; // the tenant that its certificate stands for
     private bool _isPeer;
     private bool _movesBlocks;
     private ulong[] _masks = [];
 
-    public Session(BlockServer server, Socket socket, string peer, ILogger logger)
-        : base(socket, peer, server.Options, server.Counters, logger)
+    public Session(BlockServer server, ByteChannel channel, string peer, ILogger logger)
+        : base(channel, peer, server.Options, server.Counters, logger)
     {
         _server = server;
-        _socket = new FrameSocket(socket, MaxMetaBeforeProof, maxPayload: 0);
+        _socket = new FrameSocket(channel, MaxMetaBeforeProof, maxPayload: 0);
         _holds = new HoldTable((long)(server.Options.MaxHeldShare * server.Store.Arena.Capacity));
         _puts = new PutPipeline(server.Writer, server.Options.PutWindow, _socket);
     }
@@ -48,6 +50,8 @@ internal sealed partial class Session : Connection
         _segment?.Dispose();
         base.Dispose();
     }
+
+    protected override void Certify(X509Certificate2 certificate) => _certified = _server.Tls?.TenantOf(certificate);
 
     protected override void Serve()
     {

@@ -1,5 +1,6 @@
 using KvCache.Grains;
 using KvCache.Index;
+using KvCache.Silo.Security;
 using KvCache.Storage;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -31,6 +32,9 @@ public static class KvCacheServices
         services.AddOptions<TenantOptions>().Configure(options => configuration.GetSection(TenantOptions.Section).Bind(options.Tenants)).ValidateOnStart();
         services.AddOptions<RespOptions>().Bind(configuration.GetSection(RespOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<LmCacheOptions>().Bind(configuration.GetSection(LmCacheOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<TlsOptions>().Bind(configuration.GetSection(TlsOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<ReloadOptions>().Bind(configuration.GetSection(ReloadOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddSingleton<IValidateOptions<TlsOptions>, TlsOptionsValidator>();
         services.AddSingleton<IValidateOptions<RespOptions>, RespOptionsValidator>();
         services.AddSingleton<IValidateOptions<LmCacheOptions>, LmCacheOptionsValidator>();
         services.AddSingleton<IValidateOptions<TenantOptions>, TenantOptionsValidator>();
@@ -38,6 +42,7 @@ public static class KvCacheServices
         // Idle activations of prefixes go after a minute (see PrefixGrain), so the collector must look more often than that.
         services.Configure<GrainCollectionOptions>(options => options.CollectionQuantum = TimeSpan.FromSeconds(15));
         services.TryAddSingleton(TimeProvider.System);
+        AddTls(silo, configuration);
         services.AddSingleton(CreateDirectory);
         services.AddSingleton(CreateStore);
         services.AddPrefixGrains();
@@ -69,6 +74,17 @@ public static class KvCacheServices
         AddHosted<LmCacheServer>(services);
         services.AddSingleton<IDataPlaneAddresses>(provider => provider.GetRequiredService<BlockServer>());
         return silo;
+    }
+
+    // Read now: a certificate that cannot be used is told before anything is started.
+    private static void AddTls(ISiloBuilder silo, IConfiguration configuration)
+    {
+        var tls = SiloTls.Create(configuration);
+        silo.UseSiloTls(tls);
+        silo.Services.AddSingleton(tls).AddSingleton(tls.Peers);
+        foreach (var file in tls.Files)
+            silo.Services.AddSingleton(file);
+        AddHosted<FileReloader>(silo.Services);
     }
 
     private static void AddHosted<T>(IServiceCollection services)

@@ -1,6 +1,7 @@
 using System.Net;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
+using KvCache.Silo.Security;
 using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo;
@@ -8,7 +9,7 @@ namespace KvCache.Silo;
 /// <summary>
 /// Stands before every request of the API, before anything of it is read: as whom it comes, and whether there is room for it.
 /// </summary>
-internal sealed class HttpGate(TenantRegistry tenants, ProblemWriter problems, IOptions<HttpApiOptions> options, IServer server)
+internal sealed class HttpGate(TenantRegistry tenants, ProblemWriter problems, IOptions<HttpApiOptions> options, SiloTls tls, IServer server)
 {
     /// <summary>Path of the API.</summary>
     public const string Path = "/v1";
@@ -54,6 +55,12 @@ internal sealed class HttpGate(TenantRegistry tenants, ProblemWriter problems, I
 
     private HttpProblem? Refuse(HttpContext context)
     {
+        if (tls.Server?.TenantOf(context.Connection.ClientCertificate) is { } certified)
+        {
+            context.Items[TenantItem] = certified;
+            return null;
+        }
+
         if (!tenants.HasSecrets)
         {
             context.Items[TenantItem] = TenantRegistry.DefaultTenant;

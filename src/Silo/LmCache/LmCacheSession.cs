@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using System.Security.Cryptography.X509Certificates;
 using KvCache.Storage;
+using KvCache.Wire;
 using Microsoft.Extensions.Logging;
 
 namespace KvCache.Silo;
@@ -14,19 +16,27 @@ internal sealed class LmCacheSession : Connection
     private readonly LmCacheServer _server;
     private readonly SocketTransport _transport;
     private readonly byte[] _request = new byte[LmCacheHeader.RequestBytes];
+    private NamespaceId _namespace;
     private readonly byte[] _reply = new byte[LmCacheHeader.ReplyBytes];
 
-    public LmCacheSession(LmCacheServer server, Socket socket, string peer, ILogger logger)
-        : base(socket, peer, server.Options, server.Counters, logger)
+    public LmCacheSession(LmCacheServer server, ByteChannel channel, string peer, ILogger logger)
+        : base(channel, peer, server.Options, server.Counters, logger)
     {
         _server = server;
-        _transport = new SocketTransport(socket);
+        _namespace = server.Namespace;
+        _transport = new SocketTransport(channel);
         Authenticated = true;
     }
 
     protected override long ReceivedBytes => _transport.ReceivedBytes;
 
     protected override long SentBytes => _transport.SentBytes;
+
+    protected override void Certify(X509Certificate2 certificate)
+    {
+        if (_server.Tls?.TenantOf(certificate) is { } tenant)
+            _namespace = _server.NamespaceOf(tenant);
+    }
 
     protected override void Serve()
     {
@@ -120,7 +130,7 @@ internal sealed class LmCacheSession : Connection
     }
 
     // With or without a format in front: two formats of one chunk are two values.
-    private BlockKey KeyOf(ReadOnlySpan<byte> key) => new(_server.Namespace, PrefixHasher.HashEngineKey(key, Group));
+    private BlockKey KeyOf(ReadOnlySpan<byte> key) => new(_namespace, PrefixHasher.HashEngineKey(key, Group));
 
     private void Fill(Span<byte> destination)
     {

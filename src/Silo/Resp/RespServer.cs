@@ -1,5 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
+using KvCache.Security;
+using KvCache.Silo.Security;
 using KvCache.Wire;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -13,9 +15,10 @@ internal sealed partial class RespServer : IHostedService, IDisposable
     private readonly ILogger<RespServer> _logger;
     private long _lastClient;
 
-    public RespServer(ValueBlocks values, RespTenants tenants, SiloCounters counters, IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
+    public RespServer(ValueBlocks values, RespTenants tenants, SiloCounters counters, SiloTls tls, IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
     {
         Values = values;
+        Tls = tls.For(TlsPorts.Resp);
         Tenants = tenants;
         Counters = counters;
         Options = options.Value;
@@ -32,12 +35,16 @@ internal sealed partial class RespServer : IHostedService, IDisposable
             RespOptions.Section,
             Options,
             counters,
-            (socket, peer) => new RespSession(this, socket, peer, sessionLogger),
+            tls.For(TlsPorts.Resp),
+            (channel, peer) => new RespSession(this, channel, peer, sessionLogger),
             Refuse,
             _logger);
     }
 
     public ValueBlocks Values { get; }
+
+    /// <summary>What the port shows; null for a plain one.</summary>
+    public TlsServer? Tls { get; }
 
     public RespTenants Tenants { get; }
 
@@ -76,8 +83,8 @@ internal sealed partial class RespServer : IHostedService, IDisposable
 
     private static void Refuse(Socket socket)
     {
-        using (socket)
-            BulkSocket.SendAll(socket, "-ERR max number of clients reached\r\n"u8, default, default);
+        using var channel = new PlainChannel(socket);
+        channel.SendAll("-ERR max number of clients reached\r\n"u8, default, default);
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The Redis endpoint listens on {Address}")]

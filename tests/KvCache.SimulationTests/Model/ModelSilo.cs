@@ -39,7 +39,7 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
         Grains = new ModelGrainFactory(world, this);
         _tier = new ModelTier(node, Store, world.Redis, world.Network, Clock);
         var redis = new RedisBlocks(Store, Directory, new DescriptorWriter(ModelGrains.Descriptors, Grains), Clock, this);
-        Members = new ClusterMembers(this, Directory, redis, Options, random);
+        Members = new ClusterMembers(this, Directory, redis, Options, Security.TlsClient.Default, random);
         Fetcher = new BlockFetcher(Store, Directory, Members, redis, Counters, Clock, Options, NullLogger<BlockFetcher>.Instance);
         var agents = new ModelAgents(world, this);
         Replicator = new Replicator(Store, Directory, Members, agents, Counters, Options, NullLogger<Replicator>.Instance);
@@ -101,7 +101,7 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
     {
         var directory = new BlockDirectory(new PrefixIndex(null, shards: 1), new IndexLog(1), new Tombstones());
         var redis = new RedisBlocks(null!, directory, null!, TimeProvider.System, new NoSilo()); // without a tier it touches nothing
-        return new ClusterCounters(directory, new ClusterMembers(new NoSilo(), directory, redis, Options!));
+        return new ClusterCounters(directory, new ClusterMembers(new NoSilo(), directory, redis, Options!, Security.TlsClient.Default));
     }
 
     // Nothing is ever counted for it.
