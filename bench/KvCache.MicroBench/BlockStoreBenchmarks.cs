@@ -1,5 +1,5 @@
 using BenchmarkDotNet.Attributes;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 
 namespace KvCache.MicroBench;
 

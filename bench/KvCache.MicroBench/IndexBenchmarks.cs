@@ -1,5 +1,5 @@
 using BenchmarkDotNet.Attributes;
-using KvCache.Index;
+using KvCache.Engine.Index;
 
 namespace KvCache.MicroBench;
 

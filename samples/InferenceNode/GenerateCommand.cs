@@ -2,7 +2,10 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
-using KvCache.Wire;
+using KvCache.Client;
+using KvCache.InferenceNode.Caching;
+using KvCache.InferenceNode.Models;
+using KvCache.TorchSharp;
 using Microsoft.Extensions.Logging;
 using Spectre.Console;
 
@@ -48,7 +51,7 @@ internal static class GenerateCommand
         {
             foreach (var token in result.Tokens)
             {
-                if (SiloEndpoint.TryParse(token.Value) is null)
+                if (new KvCacheClientOptions { Endpoints = { token.Value } }.Validate(new ValidationContext(token)).Any())
                     result.AddError($"'{token.Value}' is not the address of a silo; expected tcp:host:port or unix:/path.");
             }
         });

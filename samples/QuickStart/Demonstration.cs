@@ -1,3 +1,6 @@
+using KvCache.InferenceNode;
+using KvCache.Silo.Hosting;
+
 namespace KvCache.QuickStart;
 
 /// <summary>What became of one prompt.</summary>

@@ -1,6 +1,9 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
-using KvCache.Wire;
+using KvCache.Client.Caching;
+using KvCache.Client.Cluster;
+using KvCache.Client.Connections;
+using KvCache.Engine.Wire;
 
 namespace KvCache.Client;
 

@@ -1,6 +1,10 @@
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
-using KvCache.Wire;
+using KvCache.Client.Caching;
+using KvCache.Client.Cluster;
+using KvCache.Client.Connections;
+using KvCache.Client.SharedMemory;
+using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 

@@ -1,7 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
-using KvCache.Security;
-using KvCache.Wire;
+using KvCache.Engine.Security;
+using KvCache.Engine.Wire;
 
 namespace KvCache.Client;
 

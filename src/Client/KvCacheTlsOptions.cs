@@ -1,6 +1,6 @@
 using System.Net.Security;
 using System.Security.Cryptography.X509Certificates;
-using KvCache.Security;
+using KvCache.Engine.Security;
 
 namespace KvCache.Client;
 

@@ -1,5 +1,8 @@
-using KvCache.Client;
-using KvCache.Wire;
+using KvCache.ClusterTests.Infrastructure;
+using KvCache.Engine.Wire;
+using KvCache.Orleans;
+using KvCache.Silo.Hosting;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.ClusterTests;

@@ -1,3 +1,6 @@
+using KvCache.Client;
+using KvCache.InferenceNode;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.ModelTests;

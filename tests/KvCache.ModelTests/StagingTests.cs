@@ -1,5 +1,6 @@
 using CsCheck;
-using KvCache.Wire;
+using KvCache.Client;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.ModelTests;

@@ -1,3 +1,5 @@
+using KvCache.InferenceNode;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 // libtorch's threads and its count of live tensors belong to the whole process.

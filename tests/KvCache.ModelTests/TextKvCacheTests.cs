@@ -1,4 +1,6 @@
 using CsCheck;
+using KvCache.Client;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.ModelTests;

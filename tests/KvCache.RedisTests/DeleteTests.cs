@@ -1,4 +1,5 @@
-using KvCache.Silo;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Tiers;
 
 namespace KvCache.RedisTests;
 

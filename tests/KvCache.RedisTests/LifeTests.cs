@@ -1,5 +1,6 @@
 using System.Text;
-using KvCache.Silo;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Tiers;
 
 namespace KvCache.RedisTests;
 

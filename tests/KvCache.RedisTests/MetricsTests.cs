@@ -1,6 +1,8 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.Metrics;
-using KvCache.Silo;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Tiers;
 
 namespace KvCache.RedisTests;
 

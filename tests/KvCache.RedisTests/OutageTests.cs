@@ -1,5 +1,6 @@
 using System.Diagnostics;
-using KvCache.Silo;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Tiers;
 
 namespace KvCache.RedisTests;
 

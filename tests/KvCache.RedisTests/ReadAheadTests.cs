@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
-using KvCache.Silo;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Tiers;
 
 namespace KvCache.RedisTests;
 

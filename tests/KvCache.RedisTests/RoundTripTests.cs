@@ -1,5 +1,6 @@
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Tiers;
 
 namespace KvCache.RedisTests;
 

@@ -1,5 +1,6 @@
 using KvCache.Bench.Measuring;
 using KvCache.Bench.Memory;
+using KvCache.Encodings.Planes;
 
 namespace KvCache.Bench.Codec;
 

@@ -1,5 +1,8 @@
 using KvCache.Bench.Silos;
 using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.Silo.Data;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.Bench.FirstToken;

@@ -1,7 +1,8 @@
 using System.Security.Cryptography;
 using KvCache.Bench.Transfer;
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.Checksums;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 

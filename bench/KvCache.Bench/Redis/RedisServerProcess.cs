@@ -3,7 +3,6 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using KvCache.Bench.Processes;
-using KvCache.Bench.Raw;
 
 namespace KvCache.Bench.Redis;
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using KvCache.Bench.Cli;
 using Spectre.Console;
 
 namespace KvCache.Bench.Reports;

@@ -2,8 +2,8 @@ using System.Diagnostics;
 using KvCache.Bench.Processes;
 using KvCache.Bench.Transfer;
 using KvCache.Client;
-using KvCache.Silo;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Hosting;
 
 namespace KvCache.Bench.Silos;
 

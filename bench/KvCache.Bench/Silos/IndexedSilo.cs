@@ -1,6 +1,6 @@
 using System.Globalization;
 using KvCache.Bench.Processes;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
 namespace KvCache.Bench.Silos;
 

@@ -1,8 +1,9 @@
 using KvCache.Bench.Lookup;
 using KvCache.Bench.Processes;
-using KvCache.Grains;
-using KvCache.Index;
-using KvCache.Silo;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Prefixes;
+using KvCache.Silo.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;

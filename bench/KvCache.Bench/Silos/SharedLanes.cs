@@ -1,7 +1,9 @@
+using KvCache.Bench.Memory;
 using KvCache.Bench.Transfer;
 using KvCache.Client;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Client.SharedMemory;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Connections;
 
 namespace KvCache.Bench.Silos;
 

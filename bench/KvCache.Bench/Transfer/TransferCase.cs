@@ -1,3 +1,5 @@
+using KvCache.Bench.Reports;
+
 namespace KvCache.Bench.Transfer;
 
 /// <summary>What every contender moves in one comparison.</summary>

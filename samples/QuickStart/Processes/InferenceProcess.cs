@@ -1,5 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
+using KvCache.InferenceNode;
+using KvCache.Silo.Hosting;
 
 namespace KvCache.QuickStart;
 

@@ -2,8 +2,9 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text.Json;
+using KvCache.Silo.Hosting;
 
-namespace KvCache.QuickStart;
+namespace KvCache.QuickStart.Processes;
 
 /// <summary>One silo, or several that form a cluster: the first keeps the list of members.</summary>
 /// <param name="folder">Folder for their files.</param>

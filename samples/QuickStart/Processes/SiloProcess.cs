@@ -1,3 +1,6 @@
+using KvCache.Engine.Storage;
+using KvCache.Silo.Hosting;
+
 namespace KvCache.QuickStart;
 
 /// <summary>How to start a silo.</summary>
@@ -58,7 +61,7 @@ public sealed class SiloProcess : IAsyncDisposable
     /// <param name="cancellationToken">Cancels the wait.</param>
     /// <returns>Its addresses.</returns>
     /// <exception cref="ChildProcessException">It ended, or was not ready in time; the message has its last lines.</exception>
-    public async Task<ReadyFile> WaitReadyAsync(TimeSpan limit, CancellationToken cancellationToken = default)
+    internal async Task<ReadyFile> WaitReadyAsync(TimeSpan limit, CancellationToken cancellationToken = default)
     {
         using var bound = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         bound.CancelAfter(limit);

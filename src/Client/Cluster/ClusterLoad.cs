@@ -1,6 +1,6 @@
-using KvCache.Wire;
+using KvCache.Client.Connections;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>
 /// One load: from the home silo when it has everything, otherwise from all silos that hold a part, at the same time.

@@ -1,6 +1,7 @@
-using KvCache.Wire;
+using KvCache.Client.Connections;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>
 /// One match: a question to the home silo, which knows what the whole cluster holds. With a hold, the other silos that have found blocks are asked to

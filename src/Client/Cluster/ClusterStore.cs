@@ -1,6 +1,7 @@
-using KvCache.Wire;
+using KvCache.Client.Connections;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>
 /// One store: at the home silo what the cluster does not have yet, and what the home silo has no memory for once at the silo that it names instead.

@@ -1,4 +1,4 @@
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>Runs of blocks that fit into a request each.</summary>
 internal static class RequestPieces

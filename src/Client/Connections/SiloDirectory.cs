@@ -1,10 +1,10 @@
 using System.Collections.Immutable;
 using System.Net.Sockets;
-using KvCache.Security;
-using KvCache.Wire;
+using KvCache.Engine.Security;
+using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Connections;
 
 /// <summary>
 /// The silos that this client talks to: those of its settings, in order of preference, and those that the cluster has named. The latter are

@@ -1,7 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Security.Cryptography;
 using System.Text;
-using KvCache.Wire;
+using KvCache.Binary;
 
 namespace KvCache;
 

@@ -1,10 +1,10 @@
 using Orleans.Services;
 
-namespace KvCache.Grains;
+namespace KvCache.Grains.Cluster;
 
 /// <summary>What silos ask of one another about blocks; addressed to one silo, never placed.</summary>
 [Alias("KvCache.ISiloAgent")]
-public interface ISiloAgent : IGrainService
+internal interface ISiloAgent : IGrainService
 {
     /// <summary>How to reach the silo's data plane, and what it serves.</summary>
     [Alias("Describe")]
@@ -47,7 +47,7 @@ public interface ISiloAgent : IGrainService
 
 /// <summary>What has become of a write.</summary>
 [GenerateSerializer]
-public enum WriteState
+internal enum WriteState
 {
     /// <summary>It ended without a block, or its silo does not answer.</summary>
     Gone,
@@ -62,4 +62,4 @@ public enum WriteState
 /// <summary>How to reach a silo.</summary>
 /// <param name="Endpoints">Data-plane addresses that other machines reach.</param>
 [GenerateSerializer, Immutable, Alias("KvCache.SiloCard")]
-public sealed record SiloCard([property: Id(0)] string[] Endpoints);
+internal sealed record SiloCard([property: Id(0)] string[] Endpoints);

@@ -1,10 +1,13 @@
-using KvCache.Storage;
+using KvCache.Checksums;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Cluster;
+using KvCache.Orleans;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Concurrency;
 using Orleans.Placement;
 
-namespace KvCache.Grains;
+namespace KvCache.Grains.Prefixes;
 
 /// <summary>
 /// Authority over one block, which usually lies in this silo's store. The activation is cheap and goes after a minute; the block stays, and the

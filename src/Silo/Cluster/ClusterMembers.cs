@@ -1,10 +1,11 @@
 using System.Collections.Immutable;
-using KvCache.Index;
-using KvCache.Security;
+using KvCache.Engine.Index;
+using KvCache.Engine.Security;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>The other silos, and their slots in this silo's index.</summary>
 /// <remarks>Thread-safe; readers take no lock.</remarks>

@@ -1,10 +1,11 @@
 using System.Numerics;
-using KvCache.Grains;
-using KvCache.Index;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Cluster;
+using KvCache.Silo.Hosting;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>A silo as the front ends see it.</summary>
 /// <param name="Bit">Its bit in masks of holders.</param>

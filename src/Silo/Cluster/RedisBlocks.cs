@@ -1,8 +1,9 @@
-using KvCache.Index;
-using KvCache.Storage;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers;
 using Microsoft.Extensions.DependencyInjection;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>Redis as one more holder of blocks: what it has enters the index, what it turns out not to have leaves it. Without a tier it holds nothing.</summary>
 /// <remarks>
@@ -105,7 +106,7 @@ internal sealed class RedisBlocks : IDisposable
     /// <summary>Starts to read a block, where nobody has it in memory.</summary>
     public void Prefetch(BlockKey key)
     {
-        if (_tier is not null && _directory.Index.HoldersOf(key) == Wire.BlockRun.Redis)
+        if (_tier is not null && _directory.Index.HoldersOf(key) == BlockRun.Redis)
             _ = PromoteAndReleaseAsync(key);
     }
 

@@ -1,16 +1,17 @@
-using KvCache.Grains;
-using KvCache.Index;
-using KvCache.Storage;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Cluster;
+using KvCache.Silo.Data;
 using Microsoft.Extensions.Logging;
 using Orleans.Concurrency;
 using Orleans.Runtime;
 using Orleans.Runtime.Services;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>Answers other silos' questions about this one's blocks.</summary>
 [Reentrant]
-internal sealed class SiloAgent(GrainId id, Orleans.Runtime.Silo silo, ILoggerFactory loggers, BlockStore store, BlockDirectory directory, BlockServer server, BlockFetcher fetcher)
+internal sealed class SiloAgent(GrainId id, global::Orleans.Runtime.Silo silo, ILoggerFactory loggers, BlockStore store, BlockDirectory directory, BlockServer server, BlockFetcher fetcher)
     : GrainService(id, silo, loggers), ISiloAgent
 {
     public ValueTask<SiloCard> DescribeAsync() => new(new SiloCard(server.EndpointsForOthers));

@@ -1,10 +1,12 @@
 using System.Diagnostics;
 using System.Net.Sockets;
 using System.Security.Cryptography.X509Certificates;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
+using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Connections;
 
 /// <summary>
 /// One connection of a front end: a thread of its own serves it, a watchdog ends it when its peer does not keep up, and what goes wrong

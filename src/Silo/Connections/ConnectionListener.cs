@@ -1,12 +1,14 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
-using KvCache.Security;
+using KvCache.Engine.Security;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
 using KvCache.Silo.Security;
-using KvCache.Wire;
+using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Connections;
 
 /// <summary>
 /// Listens for a front end, gives every connection a thread of its own, bounds their number and ends those that do not keep up.

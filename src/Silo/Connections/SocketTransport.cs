@@ -1,7 +1,7 @@
 using System.Net.Sockets;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Connections;
 
 /// <summary>A connection, plain or encrypted, with blocking calls on the thread that owns the connection.</summary>
 internal sealed class SocketTransport : ITransport

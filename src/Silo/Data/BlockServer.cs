@@ -1,17 +1,25 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
-using KvCache.Grains;
-using KvCache.Security;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Security;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Grains.Prefixes;
+using KvCache.Orleans;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Hosting;
+using KvCache.Silo.Options;
 using KvCache.Silo.Security;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>The data plane of a silo: what its connections share. Listens on TCP and on a Unix socket.</summary>
 internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses, IDisposable

@@ -1,6 +1,6 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>The leases that one connection's matches hold: bounded in time and arena memory, gone with the connection.</summary>
 internal sealed class HoldTable(long maxBytes) : IDisposable

@@ -1,7 +1,7 @@
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>
 /// Leases on blocks that other processes read in the mapped arena. They end when the process releases them or is gone, not when its connection

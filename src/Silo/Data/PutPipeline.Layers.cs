@@ -1,7 +1,6 @@
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <content>Puts whose bytes come layer by layer, as a prefill computes them.</content>
 internal sealed partial class PutPipeline

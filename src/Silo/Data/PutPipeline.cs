@@ -1,9 +1,10 @@
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>
 /// Receives the blocks of a put. Memory and grants of the next blocks are prepared while bytes arrive: the control plane hides

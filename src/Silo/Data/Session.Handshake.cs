@@ -1,8 +1,10 @@
 using System.Net.Sockets;
 using System.Security.Cryptography;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <content>Hello and authentication.</content>
 internal sealed partial class Session

@@ -1,8 +1,11 @@
 using System.Runtime.InteropServices;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <content>Blocks that do not cross the socket: read in the mapped arena, written into a lent segment.</content>
 internal sealed partial class Session

@@ -1,11 +1,16 @@
 using System.Diagnostics;
 using System.Net.Sockets;
 using System.Security.Cryptography.X509Certificates;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Hosting;
+using KvCache.Silo.Http;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>One connection of the data plane: its thread, its tenant, its namespaces and its holds.</summary>
 internal sealed partial class Session : Connection

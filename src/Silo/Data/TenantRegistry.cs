@@ -1,8 +1,10 @@
 using System.Security.Cryptography;
 using System.Text;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>Secrets of the tenants, as bytes.</summary>
 internal sealed class TenantRegistry
@@ -21,7 +23,7 @@ internal sealed class TenantRegistry
         if (_secrets.Count == 0)
             _secrets.Add(DefaultTenant, []);
         if (cluster.Value.Mode != ClusterMode.None)
-            _secrets.Add(Wire.WireProtocol.PeerTenant, Encoding.UTF8.GetBytes(cluster.Value.Secret));
+            _secrets.Add(WireProtocol.PeerTenant, Encoding.UTF8.GetBytes(cluster.Value.Secret));
     }
 
     /// <summary>Whether tenants are configured; without, whoever reaches the silo is the default tenant.</summary>

@@ -1,10 +1,13 @@
 using System.Net;
 using System.Net.Sockets;
+using KvCache.Silo.Options;
+using KvCache.Silo.Tiers;
 using Orleans.Configuration;
 using Orleans.Hosting;
 using StackExchange.Redis;
+using ClusterOptions = KvCache.Silo.Options.ClusterOptions;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Hosting;
 
 /// <summary>How the silos of a cluster find each other, and when one is dead.</summary>
 internal static class Clustering
@@ -33,7 +36,7 @@ internal static class Clustering
                 break;
         }
 
-        silo.Configure<Orleans.Configuration.ClusterOptions>(orleans => orleans.ClusterId = orleans.ServiceId = options.Name);
+        silo.Configure<global::Orleans.Configuration.ClusterOptions>(orleans => orleans.ClusterId = orleans.ServiceId = options.Name);
 
         // A crash must neither stall the registration of grains nor lose what the survivors know: duplicate activations are harmless here, for
         // blocks are immutable and the store decides what is visible.

@@ -1,7 +1,20 @@
+using ClusterOptions = KvCache.Silo.Options.ClusterOptions;
+using KvCache.Engine.Index;
+using KvCache.Engine.Security;
+using KvCache.Engine.Storage;
 using KvCache.Grains;
-using KvCache.Index;
+using KvCache.Grains.Cluster;
+using KvCache.Grains.Prefixes;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Data;
+using KvCache.Silo.Events;
+using KvCache.Silo.LmCache;
+using KvCache.Silo.Options;
+using KvCache.Silo.Resp;
 using KvCache.Silo.Security;
-using KvCache.Storage;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -9,10 +22,10 @@ using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Hosting;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Hosting;
 
 /// <summary>Registration of KvCache in an Orleans silo.</summary>
-public static class KvCacheServices
+internal static class KvCacheServices
 {
     /// <summary>
     /// Adds the block store, the data plane and their options to a silo. The grain storage named

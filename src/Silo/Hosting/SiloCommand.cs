@@ -2,13 +2,19 @@ using System.CommandLine;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Http;
+using KvCache.Silo.Options;
 using KvCache.Silo.Security;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Tiers;
 using Microsoft.Extensions.Options;
 using OpenTelemetry.Metrics;
 using Orleans.Hosting;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Hosting;
 
 /// <summary>The command line of the silo program. Every option is also configuration: see docs/configuration.md.</summary>
 internal static class SiloCommand

@@ -1,7 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Hosting;
 
 /// <summary>Orleans' two ports of a silo.</summary>
 /// <param name="Silo">Between silos.</param>

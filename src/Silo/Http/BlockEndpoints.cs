@@ -1,12 +1,13 @@
 using System.Globalization;
 using System.IO.Pipelines;
-using KvCache.Grains;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Index;
+using KvCache.Grains.Cluster;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Data;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http.Features;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary><c>/v1/blocks/{namespace}/{hash}</c>: the bytes of one block.</summary>
 internal static class BlockEndpoints
@@ -133,7 +134,7 @@ internal static class BlockEndpoints
 
     private static IEnumerable<string> TiersOf(ulong holders)
     {
-        const ulong Here = 1UL << Index.BlockDirectory.Self;
+        const ulong Here = 1UL << BlockDirectory.Self;
         if ((holders & Here) != 0)
             yield return "memory";
         if ((holders & ~(Here | BlockRun.Redis)) != 0)

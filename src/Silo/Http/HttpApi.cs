@@ -1,10 +1,11 @@
 using System.Text.Json.Serialization;
+using KvCache.Silo.Options;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>The HTTP API: for tools, routers and engines without a client of their own. docs/http.md is its guide.</summary>
 internal static class HttpApi

@@ -1,12 +1,13 @@
 using System.ComponentModel.DataAnnotations;
+using KvCache.Silo.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>
 /// The HTTP API. Its address is that of health and metrics; slow senders and readers are bounded by <see cref="ConnectionOptions.FrameTimeout"/> and
 /// <see cref="ConnectionOptions.MinBytesPerSecond"/>, as on the data plane.
 /// </summary>
-public sealed class HttpApiOptions
+internal sealed class HttpApiOptions
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Http";

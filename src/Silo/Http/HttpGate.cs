@@ -1,10 +1,12 @@
 using System.Net;
+using KvCache.Silo.Data;
+using KvCache.Silo.Options;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using KvCache.Silo.Security;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>
 /// Stands before every request of the API, before anything of it is read: as whom it comes, and whether there is room for it.

@@ -1,7 +1,7 @@
 using System.Buffers.Text;
 using System.ComponentModel;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>A namespace, by its fields or by its encoding.</summary>
 /// <remarks>Settable, as all requests are: the generated reader would overwrite the defaults of init-only properties.</remarks>

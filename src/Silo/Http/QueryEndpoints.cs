@@ -1,9 +1,12 @@
-using KvCache.Grains;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Orleans;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Telemetry;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Orleans;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>Namespaces, look-ups, pins and statistics.</summary>
 internal static class QueryEndpoints
@@ -26,8 +29,8 @@ internal static class QueryEndpoints
     public static Ok<MatchReply> Match(MatchRequest request, HttpContext http, NamespaceTable namespaces, ClusterView cluster, SiloCounters counters)
     {
         var tenant = HttpGate.TenantOf(http);
-        if (request.Namespaces.Length is 0 or > Wire.WireProtocol.MaxNamespacesPerMatch)
-            throw new HttpProblemException(HttpProblem.Invalid($"A match names 1 to {Wire.WireProtocol.MaxNamespacesPerMatch} namespaces; there are {request.Namespaces.Length}."));
+        if (request.Namespaces.Length is 0 or > WireProtocol.MaxNamespacesPerMatch)
+            throw new HttpProblemException(HttpProblem.Invalid($"A match names 1 to {WireProtocol.MaxNamespacesPerMatch} namespaces; there are {request.Namespaces.Length}."));
         var ranks = Array.ConvertAll(request.Namespaces, text => namespaces.Resolve(tenant, text));
         var layout = ranks[0].Layout;
         if (Array.Exists(ranks, rank => rank.Layout.TokensPerBlock != layout.TokensPerBlock))

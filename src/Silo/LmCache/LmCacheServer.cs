@@ -1,11 +1,16 @@
 using System.Net;
-using KvCache.Security;
+using KvCache.Engine.Security;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Data;
+using KvCache.Silo.Options;
 using KvCache.Silo.Security;
-using KvCache.Storage;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.LmCache;
 
 /// <summary>The <c>lm://</c> endpoint: what its connections share. Off unless <see cref="LmCacheOptions.Listen"/> is set.</summary>
 internal sealed partial class LmCacheServer : IHostedService, IDisposable

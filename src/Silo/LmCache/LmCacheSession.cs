@@ -1,11 +1,13 @@
 using System.Diagnostics;
 using System.Net.Sockets;
 using System.Security.Cryptography.X509Certificates;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.LmCache;
 
 /// <summary>One connection of the <c>lm://</c> endpoint. Requests are answered in their order; a PUT is never answered, as its client reads no reply.</summary>
 internal sealed class LmCacheSession : Connection

@@ -1,9 +1,9 @@
 using System.ComponentModel.DataAnnotations;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>How silos find each other.</summary>
-public enum ClusterMode
+internal enum ClusterMode
 {
     /// <summary>A silo alone.</summary>
     None,
@@ -16,7 +16,7 @@ public enum ClusterMode
 }
 
 /// <summary>The cluster: how silos find each other and what they do for one another.</summary>
-public sealed class ClusterOptions : IValidatableObject
+internal sealed class ClusterOptions : IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Cluster";

@@ -1,10 +1,10 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>What a front end of the silo bears from its connections.</summary>
-public abstract class ConnectionOptions
+internal abstract class ConnectionOptions
 {
     /// <summary>Most connections at a time. Default 512; each costs a thread with a small stack. Further ones are told and closed.</summary>
     [Range(1, 65_536)]

@@ -1,10 +1,11 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>The block server: where it listens and what it bears.</summary>
-public sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
+internal sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:DataPlane";
@@ -67,7 +68,7 @@ public sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
             yield return new ValidationResult($"{Section}:Unix is '{Unix}'; an absolute path of at most 107 bytes was expected.", [nameof(Unix)]);
         if (SharedMemory && Unix.Length == 0)
             yield return new ValidationResult($"{Section}:SharedMemory is on, and Unix is empty; memory is shared over a Unix socket.", [nameof(SharedMemory)]);
-        if (MaxSegmentBytes.Bytes < Storage.Arena.PageBytes)
+        if (MaxSegmentBytes.Bytes < Arena.PageBytes)
             yield return new ValidationResult($"{Section}:MaxSegmentBytes is {MaxSegmentBytes}; at least 4KiB was expected.", [nameof(MaxSegmentBytes)]);
         foreach (var result in ValidateBuffer(Section))
             yield return result;

@@ -1,9 +1,9 @@
 using System.ComponentModel.DataAnnotations;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>How files of certificates, secrets and keys are followed.</summary>
-public sealed class ReloadOptions
+internal sealed class ReloadOptions
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Reload";

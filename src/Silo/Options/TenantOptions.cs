@@ -3,10 +3,10 @@ using System.Net;
 using System.Text;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>Who may use the cache. Bound from <c>KvCache:Tenants</c>: one entry a tenant, <c>KvCache:Tenants:acme:Secret</c>.</summary>
-public sealed class TenantOptions
+internal sealed class TenantOptions
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Tenants";

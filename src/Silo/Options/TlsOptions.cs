@@ -1,11 +1,12 @@
 using System.ComponentModel.DataAnnotations;
+using KvCache.Silo.Data;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>Ports that may speak TLS. The HTTP API does where its address begins with <c>https</c>.</summary>
 [Flags]
-public enum TlsPorts
+internal enum TlsPorts
 {
     /// <summary>None.</summary>
     None = 0,
@@ -27,7 +28,7 @@ public enum TlsPorts
 }
 
 /// <summary>Oldest version of TLS that is spoken.</summary>
-public enum TlsVersion
+internal enum TlsVersion
 {
     /// <summary>TLS 1.2 (RFC 5246).</summary>
     Tls12,
@@ -37,7 +38,7 @@ public enum TlsVersion
 }
 
 /// <summary>Encryption of this silo's ports, and of its connections to other silos. Off unless <see cref="CertificateFile"/> is set.</summary>
-public sealed class TlsOptions : IValidatableObject
+internal sealed class TlsOptions : IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Tls";
@@ -109,7 +110,7 @@ internal sealed class TlsOptionsValidator(IOptions<TenantOptions> tenants) : IVa
 }
 
 /// <summary>A name in clients' certificates, and the tenant that it stands for.</summary>
-public sealed class TlsClientName
+internal sealed class TlsClientName
 {
     /// <summary>Common name, or a DNS or URI name among the alternative ones.</summary>
     public string Name { get; set; } = "";

@@ -1,7 +1,8 @@
 using System.Buffers.Text;
 using System.Net.Sockets;
+using KvCache.Silo.Connections;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>
 /// Reads requests of Redis' protocol: arrays of strings, and plain lines

@@ -1,12 +1,18 @@
 using System.Net;
 using System.Net.Sockets;
-using KvCache.Security;
+using KvCache.Engine.Security;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Data;
+using KvCache.Silo.Options;
 using KvCache.Silo.Security;
-using KvCache.Wire;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>The Redis endpoint: what its connections share. Off unless <see cref="RespOptions.Listen"/> is set.</summary>
 internal sealed partial class RespServer : IHostedService, IDisposable
@@ -26,7 +32,7 @@ internal sealed partial class RespServer : IHostedService, IDisposable
         Started = time.GetUtcNow();
         Terms = new BlockTerms(
             Options.TimeToLive > TimeSpan.Zero ? Options.TimeToLive : null,
-            new Storage.BlockDurability(Options.Copies, Options.Persist),
+            new BlockDurability(Options.Copies, Options.Persist),
             Replace: true);
         _logger = loggers.CreateLogger<RespServer>();
         var sessionLogger = loggers.CreateLogger<RespSession>();

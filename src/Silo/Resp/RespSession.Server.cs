@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <content>The connection itself and the server behind it.</content>
 internal sealed partial class RespSession

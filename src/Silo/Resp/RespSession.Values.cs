@@ -1,7 +1,8 @@
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Data;
+using KvCache.Silo.Values;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <content>Values: reading and writing.</content>
 internal sealed partial class RespSession

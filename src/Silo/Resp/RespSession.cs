@@ -2,10 +2,13 @@ using System.Diagnostics;
 using System.Net.Sockets;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Data;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>One connection of the Redis endpoint: reads requests, in a pipeline or one by one, and answers in their order.</summary>
 internal sealed partial class RespSession : Connection

@@ -1,10 +1,13 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Data;
+using KvCache.Silo.Options;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>Who speaks Redis' protocol: a user is a tenant, its password the tenant's secret.</summary>
 internal sealed class RespTenants(TenantRegistry registry, IOptions<TenantOptions> tenants, IOptions<RespOptions> options)

@@ -1,4 +1,5 @@
-using KvCache.Security;
+using KvCache.Engine.Security;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo.Security;

@@ -1,3 +1,4 @@
+using KvCache.Silo.Options;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 
 namespace KvCache.Silo.Security;

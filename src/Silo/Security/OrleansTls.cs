@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Security;
-using KvCache.Security;
+using KvCache.Engine.Security;
+using KvCache.Silo.Options;
 using Orleans.Connections.Security;
 using Orleans.Hosting;
 
@@ -15,7 +16,7 @@ internal static class OrleansTls
         : silo;
 
     // The package's own checks are replaced by ours, for every handshake anew: files may have changed.
-    private static void Configure(Orleans.Connections.Security.TlsOptions options, TlsServer server, TlsClient peers)
+    private static void Configure(global::Orleans.Connections.Security.TlsOptions options, TlsServer server, TlsClient peers)
     {
         options.LocalServerCertificateSelector = (_, _) => null!; // asked for, and never called
         options.RemoteCertificateMode = options.ClientCertificateMode = RemoteCertificateMode.NoCertificate;

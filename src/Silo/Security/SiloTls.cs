@@ -3,8 +3,9 @@ using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
-using KvCache.Security;
-using KvCache.Wire;
+using KvCache.Engine.Security;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
 
 namespace KvCache.Silo.Security;
 

@@ -1,13 +1,13 @@
 using System.Diagnostics.Metrics;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Telemetry;
 
 /// <summary>
 /// What the block server counts. Hot paths add to plain fields; the meter <see cref="MeterName"/> and the stat message read them.
 /// </summary>
-public sealed class SiloCounters : IDisposable
+internal sealed class SiloCounters : IDisposable
 {
     /// <summary>Name of the meter.</summary>
     public const string MeterName = "KvCache";

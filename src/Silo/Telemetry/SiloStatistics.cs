@@ -1,9 +1,8 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Telemetry;
 
 /// <summary>What the stat message answers, as JSON.</summary>
 internal sealed record SiloStatistics

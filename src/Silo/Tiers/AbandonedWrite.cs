@@ -1,4 +1,4 @@
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>A connection that was given up within a SET, which Redis may still find in its buffers.</summary>
 /// <param name="ConnectionName">Name of the connection.</param>

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>A moment on the monotonic clock by which something has to be over.</summary>
 internal readonly struct Deadline

@@ -1,4 +1,4 @@
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>Blocks that somebody wants deleted together.</summary>
 internal sealed class DeleteBatch

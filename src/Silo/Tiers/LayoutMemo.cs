@@ -1,6 +1,6 @@
-using KvCache.Wire;
+using KvCache.Binary;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>
 /// Turns layouts into their encodings and back, and remembers the last one: blocks that come one after the other mostly have the same

@@ -1,4 +1,4 @@
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>Somebody wants the life of a block to end at another time.</summary>
 /// <param name="key">The block.</param>

@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Checksums;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>What a payload says about itself.</summary>
 /// <param name="Key">The block.</param>

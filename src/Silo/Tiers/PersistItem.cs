@@ -1,6 +1,6 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>A block that is to be written to Redis.</summary>
 /// <param name="lease">The block; released when the item ends.</param>

@@ -1,4 +1,4 @@
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <content>Deletions, and changes of when a life ends. Both are small, and are kept while Redis is away.</content>
 internal sealed partial class PersistQueue

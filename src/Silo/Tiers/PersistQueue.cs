@@ -1,4 +1,4 @@
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>
 /// Blocks on their way to Redis, bounded by bytes, and the deletions and changes of lives that overtake them.

@@ -1,7 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>A block that is to be read from Redis, and everybody who waits for it.</summary>
 internal sealed class Promotion(BlockKey key, Deadline deadline)

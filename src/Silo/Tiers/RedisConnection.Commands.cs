@@ -2,7 +2,7 @@ using System.Buffers.Text;
 using System.Globalization;
 using System.Text;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <content>Everything but payloads.</content>
 internal sealed partial class RedisConnection

@@ -2,9 +2,9 @@ using System.Globalization;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>
 /// The commands that the tier needs, over one connection of its own: blocking calls, each with a deadline, on the thread that owns it.

@@ -1,9 +1,9 @@
-using KvCache.Grains;
+using KvCache.Grains.Prefixes;
 using Orleans;
 using Orleans.Runtime;
 using Orleans.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>
 /// Grain state in Redis beside the payloads: the provider's storage behind the tier's circuit breaker, with the life of the payload

@@ -4,7 +4,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>
 /// Where a Redis listens and who we are there, written <c>host:port[,user=…][,password=…][,db=N]</c> or <c>unix:/path[,…]</c>.

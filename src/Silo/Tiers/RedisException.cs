@@ -1,7 +1,7 @@
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>What went wrong between the tier and Redis.</summary>
-public enum RedisFailure
+internal enum RedisFailure
 {
     /// <summary>Nobody listens there, or the name is unknown.</summary>
     Unreachable,
@@ -20,7 +20,7 @@ public enum RedisFailure
 }
 
 /// <summary>A call to Redis that did not succeed.</summary>
-public sealed class RedisException : IOException
+internal sealed class RedisException : IOException
 {
     /// <summary>Creates the exception.</summary>
     /// <param name="failure">What went wrong.</param>

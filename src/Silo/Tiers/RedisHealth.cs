@@ -1,7 +1,7 @@
-using KvCache.Resilience;
+using KvCache.Engine.Resilience;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>Whether Redis works, as all connections of the tier see it together.</summary>
 internal sealed partial class RedisHealth(RedisEndpoint endpoint, RedisTierOptions options, RedisTierCounters counters, ILogger logger)

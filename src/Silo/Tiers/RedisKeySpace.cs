@@ -1,6 +1,6 @@
 using System.Text;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>
 /// Names in Redis: <c>{prefix}:{namespace}/{hash}</c> of payloads and <c>{prefix}:descriptor:{namespace}/{hash}</c> of descriptors, in

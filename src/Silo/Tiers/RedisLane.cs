@@ -1,4 +1,4 @@
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>One connection to Redis that is made when it is needed and made anew when it broke. Owned by one thread.</summary>
 internal sealed class RedisLane(RedisEndpoint endpoint, int socketBuffer, TimeSpan connectTimeout, RedisHealth health) : IDisposable

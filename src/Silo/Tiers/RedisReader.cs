@@ -1,8 +1,8 @@
 using System.Diagnostics;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>A thread with a connection that reads blocks from Redis straight into the arena, and publishes what proves right.</summary>
 internal sealed partial class RedisReader(

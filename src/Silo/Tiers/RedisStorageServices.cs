@@ -1,4 +1,4 @@
-using KvCache.Grains;
+using KvCache.Grains.Prefixes;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;
@@ -7,10 +7,10 @@ using Orleans.Persistence;
 using Orleans.Storage;
 using StackExchange.Redis;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>Registration of grain state.</summary>
-public static class RedisStorageServices
+internal static class RedisStorageServices
 {
     /// <summary>
     /// Adds the grain storage named <see cref="PrefixDescriptor.StorageName"/>: in Redis where <c>KvCache:Redis:ConnectionString</c> is set,

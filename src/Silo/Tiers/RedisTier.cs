@@ -1,8 +1,9 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Cluster;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>
 /// Block payloads in Redis: written behind, straight out of the arena, and read straight into it, verified. It outlives silos.
@@ -14,7 +15,7 @@ namespace KvCache.Silo;
 /// share a connection with anything else.</para>
 /// <para>Dispose it before the store: what waits to be written holds leases.</para>
 /// </remarks>
-public sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
+internal sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
 {
     /// <summary>Longest life that is told to Redis and to the store, in milliseconds: ten years.</summary>
     internal const long LongestLife = 3650L * 24 * 60 * 60 * 1000;

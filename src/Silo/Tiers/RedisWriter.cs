@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>A thread with a connection that writes blocks of the queue to Redis, straight out of the arena.</summary>
 internal sealed partial class RedisWriter(PersistQueue queue, RedisLane lane, RedisKeySpace names, RedisTierOptions options, RedisTierCounters counters, TimeProvider time, ILogger logger)

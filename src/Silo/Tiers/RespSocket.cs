@@ -2,9 +2,10 @@ using System.Buffers.Text;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>
 /// RESP2 over one blocking socket: requests are composed in a buffer that is reused, replies are parsed in place, payloads go

@@ -1,10 +1,12 @@
-using KvCache.Grains;
-using KvCache.Index;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Cluster;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Data;
+using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Values;
 
 /// <summary>
 /// Values of protocols whose layout is their own: a block has one layer with the value's bytes and, behind it, one with a label that the

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 
-namespace KvCache.ClusterTests;
+namespace KvCache.ClusterTests.Infrastructure;
 
 /// <summary>Waits for conditions, with a bound that only a hang reaches.</summary>
 internal static class Eventually

@@ -1,6 +1,8 @@
 using KvCache.Client;
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.ClusterTests.Infrastructure;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Prefixes;
+using KvCache.Silo.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Runtime;
@@ -21,7 +23,7 @@ public sealed class OneSilo : IAsyncLifetime
 
     public IServiceProvider Services => _cluster!.Silos[0].ServiceProvider;
 
-    public BlockStore Store => Services.GetRequiredService<BlockStore>();
+    internal BlockStore Store => Services.GetRequiredService<BlockStore>();
 
     public string[] Endpoints => Services.GetRequiredService<IDataPlaneAddresses>().Endpoints;
 

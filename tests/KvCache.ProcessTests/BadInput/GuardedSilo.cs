@@ -1,3 +1,6 @@
+using KvCache.Client;
+using KvCache.ProcessTests.Infrastructure;
+
 namespace KvCache.ProcessTests;
 
 /// <summary>A silo with two tenants and short limits.</summary>

@@ -1,5 +1,8 @@
 using System.Diagnostics;
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Engine.Wire;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

@@ -1,5 +1,10 @@
 using System.Diagnostics;
-using KvCache.RedisTests;
+using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Tiers;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

@@ -1,4 +1,9 @@
 using System.Diagnostics;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Silo.Hosting;
+using KvCache.Silo.Tiers;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

@@ -1,4 +1,10 @@
 using System.Diagnostics;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Silo.Tiers;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

@@ -2,8 +2,13 @@ using System.Buffers.Text;
 using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
+using KvCache.Checksums;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Http;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
 
-namespace KvCache.ProcessTests.Http;
+namespace KvCache.ProcessTests;
 
 public sealed class HttpApiTests : IAsyncLifetime
 {

@@ -2,8 +2,11 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json.Nodes;
+using KvCache.Checksums;
+using KvCache.ProcessTests.Http;
+using KvCache.ProcessTests.Infrastructure;
 
-namespace KvCache.ProcessTests.Http;
+namespace KvCache.ProcessTests;
 
 /// <summary>What is wrong is told, and leaves nothing behind.</summary>
 public sealed class HttpProblemTests(HttpProblemTests.Silo shared) : IClassFixture<HttpProblemTests.Silo>, IAsyncLifetime

@@ -1,8 +1,10 @@
 using System.Buffers.Text;
 using System.Net;
 using System.Text.Json.Nodes;
+using KvCache.ProcessTests.Http;
+using KvCache.ProcessTests.Infrastructure;
 
-namespace KvCache.ProcessTests.Http;
+namespace KvCache.ProcessTests;
 
 public sealed class HttpTenantTests
 {

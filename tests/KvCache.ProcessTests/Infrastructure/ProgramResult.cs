@@ -1,6 +1,6 @@
 using System.Diagnostics;
 
-namespace KvCache.ProcessTests;
+namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>What a program that ended by itself said.</summary>
 internal sealed record ProgramResult(int ExitCode, string Output, string Errors)

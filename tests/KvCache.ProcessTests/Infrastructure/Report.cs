@@ -1,4 +1,4 @@
-namespace KvCache.ProcessTests;
+namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>Lines of the running test's output.</summary>
 internal static class Report

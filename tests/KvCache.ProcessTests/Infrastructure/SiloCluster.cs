@@ -1,9 +1,12 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
-using KvCache.RedisTests;
+using KvCache.Client;
+using KvCache.Engine.Wire;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Hosting;
 
-namespace KvCache.ProcessTests;
+namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>
 /// Silos that form a cluster, each a process of its own: with a Redis the list of members is there, without one the first silo keeps it and has to stay.
@@ -138,7 +141,7 @@ internal sealed class SiloCluster : IAsyncDisposable
     /// <summary>Blocks of a prefix that a silo itself holds, counted from the first up to the first that it does not hold.</summary>
     public int BlocksAt(int silo, KvPrefix prefix)
     {
-        using var connection = Wire.BlockConnection.Connect(Wire.SiloEndpoint.TryParse(this[silo].Tcp)!, prefix.Namespace.Tenant, "");
+        using var connection = BlockConnection.Connect(SiloEndpoint.TryParse(this[silo].Tcp)!, prefix.Namespace.Tenant, "");
         var layer = new LayerRange(0, 1);
         var memory = Enumerable.Range(0, prefix.BlockCount).Select(_ => (Memory<byte>)new byte[prefix.Namespace.Layout.RangeBytes(layer)]).ToArray();
         var blocks = 0;

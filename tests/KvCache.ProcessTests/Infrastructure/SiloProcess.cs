@@ -3,9 +3,11 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
-using KvCache.Silo;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Hosting;
 
-namespace KvCache.ProcessTests;
+namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>How a silo process is started.</summary>
 /// <param name="Arena">Size of the arena.</param>

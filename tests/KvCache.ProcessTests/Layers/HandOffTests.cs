@@ -1,5 +1,10 @@
 using System.Threading.Channels;
-using KvCache.Wire;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

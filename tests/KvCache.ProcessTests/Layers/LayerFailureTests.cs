@@ -1,3 +1,9 @@
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
+
 namespace KvCache.ProcessTests;
 
 /// <summary>What a load by layers does when silos, memory or connections fail.</summary>

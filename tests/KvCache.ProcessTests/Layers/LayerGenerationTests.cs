@@ -1,4 +1,7 @@
+using KvCache.Engine.Storage;
 using KvCache.InferenceNode;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

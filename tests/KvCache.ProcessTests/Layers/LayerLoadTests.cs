@@ -1,4 +1,11 @@
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Silo.Tiers;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

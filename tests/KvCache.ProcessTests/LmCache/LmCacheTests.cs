@@ -1,3 +1,8 @@
+using KvCache.Engine.Storage;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.LmCache;
+using KvCache.ProcessTests.Resp;
+
 namespace KvCache.ProcessTests;
 
 public sealed class LmCacheTests(RespSilo silo) : IClassFixture<RespSilo>

@@ -1,5 +1,10 @@
 using System.ComponentModel.DataAnnotations;
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Silo.Hosting;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

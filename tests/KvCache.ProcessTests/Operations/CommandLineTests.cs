@@ -1,5 +1,9 @@
 using System.Net;
 using System.Net.Sockets;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

@@ -1,3 +1,7 @@
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
+
 namespace KvCache.ProcessTests;
 
 public sealed class ConnectionTests

@@ -1,5 +1,6 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using KvCache.ProcessTests.Infrastructure;
 
 namespace KvCache.ProcessTests;
 

@@ -1,4 +1,7 @@
 using System.Globalization;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.LmCache;
+using KvCache.ProcessTests.Resp;
 
 namespace KvCache.ProcessTests;
 

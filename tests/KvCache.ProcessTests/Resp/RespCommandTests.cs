@@ -1,4 +1,6 @@
 using System.Text;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.Resp;
 
 namespace KvCache.ProcessTests;
 

@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.Resp;
 using StackExchange.Redis;
 
 namespace KvCache.ProcessTests;

@@ -1,3 +1,6 @@
+using KvCache.Engine.Storage;
+using KvCache.ProcessTests.Infrastructure;
+
 namespace KvCache.ProcessTests;
 
 /// <summary>A silo with the Redis endpoint and the lm:// endpoint, without tenants.</summary>

@@ -4,9 +4,10 @@ using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
-using KvCache.Security;
+using KvCache.Engine.Security;
+using KvCache.Engine.Wire;
+using KvCache.Silo.LmCache;
 using KvCache.UnitTests.Support;
-using KvCache.Wire;
 
 namespace KvCache.ProcessTests.Security;
 
@@ -118,10 +119,10 @@ public sealed class TlsTests : IDisposable
         await socket.ConnectAsync(address, Token);
         using var channel = new TlsChannel(socket, stream => new TlsClient(Certificates.LoadAuthorities("Ca", _authority.CaFile)).Authenticate(stream, "127.0.0.1"));
         channel.Handshake();
-        var request = new byte[Silo.LmCacheHeader.RequestBytes];
-        BinaryPrimitives.WriteInt32LittleEndian(request, (int)Silo.LmCacheCommand.Health);
+        var request = new byte[LmCacheHeader.RequestBytes];
+        BinaryPrimitives.WriteInt32LittleEndian(request, (int)LmCacheCommand.Health);
         channel.SendAll(request, default, default);
-        Assert.True(channel.Receive(new byte[Silo.LmCacheHeader.ReplyBytes]) > 0);
+        Assert.True(channel.Receive(new byte[LmCacheHeader.ReplyBytes]) > 0);
         silo.AssertHealthy();
     }
 

@@ -1,6 +1,11 @@
 using System.Diagnostics;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.ProcessTests;

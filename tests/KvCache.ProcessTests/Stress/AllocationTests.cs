@@ -1,8 +1,13 @@
 using System.Diagnostics.Tracing;
 using System.Net;
 using System.Net.Sockets;
-using KvCache.Grains;
-using KvCache.Silo;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Prefixes;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Silo.Hosting;
+using KvCache.TorchSharp;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -96,7 +101,7 @@ public sealed class AllocationTests
             .AddKvCache(builder.Configuration));
         var host = builder.Build();
         await host.StartAsync();
-        var store = host.Services.GetRequiredService<Storage.BlockStore>();
+        var store = host.Services.GetRequiredService<BlockStore>();
         await Eventually.TrueAsync("the arena is committed", () => store.Arena.CommittedBytes == store.Arena.Capacity);
         return host;
     }

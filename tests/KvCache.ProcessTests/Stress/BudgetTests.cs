@@ -1,3 +1,8 @@
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
+
 namespace KvCache.ProcessTests;
 
 /// <summary>What one client can keep from eviction is a share of the memory, not of the bytes in it.</summary>
@@ -52,14 +57,14 @@ public sealed class BudgetTests
         await using var client = silo.Connect();
         for (var request = 0; request < Requests; request++)
         {
-            var prefix = Prefixes.New(Tiny, Wire.WireProtocol.MaxBlocksPerRequest);
+            var prefix = Prefixes.New(Tiny, WireProtocol.MaxBlocksPerRequest);
             await client.MustStoreAsync(prefix);
             Assert.Equal(prefix.BlockCount, (await client.MatchAsync(prefix)).Blocks);
         }
 
         var used = await client.StoreCounterAsync("arenaUsedBytes");
-        Assert.Equal((long)Requests * Wire.WireProtocol.MaxBlocksPerRequest * 4096, used);
-        Report.Line($"{Requests * Wire.WireProtocol.MaxBlocksPerRequest} blocks of one byte take {used >> 20} MiB of the arena, the silo has {silo.ResidentBytes >> 20} MiB resident.");
+        Assert.Equal((long)Requests * WireProtocol.MaxBlocksPerRequest * 4096, used);
+        Report.Line($"{Requests * WireProtocol.MaxBlocksPerRequest} blocks of one byte take {used >> 20} MiB of the arena, the silo has {silo.ResidentBytes >> 20} MiB resident.");
         Assert.InRange(silo.ResidentBytes, 0, 1L << 30);
         silo.AssertHealthy();
     }

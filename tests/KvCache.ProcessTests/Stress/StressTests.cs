@@ -1,6 +1,11 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 
@@ -113,7 +118,7 @@ public sealed class StressTests
             Content.Fill(buffers[block], prefix.Key(block));
         var options = new StoreOptions(random.Next(4) == 0 ? TimeSpan.FromSeconds(1) : null);
         var result = await client.StoreAsync(prefix, 0, [.. buffers.Select(buffer => (ReadOnlyMemory<byte>)buffer)], options);
-        if (result.Reason != MissReason.None || result.FirstRefusal is Wire.PutOutcome.Corrupt or Wire.PutOutcome.Failed or Wire.PutOutcome.TooLarge)
+        if (result.Reason != MissReason.None || result.FirstRefusal is PutOutcome.Corrupt or PutOutcome.Failed or PutOutcome.TooLarge)
             _wrong.Enqueue($"A store ended with {result}.");
         Count("blocks stored", result.Stored);
         Count("blocks found stored", result.AlreadyStored);

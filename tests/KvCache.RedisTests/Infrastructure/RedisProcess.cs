@@ -3,9 +3,9 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
-using KvCache.Silo;
+using KvCache.Silo.Tiers;
 
-namespace KvCache.RedisTests;
+namespace KvCache.RedisTests.Infrastructure;
 
 /// <summary>A real Redis on a free loopback port and a Unix socket, in a folder of its own, without persistence.</summary>
 internal sealed partial class RedisProcess : IDisposable

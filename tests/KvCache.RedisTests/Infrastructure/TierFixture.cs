@@ -1,11 +1,12 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.Checksums;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.RedisTests;
+namespace KvCache.RedisTests.Infrastructure;
 
 /// <summary>A block store and a tier over it, with short limits.</summary>
 internal sealed class TierFixture : IAsyncDisposable

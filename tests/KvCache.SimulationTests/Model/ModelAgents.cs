@@ -1,8 +1,10 @@
-using KvCache.Grains;
-using KvCache.Silo;
+using KvCache.Grains.Cluster;
+using KvCache.Silo.Cluster;
+using KvCache.SimulationTests.Engine;
+using KvCache.SimulationTests.Worlds;
 using Orleans.Runtime;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Model;
 
 /// <summary>What a silo asks of others, as messages; what <see cref="SiloAgent"/> does is done when they arrive.</summary>
 internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents

@@ -1,8 +1,10 @@
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Tiers;
+using KvCache.SimulationTests.Engine;
 using Microsoft.Extensions.Logging.Abstractions;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Model;
 
 /// <summary>
 /// The Redis tier without threads and sockets: the queue and the table of promotions are those of production; what their threads do is done

@@ -1,9 +1,9 @@
-using KvCache.Client;
+using KvCache.Client.Cluster;
+using KvCache.Silo.Hosting;
 using KvCache.UnitTests.Support;
-using KvCache.Wire;
 using Xunit;
 
-namespace KvCache.UnitTests.Cluster;
+namespace KvCache.UnitTests;
 
 public sealed class HoldPlanTests
 {

@@ -1,7 +1,9 @@
-using KvCache.Client;
+using KvCache.Client.Cluster;
+using KvCache.Silo.Tiers;
+using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Cluster;
+namespace KvCache.UnitTests;
 
 public sealed class LayerBoardTests
 {

@@ -1,7 +1,8 @@
 using System.Text.RegularExpressions;
+using KvCache.UnitTests.Index;
 using Xunit;
 
-namespace KvCache.UnitTests.Hashing;
+namespace KvCache.UnitTests;
 
 public sealed partial class HashVectorTests
 {

@@ -1,8 +1,8 @@
 using CsCheck;
-using KvCache.Index;
+using KvCache.Engine.Index;
 using Xunit;
 
-namespace KvCache.UnitTests.Index;
+namespace KvCache.UnitTests;
 
 public sealed class IndexDeltaCodecTests
 {

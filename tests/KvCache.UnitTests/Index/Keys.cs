@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using KvCache.Index;
+using KvCache.Engine.Index;
 
 namespace KvCache.UnitTests.Index;
 

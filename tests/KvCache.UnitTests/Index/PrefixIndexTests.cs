@@ -1,9 +1,11 @@
 using System.Runtime.CompilerServices;
 using CsCheck;
-using KvCache.Index;
+using KvCache.Engine.Index;
+using KvCache.TorchSharp;
+using KvCache.UnitTests.Index;
 using Xunit;
 
-namespace KvCache.UnitTests.Index;
+namespace KvCache.UnitTests;
 
 public sealed class PrefixIndexTests
 {

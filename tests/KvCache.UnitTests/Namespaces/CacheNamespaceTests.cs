@@ -1,9 +1,8 @@
 using CsCheck;
-using KvCache.UnitTests.Layouts;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Namespaces;
+namespace KvCache.UnitTests;
 
 public sealed class CacheNamespaceTests
 {

@@ -1,8 +1,9 @@
 using KvCache.Client;
-using KvCache.Wire;
+using KvCache.Silo.Hosting;
+using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Routing;
+namespace KvCache.UnitTests;
 
 public sealed class RoutePlanTests
 {

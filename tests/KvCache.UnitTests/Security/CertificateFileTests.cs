@@ -1,4 +1,4 @@
-using KvCache.Security;
+using KvCache.Engine.Security;
 using KvCache.UnitTests.Support;
 using Xunit;
 

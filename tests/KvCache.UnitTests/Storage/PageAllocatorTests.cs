@@ -1,8 +1,9 @@
 using CsCheck;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.UnitTests.Index;
 using Xunit;
 
-namespace KvCache.UnitTests.Storage;
+namespace KvCache.UnitTests;
 
 public sealed class PageAllocatorTests
 {

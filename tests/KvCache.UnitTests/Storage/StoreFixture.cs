@@ -1,4 +1,4 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 using KvCache.UnitTests.Support;
 
 namespace KvCache.UnitTests.Storage;

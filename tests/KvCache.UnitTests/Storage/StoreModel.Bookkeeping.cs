@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 using Xunit;
 
 namespace KvCache.UnitTests.Storage;

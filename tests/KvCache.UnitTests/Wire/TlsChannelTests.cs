@@ -1,9 +1,11 @@
 using System.Net.Sockets;
 using System.Security.Authentication;
 using System.Security.Cryptography;
-using KvCache.Security;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Security;
+using KvCache.Engine.Wire;
 using KvCache.UnitTests.Support;
-using KvCache.Wire;
 using Xunit;
 
 namespace KvCache.UnitTests.Wire;

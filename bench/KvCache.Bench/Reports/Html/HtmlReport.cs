@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using System.Text;
+using KvCache.Bench.Cli;
 
 namespace KvCache.Bench.Reports.Html;
 

@@ -1,0 +1,42 @@
+namespace KvCache.Engine.Storage;
+
+/// <summary>Blocks by last use, linked through the entries themselves: every operation is O(1) and allocates nothing.</summary>
+internal sealed class RecencyList
+{
+    private BlockEntry? _newest;
+
+    public BlockEntry? Oldest { get; private set; }
+
+    /// <summary>Arena bytes of the blocks in the list.</summary>
+    public long Bytes { get; private set; }
+
+    public void AddNewest(BlockEntry entry)
+    {
+        entry.InRecency = true;
+        Bytes += entry.ArenaBytes;
+        entry.Older = _newest;
+        entry.Newer = null;
+        if (_newest is not null)
+            _newest.Newer = entry;
+        else
+            Oldest = entry;
+        _newest = entry;
+    }
+
+    public void Remove(BlockEntry entry)
+    {
+        if (!entry.InRecency)
+            return;
+        if (entry.Newer is not null)
+            entry.Newer.Older = entry.Older;
+        else
+            _newest = entry.Older;
+        if (entry.Older is not null)
+            entry.Older.Newer = entry.Newer;
+        else
+            Oldest = entry.Newer;
+        entry.Newer = entry.Older = null;
+        entry.InRecency = false;
+        Bytes -= entry.ArenaBytes;
+    }
+}
