@@ -158,7 +158,7 @@ public sealed class DamageTests
         await using var fixture = new TierFixture(redis.Tcp);
         await fixture.PersistAsync(Key, Layout);
         var value = Read(redis, fixture, Key);
-        PayloadFormat.WriteLife(value.AsSpan(PayloadFormat.LifeOffset, PayloadFormat.LifeBytes), DateTimeOffset.UtcNow.AddSeconds(-1).ToUnixTimeMilliseconds());
+        PayloadFormat.WriteLife(value.AsSpan(PayloadFormat.LifeOffset, PayloadFormat.LifeBytes), Key, DateTimeOffset.UtcNow.AddSeconds(-1).ToUnixTimeMilliseconds(), key: null);
         Write(redis, fixture, Key, value);
         Assert.Equal(PromoteOutcome.Expired, await fixture.PromoteAsync(Key, Layout));
         Assert.False(fixture.Store.Contains(Key));
@@ -191,7 +191,7 @@ public sealed class DamageTests
 
     private static void Sign(Span<byte> head) => BinaryPrimitives.WriteUInt32LittleEndian(
         head[^sizeof(uint)..],
-        BlockChecksum.Append(BlockChecksum.Compute(head[..PayloadFormat.LifeOffset]), head[PayloadFormat.FixedBytes..^sizeof(uint)]));
+        BlockChecksum.Append(BlockChecksum.Compute(head[..PayloadFormat.LifeOffset]), head[(PayloadFormat.LifeOffset + PayloadFormat.LifeBytes)..^sizeof(uint)]));
 
     private static byte[] Read(RedisProcess redis, TierFixture fixture, BlockKey key)
     {

@@ -1,5 +1,12 @@
 namespace KvCache.Engine.Security;
 
+/// <summary>Whoever has read files that may change.</summary>
+internal interface ILiveFiles
+{
+    /// <summary>The files.</summary>
+    IEnumerable<ILiveFile> Files { get; }
+}
+
 /// <summary>Something that was read from files and follows them when they change.</summary>
 internal interface ILiveFile
 {

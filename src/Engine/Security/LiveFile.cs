@@ -18,6 +18,8 @@ internal sealed class LiveFile<T> : ILiveFile
     private readonly Lock _lock = new();
     private byte[] _seen;
     private T _value;
+    private string? _untold; // by a look that nobody asked for
+    private bool _changed;
     private long _looked = Stopwatch.GetTimestamp();
 
     /// <summary>Reads the files.</summary>
@@ -45,33 +47,49 @@ internal sealed class LiveFile<T> : ILiveFile
     public T Fresh()
     {
         if (Stopwatch.GetElapsedTime(Volatile.Read(ref _looked)) > TimeSpan.FromSeconds(1))
-            Refresh(out _);
+        {
+            lock (_lock)
+                Look();
+        }
+
         return Value;
     }
 
     /// <inheritdoc/>
     public bool Refresh(out string? problem)
     {
-        problem = null;
         lock (_lock)
         {
-            Volatile.Write(ref _looked, Stopwatch.GetTimestamp());
-            try
-            {
-                var contents = Read();
-                var hash = HashOf(contents);
-                if (hash.AsSpan().SequenceEqual(_seen))
-                    return false;
-                _seen = hash;
-                Volatile.Write(ref _value, _parse(contents));
-            }
-            catch (FormatException e)
-            {
-                problem = e.Message;
-            }
-
-            return true;
+            Look();
+            var changed = _changed;
+            (problem, _untold, _changed) = (_untold, null, false);
+            return changed;
         }
+    }
+
+    private void Look()
+    {
+        Volatile.Write(ref _looked, Stopwatch.GetTimestamp());
+        byte[]? hash = null;
+        string? problem = null;
+        try
+        {
+            var contents = Read();
+            hash = HashOf(contents);
+            if (hash.AsSpan().SequenceEqual(_seen))
+                return;
+            Volatile.Write(ref _value, _parse(contents));
+        }
+        catch (FormatException e)
+        {
+            problem = e.Message;
+        }
+
+        // A file that is away is told once too.
+        hash ??= [];
+        if (hash.AsSpan().SequenceEqual(_seen))
+            return;
+        (_seen, _untold, _changed) = (hash, problem, true);
     }
 
     private byte[][] Read() => [.. _paths.Select(path => path.Length == 0 ? [] : Read(path))];

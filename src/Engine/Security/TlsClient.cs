@@ -1,8 +1,6 @@
 using System.Net.Security;
 using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
-using KvCache.Caching;
-using KvCache.Engine.Wire;
 
 namespace KvCache.Engine.Security;
 
@@ -25,7 +23,7 @@ internal sealed class TlsClient(
     /// <summary>Agrees on keys with a server.</summary>
     /// <param name="stream">The connection.</param>
     /// <param name="host">The host that is connected to.</param>
-    /// <exception cref="SiloException">The server's certificate is not one that is trusted.</exception>
+    /// <exception cref="AuthenticationException">The server's certificate is not one that is trusted; the message says why.</exception>
     /// <exception cref="IOException">The connection broke.</exception>
     public void Authenticate(SslStream stream, string host)
     {
@@ -36,7 +34,7 @@ internal sealed class TlsClient(
         }
         catch (AuthenticationException e)
         {
-            throw new SiloException(WireStatus.AuthenticationFailed, refusal() ?? $"TLS with {host} failed: {e.Message}", e);
+            throw new AuthenticationException(refusal() ?? $"TLS with {host} failed: {e.Message}", e);
         }
     }
 

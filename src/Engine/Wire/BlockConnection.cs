@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Text;
 using KvCache.Binary;
@@ -69,7 +70,7 @@ internal sealed partial class BlockConnection : IDisposable
             var connection = new BlockConnection(frames);
             using (cancellationToken.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
             {
-                channel.Handshake();
+                Agree(channel);
                 connection.Authenticate(tenant, Encoding.UTF8.GetBytes(secret));
             }
 
@@ -264,6 +265,18 @@ internal sealed partial class BlockConnection : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _socket.Dispose();
+
+    private static void Agree(ByteChannel channel)
+    {
+        try
+        {
+            channel.Handshake();
+        }
+        catch (AuthenticationException e)
+        {
+            throw new SiloException(WireStatus.AuthenticationFailed, e.Message, e);
+        }
+    }
 
     private void Authenticate(string tenant, byte[] secret)
     {

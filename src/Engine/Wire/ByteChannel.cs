@@ -25,7 +25,8 @@ internal abstract class ByteChannel : IDisposable
     public abstract bool LendsPages { get; }
 
     /// <summary>Agrees on keys with the peer, where that is needed, before anything else is sent or received.</summary>
-    /// <exception cref="SocketException">The connection broke, or the peers do not agree; the message says why.</exception>
+    /// <exception cref="SocketException">The connection broke.</exception>
+    /// <exception cref="System.Security.Authentication.AuthenticationException">The peers do not agree; the message says why.</exception>
     public abstract void Handshake();
 
     /// <summary>Waits for some bytes.</summary>

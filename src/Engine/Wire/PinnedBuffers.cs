@@ -18,6 +18,9 @@ internal sealed class PinnedBuffers(int bytes, int most)
     /// </summary>
     public static PinnedBuffers Bulk { get; } = new(128 * 1024, 64);
 
+    /// <summary>For a segment of a payload that is encrypted on its way.</summary>
+    public static PinnedBuffers Segments { get; } = new(256 * 1024, 16);
+
     public byte[] Rent()
     {
         if (!_free.TryTake(out var buffer))

@@ -47,7 +47,7 @@ internal sealed unsafe class TlsChannel : ByteChannel
         {
             _authenticate(_stream);
         }
-        catch (Exception e) when (IsBreak(e))
+        catch (Exception e) when (IsBreak(e) && e is not AuthenticationException)
         {
             throw Broken(e);
         }
@@ -169,6 +169,6 @@ internal sealed unsafe class TlsChannel : ByteChannel
                 return cause;
         }
 
-        return new SocketException((int)SocketError.ConnectionReset, $"TLS failed: {(exception is AuthenticationException ? exception : exception.GetBaseException()).Message}");
+        return new SocketException((int)SocketError.ConnectionReset, $"TLS failed: {exception.GetBaseException().Message}");
     }
 }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Options;
@@ -137,7 +138,7 @@ internal abstract partial class Connection : IDisposable
             BeginFrame();
             tls.Handshake();
         }
-        catch (SocketException e)
+        catch (Exception e) when (e is SocketException or AuthenticationException)
         {
             _counters.Rejected();
             LogRejected(Peer, e.Message);

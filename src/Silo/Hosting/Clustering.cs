@@ -4,7 +4,6 @@ using KvCache.Silo.Options;
 using KvCache.Silo.Tiers;
 using Orleans.Configuration;
 using Orleans.Hosting;
-using StackExchange.Redis;
 using ClusterOptions = KvCache.Silo.Options.ClusterOptions;
 
 namespace KvCache.Silo.Hosting;
@@ -25,9 +24,8 @@ internal static class Clustering
                 var redis = configuration[$"{RedisTierOptions.Section}:{nameof(RedisTierOptions.ConnectionString)}"];
                 if (string.IsNullOrEmpty(redis))
                     throw new FormatException($"The cluster is to be found in Redis, and {RedisTierOptions.Section}:ConnectionString (--redis) is empty.");
-                if (!RedisEndpoint.TryParse(redis, out var endpoint, out var problem))
-                    throw new FormatException($"{RedisTierOptions.Section}:ConnectionString: {problem}.");
-                silo.UseRedisClustering(clustering => clustering.ConfigurationOptions = Connect(endpoint))
+                var endpoint = RedisEndpoint.Create(configuration.GetSection(RedisTierOptions.Section).Get<RedisTierOptions>()!);
+                silo.UseRedisClustering(clustering => clustering.ConfigurationOptions = RedisClients.Configure(endpoint))
                     .ConfigureEndpoints(options.Address.Length > 0 ? IPAddress.Parse(options.Address) : OwnAddress(endpoint), ports.Silo, ports.Gateway, listenOnAnyHostAddress: false);
                 break;
             default:
@@ -54,19 +52,6 @@ internal static class Clustering
             membership.DefunctSiloExpiration = TimeSpan.FromMinutes(30);
         });
         return silo;
-    }
-
-    private static ConfigurationOptions Connect(RedisEndpoint endpoint)
-    {
-        var connection = new ConfigurationOptions
-        {
-            User = endpoint.User,
-            Password = endpoint.Password,
-            DefaultDatabase = endpoint.Database,
-            AbortOnConnectFail = false,
-        };
-        connection.EndPoints.Add(endpoint.Address);
-        return connection;
     }
 
     // The address of this host that faces Redis is one that the other silos can reach too.

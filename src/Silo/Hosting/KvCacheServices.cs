@@ -94,9 +94,7 @@ internal static class KvCacheServices
     {
         var tls = SiloTls.Create(configuration);
         silo.UseSiloTls(tls);
-        silo.Services.AddSingleton(tls).AddSingleton(tls.Peers);
-        foreach (var file in tls.Files)
-            silo.Services.AddSingleton(file);
+        silo.Services.AddSingleton(tls).AddSingleton(tls.Peers).AddSingleton<ILiveFiles>(tls);
         AddHosted<FileReloader>(silo.Services);
     }
 

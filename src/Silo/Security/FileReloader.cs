@@ -5,11 +5,11 @@ using Microsoft.Extensions.Options;
 namespace KvCache.Silo.Security;
 
 /// <summary>Looks at the files of certificates, secrets and keys, and takes over what has changed. What cannot be used changes nothing, and is told once.</summary>
-internal sealed partial class FileReloader(IEnumerable<ILiveFile> files, IOptions<ReloadOptions> options, ILogger<FileReloader> logger) : BackgroundService
+internal sealed partial class FileReloader(IEnumerable<ILiveFiles> owners, IOptions<ReloadOptions> options, ILogger<FileReloader> logger) : BackgroundService
 {
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        var all = files.ToArray();
+        var all = owners.SelectMany(owner => owner.Files).ToArray();
         if (all.Length == 0)
             return;
         using var timer = new PeriodicTimer(options.Value.Interval);

@@ -10,7 +10,7 @@ using KvCache.Silo.Options;
 namespace KvCache.Silo.Security;
 
 /// <summary>TLS of this silo: what its ports show, what it shows to other silos, and whom it trusts.</summary>
-internal sealed class SiloTls
+internal sealed class SiloTls : ILiveFiles
 {
     private readonly TlsServer? _server;
     private readonly TlsPorts _ports;
@@ -25,7 +25,7 @@ internal sealed class SiloTls
     public bool TrustsOnlyNamed { get; }
 
     /// <summary>Files that may change.</summary>
-    public IReadOnlyList<ILiveFile> Files { get; }
+    public IEnumerable<ILiveFile> Files { get; }
 
     /// <summary>What a port of this silo shows; null when it is a plain one.</summary>
     public TlsServer? For(TlsPorts port) => _ports.HasFlag(port) ? _server : null;
