@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using BenchmarkDotNet.Attributes;
-using KvCache.Encodings.Planes;
 
 namespace KvCache.MicroBench;
 

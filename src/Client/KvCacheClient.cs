@@ -1,4 +1,3 @@
-using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using KvCache.Client.Caching;
 using KvCache.Client.Cluster;
@@ -7,6 +6,7 @@ using KvCache.Client.SharedMemory;
 using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
 
 namespace KvCache.Client;
 
@@ -34,10 +34,11 @@ public sealed partial class KvCacheClient : IKvCache
     /// <summary>Creates a client. Nothing is connected before the first call or <see cref="ConnectAsync"/>.</summary>
     /// <param name="options">Settings; not changed afterwards.</param>
     /// <param name="loggers">Where to log; null for nowhere.</param>
-    /// <exception cref="ValidationException">A setting is out of its bounds.</exception>
+    /// <exception cref="OptionsValidationException">A setting is out of its bounds.</exception>
     public KvCacheClient(KvCacheClientOptions options, ILoggerFactory? loggers = null)
     {
-        Validator.ValidateObject(options, new ValidationContext(options), validateAllProperties: true);
+        if (options.Validate() is { Count: > 0 } failures)
+            throw new OptionsValidationException(Microsoft.Extensions.Options.Options.DefaultName, typeof(KvCacheClientOptions), failures);
         _options = options;
         _silos = new SiloDirectory(options, (loggers ?? NullLoggerFactory.Instance).CreateLogger<KvCacheClient>());
     }

@@ -23,6 +23,22 @@ public sealed class KvCacheTlsOptions
     /// <summary>Password of a PFX file or of an encrypted key. Default empty.</summary>
     public string Password { get; set; } = "";
 
+    /// <summary>What is wrong with the settings or their files, in a sentence; null when nothing is.</summary>
+    internal string? FindProblem()
+    {
+        if (KeyFile.Length > 0 && CertificateFile.Length == 0)
+            return "Tls.KeyFile is set, and Tls.CertificateFile is empty; the client's certificate was expected there.";
+        try
+        {
+            Create();
+            return null;
+        }
+        catch (FormatException e)
+        {
+            return e.Message;
+        }
+    }
+
     /// <exception cref="FormatException">A file cannot be used; the message is one sentence.</exception>
     internal TlsClient Create()
     {

@@ -1,5 +1,4 @@
 using KvCache.ClusterTests.Infrastructure;
-using KvCache.Engine.Storage;
 using KvCache.Orleans;
 using KvCache.TorchSharp;
 using Orleans.Concurrency;

@@ -1,7 +1,6 @@
 using KvCache.ClusterTests.Infrastructure;
 using KvCache.Engine.Wire;
 using KvCache.Orleans;
-using KvCache.Silo.Hosting;
 using KvCache.TorchSharp;
 using TorchSharp;
 

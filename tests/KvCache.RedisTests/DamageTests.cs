@@ -3,6 +3,8 @@ using System.Text;
 using KvCache.Checksums;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Payloads;
+using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.RedisTests;
 

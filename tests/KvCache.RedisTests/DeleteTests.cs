@@ -1,5 +1,6 @@
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.RedisTests;
 

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.RedisTests;
 

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Payloads;
 
 namespace KvCache.RedisTests;
 

@@ -3,7 +3,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using KvCache.RedisTests.Infrastructure;
-using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.RedisTests;
 

@@ -1,6 +1,7 @@
 using KvCache.Engine.Storage;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.RedisTests;
 

@@ -1,5 +1,5 @@
 using KvCache.RedisTests.Infrastructure;
-using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.RedisTests;
 

@@ -1,6 +1,5 @@
 using KvCache.Bench.Measuring;
 using KvCache.Bench.Memory;
-using KvCache.Encodings.Planes;
 
 namespace KvCache.Bench.Codec;
 

@@ -1,7 +1,6 @@
 using KvCache.Bench.Silos;
 using KvCache.Client;
 using KvCache.Orleans;
-using KvCache.Silo.Data;
 using KvCache.TorchSharp;
 using TorchSharp;
 

@@ -1,5 +1,3 @@
-using KvCache.Silo.Data;
-
 namespace KvCache.Bench.FirstToken;
 
 /// <summary>The ways to the first token that are compared.</summary>

@@ -8,7 +8,6 @@ using KvCache.Bench.Redis;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Silos;
 using KvCache.Engine.Index;
-using KvCache.InferenceNode.Models;
 
 namespace KvCache.Bench.Lookup;
 

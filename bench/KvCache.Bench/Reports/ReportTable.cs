@@ -1,5 +1,4 @@
 using System.Globalization;
-using KvCache.Bench.Cli;
 using Spectre.Console;
 
 namespace KvCache.Bench.Reports;

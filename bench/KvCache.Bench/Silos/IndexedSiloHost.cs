@@ -1,7 +1,6 @@
 using KvCache.Bench.Lookup;
 using KvCache.Bench.Processes;
 using KvCache.Engine.Index;
-using KvCache.Engine.Storage;
 using KvCache.Grains.Prefixes;
 using KvCache.Silo.Hosting;
 using Microsoft.Extensions.Configuration;

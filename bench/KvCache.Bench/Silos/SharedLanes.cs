@@ -1,4 +1,3 @@
-using KvCache.Bench.Memory;
 using KvCache.Bench.Transfer;
 using KvCache.Client;
 using KvCache.Client.SharedMemory;

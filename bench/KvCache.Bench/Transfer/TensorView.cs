@@ -1,11 +1,9 @@
 using KvCache.Bench.Cli;
 using KvCache.Bench.Measuring;
 using KvCache.Bench.Memory;
-using KvCache.Bench.Processes;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Silos;
 using KvCache.Client;
-using KvCache.InferenceNode.Models;
 using KvCache.Orleans;
 using KvCache.TorchSharp;
 using TorchSharp;

@@ -1,5 +1,3 @@
-using KvCache.Bench.Reports;
-
 namespace KvCache.Bench.Transfer;
 
 /// <summary>What every contender moves in one comparison.</summary>

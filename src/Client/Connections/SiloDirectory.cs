@@ -26,7 +26,7 @@ internal sealed class SiloDirectory : IAsyncDisposable
     public SiloDirectory(KvCacheClientOptions options, ILogger logger)
     {
         _options = options;
-        _tls = options.CreateTls();
+        _tls = options.Tls.Create();
         _logger = logger;
         Configured = [.. options.Endpoints.Select(endpoint => new SiloConnector(SiloEndpoint.TryParse(endpoint)!, options, _tls, logger))];
     }

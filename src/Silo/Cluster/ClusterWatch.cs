@@ -1,5 +1,4 @@
 using KvCache.Engine.Index;
-using KvCache.Silo.Hosting;
 using KvCache.Silo.Options;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;

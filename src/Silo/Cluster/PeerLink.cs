@@ -1,7 +1,6 @@
 using System.Net.Sockets;
 using KvCache.Engine.Index;
 using KvCache.Engine.Wire;
-using KvCache.Silo.Hosting;
 using Microsoft.Extensions.Logging;
 
 namespace KvCache.Silo.Cluster;

@@ -3,6 +3,7 @@ using System.Diagnostics.Metrics;
 using KvCache.Engine.Index;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 

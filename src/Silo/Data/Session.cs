@@ -6,8 +6,6 @@ using KvCache.Caching;
 using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Connections;
-using KvCache.Silo.Hosting;
-using KvCache.Silo.Http;
 using Microsoft.Extensions.Logging;
 
 namespace KvCache.Silo.Data;

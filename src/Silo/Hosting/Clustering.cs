@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using KvCache.Silo.Options;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 using Orleans.Configuration;
 using Orleans.Hosting;
 using ClusterOptions = KvCache.Silo.Options.ClusterOptions;

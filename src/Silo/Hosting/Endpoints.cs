@@ -1,5 +1,4 @@
 using System.Text.Json.Serialization;
-using KvCache.Engine.Storage;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
 using KvCache.Silo.Tiers;

@@ -1,4 +1,5 @@
 using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.Silo.Tiers;
 

@@ -1,6 +1,10 @@
 using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Cluster;
+using KvCache.Silo.Tiers.Payloads;
+using KvCache.Silo.Tiers.Persisting;
+using KvCache.Silo.Tiers.Promoting;
+using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 

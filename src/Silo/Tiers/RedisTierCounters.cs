@@ -1,5 +1,6 @@
 using System.Diagnostics.Metrics;
 using KvCache.Silo.Telemetry;
+using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.Silo.Tiers;
 

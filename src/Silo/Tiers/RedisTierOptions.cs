@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.Silo.Tiers;
 

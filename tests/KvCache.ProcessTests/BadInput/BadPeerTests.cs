@@ -1,7 +1,6 @@
 using KvCache.Caching;
 using KvCache.Engine.Wire;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using KvCache.Caching;
 using KvCache.Engine.Wire;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

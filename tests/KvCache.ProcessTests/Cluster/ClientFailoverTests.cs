@@ -3,8 +3,7 @@ using KvCache.Client;
 using KvCache.Engine.Storage;
 using KvCache.Orleans;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.Silo.Hosting;
-using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

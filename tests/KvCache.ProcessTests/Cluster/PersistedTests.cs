@@ -3,7 +3,7 @@ using KvCache.Client;
 using KvCache.Orleans;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.RedisTests.Infrastructure;
-using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

@@ -2,7 +2,6 @@ using KvCache.Client;
 using KvCache.Engine.Wire;
 using KvCache.Orleans;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.Silo.Hosting;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

@@ -1,8 +1,7 @@
 using System.Diagnostics;
 using KvCache.Orleans;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.Silo.Hosting;
-using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

@@ -3,7 +3,6 @@ using KvCache.Client;
 using KvCache.Engine.Storage;
 using KvCache.Orleans;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.Silo.Tiers;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

@@ -4,7 +4,6 @@ using System.Text.Json;
 using KvCache.Client;
 using KvCache.Engine.Wire;
 using KvCache.RedisTests.Infrastructure;
-using KvCache.Silo.Hosting;
 
 namespace KvCache.ProcessTests.Infrastructure;
 

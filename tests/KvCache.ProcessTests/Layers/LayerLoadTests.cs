@@ -4,7 +4,6 @@ using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Orleans;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.Silo.Tiers;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

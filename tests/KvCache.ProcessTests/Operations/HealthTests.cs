@@ -2,7 +2,6 @@ using System.Net;
 using System.Text.Json;
 using KvCache.Orleans;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.Silo.Hosting;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

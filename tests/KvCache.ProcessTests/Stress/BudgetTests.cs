@@ -1,7 +1,6 @@
 using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

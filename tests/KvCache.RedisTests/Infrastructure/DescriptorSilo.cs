@@ -3,6 +3,7 @@ using KvCache.Engine.Storage;
 using KvCache.Grains;
 using KvCache.Grains.Prefixes;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Descriptors;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Configuration;

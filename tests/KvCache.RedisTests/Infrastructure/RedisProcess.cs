@@ -3,7 +3,7 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
-using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.RedisTests.Infrastructure;
 

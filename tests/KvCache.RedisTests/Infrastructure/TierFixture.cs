@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using KvCache.Checksums;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 

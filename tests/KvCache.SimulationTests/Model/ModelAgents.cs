@@ -1,6 +1,5 @@
 using KvCache.Grains.Cluster;
 using KvCache.Silo.Cluster;
-using KvCache.SimulationTests.Engine;
 using KvCache.SimulationTests.Worlds;
 using Orleans.Runtime;
 

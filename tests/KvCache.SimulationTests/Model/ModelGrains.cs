@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using KvCache.Grains.Prefixes;
 using KvCache.Silo.Hosting;
-using KvCache.SimulationTests.Engine;
 using KvCache.SimulationTests.Worlds;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;

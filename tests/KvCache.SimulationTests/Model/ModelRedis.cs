@@ -1,4 +1,4 @@
-using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Payloads;
 
 namespace KvCache.SimulationTests.Model;
 

@@ -1,6 +1,10 @@
 using KvCache.Engine.Storage;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Payloads;
+using KvCache.Silo.Tiers.Persisting;
+using KvCache.Silo.Tiers.Promoting;
+using KvCache.Silo.Tiers.Redis;
 using KvCache.SimulationTests.Engine;
 using Microsoft.Extensions.Logging.Abstractions;
 

@@ -1,4 +1,3 @@
-using KvCache.Silo.Cluster;
 using KvCache.SimulationTests.Engine;
 using KvCache.SimulationTests.Model;
 using Orleans.Runtime;

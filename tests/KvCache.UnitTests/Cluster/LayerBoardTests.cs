@@ -1,6 +1,4 @@
 using KvCache.Client.Cluster;
-using KvCache.Silo.Tiers;
-using KvCache.UnitTests.Support;
 using Xunit;
 
 namespace KvCache.UnitTests;

@@ -1,6 +1,5 @@
 using CsCheck;
 using KvCache.Engine.Events;
-using KvCache.UnitTests.Support;
 using Xunit;
 
 namespace KvCache.UnitTests;

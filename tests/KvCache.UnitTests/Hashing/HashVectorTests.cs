@@ -1,5 +1,4 @@
 using System.Text.RegularExpressions;
-using KvCache.UnitTests.Index;
 using Xunit;
 
 namespace KvCache.UnitTests;

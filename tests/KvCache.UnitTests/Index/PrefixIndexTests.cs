@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using CsCheck;
 using KvCache.Engine.Index;
-using KvCache.TorchSharp;
 using KvCache.UnitTests.Index;
 using Xunit;
 

@@ -1,5 +1,4 @@
 using KvCache.Client;
-using KvCache.Silo.Hosting;
 using KvCache.UnitTests.Support;
 using Xunit;
 

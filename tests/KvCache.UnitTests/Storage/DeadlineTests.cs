@@ -1,6 +1,5 @@
 using KvCache.Engine.Storage;
 using KvCache.UnitTests.Storage;
-using KvCache.UnitTests.Support;
 using Xunit;
 
 namespace KvCache.UnitTests;

@@ -1,6 +1,5 @@
 using CsCheck;
 using KvCache.Engine.Storage;
-using KvCache.UnitTests.Index;
 using Xunit;
 
 namespace KvCache.UnitTests;

@@ -1,5 +1,4 @@
 using CsCheck;
-using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.UnitTests.Support;
 using Xunit;
