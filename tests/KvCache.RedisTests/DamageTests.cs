@@ -34,7 +34,8 @@ public sealed class DamageTests
         { 125, nameof(PromoteOutcome.Corrupt) }, // expiry
         { 133, nameof(PromoteOutcome.Corrupt) }, // checksum of the expiry
         { PayloadFormat.FixedBytes, nameof(PromoteOutcome.Corrupt) }, // checksum of a layer
-        { HeadBytes - 10, nameof(PromoteOutcome.Corrupt) }, // layout
+        { HeadBytes - 26, nameof(PromoteOutcome.Corrupt) }, // layout
+        { HeadBytes - 10, nameof(PromoteOutcome.Corrupt) }, // its MAC
         { HeadBytes - 1, nameof(PromoteOutcome.Corrupt) }, // checksum of the head
         { HeadBytes, nameof(PromoteOutcome.Corrupt) }, // first byte of the block
         { HeadBytes + Bytes - 1, nameof(PromoteOutcome.Corrupt) }, // last byte of the block

@@ -8,7 +8,8 @@ namespace KvCache.Engine.Wire;
 
 /// <summary>A socket with TLS: bytes are encrypted out of, and decrypted into, the memory that the caller names.</summary>
 /// <remarks>
-/// <see cref="SslStream"/> does the work, over a stream that collects its records (<see cref="TlsRecords"/>). Nothing is allocated per byte: all buffers are pooled.
+/// <see cref="SslStream"/> does the work, over a stream that collects its records (<see cref="TlsRecords"/>). All buffers are pooled; <see cref="SslStream"/> itself
+/// allocates about 70 bytes for each record of 16 KiB.
 /// </remarks>
 internal sealed unsafe class TlsChannel : ByteChannel
 {
@@ -21,7 +22,6 @@ internal sealed unsafe class TlsChannel : ByteChannel
     private readonly TlsRecords _records;
     private readonly SslStream _stream;
     private readonly Action<SslStream> _authenticate;
-    private readonly BorrowedMemory _received = new(), _sent = new();
 
     /// <summary>Takes over a connected socket.</summary>
     /// <param name="socket">The socket, in blocking mode.</param>
@@ -58,8 +58,7 @@ internal sealed unsafe class TlsChannel : ByteChannel
     {
         try
         {
-            fixed (byte* start = destination)
-                return Wait(_stream.ReadAsync(_received.Of(start, destination.Length)));
+            return _stream.Read(destination);
         }
         catch (Exception e) when (IsBreak(e))
         {
@@ -112,14 +111,14 @@ internal sealed unsafe class TlsChannel : ByteChannel
                 var bytes = new ReadOnlySpan<byte>((void*)piece.Start, filled == 0 && whole > 0 ? whole : (int)Math.Min(piece.Length, RecordBytes - filled));
                 if (filled == 0 && whole > 0)
                 {
-                    Write(bytes);
+                    _stream.Write(bytes);
                 }
                 else
                 {
                     bytes.CopyTo(record.AsSpan(filled));
                     if ((filled += bytes.Length) == RecordBytes)
                     {
-                        Write(record.AsSpan(0, filled));
+                        _stream.Write(record.AsSpan(0, filled));
                         filled = 0;
                     }
                 }
@@ -131,7 +130,7 @@ internal sealed unsafe class TlsChannel : ByteChannel
             }
 
             if (filled > 0)
-                Write(record.AsSpan(0, filled));
+                _stream.Write(record.AsSpan(0, filled));
             return sent;
         }
         finally
@@ -139,24 +138,6 @@ internal sealed unsafe class TlsChannel : ByteChannel
             PinnedBuffers.Records.Return(record);
         }
     }
-
-    // Not the calls with spans: they allocate an object each, as a span has to become memory below.
-    private void Write(ReadOnlySpan<byte> bytes)
-    {
-        fixed (byte* start = bytes)
-            Wait(_stream.WriteAsync(_sent.Of(start, bytes.Length)));
-    }
-
-    // Everything below blocks, so that a call has ended when it returns.
-    private static void Wait(ValueTask call)
-    {
-        if (call.IsCompletedSuccessfully)
-            call.GetAwaiter().GetResult();
-        else
-            call.AsTask().GetAwaiter().GetResult();
-    }
-
-    private static int Wait(ValueTask<int> call) => call.IsCompletedSuccessfully ? call.Result : call.AsTask().GetAwaiter().GetResult();
 
     private static bool IsBreak(Exception exception) =>
         exception is IOException or AuthenticationException or Win32Exception and not SocketException or InvalidOperationException and not ObjectDisposedException;

@@ -71,25 +71,6 @@ internal sealed class TlsRecords(Socket socket) : Stream
         _length += buffer.Length;
     }
 
-    /// <inheritdoc/>
-    /// <remarks>Blocks: has ended when it returns.</remarks>
-    public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => ValueTask.FromResult(Read(buffer.Span));
-
-    /// <inheritdoc/>
-    /// <remarks>Blocks: has ended when it returns.</remarks>
-    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
-    {
-        Write(buffer.Span);
-        return ValueTask.CompletedTask;
-    }
-
-    /// <inheritdoc/>
-    public override Task FlushAsync(CancellationToken cancellationToken)
-    {
-        Flush();
-        return Task.CompletedTask;
-    }
-
     public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
 
     public override void SetLength(long value) => throw new NotSupportedException();

@@ -55,15 +55,17 @@ internal sealed partial class ConnectionListener(
         }
     }
 
-    /// <summary>Listens on a Unix socket that only this user may open.</summary>
-    /// <exception cref="IOException">The path is taken.</exception>
-    public void ListenUnix(string path)
+    /// <summary>Listens on a Unix socket.</summary>
+    /// <param name="path">Its path.</param>
+    /// <param name="mode">Its mode, octal.</param>
+    /// <param name="group">Its group; empty for the user's own.</param>
+    /// <exception cref="IOException">The path is taken, or the file cannot be given to the group.</exception>
+    public void ListenUnix(string path, string mode, string group)
     {
         UnixSocketFile.RemoveStale(path);
         Listen(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), new UnixDomainSocketEndPoint(path));
         _unix = path;
-        if (!OperatingSystem.IsWindows())
-            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        UnixAccess.Apply(path, mode, group);
     }
 
     /// <summary>Listens on a TCP address.</summary>

@@ -114,7 +114,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         var endpoints = new List<string>();
         if (Options.Unix.Length > 0)
         {
-            _listener.ListenUnix(Options.Unix);
+            _listener.ListenUnix(Options.Unix, Options.UnixMode, Options.UnixGroup);
             endpoints.Add($"unix:{Options.Unix}");
         }
 

