@@ -1,4 +1,5 @@
 using KvCache.InferenceNode;
+using KvCache.QuickStart.Processes;
 using KvCache.Silo.Hosting;
 
 namespace KvCache.QuickStart;

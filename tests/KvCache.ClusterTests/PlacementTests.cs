@@ -1,5 +1,6 @@
 using KvCache.ClusterTests.Infrastructure;
 using KvCache.Orleans;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 
 namespace KvCache.ClusterTests;

@@ -1,5 +1,6 @@
 using KvCache.Client;
 using KvCache.InferenceNode;
+using KvCache.Orleans;
 using KvCache.TorchSharp;
 using TorchSharp;
 

@@ -1,5 +1,6 @@
 using CsCheck;
 using KvCache.Client;
+using KvCache.Orleans;
 using KvCache.TorchSharp;
 using TorchSharp;
 

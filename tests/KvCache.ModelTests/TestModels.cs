@@ -1,4 +1,5 @@
 using KvCache.InferenceNode;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 using TorchSharp;
 
@@ -23,7 +24,7 @@ internal static class TestModels
         + "User: Where does Heron come from?\nPilot: Heron comes from Split.\n";
 
     /// <summary>Directory of the solution.</summary>
-    public static string Root { get; } = FindRoot();
+    public static string Root { get; } = Repository.Root;
 
     /// <summary>Directory of the harbor model.</summary>
     public static string HarborPath => Path.Combine(Root, "samples", "QuickStart", "model");
@@ -74,16 +75,5 @@ internal static class TestModels
         }
 
         return session;
-    }
-
-    private static string FindRoot()
-    {
-        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-        {
-            if (File.Exists(Path.Combine(folder.FullName, "KvCache.sln")))
-                return folder.FullName;
-        }
-
-        throw new InvalidOperationException($"No KvCache.sln above {AppContext.BaseDirectory}: these tests read models from the repository.");
     }
 }

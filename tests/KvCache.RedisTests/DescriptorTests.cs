@@ -3,6 +3,7 @@ using System.Globalization;
 using KvCache.Binary;
 using KvCache.Grains.Prefixes;
 using KvCache.RedisTests.Infrastructure;
+using KvCache.Testing;
 using Orleans.Runtime;
 
 namespace KvCache.RedisTests;

@@ -3,6 +3,7 @@ using System.Diagnostics.Metrics;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

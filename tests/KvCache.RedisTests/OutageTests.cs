@@ -2,6 +2,7 @@ using System.Diagnostics;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
 using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

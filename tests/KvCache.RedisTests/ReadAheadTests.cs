@@ -3,6 +3,7 @@ using System.Text;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
 using KvCache.Silo.Tiers.Payloads;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

@@ -3,7 +3,7 @@ using System.Net.Sockets;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
 using KvCache.Silo.Tiers.Redis;
-using KvCache.UnitTests.Support;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

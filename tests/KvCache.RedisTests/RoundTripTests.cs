@@ -2,6 +2,7 @@ using KvCache.Engine.Storage;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
 using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

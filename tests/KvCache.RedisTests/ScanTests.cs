@@ -1,5 +1,6 @@
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

@@ -7,6 +7,7 @@ using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
 using KvCache.Silo.Tiers.Payloads;
 using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
 using Orleans;
 
 namespace KvCache.RedisTests;

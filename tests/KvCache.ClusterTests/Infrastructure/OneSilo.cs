@@ -1,8 +1,8 @@
 using KvCache.Client;
-using KvCache.ClusterTests.Infrastructure;
 using KvCache.Engine.Storage;
 using KvCache.Grains.Prefixes;
 using KvCache.Silo.Hosting;
+using KvCache.Testing;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Runtime;

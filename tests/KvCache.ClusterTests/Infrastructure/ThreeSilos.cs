@@ -4,6 +4,7 @@ using KvCache.Engine.Storage;
 using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
 using KvCache.Silo.Hosting;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;

@@ -1,4 +1,5 @@
 using KvCache.Client;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
 
 namespace KvCache.ProcessTests;

@@ -2,10 +2,13 @@ using System.Diagnostics;
 using KvCache.Caching;
 using KvCache.Engine.Wire;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 
 /// <summary>Peers that stop, creep or break off lose their own connection and give back what they held.</summary>
+[Collection(typeof(Apart))]
 public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, SlowPeerTests.Ns, blocks: 2)
 {
     private static readonly CacheNamespace Ns = Prefixes.Namespace("slow", KvLayout.Opaque([0, 1 << 20, 2 << 20], 16), GuardedSilo.Tenant);

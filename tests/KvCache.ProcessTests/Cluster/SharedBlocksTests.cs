@@ -2,6 +2,7 @@ using KvCache.Client;
 using KvCache.Engine.Wire;
 using KvCache.Orleans;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

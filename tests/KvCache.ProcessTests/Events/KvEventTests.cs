@@ -2,9 +2,11 @@ using System.Globalization;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Events;
 using KvCache.ProcessTests.Http;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

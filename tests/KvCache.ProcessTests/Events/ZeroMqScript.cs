@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
-using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.Events;
 

@@ -1,4 +1,5 @@
 using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.TorchSharp;
 

@@ -3,8 +3,10 @@ using System.Net.Sockets;
 using System.Text;
 using System.Text.Json.Nodes;
 using KvCache.Checksums;
+using KvCache.Processes;
 using KvCache.ProcessTests.Http;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 

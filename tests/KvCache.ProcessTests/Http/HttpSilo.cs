@@ -3,6 +3,7 @@ using System.Net.Http.Json;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.Http;
 

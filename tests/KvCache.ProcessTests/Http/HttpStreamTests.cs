@@ -1,7 +1,9 @@
 using System.Net;
 using KvCache.Engine.Storage;
+using KvCache.Processes;
 using KvCache.ProcessTests.Http;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 

@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using KvCache.Client;
 using KvCache.Orleans;
+using KvCache.QuickStart;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests.Infrastructure;

@@ -4,6 +4,8 @@ using System.Security.Cryptography;
 using KvCache.Binary;
 using KvCache.Caching;
 using KvCache.Engine.Wire;
+using KvCache.QuickStart;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.Infrastructure;
 

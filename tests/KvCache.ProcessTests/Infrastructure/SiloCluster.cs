@@ -3,7 +3,8 @@ using System.Net.Sockets;
 using System.Text.Json;
 using KvCache.Client;
 using KvCache.Engine.Wire;
-using KvCache.RedisTests.Infrastructure;
+using KvCache.Processes;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.Infrastructure;
 
@@ -14,6 +15,8 @@ internal sealed class SiloCluster : IAsyncDisposable
 {
     // Below the ports that a kernel gives to outgoing connections, so that a silo finds its ports free when it comes back.
     private const int FirstPort = 12_000, LastPort = 30_000;
+
+    private static readonly System.Collections.Concurrent.ConcurrentDictionary<int, bool> Given = [];
 
     private readonly SiloSettings[] _settings;
     private readonly SiloProcess?[] _silos;
@@ -181,7 +184,7 @@ internal sealed class SiloCluster : IAsyncDisposable
         while (ports.Count < count)
         {
             var port = Random.Shared.Next(FirstPort, LastPort);
-            if (!ports.Contains(port) && IsFree(port))
+            if (IsFree(port) && Given.TryAdd(port, true)) // clusters of other tests start at the same time
                 ports.Add(port);
         }
 

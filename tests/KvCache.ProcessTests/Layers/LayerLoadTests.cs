@@ -3,7 +3,10 @@ using KvCache.Client;
 using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;

@@ -3,6 +3,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.LmCache;
 

@@ -2,7 +2,10 @@ using System.Net;
 using System.Net.Sockets;
 using KvCache.Engine.Storage;
 using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
@@ -161,7 +164,7 @@ public sealed class CommandLineTests
     private static Task<ProgramResult> RunAsync(string[] arguments)
     {
         var free = FreePorts.Chunk(2).Where(option => !arguments.Contains(option[0])).SelectMany(option => option);
-        return ProgramResult.RunAsync(SiloProcess.Command([.. arguments.Contains("--arena") ? [] : (string[])["--arena", "2MiB"], .. free, .. arguments]), Eventually.Bound);
+        return Report.RunAsync(ProgramCommand.Silo([.. arguments.Contains("--arena") ? [] : (string[])["--arena", "2MiB"], .. free, .. arguments]), Eventually.Bound);
     }
 
     private static string AssertOneSentence(ProgramResult result)

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 

@@ -2,6 +2,7 @@ using System.Globalization;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.ProcessTests.LmCache;
 using KvCache.ProcessTests.Resp;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 

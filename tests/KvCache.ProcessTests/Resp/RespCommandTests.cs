@@ -1,6 +1,6 @@
 using System.Text;
-using KvCache.ProcessTests.Infrastructure;
 using KvCache.ProcessTests.Resp;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 

@@ -1,4 +1,5 @@
 using KvCache.Engine.Storage;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
 
 namespace KvCache.ProcessTests;

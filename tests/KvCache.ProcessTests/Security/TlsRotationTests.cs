@@ -2,7 +2,10 @@ using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Cryptography.X509Certificates;
-using KvCache.UnitTests.Support;
+using KvCache.Client;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Processes;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.Security;
 
@@ -58,7 +61,7 @@ public sealed class TlsRotationTests : IDisposable
 
     private static async Task RefusedAsync(string sentence, params (string Key, string Value)[] settings)
     {
-        var start = SiloProcess.Command(
+        var start = ProgramCommand.Silo(
             ["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0"],
             settings.ToDictionary(setting => $"KvCache:Tls:{setting.Key}", setting => setting.Value));
         var result = await ProgramResult.RunAsync(start, Eventually.Bound);

@@ -1,4 +1,6 @@
-using KvCache.UnitTests.Support;
+using KvCache.Client;
+using KvCache.Processes;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.Security;
 

@@ -4,10 +4,13 @@ using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
+using KvCache.Client;
 using KvCache.Engine.Security;
 using KvCache.Engine.Wire;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Processes;
 using KvCache.Silo.LmCache;
-using KvCache.UnitTests.Support;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.Security;
 

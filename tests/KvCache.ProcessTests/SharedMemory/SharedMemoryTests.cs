@@ -4,7 +4,9 @@ using KvCache.Client;
 using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 using TorchSharp;
 

@@ -5,8 +5,11 @@ using KvCache.Client;
 using KvCache.Engine.Storage;
 using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
 using KvCache.Silo.Hosting;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -16,6 +19,7 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.ProcessTests;
 
 /// <summary>Blocks of 32 MiB move without managed memory: nothing per byte, little per block, nothing on the large object heap.</summary>
+[Collection(typeof(Apart))]
 public sealed class AllocationTests
 {
     private const int Blocks = 8;

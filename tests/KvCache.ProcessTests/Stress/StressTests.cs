@@ -4,7 +4,10 @@ using System.Globalization;
 using KvCache.Client;
 using KvCache.Engine.Storage;
 using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
@@ -13,6 +16,7 @@ namespace KvCache.ProcessTests;
 /// Eight clients do everything at random with four times more blocks than the arena holds. Set <c>KVCACHE_STRESS_SECONDS</c>
 /// to let them do it for longer than ten seconds.
 /// </summary>
+[Collection(typeof(Apart))]
 public sealed class StressTests
 {
     private const int Clients = 8;

@@ -1,5 +1,5 @@
 using KvCache.Engine.Security;
-using KvCache.UnitTests.Support;
+using KvCache.Testing;
 using Xunit;
 
 namespace KvCache.UnitTests.Security;

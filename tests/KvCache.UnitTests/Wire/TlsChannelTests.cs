@@ -5,6 +5,7 @@ using KvCache.Binary;
 using KvCache.Caching;
 using KvCache.Engine.Security;
 using KvCache.Engine.Wire;
+using KvCache.Testing;
 using KvCache.UnitTests.Support;
 using Xunit;
 

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 
-namespace KvCache.ProcessTests.Infrastructure;
+namespace KvCache.Testing;
 
 /// <summary>Waits for conditions, with a bound that only a hang reaches.</summary>
 internal static class Eventually

@@ -2,7 +2,7 @@ using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 
-namespace KvCache.UnitTests.Support;
+namespace KvCache.Testing;
 
 /// <summary>An authority of certificates for one test, and files of what it signs.</summary>
 internal sealed class TestAuthority : IDisposable
