@@ -208,7 +208,7 @@ public sealed class SealTests : IDisposable
         {
             var state = new GrainState<PrefixDescriptor>();
             await silo.Storage.ReadStateAsync("descriptor", DescriptorSilo.Grain(key), state);
-            return state.State.Generation;
+            return state.State!.Generation;
         }
     }
 
