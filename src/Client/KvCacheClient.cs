@@ -132,8 +132,14 @@ public sealed partial class KvCacheClient : IKvCache
             {
                 try
                 {
-                    var kept = blocks.Count;
-                    memory.Lease(connection, prefix.Namespace, prefix.Chain.Hashes.Slice(firstBlock + kept, count - kept), localOnly: false, blocks);
+                    // A request, and the answer to it, name so many blocks at most: the rest is asked for until nothing more comes.
+                    for (var kept = -1; kept < blocks.Count && blocks.Count < count;)
+                    {
+                        kept = blocks.Count;
+                        var piece = prefix.Chain.Hashes.Slice(firstBlock + kept, Math.Min(count - kept, WireProtocol.MaxBlocksPerRequest));
+                        memory.Lease(connection, prefix.Namespace, piece, localOnly: false, blocks);
+                    }
+
                     return blocks.Count == count ? MissReason.None : MissReason.Absent;
                 }
                 catch (Exception e) when (SiloMemory.IsNotShared(e))

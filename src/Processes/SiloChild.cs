@@ -16,7 +16,7 @@ internal sealed class SiloChild : IDisposable, IAsyncDisposable
         [
             "--arena", settings.Arena, "--tcp", settings.Tcp, "--http", settings.Http,
             "--silo-port", settings.SiloPort.ToString(CultureInfo.InvariantCulture),
-            "--gateway-port", settings.GatewayPort.ToString(CultureInfo.InvariantCulture), "--ready-file", ReadyPath,
+            "--gateway-port", settings.GatewayPort, "--ready-file", ReadyPath,
             .. settings.UseUnix ? (string[])["--unix", UnixPath] : [],
             .. settings.UseArenaFile ? (string[])["--arena-file", ArenaPath] : [],
             .. settings.Arguments ?? [],

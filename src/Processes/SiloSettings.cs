@@ -10,7 +10,7 @@ namespace KvCache.Processes;
 /// Folder of socket, arena and ready file, of this silo alone; null for a new one. A short path: sockets allow 107 bytes.
 /// </param>
 /// <param name="SiloPort">Orleans port between silos; 0 takes a free one.</param>
-/// <param name="GatewayPort">Orleans port for clients; 0 takes a free one.</param>
+/// <param name="GatewayPort">Orleans port for clients; 0 takes a free one, none has no gateway.</param>
 /// <param name="Arguments">Further command line.</param>
 /// <param name="Http">Address of the HTTP API; port 0 takes a free one.</param>
 internal sealed record SiloSettings(
@@ -21,6 +21,6 @@ internal sealed record SiloSettings(
     IReadOnlyDictionary<string, string>? Settings = null,
     string? Folder = null,
     int SiloPort = 0,
-    int GatewayPort = 0,
+    string GatewayPort = "none",
     IReadOnlyList<string>? Arguments = null,
     string Http = "http://127.0.0.1:0");

@@ -40,7 +40,7 @@ internal abstract class TierLane : ITransferLane
             Put(Keys[i], buffers.Source.Slice(0, transfer.BlockLength));
     }
 
-    protected BlockKey[] Keys { get; } = [.. Enumerable.Range(0, Depth).Select(_ => new BlockKey(new NamespaceId(1, 2), new BlockHash(RandomNumberGenerator.GetBytes(BlockHash.Size))))];
+    protected BlockKey[] Keys { get; } = [.. Enumerable.Range(0, Depth).Select(_ => new BlockKey(new NamespaceId(new TenantId(1), 2), new BlockHash(RandomNumberGenerator.GetBytes(BlockHash.Size))))];
 
     protected KvLayout Layout { get; }
 

@@ -25,7 +25,7 @@ class SiloProcess:
                  cluster: Optional["SiloProcess"] = None, is_first: bool = False, unix: bool = False):
         self._folder = Path(tempfile.mkdtemp(prefix="kvcache-silo-"))
         self._environment = {**os.environ, **{f"KvCache__Tenants__{name}__Secret": secret for name, secret in (tenants or {}).items()}}
-        self._arguments: List[str] = ["--arena", arena, "--http", "http://127.0.0.1:0", "--gateway-port", "0", "--silo-port", "0",
+        self._arguments: List[str] = ["--arena", arena, "--http", "http://127.0.0.1:0", "--silo-port", "0",
                                       "--ready-file", str(self._folder / "ready.json")]
         if is_first or cluster is not None:
             self._arguments += ["--cluster", "localhost"]

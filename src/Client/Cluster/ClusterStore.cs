@@ -46,7 +46,7 @@ internal sealed class ClusterStore
 
     private MissReason StoreAtHome(BlockConnection connection)
     {
-        foreach (var (first, count) in RequestPieces.Of(_done, _blocks.Count, WireProtocol.MaxBlocksPerRequest))
+        foreach (var (first, count) in RequestPieces.Of(_done, _blocks.Count, RequestPieces.MostMoved))
         {
             var (stored, _) = connection.Match([_prefix.Namespace], Hashes(first, count), TimeSpan.Zero);
             _result = _result with { AlreadyStored = _result.AlreadyStored + stored };

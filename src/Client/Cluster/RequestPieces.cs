@@ -3,6 +3,12 @@ namespace KvCache.Client.Cluster;
 /// <summary>Runs of blocks that fit into a request each.</summary>
 internal static class RequestPieces
 {
+    /// <summary>
+    /// Most blocks of a request that moves them. Bounds what is allocated for it to what fits beside the large object heap, and the time of its frame to what a silo
+    /// allows: 2,048 blocks of 64 KiB are 128 MiB.
+    /// </summary>
+    public const int MostMoved = 2048;
+
     /// <summary>Cuts a run of blocks.</summary>
     /// <param name="first">Index of the first block.</param>
     /// <param name="end">Index behind the last block.</param>

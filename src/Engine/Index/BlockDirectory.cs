@@ -98,11 +98,19 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
             Log.Append(new IndexDelta(IndexOperation.Unpersisted, key, 0));
     }
 
-    /// <summary>Deletes a block here and now, and tells the others.</summary>
+    /// <summary>
+    /// Who knows whether a block may be on its way here, or from here to Redis, or at a silo that is not heard, where the store and the index do not tell. Added to while the
+    /// silo is put together.
+    /// </summary>
+    public ICollection<Func<BlockKey, bool>> UnderWay { get; } = [];
+
+    /// <summary>
+    /// Deletes a block here and now. Others are told by who has asked everybody, with <see cref="Announce"/>. Of a block that is unknown here nothing is
+    /// remembered: not visible, not being written, not on its way, and the index knows of no holder.
+    /// </summary>
     /// <param name="key">The block.</param>
     /// <param name="stamp">Stamp of the deletion, where another silo gave it; null for a new one.</param>
-    /// <returns>Whether the block was visible here, and the stamp: at least as large as the given one, and larger than what was here.</returns>
-    public (bool Removed, ulong Stamp) Delete(BlockKey key, ulong? stamp = null)
+    public Deletion Delete(BlockKey key, ulong? stamp = null)
     {
         var store = _store!;
         if (stamp is { } heard)
@@ -110,16 +118,29 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
 
         // What was here is older than this, whatever the clocks of the silos say.
         var mine = store.NewGeneration();
-        return (Entomb(key, mine, tell: true), mine);
+        if (!store.Knows(key) && Index.HoldersOf(key) == 0 && !UnderWay.Any(isUnderWay => isUnderWay(key)))
+            return new Deletion(Removed: false, Known: false, mine);
+        return new Deletion(Entomb(key, mine, Audience.Tier), Known: true, mine);
+    }
+
+    /// <summary>Tells everybody of a deletion that somebody knew the block of.</summary>
+    /// <param name="key">The block.</param>
+    /// <param name="stamp">The latest stamp that any silo gave it.</param>
+    public void Announce(BlockKey key, ulong stamp)
+    {
+        _store!.Witness(stamp);
+        Tombstones.Bury(key, stamp);
+        _store.Bury(key, stamp);
+        Tell(key, stamp);
     }
 
     /// <summary>A block was replaced by a generation: everything older is dead.</summary>
-    public void Supersede(BlockKey key, ulong generation) => Entomb(key, generation, tell: true);
+    public void Supersede(BlockKey key, ulong generation) => Entomb(key, generation, Audience.Everybody);
 
     /// <inheritdoc/>
-    public void Bury(BlockKey key, ulong stamp) => Entomb(key, stamp, tell: false);
+    public void Bury(BlockKey key, ulong stamp) => Entomb(key, stamp, Audience.Nobody);
 
-    private bool Entomb(BlockKey key, ulong stamp, bool tell)
+    private bool Entomb(BlockKey key, ulong stamp, Audience audience)
     {
         // Witnessed first: a replacing write that the store publishes meanwhile is then above the tombstone, or was published before it.
         _store!.Witness(stamp);
@@ -127,16 +148,41 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
         var removed = _store.Bury(key, stamp);
         if (!news)
             return removed;
-        if (!tell)
+        if (audience == Audience.Everybody)
         {
-            // Heard late, perhaps: what Redis has by now may be younger than the deletion, and whoever deleted has seen to the rest.
-            Index.Remove(key, PrefixIndex.RedisHolder);
+            Tell(key, stamp);
             return removed;
         }
 
+        // Heard late, perhaps: what Redis has by now may be younger than the deletion, and whoever deleted has seen to the rest.
+        Index.Remove(key, PrefixIndex.RedisHolder);
+        if (audience == Audience.Tier)
+            Buried?.Invoke(key);
+        return removed;
+    }
+
+    private void Tell(BlockKey key, ulong stamp)
+    {
         Log.Append(new IndexDelta(IndexOperation.Deleted, key, stamp));
         Unpersisted(key);
         Buried?.Invoke(key);
-        return removed;
+    }
+
+    private enum Audience
+    {
+        /// <summary>It was heard of from another silo.</summary>
+        Nobody,
+
+        /// <summary>What lies outside of memory.</summary>
+        Tier,
+
+        /// <summary>The other silos too.</summary>
+        Everybody,
     }
 }
+
+/// <summary>What deleting a block on one silo did.</summary>
+/// <param name="Removed">It was visible there.</param>
+/// <param name="Known">It was there in any form, or the index named a holder: the deletion has to be remembered, by everybody.</param>
+/// <param name="Stamp">At least the given stamp, and larger than everything that was there.</param>
+internal readonly record struct Deletion(bool Removed, bool Known, ulong Stamp);

@@ -10,7 +10,7 @@ internal enum BlockState : byte
 }
 
 /// <summary>One block of a store. All fields are guarded by the store's lock; bytes and checksums are constant once sealed.</summary>
-internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation, long offset, BlockLineage lineage, bool isCopy)
+internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation, long offset, BlockLineage lineage, bool isCopy, TenantAccount account)
 {
     public readonly BlockKey Key = key;
     public readonly KvLayout Layout = layout;
@@ -19,6 +19,9 @@ internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation
 
     /// <summary>Taken from another silo because it is read here: the first to be evicted.</summary>
     public readonly bool IsCopy = isCopy;
+
+    /// <summary>Who pays for its memory.</summary>
+    public readonly TenantAccount Account = account;
     public readonly uint[] Checksums = new uint[layout.Layers];
 
     public ulong Generation = generation; // constant once sealed
@@ -33,8 +36,9 @@ internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation
     public BlockEntry? Newer;
     public BlockEntry? Older;
     public bool InRecency;
+    public long ListedAt; // the clock of uses when it came to the list
 
-    /// <summary>Last search that found too little memory around this block; see <see cref="EvictionPlanner.FindWindow(long)"/>.</summary>
+    /// <summary>Last search that found too little memory around this block; see <see cref="EvictionPlanner"/>.</summary>
     public long TooTightFor;
 
     // Prefix tree over resident blocks.

@@ -9,7 +9,7 @@ internal sealed partial class BlockStore
         get
         {
             lock (_lock)
-                return Arena.CommittedBytes - Arena.UsedBytes + _recency.Bytes + _copies.Bytes;
+                return Arena.CommittedBytes - Arena.UsedBytes + Accounts.Evictable.Bytes;
         }
     }
 
@@ -20,39 +20,58 @@ internal sealed partial class BlockStore
         lock (_lock)
         {
             var count = 0;
-            for (; (_copies.Oldest ?? _recency.Oldest) is { } oldest; count++)
-                Evict(oldest);
+            foreach (var account in Accounts.All)
+            {
+                for (; (account.Copies.Oldest ?? account.Recency.Oldest) is { } oldest; count++)
+                    Evict(oldest);
+            }
+
             return count;
         }
     }
 
-    private RecencyList ListOf(BlockEntry entry) => entry.IsCopy ? _copies : _recency;
+    private static RecencyList ListOf(BlockEntry entry) => entry.IsCopy ? entry.Account.Copies : entry.Account.Recency;
 
-    private bool MakeRoomForCopy(int bytes)
+    // A tenant at its cap makes room among its own.
+    private bool MakeRoomInAccount(TenantAccount account, int bytes)
     {
-        var limit = (long)(_options.MaxCopiedShare * Arena.Capacity) - Arena.RoundUp(bytes);
-        while (_counters.CopiedBytes > limit && _copies.Oldest is { } oldest)
+        long needed = Arena.RoundUp(bytes), cap = account.Limits.Cap;
+        if (needed > cap)
+            return false;
+        if (account.UsedBytes + needed > cap && account.MayWriteWithin(needed))
+        {
+            while (account.UsedBytes + needed > cap && _evictions.SelectOwn(account) is { } victim)
+                Evict(victim);
+        }
+
+        return account.MayWrite(needed);
+    }
+
+    private bool MakeRoomForCopy(TenantAccount account, int bytes)
+    {
+        long needed = Arena.RoundUp(bytes), limit = (long)(_options.MaxCopiedShare * Arena.Capacity) - needed;
+        while (_counters.CopiedBytes > limit && _evictions.SelectCopy(account, needed) is { } oldest)
             Evict(oldest);
         return _counters.CopiedBytes <= limit;
     }
 
-    private bool MakeRoom(int bytes, out long offset)
+    private bool MakeRoom(TenantAccount account, int bytes, out long offset)
     {
         long needed = Arena.RoundUp(bytes), evicted = 0;
         offset = 0;
-        if (needed > Arena.CommittedBytes || _evictions.FindWindow(needed).Count == 0)
+        if (needed > Arena.CommittedBytes || _evictions.FindWindow(account, needed).Count == 0)
             return false; // nobody loses a block for a request that is refused anyway
 
         // The least recently used blocks first. When twice the needed bytes are gone and still no run is long enough,
         // memory is fragmented: then blocks go that lie side by side.
-        while (evicted < 2 * needed && _evictions.SelectVictim() is { } victim)
+        while (evicted < 2 * needed && _evictions.SelectVictim(account, needed) is { } victim)
         {
             evicted += Evict(victim);
             if (Arena.TryAllocate(bytes, out offset))
                 return true;
         }
 
-        _evictions.FindWindow(needed).ForEach(entry => Evict(entry));
+        _evictions.FindWindow(account, needed).ForEach(entry => Evict(entry));
         return Arena.TryAllocate(bytes, out offset);
     }
 
@@ -61,6 +80,7 @@ internal sealed partial class BlockStore
         RemoveEntry(entry);
         _counters.Evicted++;
         _counters.EvictedBytes += entry.Length;
+        entry.Account.Evicted++;
         return entry.ArenaBytes;
     }
 }

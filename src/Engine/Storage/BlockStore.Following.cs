@@ -32,10 +32,10 @@ internal sealed partial class BlockStore
         lock (_lock)
         {
             if (Find(key) is { } entry)
-                return new FollowedBlock(this, Lease(entry), write: null);
-            foreach (var write in _writes.Values)
+                return MayLease(entry) ? new FollowedBlock(this, Lease(entry), write: null) : null;
+            for (var write = _writesOf.GetValueOrDefault(key); write is not null; write = write.NextOfKey)
             {
-                if (write.Key != key || write.FollowableLayers is null or 0)
+                if (write.FollowableLayers is null or 0)
                     continue;
                 if (!_followed.Contains(write))
                     _followed.Add(write);

@@ -6,7 +6,7 @@ internal sealed partial class BlockStore
     /// <summary>Keeps a block from being evicted.</summary>
     /// <param name="key">Key of the block.</param>
     /// <param name="duration">How long; zero or less ends the pin.</param>
-    /// <returns>False when the block is not visible or pins would exceed their share of the arena.</returns>
+    /// <returns>False when the block is not visible or pins would exceed their share of the arena, or its tenant's budget.</returns>
     public bool Pin(BlockKey key, TimeSpan duration)
     {
         lock (_lock)
@@ -22,9 +22,13 @@ internal sealed partial class BlockStore
 
             if (entry.PinnedUntil == 0)
             {
-                if (_counters.PinnedBytes + entry.ArenaBytes > _options.MaxPinnedShare * Arena.Capacity)
+                var account = entry.Account;
+                if (_counters.PinnedBytes + entry.ArenaBytes > _options.MaxPinnedShare * Arena.Capacity
+                    || account.PinnedBytes + entry.ArenaBytes > account.Limits.Pinned
+                    || !MayLease(entry))
                     return false;
                 _counters.PinnedBytes += entry.ArenaBytes;
+                account.PinnedBytes += entry.ArenaBytes;
                 ListOf(entry).Remove(entry);
             }
 
@@ -60,8 +64,9 @@ internal sealed partial class BlockStore
             return;
         entry.PinnedUntil = 0;
         _counters.PinnedBytes -= entry.ArenaBytes;
+        entry.Account.PinnedBytes -= entry.ArenaBytes;
         if (entry.Leases == 0)
-            ListOf(entry).AddNewest(entry);
+            ListOf(entry).AddNewest(entry, ++_useClock);
     }
 
     private void SetDeadline(BlockEntry entry, TimeSpan life)

@@ -21,9 +21,8 @@ internal sealed partial class BlockStore : IDisposable
     private readonly Dictionary<BlockKey, BlockEntry> _blocks = [];
     private readonly Dictionary<long, BlockEntry> _byOffset = [];
     private readonly Dictionary<ulong, BlockWrite> _writes = [];
+    private readonly Dictionary<BlockKey, BlockWrite> _writesOf = []; // the first of each key's; the others hang on it
     private readonly Dictionary<BlockKey, BlockWrite> _writers = []; // of those, the one that keeps others of its key from beginning
-    private readonly RecencyList _recency = new();
-    private readonly RecencyList _copies = new();
     private readonly DeadlineQueue _deadlines;
     private readonly EvictionPlanner _evictions;
     private readonly BlockStoreCounters _counters = new();
@@ -41,19 +40,30 @@ internal sealed partial class BlockStore : IDisposable
     /// <param name="time">Clock; null for the system's.</param>
     /// <param name="observer">Hears of every change; null for nobody.</param>
     /// <param name="random">Gives the random part of generations; null for <see cref="Random.Shared"/>.</param>
-    public BlockStore(Arena arena, BlockStoreOptions? options = null, TimeProvider? time = null, IBlockObserver? observer = null, Random? random = null)
+    /// <param name="accounts">Who may have how much; null for no limits but those of the options.</param>
+    public BlockStore(
+        Arena arena,
+        BlockStoreOptions? options = null,
+        TimeProvider? time = null,
+        IBlockObserver? observer = null,
+        Random? random = null,
+        TenantAccounts? accounts = null)
     {
+        Accounts = accounts ?? new TenantAccounts();
         Arena = arena;
         _observer = observer;
         _random = random ?? Random.Shared;
         _id = (ulong)_random.Next(1 << StoreIdBits);
         _options = options ?? new BlockStoreOptions();
         _deadlines = new DeadlineQueue(_blocks, time ?? TimeProvider.System);
-        _evictions = new EvictionPlanner(arena, _byOffset, _recency, _copies, _options.EvictionScan);
+        _evictions = new EvictionPlanner(arena, _byOffset, Accounts, _options.EvictionScan);
     }
 
     /// <summary>The memory of the blocks.</summary>
     public Arena Arena { get; }
+
+    /// <summary>Who has how much of it.</summary>
+    public TenantAccounts Accounts { get; }
 
     /// <summary>
     /// An id for a write, or a stamp of a deletion: Unix milliseconds shifted left by <see cref="GenerationClockShift"/> bits, a count, and a random
@@ -92,18 +102,25 @@ internal sealed partial class BlockStore : IDisposable
                 _lastGeneration = Math.Max(_lastGeneration, taken);
             }
 
-            if (_closed || (copy && !MakeRoomForCopy(layout.BlockBytes)) || (!Arena.TryAllocate(layout.BlockBytes, out var offset) && !MakeRoom(layout.BlockBytes, out offset)))
+            var account = Accounts.Of(key.Namespace);
+            if (_closed || !MakeRoomInAccount(account, layout.BlockBytes) || (copy && !MakeRoomForCopy(account, layout.BlockBytes))
+                || (!Arena.TryAllocate(layout.BlockBytes, out var offset) && !MakeRoom(account, layout.BlockBytes, out offset)))
             {
                 _counters.Refused++;
+                account.Refused++;
                 return null;
             }
 
-            var entry = new BlockEntry(key, layout, generation ?? NextGeneration(), offset, lineage, copy) { State = BlockState.Writing };
+            var entry = new BlockEntry(key, layout, generation ?? NextGeneration(), offset, lineage, copy, account) { State = BlockState.Writing };
+            account.UsedBytes += entry.ArenaBytes;
+            account.WritingBytes += entry.ArenaBytes;
             if (copy)
                 _counters.CopiedBytes += entry.ArenaBytes;
             var write = new BlockWrite(this, entry);
             _byOffset.Add(offset, entry);
             _writes.Add(entry.Generation, write);
+            write.NextOfKey = _writesOf.GetValueOrDefault(key);
+            _writesOf[key] = write;
             return write;
         }
     }
@@ -172,10 +189,17 @@ internal sealed partial class BlockStore : IDisposable
             _blocks.Add(entry.Key, entry);
             _counters.BlockBytes += entry.Length;
             _counters.Published++;
+            entry.Account.Blocks++;
+            if (!entry.IsCopy)
+            {
+                entry.Account.WrittenBlocks++;
+                entry.Account.WrittenTokens += entry.Layout.TokensPerBlock;
+            }
+
             if (!entry.Lineage.Parent.IsZero && entry.Lineage.Parent != key.Hash)
                 Find(key with { Hash = entry.Lineage.Parent })?.Adopt(entry);
             if (entry.Leases == 0)
-                ListOf(entry).AddNewest(entry); // otherwise when the last follower has left
+                ListOf(entry).AddNewest(entry, ++_useClock); // otherwise when the last follower has left
             if (timeToLive is { } life)
                 SetDeadline(entry, life);
             _observer?.Published(key, generation);
@@ -208,6 +232,13 @@ internal sealed partial class BlockStore : IDisposable
             write.End = WriteEnd.Failed;
             EndWriter(write);
         }
+    }
+
+    /// <summary>Whether a block is visible, or a write of it is running.</summary>
+    public bool Knows(BlockKey key)
+    {
+        lock (_lock)
+            return _writesOf.ContainsKey(key) || Find(key) is not null;
     }
 
     /// <summary>Whether a block is visible. Neither extends its life nor counts as use.</summary>
@@ -243,11 +274,11 @@ internal sealed partial class BlockStore : IDisposable
     }
 
     /// <summary>Takes a lease on a block and counts a use.</summary>
-    /// <returns>The lease, or null when the block is not visible.</returns>
+    /// <returns>The lease, or null when the block is not visible, or its tenant has all that it may have out of reach of eviction.</returns>
     public BlockLease? TryLease(BlockKey key)
     {
         lock (_lock)
-            return Find(key) is { } entry ? Lease(entry) : null;
+            return Find(key) is { } entry && MayLease(entry) ? Lease(entry) : null;
     }
 
     /// <summary>
@@ -267,7 +298,7 @@ internal sealed partial class BlockStore : IDisposable
             for (; count < hashes.Length && Find(new BlockKey(ns, hashes[count])) is { } entry; count++)
             {
                 bytes += entry.ArenaBytes;
-                if (bytes <= maxBytes)
+                if (bytes <= maxBytes && MayLease(entry))
                     leases.Add(Lease(entry));
             }
 
@@ -342,6 +373,13 @@ internal sealed partial class BlockStore : IDisposable
             return _counters.Snapshot(_blocks.Count, _writes.Count, Arena);
     }
 
+    /// <summary>A consistent snapshot of a tenant's account.</summary>
+    public TenantStatistics GetStatistics(TenantAccount account)
+    {
+        lock (_lock)
+            return account.Snapshot();
+    }
+
     /// <summary>
     /// Closes the store: nothing is found, reserved or published any more. The arena is unmapped when nobody holds a lease or
     /// writes: touching unmapped memory would kill the process.
@@ -368,7 +406,7 @@ internal sealed partial class BlockStore : IDisposable
             if (entry.State == BlockState.Removed)
                 FreeMemory(entry);
             else if (entry.State == BlockState.Sealed && entry.PinnedUntil == 0)
-                ListOf(entry).AddNewest(entry);
+                ListOf(entry).AddNewest(entry, ++_useClock);
         }
     }
 
@@ -395,8 +433,28 @@ internal sealed partial class BlockStore : IDisposable
     private void EndWrite(BlockWrite write)
     {
         _writes.Remove(write.Generation);
+        Unchain(write);
+        write.Entry.Account.WritingBytes -= write.Entry.ArenaBytes;
         _followed.Remove(write);
         EndWriter(write);
+    }
+
+    private void Unchain(BlockWrite write)
+    {
+        if (_writesOf[write.Key] is var first && first != write)
+        {
+            while (first.NextOfKey != write)
+                first = first.NextOfKey!;
+            first.NextOfKey = write.NextOfKey;
+        }
+        else if (write.NextOfKey is { } next)
+        {
+            _writesOf[write.Key] = next;
+        }
+        else
+        {
+            _writesOf.Remove(write.Key);
+        }
     }
 
     private void EndWriter(BlockWrite write)
@@ -414,6 +472,8 @@ internal sealed partial class BlockStore : IDisposable
         Expire(entry);
         return null;
     }
+
+    private static bool MayLease(BlockEntry entry) => !entry.InRecency || entry.Account.MayLock(entry.ArenaBytes);
 
     private BlockLease Lease(BlockEntry entry)
     {
@@ -447,10 +507,12 @@ internal sealed partial class BlockStore : IDisposable
     {
         _blocks.Remove(entry.Key);
         _counters.BlockBytes -= entry.Length;
+        entry.Account.Blocks--;
         ListOf(entry).Remove(entry);
         if (entry.PinnedUntil != 0)
         {
             _counters.PinnedBytes -= entry.ArenaBytes;
+            entry.Account.PinnedBytes -= entry.ArenaBytes;
             entry.PinnedUntil = 0;
         }
 
@@ -464,6 +526,7 @@ internal sealed partial class BlockStore : IDisposable
     private void FreeMemory(BlockEntry entry)
     {
         _byOffset.Remove(entry.Offset);
+        entry.Account.UsedBytes -= entry.ArenaBytes;
         if (entry.IsCopy)
             _counters.CopiedBytes -= entry.ArenaBytes;
         Arena.Free(entry.Offset);

@@ -22,6 +22,9 @@ internal sealed class BlockWrite : IDisposable
     /// <summary>Guarded by the store's lock.</summary>
     internal bool Revoked { get; set; }
 
+    /// <summary>Another running write of the same key; guarded by the store's lock.</summary>
+    internal BlockWrite? NextOfKey { get; set; }
+
     /// <summary>Key of the block.</summary>
     public BlockKey Key => Entry.Key;
 

@@ -1,29 +1,76 @@
 namespace KvCache.Engine.Storage;
 
 /// <summary>
-/// Chooses what to evict. Only blocks in the recency list can be chosen, which are those without lease and without pin.
+/// Chooses what to evict. Only blocks in the recency lists can be chosen, which are those without lease and without pin; of those, blocks of tenants that
+/// have more than their share, and the taker's own.
 /// </summary>
 /// <param name="arena">Memory of the blocks.</param>
 /// <param name="byOffset">Every block that has memory, unfinished and removed ones included.</param>
-/// <param name="recency">Blocks that can be evicted.</param>
-/// <param name="copies">Copies of other silos' blocks that can be evicted; they go first.</param>
+/// <param name="accounts">Whose blocks they are.</param>
 /// <param name="scan">See <see cref="BlockStoreOptions.EvictionScan"/>.</param>
-internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> byOffset, RecencyList recency, RecencyList copies, int scan)
+internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> byOffset, TenantAccounts accounts, int scan)
 {
     private readonly List<BlockEntry> _window = [];
     private long _search;
 
     /// <summary>
-    /// The least recently used copy, else the least recently used block, or rather the deepest evictable block below it. Null when nothing can be
-    /// evicted.
+    /// The least recently used copy, else the least recently used block, or rather the deepest evictable block below it: of those who have more than
+    /// their share, else of the taker. Null when nothing may be evicted.
     /// </summary>
-    public BlockEntry? SelectVictim()
+    /// <param name="taker">Who needs the memory.</param>
+    /// <param name="needed">How much of it.</param>
+    public BlockEntry? SelectVictim(TenantAccount taker, long needed) =>
+        SelectCopy(taker, needed) ?? (OldestAboveShare(taker, needed, copies: false) ?? taker.Recency.Oldest) switch
+        {
+            { } oldest => LeafBelow(oldest),
+            null => null,
+        };
+
+    /// <summary>The block of an account that goes first.</summary>
+    public BlockEntry? SelectOwn(TenantAccount account) => account.Copies.Oldest ?? (account.Recency.Oldest is { } oldest ? LeafBelow(oldest) : null);
+
+    /// <summary>The least recently used copy that may be evicted.</summary>
+    public BlockEntry? SelectCopy(TenantAccount taker, long needed) => OldestAboveShare(taker, needed, copies: true) ?? taker.Copies.Oldest;
+
+    /// <summary>
+    /// Blocks that, evicted together, make one run of memory with the free memory between them: around the least recently used
+    /// block that has such a run. Valid until the next call; empty when no eviction makes one.
+    /// </summary>
+    /// <remarks>For blocks of one size the first one is the answer. At worst every block and its neighbours are looked at once.</remarks>
+    public List<BlockEntry> FindWindow(TenantAccount taker, long needed)
     {
-        if (copies.Oldest is { } copy)
-            return copy;
+        _search++;
+        if (FindWindow(taker, needed, copies: true) || FindWindow(taker, needed, copies: false))
+            return _window;
+        _window.Clear();
+        return _window;
+    }
+
+    private BlockEntry? OldestAboveShare(TenantAccount taker, long needed, bool copies)
+    {
+        BlockEntry? best = null;
+        foreach (var account in accounts.All)
+        {
+            var oldest = (copies ? account.Copies : account.Recency).Oldest;
+            if (oldest is null || (best is not null && oldest.ListedAt > best.ListedAt))
+                continue;
+            if (account == taker ? account.UsedBytes + needed > account.Limits.Share : MayTake(taker, account, oldest.ArenaBytes))
+                best = oldest;
+        }
+
+        return best;
+    }
+
+    // Nobody falls below its share for another one's sake: not by the last block either.
+    private static bool MayTake(TenantAccount taker, TenantAccount from, long bytes) => taker == from || from.UsedBytes - from.WindowBytes - bytes >= from.Limits.Share;
+
+    private BlockEntry LeafBelow(BlockEntry oldest)
+    {
+        if (oldest.IsCopy)
+            return oldest;
         BlockEntry? fallback = null;
         var looked = 0;
-        for (var candidate = recency.Oldest; candidate is not null && looked < scan; candidate = candidate.Newer, looked++)
+        for (var candidate = oldest; candidate is not null && looked < scan; candidate = candidate.Newer, looked++)
         {
             var leaf = Descend(candidate);
             if (leaf.FirstChild is null)
@@ -31,44 +78,45 @@ internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> 
             fallback ??= leaf;
         }
 
-        return fallback;
+        return fallback!;
     }
 
-    /// <summary>
-    /// Blocks that, evicted together, make one run of memory with the free memory between them: around the least recently used
-    /// block that has such a run. Valid until the next call; empty when no eviction makes one.
-    /// </summary>
-    /// <remarks>For blocks of one size the first one is the answer. At worst every block and its neighbours are looked at once.</remarks>
-    public List<BlockEntry> FindWindow(long needed)
+    private bool FindWindow(TenantAccount taker, long needed, bool copies)
     {
-        _search++;
-        if (FindWindow(copies, needed) || FindWindow(recency, needed))
-            return _window;
-        _window.Clear();
-        return _window;
-    }
-
-    private bool FindWindow(RecencyList blocks, long needed)
-    {
-        for (var candidate = blocks.Oldest; candidate is not null; candidate = candidate.Newer)
+        foreach (var account in accounts.All)
         {
-            if (candidate.TooTightFor == _search)
+            if (account.Recency.Bytes + account.Copies.Bytes == 0)
                 continue;
-            if (TryCollect(candidate, needed))
-                return true;
+            var limited = 0;
+            for (var candidate = (copies ? account.Copies : account.Recency).Oldest; candidate is not null && limited < scan; candidate = candidate.Newer)
+            {
+                if (candidate.TooTightFor == _search)
+                    continue;
+                if (!MayTake(taker, account, candidate.ArenaBytes))
+                    break;
+                var (found, byShare) = Collect(taker, candidate, needed);
+                foreach (var entry in _window)
+                    entry.Account.WindowBytes = 0;
+                if (found)
+                    return true;
 
-            // Up to the next blocks that must stay on both sides, all have the same room, which is too small.
-            foreach (var entry in _window)
-                entry.TooTightFor = _search;
+                // Up to the next blocks that must stay on both sides, all have the same room, which is too small. Where a share was the limit, another
+                // candidate may have more.
+                if (byShare)
+                    limited++;
+                else
+                    _window.ForEach(entry => entry.TooTightFor = _search);
+            }
         }
 
         return false;
     }
 
-    private bool TryCollect(BlockEntry candidate, long needed)
+    private (bool Found, bool LimitedByShare) Collect(TenantAccount taker, BlockEntry candidate, long needed)
     {
         _window.Clear();
-        _window.Add(candidate);
+        var limited = false;
+        Add(candidate);
         var bytes = candidate.ArenaBytes;
         foreach (var backward in (ReadOnlySpan<bool>)[false, true])
         {
@@ -79,7 +127,13 @@ internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> 
                 {
                     if (!byOffset.TryGetValue(neighbour.Offset, out var entry) || !entry.InRecency)
                         break;
-                    _window.Add(entry);
+                    if (!MayTake(taker, entry.Account, entry.ArenaBytes))
+                    {
+                        limited = true;
+                        break;
+                    }
+
+                    Add(entry);
                 }
 
                 at = neighbour.Offset;
@@ -87,7 +141,13 @@ internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> 
             }
         }
 
-        return bytes >= needed;
+        return (bytes >= needed, limited);
+
+        void Add(BlockEntry entry)
+        {
+            _window.Add(entry);
+            entry.Account.WindowBytes += entry.ArenaBytes;
+        }
     }
 
     private static BlockEntry Descend(BlockEntry entry)

@@ -1,7 +1,8 @@
 namespace KvCache.Engine.Storage;
 
 /// <summary>Blocks by last use, linked through the entries themselves: every operation is O(1) and allocates nothing.</summary>
-internal sealed class RecencyList
+/// <param name="all">Sum over all lists of a store.</param>
+internal sealed class RecencyList(EvictableBytes all)
 {
     private BlockEntry? _newest;
 
@@ -10,10 +11,14 @@ internal sealed class RecencyList
     /// <summary>Arena bytes of the blocks in the list.</summary>
     public long Bytes { get; private set; }
 
-    public void AddNewest(BlockEntry entry)
+    /// <summary>Appends a block.</summary>
+    /// <param name="entry">The block.</param>
+    /// <param name="now">The store's clock of uses: lists are compared by it.</param>
+    public void AddNewest(BlockEntry entry, long now)
     {
         entry.InRecency = true;
-        Bytes += entry.ArenaBytes;
+        entry.ListedAt = now;
+        Count(entry.ArenaBytes);
         entry.Older = _newest;
         entry.Newer = null;
         if (_newest is not null)
@@ -37,6 +42,12 @@ internal sealed class RecencyList
             Oldest = entry.Newer;
         entry.Newer = entry.Older = null;
         entry.InRecency = false;
-        Bytes -= entry.ArenaBytes;
+        Count(-entry.ArenaBytes);
+    }
+
+    private void Count(long bytes)
+    {
+        Bytes += bytes;
+        all.Bytes += bytes;
     }
 }

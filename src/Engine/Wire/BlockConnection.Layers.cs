@@ -85,7 +85,7 @@ internal sealed partial class BlockConnection
         var request = Begin();
         WritePut(request, handle, hashes, parent, depth, options, WireProtocol.PutByLayers);
         request.Align();
-        _socket.SendHeader(request, FrameType.Put, WireStatus.Ok, ++_requestId, WireProtocol.PutPayloadBytes(layout, count));
+        _socket.SendHeader(request, FrameType.Put, WireStatus.Ok, NextRequestId(), WireProtocol.PutPayloadBytes(layout, count));
         var checksums = new uint[count * layout.Layers];
         var pins = new MemoryHandle[count];
         try

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
@@ -22,7 +23,8 @@ internal sealed partial class BlockConnection : IDisposable
     private readonly Dictionary<NamespaceId, uint> _namespaces = [];
     private uint[] _expected = new uint[64];
     private uint[] _actual = new uint[64];
-    private ulong _requestId;
+    // Begins anywhere, so that an answer that was meant for another connection fits none of this one's questions.
+    private ulong _requestId = FirstRequestId();
 
     private BlockConnection(FrameSocket socket) => _socket = socket;
 
@@ -205,7 +207,7 @@ internal sealed partial class BlockConnection : IDisposable
         var request = Begin();
         WritePut(request, handle, hashes, parent, depth, options);
         request.Align();
-        _socket.SendPut(request, ++_requestId, blocks, firstBlock, hashes.Length, ns.Layout);
+        _socket.SendPut(request, NextRequestId(), blocks, firstBlock, hashes.Length, ns.Layout);
         try
         {
             var reply = ReadPutReply(FrameType.PutReply, hashes.Length);
@@ -364,7 +366,17 @@ internal sealed partial class BlockConnection : IDisposable
         return _request;
     }
 
-    private void Send(FrameType type) => _socket.Send(_request, type, WireStatus.Ok, ++_requestId);
+    private void Send(FrameType type) => _socket.Send(_request, type, WireStatus.Ok, NextRequestId());
+
+    // 0 stands for the whole connection.
+    private ulong NextRequestId() => _requestId = _requestId == ulong.MaxValue ? 1 : _requestId + 1;
+
+    private static ulong FirstRequestId()
+    {
+        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
+        RandomNumberGenerator.Fill(bytes);
+        return BinaryPrimitives.ReadUInt64LittleEndian(bytes);
+    }
 
     private WireReader Exchange(FrameType request, FrameType reply)
     {
@@ -391,7 +403,7 @@ internal sealed partial class BlockConnection : IDisposable
         if (!_socket.TryReceive(out var header, out var meta))
             throw new SocketException((int)SocketError.ConnectionReset, "The silo closed the connection.");
         reader = new WireReader(meta);
-        if (header.Type == FrameType.Error)
+        if (header.Type == FrameType.Error && (header.RequestId == _requestId || header.RequestId == 0))
             throw new SiloException(header.Status, reader.Text(ushort.MaxValue, "message"));
         if (header.RequestId != _requestId || (header.Type != type && header.Type != alternative))
             throw new KvFormatException($"The silo answered request {_requestId} with a frame of type {(byte)header.Type} for request {header.RequestId}.");

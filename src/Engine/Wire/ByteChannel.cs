@@ -34,6 +34,10 @@ internal abstract class ByteChannel : IDisposable
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
     public abstract int Receive(Span<byte> destination);
 
+    /// <summary>Waits until some bytes have come, or the peer sends no more, and leaves them to the next <see cref="Receive"/>.</summary>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public abstract void WaitForBytes();
+
     /// <summary>Sends some of the bytes, from the front, and blocks until there is room for at least one.</summary>
     /// <param name="pieces">What is to be sent, at most 1,024 runs; those that were sent are taken off, and the next one is shortened.</param>
     /// <returns>Bytes sent.</returns>

@@ -123,6 +123,13 @@ internal sealed class FrameSocket : IDisposable
         return _frame.AsSpan(FrameHeader.Size, header.MetaLength);
     }
 
+    /// <summary>
+    /// Waits until some bytes have come, and leaves them where they are: what was only announced is worth no memory. A peer that closes the connection ends the
+    /// wait too; the next receive tells.
+    /// </summary>
+    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
+    public void WaitForBytes() => _channel.WaitForBytes();
+
     /// <summary>Receives until the span is full.</summary>
     /// <exception cref="SocketException">The connection broke, ended or was aborted.</exception>
     public void ReceiveExact(Span<byte> destination)

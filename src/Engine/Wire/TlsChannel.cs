@@ -22,6 +22,7 @@ internal sealed unsafe class TlsChannel : ByteChannel
     private readonly TlsRecords _records;
     private readonly SslStream _stream;
     private readonly Action<SslStream> _authenticate;
+    private byte? _ahead; // received while waiting
 
     /// <summary>Takes over a connected socket.</summary>
     /// <param name="socket">The socket, in blocking mode.</param>
@@ -56,6 +57,13 @@ internal sealed unsafe class TlsChannel : ByteChannel
     /// <inheritdoc/>
     public override int Receive(Span<byte> destination)
     {
+        if (_ahead is { } first && destination.Length > 0)
+        {
+            destination[0] = first;
+            _ahead = null;
+            return 1;
+        }
+
         try
         {
             return _stream.Read(destination);
@@ -64,6 +72,15 @@ internal sealed unsafe class TlsChannel : ByteChannel
         {
             throw Broken(e);
         }
+    }
+
+    /// <inheritdoc/>
+    public override void WaitForBytes()
+    {
+        // What the socket has says nothing: bytes may wait decrypted above it, or be of no record that is whole.
+        Span<byte> first = stackalloc byte[1];
+        if (_ahead is null && Receive(first) == 1)
+            _ahead = first[0];
     }
 
     /// <inheritdoc/>

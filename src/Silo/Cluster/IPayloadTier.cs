@@ -21,6 +21,9 @@ internal interface IPayloadTier
     /// <inheritdoc cref="RedisTier.DeleteAsync"/>
     Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken = default);
 
+    /// <inheritdoc cref="RedisTier.IsUnderWay"/>
+    bool IsUnderWay(BlockKey key);
+
     /// <inheritdoc cref="RedisTier.ExistsAsync"/>
     Task<bool?> ExistsAsync(BlockKey key);
 }

@@ -35,6 +35,7 @@ internal sealed class RedisBlocks : IDisposable
         _tier = services.GetService<IPayloadTier>();
         if (_tier is not null)
         {
+            directory.UnderWay.Add(_tier.IsUnderWay);
             directory.Buried = key => _ = _tier.DeleteAsync([key]);
             _watch = time.CreateTimer(_ => LookUpEnded(), null, WatchInterval, WatchInterval);
         }
@@ -78,7 +79,7 @@ internal sealed class RedisBlocks : IDisposable
 
     /// <summary>Deletes blocks, and waits until Redis has confirmed it or the tier will go on trying by itself.</summary>
     public Task DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken) =>
-        _tier?.DeleteAsync(keys, cancellationToken) ?? Task.CompletedTask;
+        _tier is null || keys.Count == 0 ? Task.CompletedTask : _tier.DeleteAsync(keys, cancellationToken);
 
     /// <summary>Sets the life of a payload from now on.</summary>
     /// <returns>False when Redis does not have it, or did not confirm in time.</returns>

@@ -30,7 +30,13 @@ internal sealed class SiloAgent(GrainId id, global::Orleans.Runtime.Silo silo, I
         return default;
     }
 
-    public ValueTask<bool[]> DeleteAsync(BlockKey[] keys, ulong stamp) => new(Array.ConvertAll(keys, key => directory.Delete(key, stamp).Removed));
+    public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp) => new(ReportOf(Array.ConvertAll(keys, key => directory.Delete(key, stamp)), stamp));
+
+    /// <summary>What is told of deletions.</summary>
+    public static DeletionReport ReportOf(Deletion[] deletions, ulong stamp) => new(
+        Array.ConvertAll(deletions, deletion => deletion.Removed),
+        Array.ConvertAll(deletions, deletion => deletion.Known),
+        deletions.Aggregate(stamp, (latest, deletion) => Math.Max(latest, deletion.Stamp)));
 
     public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => new(store.Pin(key, duration));
 

@@ -33,6 +33,9 @@ internal sealed class SocketTransport : ITransport
         return got;
     }
 
+    /// <summary>Waits until some bytes have come, and leaves them where they are.</summary>
+    public void WaitForBytes() => _channel.WaitForBytes();
+
     public void Expect(int bytes)
     {
         // What is missing at the end must not be waited for in vain.

@@ -1,5 +1,4 @@
 using System.Net;
-using System.Net.Sockets;
 using System.Security.Cryptography;
 using KvCache.Binary;
 using KvCache.Caching;
@@ -8,6 +7,7 @@ using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Hosting;
@@ -25,6 +25,7 @@ namespace KvCache.Silo.Data;
 internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses, IDisposable
 {
     private const int GrainCallsAtOnce = 64;
+    private const int PlacesOfPeers = 16;
 
     private readonly ILogger<BlockServer> _logger;
     private readonly ConnectionListener _listener;
@@ -38,11 +39,14 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         BlockFetcher fetcher,
         IGrainFactory grains,
         TenantRegistry tenants,
+        TenantQuotas quotas,
+        AuditLog audit,
         SiloCounters counters,
         SiloTls tls,
         ILocalSiloDetails silo,
         IOptions<DataPlaneOptions> options,
         IOptions<ArenaOptions> arena,
+        IOptions<ClusterOptions> clustering,
         ILoggerFactory loggers)
     {
         Store = store;
@@ -52,6 +56,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         Fetcher = fetcher;
         Grains = grains;
         Tenants = tenants;
+        Quotas = quotas;
+        Audit = audit;
         Counters = counters;
         Options = options.Value;
         ArenaPath = arena.Value.Path;
@@ -68,7 +74,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             counters,
             Tls,
             (channel, peer) => new Session(this, channel, peer, sessionLogger),
-            socket => Refuse(socket, Options.MaxConnections),
+            quotas,
+            clustering.Value.Mode == ClusterMode.None ? 0 : Math.Min(PlacesOfPeers, Options.MaxConnections / 8),
             _logger);
     }
 
@@ -86,6 +93,10 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
     /// <summary>What the TCP port shows; null for a plain one.</summary>
     public TlsServer? Tls { get; }
+
+    public TenantQuotas Quotas { get; }
+
+    public AuditLog Audit { get; }
 
     public SiloCounters Counters { get; }
 
@@ -148,14 +159,14 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
     public void Dispose() => _listener.Dispose();
 
-    /// <summary>Calls the grains of blocks, a bounded number at a time, and counts the answers that are true.</summary>
+    /// <summary>Calls the grains of those blocks that somebody has, a bounded number at a time, and counts the answers that are true.</summary>
     public int ForEachGrain(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Func<IPrefixGrain, ValueTask<bool>> call)
     {
         var count = 0;
         var calls = new List<Task<bool>>(Math.Min(hashes.Length, GrainCallsAtOnce));
         for (var i = 0; i < hashes.Length; i++)
         {
-            calls.Add(call(Grains.GetPrefix(new BlockKey(ns, hashes[i]))).AsTask());
+            calls.Add(CallAsync(new BlockKey(ns, hashes[i]), call));
             if (calls.Count < GrainCallsAtOnce && i + 1 < hashes.Length)
                 continue;
             count += Task.WhenAll(calls).GetAwaiter().GetResult().Count(answer => answer);
@@ -164,6 +175,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
         return count;
     }
+
+    private async Task<bool> CallAsync(BlockKey key, Func<IPrefixGrain, ValueTask<bool>> call) => await Cluster.MayHaveAsync(key) && await call(Grains.GetPrefix(key));
 
     /// <summary>Checks a block that a reader found damaged, and drops it when its memory is.</summary>
     public bool DropIfCorrupt(BlockKey key, ulong generation)
@@ -176,16 +189,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         return Store.Remove(key, RemovalReason.Corrupt, generation);
     }
 
-    public byte[] StatisticsJson() => SiloStatistics.Create(Store.GetStatistics(), Counters).ToJson();
-
-    private static void Refuse(Socket socket, int limit)
-    {
-        var error = new WireWriter();
-        error.Take(FrameHeader.Size);
-        error.Text($"This silo serves at most {limit} connections at a time.");
-        using var refused = new FrameSocket(socket);
-        refused.Send(error, FrameType.Error, WireStatus.LimitExceeded, 0);
-    }
+    public byte[] StatisticsJson(TenantAccount account) => SiloStatistics.Create(Store, account, Counters).ToJson();
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The data plane listens on {Endpoints}")]
     private partial void LogListening(string endpoints);

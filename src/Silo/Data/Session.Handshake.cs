@@ -34,13 +34,24 @@ internal sealed partial class Session
 
         if (!_socket.TryReceive(out var proof, out meta) || proof.Type != FrameType.Authenticate || meta.Length != WireProtocol.ProofSize)
             throw new ProtocolException(WireStatus.BadFrame, $"Behind hello, an authenticate frame with {WireProtocol.ProofSize} bytes was expected.");
-        // A certificate that stands for a tenant is its secret: the proof is then made with the empty one, and no other tenant can be claimed.
-        var secret = _certified is null ? _server.Tenants.SecretOf(tenant) : _certified == tenant ? [] : _server.Tenants.SecretOf("\0");
-        if (!CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(secret, clientNonce, serverNonce, tenant)))
+        byte[]? secret = null;
+        foreach (var valid in SecretsOf(tenant))
+        {
+            if (CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(valid, clientNonce, serverNonce, tenant)))
+                secret = valid;
+        }
+
+        if (secret is null)
+        {
+            Thread.Sleep(_server.Audit.Refused("the data plane", Address, tenant, _server.Options.HandshakeTimeout / 2));
             throw new ProtocolException(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
+        }
+
+        if (!TryAdmit(tenant))
+            throw new ProtocolException(WireStatus.LimitExceeded, $"This silo serves at most {_server.Options.MaxConnections} connections at a time, and of each tenant its part; they are taken.");
         _tenant = tenant;
         _isPeer = tenant == WireProtocol.PeerTenant;
-        Authenticated = true;
+        _account = _holds.Account = _server.Store.Accounts.Of(tenant);
         _socket.MaxMeta = WireProtocol.MaxMetaBytes;
         _socket.MaxPayload = (long)WireProtocol.MaxBlocksPerRequest * KvLayout.MaxBlockBytes;
         reply = Reply();
@@ -50,4 +61,7 @@ internal sealed partial class Session
         reply.UInt32((uint)_server.Options.MaxHold.TotalMilliseconds);
         _socket.Send(reply, FrameType.AuthenticateReply, WireStatus.Ok, proof.RequestId);
     }
+
+    // A certificate that stands for a tenant is its secret: the proof is then made with the empty one, and no other tenant can be claimed.
+    private IReadOnlyList<byte[]> SecretsOf(string tenant) => _certified is null ? _server.Tenants.SecretsOf(tenant) : _certified == tenant ? [[]] : [];
 }

@@ -23,6 +23,7 @@ internal sealed partial class Session : Connection
     private readonly PutPipeline _puts;
     private string _tenant = "";
     private string? _certified; // the tenant that its certificate stands for
+    private TenantAccount? _account; // known with the proof
     private bool _isPeer;
     private bool _movesBlocks;
     private ulong[] _masks = [];
@@ -50,7 +51,7 @@ internal sealed partial class Session : Connection
     {
         _puts.Dispose();
         _holds.Dispose();
-        _segment?.Dispose();
+        EndSegment();
         base.Dispose();
     }
 
@@ -234,14 +235,14 @@ internal sealed partial class Session : Connection
             reply.UInt32((uint)i);
             if (lease is null)
             {
-                _server.Counters.MissAbsent();
+                _server.Counters.MissAbsent(_account!);
                 if ((flags & WireProtocol.GetContinuePastMisses) == 0)
                     break;
                 _socket.Send(reply, FrameType.GetBlock, WireStatus.Miss, requestId);
                 continue;
             }
 
-            _server.Counters.Hit();
+            _server.Counters.Hit(_account!, lease.Layout.TokensPerBlock);
             reply.UInt64(lease.Generation);
             reply.Bytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(lease.Checksums.Slice(range.First, range.Count)));
             reply.Align();
@@ -290,7 +291,7 @@ internal sealed partial class Session : Connection
                 lease = Follow(new BlockKey(ns, hashes[i]), _server.Options.FollowPatience - Stopwatch.GetElapsedTime(began));
             if (lease is null)
             {
-                _server.Counters.MissAbsent();
+                _server.Counters.MissAbsent(_account!);
                 return;
             }
 
@@ -300,7 +301,7 @@ internal sealed partial class Session : Connection
                 return;
             }
 
-            _server.Counters.Hit();
+            _server.Counters.Hit(_account!, lease.Layout.TokensPerBlock);
             leases.Add(lease);
         }
     }
@@ -348,7 +349,7 @@ internal sealed partial class Session : Connection
     {
         new WireReader(meta).End();
         var reply = Reply();
-        reply.Bytes(_server.StatisticsJson());
+        reply.Bytes(_server.StatisticsJson(_account!));
         _socket.Send(reply, FrameType.StatReply, WireStatus.Ok, requestId);
     }
 

@@ -26,8 +26,11 @@ internal static class Clustering
                 if (string.IsNullOrEmpty(redis))
                     throw new FormatException($"The cluster is to be found in Redis, and {RedisTierOptions.Section}:ConnectionString (--redis) is empty.");
                 var endpoint = RedisEndpoint.Create(configuration.GetSection(RedisTierOptions.Section).Get<RedisTierOptions>()!);
+                var address = options.Address.Length > 0 ? IPAddress.Parse(options.Address) : OwnAddress(endpoint);
+                if (ports.Gateway > 0 && !IPAddress.IsLoopback(address) && !configuration.GetSection(TenantOptions.Section).GetChildren().Any())
+                    throw new FormatException($"The gateway for Orleans clients listens on {address}, which other machines can reach, and no tenant has a secret. Set {TenantOptions.Section}:NAME:Secret, or leave out --gateway-port.");
                 silo.UseRedisClustering(clustering => clustering.ConfigurationOptions = RedisClients.Configure(endpoint))
-                    .ConfigureEndpoints(options.Address.Length > 0 ? IPAddress.Parse(options.Address) : OwnAddress(endpoint), ports.Silo, ports.Gateway, listenOnAnyHostAddress: false);
+                    .ConfigureEndpoints(address, ports.Silo, ports.Gateway, listenOnAnyHostAddress: false);
                 break;
             default:
                 var primary = options is { Mode: ClusterMode.Localhost, PrimaryPort: > 0 } ? new IPEndPoint(IPAddress.Loopback, options.PrimaryPort) : null;

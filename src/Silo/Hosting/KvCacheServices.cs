@@ -1,10 +1,10 @@
-using ClusterOptions = KvCache.Silo.Options.ClusterOptions;
 using KvCache.Engine.Index;
 using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
 using KvCache.Grains;
 using KvCache.Grains.Cluster;
 using KvCache.Grains.Prefixes;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
 using KvCache.Silo.Events;
@@ -21,6 +21,7 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Hosting;
+using ClusterOptions = KvCache.Silo.Options.ClusterOptions;
 
 namespace KvCache.Silo.Hosting;
 
@@ -76,6 +77,10 @@ internal static class KvCacheServices
         AddHosted<ClusterWatch>(services);
         services.AddSingleton<SiloCounters>();
         services.AddSingleton<TenantRegistry>();
+        services.AddSingleton(provider => new TenantAccounts(time: provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<TenantQuotas>();
+        services.AddSingleton<WrongProofs>();
+        services.AddSingleton<AuditLog>();
         AddHosted<ArenaCommitter>(services);
         AddHosted<BlockServer>(services);
         services.AddSingleton<EventCounters>();
@@ -86,6 +91,7 @@ internal static class KvCacheServices
         AddHosted<RespServer>(services);
         AddHosted<LmCacheServer>(services);
         services.AddSingleton<IDataPlaneAddresses>(provider => provider.GetRequiredService<BlockServer>());
+        silo.AddOrleansDoors(configuration);
         return silo;
     }
 
@@ -95,6 +101,8 @@ internal static class KvCacheServices
         var tls = SiloTls.Create(configuration);
         silo.UseSiloTls(tls);
         silo.Services.AddSingleton(tls).AddSingleton(tls.Peers).AddSingleton<ILiveFiles>(tls);
+        silo.Services.AddSingleton<ILiveFiles>(provider => provider.GetRequiredService<TenantRegistry>());
+        silo.Services.AddSingleton<ILiveFiles>(provider => provider.GetRequiredService<ClusterSecrets>());
         AddHosted<FileReloader>(silo.Services);
     }
 
@@ -120,7 +128,8 @@ internal static class KvCacheServices
             arena.Path.Length > 0 ? Arena.CreateShared(arena.Path, arena.Size.Bytes) : Arena.CreatePrivate(arena.Size.Bytes),
             services.GetRequiredService<IOptions<BlockStoreOptions>>().Value,
             services.GetRequiredService<TimeProvider>(),
-            directory);
+            directory,
+            accounts: services.GetRequiredService<TenantAccounts>());
         if (arena.Path.Length > 0)
             UnixAccess.Apply(arena.Path, arena.Mode, arena.Group);
         directory.Attach(store);

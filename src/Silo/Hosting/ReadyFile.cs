@@ -17,7 +17,7 @@ namespace KvCache.Silo.Hosting;
 /// <param name="Endpoints">Where the data plane listens.</param>
 /// <param name="Http">Address of health and metrics.</param>
 /// <param name="SiloPort">Port between silos.</param>
-/// <param name="GatewayPort">Port for Orleans clients.</param>
+/// <param name="GatewayPort">Port for Orleans clients, or 0 where there is no gateway.</param>
 /// <param name="ArenaPath">The arena's file, or empty.</param>
 /// <param name="Resp">Where the Redis endpoint listens, <c>ip:port</c>, or empty.</param>
 /// <param name="LmCache">Where the <c>lm://</c> endpoint listens, <c>ip:port</c>, or empty.</param>

@@ -16,6 +16,13 @@ internal sealed class HttpApiOptions
     [Range(1, 65_536)]
     public int MaxRequests { get; set; } = 128;
 
+    /// <summary>
+    /// Most connections at a time whose requests have shown a token. Default 512, and at most a quarter of the files that the process may open: the rest is for the
+    /// data plane. Those without one have places of their own (<see cref="ConnectionOptions.MaxUnproven"/> of the data plane).
+    /// </summary>
+    [Range(1, 65_536)]
+    public int MaxConnections { get; set; } = 512;
+
     /// <summary>Most namespaces that a tenant may have registered with this silo. Default 4096; each costs a few hundred bytes.</summary>
     [Range(1, 1_000_000)]
     public int MaxNamespaces { get; set; } = 4096;

@@ -1,6 +1,7 @@
 using System.Net;
 using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
@@ -18,7 +19,7 @@ internal sealed partial class LmCacheServer : IHostedService, IDisposable
     private readonly ConnectionListener _listener;
     private readonly ILogger<LmCacheServer> _logger;
 
-    public LmCacheServer(ValueBlocks values, SiloCounters counters, SiloTls tls, IOptions<LmCacheOptions> options, ILoggerFactory loggers)
+    public LmCacheServer(ValueBlocks values, TenantQuotas quotas, SiloCounters counters, SiloTls tls, IOptions<LmCacheOptions> options, ILoggerFactory loggers)
     {
         Values = values;
         Tls = tls.For(TlsPorts.LmCache);
@@ -35,7 +36,8 @@ internal sealed partial class LmCacheServer : IHostedService, IDisposable
             counters,
             tls.For(TlsPorts.LmCache),
             (channel, peer) => new LmCacheSession(this, channel, peer, sessionLogger),
-            socket => socket.Dispose(), // the protocol has no words for it
+            quotas,
+            reserved: 0,
             _logger);
     }
 

@@ -18,6 +18,7 @@ internal sealed class LmCacheSession : Connection
     private readonly LmCacheServer _server;
     private readonly SocketTransport _transport;
     private readonly byte[] _request = new byte[LmCacheHeader.RequestBytes];
+    private string _tenant;
     private NamespaceId _namespace;
     private readonly byte[] _reply = new byte[LmCacheHeader.ReplyBytes];
 
@@ -25,10 +26,12 @@ internal sealed class LmCacheSession : Connection
         : base(channel, peer, server.Options, server.Counters, logger)
     {
         _server = server;
+        _tenant = server.Options.Tenant;
         _namespace = server.Namespace;
         _transport = new SocketTransport(channel);
-        Authenticated = true;
     }
+
+    public override bool AsksProof => false;
 
     protected override long ReceivedBytes => _transport.ReceivedBytes;
 
@@ -37,7 +40,7 @@ internal sealed class LmCacheSession : Connection
     protected override void Certify(X509Certificate2 certificate)
     {
         if (_server.Tls?.TenantOf(certificate) is { } tenant)
-            _namespace = _server.NamespaceOf(tenant);
+            (_tenant, _namespace) = (tenant, _server.NamespaceOf(tenant));
     }
 
     protected override void Serve()
@@ -48,6 +51,8 @@ internal sealed class LmCacheSession : Connection
             BeginFrame();
             Fill(_request.AsSpan(begun));
             var began = Stopwatch.GetTimestamp();
+            if (!Authenticated && !TryAdmit(_tenant))
+                return; // the protocol has no words for it
             var key = LmCacheHeader.Parse(_request, out var command, out var length, out var shape);
             if (Serve((LmCacheCommand)command, key, length, in shape) is not { } type)
                 return;
@@ -93,6 +98,8 @@ internal sealed class LmCacheSession : Connection
     {
         Span<byte> label = stackalloc byte[LmCacheShape.Bytes];
         LmCacheHeader.WriteShape(label, in shape);
+        if (length > 0)
+            _transport.WaitForBytes(); // what was only announced is worth no memory
         using var write = key.IsEmpty ? null : _server.Values.Begin(KeyOf(key), length, label);
         if (write is not { HasMemory: true })
         {

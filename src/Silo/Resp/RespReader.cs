@@ -82,6 +82,9 @@ internal sealed class RespReader(ITransport transport, Action beforeWaiting)
         return (int)length;
     }
 
+    /// <summary>Waits until a byte of the argument has come: what was only announced is worth no memory.</summary>
+    public void WaitForArgument() => Need(1);
+
     /// <summary>Reads some bytes of an argument, at least one.</summary>
     /// <param name="destination">Not longer than what is left of the argument.</param>
     /// <returns>Their number.</returns>

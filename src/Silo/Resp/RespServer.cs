@@ -2,7 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
-using KvCache.Engine.Wire;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
@@ -21,11 +21,12 @@ internal sealed partial class RespServer : IHostedService, IDisposable
     private readonly ILogger<RespServer> _logger;
     private long _lastClient;
 
-    public RespServer(ValueBlocks values, RespTenants tenants, SiloCounters counters, SiloTls tls, IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
+    public RespServer(ValueBlocks values, RespTenants tenants, TenantQuotas quotas, AuditLog audit, SiloCounters counters, SiloTls tls, IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
     {
         Values = values;
         Tls = tls.For(TlsPorts.Resp);
         Tenants = tenants;
+        Audit = audit;
         Counters = counters;
         Options = options.Value;
         Time = time;
@@ -43,7 +44,8 @@ internal sealed partial class RespServer : IHostedService, IDisposable
             counters,
             tls.For(TlsPorts.Resp),
             (channel, peer) => new RespSession(this, channel, peer, sessionLogger),
-            Refuse,
+            quotas,
+            reserved: 0,
             _logger);
     }
 
@@ -53,6 +55,8 @@ internal sealed partial class RespServer : IHostedService, IDisposable
     public TlsServer? Tls { get; }
 
     public RespTenants Tenants { get; }
+
+    public AuditLog Audit { get; }
 
     public SiloCounters Counters { get; }
 
@@ -86,12 +90,6 @@ internal sealed partial class RespServer : IHostedService, IDisposable
     public Task StopAsync(CancellationToken cancellationToken) => Address is null ? Task.CompletedTask : _listener.StopAsync(cancellationToken);
 
     public void Dispose() => _listener.Dispose();
-
-    private static void Refuse(Socket socket)
-    {
-        using var channel = new PlainChannel(socket);
-        channel.SendAll("-ERR max number of clients reached\r\n"u8, default, default);
-    }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The Redis endpoint listens on {Address}")]
     private partial void LogListening(IPEndPoint address);

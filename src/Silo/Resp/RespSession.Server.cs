@@ -190,12 +190,18 @@ internal sealed partial class RespSession
     {
         if (_certified is null ? _server.Tenants.Accepts(user, password) : user == _certified)
         {
+            if (!TryAdmit(user))
+            {
+                RefuseClient();
+                return false;
+            }
+
             Bind(user);
             return true;
         }
 
         _server.Counters.Rejected();
-        LogRejected(Peer, "the user is unknown or its password is another one");
+        Thread.Sleep(_server.Audit.Refused("the Redis endpoint", Address, user, _server.Options.HandshakeTimeout / 2));
         _writer.Error("WRONGPASS invalid username-password pair or user is disabled.");
         return false;
     }

@@ -36,6 +36,8 @@ internal sealed partial class RespSession : Connection
             Bind(TenantRegistry.DefaultTenant);
     }
 
+    public override bool AsksProof => _server.Tenants.NeedSecrets;
+
     protected override long ReceivedBytes => _transport.ReceivedBytes;
 
     protected override long SentBytes => _transport.SentBytes;
@@ -44,8 +46,9 @@ internal sealed partial class RespSession : Connection
 
     protected override void Certify(X509Certificate2 certificate)
     {
-        if (_server.Tls?.TenantOf(certificate) is { } tenant)
-            Bind(_certified = tenant);
+        _certified = _server.Tls?.TenantOf(certificate);
+        if (_certified is { } tenant && TryAdmit(tenant))
+            Bind(tenant);
     }
 
     protected override void Serve()
@@ -92,6 +95,12 @@ internal sealed partial class RespSession : Connection
         if (RespCommands.Find(_arguments[0]) is not { } command)
         {
             Unknown(count - 1);
+            return;
+        }
+
+        if (!Authenticated && !AsksProof && !TryAdmit(TenantRegistry.DefaultTenant))
+        {
+            RefuseClient();
             return;
         }
 
@@ -153,8 +162,14 @@ internal sealed partial class RespSession : Connection
     {
         _user = tenant;
         _namespace = _server.Tenants.NamespaceOf(tenant);
-        Authenticated = true;
         _reader.Trusted = true;
+    }
+
+    private void RefuseClient()
+    {
+        _server.Counters.Rejected();
+        _writer.Error("ERR max number of clients reached");
+        _quit = true;
     }
 
     private bool IsKey(ReadOnlySpan<byte> key) => key.Length > 0 && key.Length <= _server.Options.MaxKeyBytes;

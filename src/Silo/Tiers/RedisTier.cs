@@ -167,6 +167,9 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
         return accepted && !_health.IsOpen ? WaitAsync(batch.Confirmed, cancellationToken) : Task.FromResult(false);
     }
 
+    /// <summary>Whether a block waits to be written or read, or is just now.</summary>
+    public bool IsUnderWay(BlockKey key) => _queue.IsUnderWay(key) || _promotions.IsUnderWay(key);
+
     /// <summary>Whether Redis has a payload under the key of a block; it is not looked into.</summary>
     /// <returns>Null when Redis does not answer.</returns>
     public Task<bool?> ExistsAsync(BlockKey key) => _queue.IsDeleting(key) ? Task.FromResult<bool?>(false) : _control.ExistsAsync(key);

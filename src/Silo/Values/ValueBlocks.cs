@@ -52,13 +52,13 @@ internal sealed partial class ValueBlocks(
     {
         if (fetcher.Fetch(key.Namespace, [key.Hash]) is not { } lease)
         {
-            counters.MissAbsent();
+            counters.MissAbsent(store.Accounts.Of(key.Namespace));
             return null;
         }
 
         if (lease.FindDamage(lease.Layout.AllLayers) is not { } layer)
         {
-            counters.Hit();
+            counters.Hit(store.Accounts.Of(key.Namespace), lease.Layout.TokensPerBlock);
             return lease;
         }
 

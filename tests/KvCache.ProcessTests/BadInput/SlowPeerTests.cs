@@ -116,6 +116,7 @@ public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, Slo
                 peers.Add(Authenticated());
             using (var refused = new RawPeer(Process.Tcp))
             {
+                refused.Prove(GuardedSilo.Tenant, GuardedSilo.Secret);
                 refused.ExpectError(WireStatus.LimitExceeded, "at most 24 connections");
                 refused.ExpectClosed();
             }

@@ -16,6 +16,8 @@ internal sealed class SiloCluster : IAsyncDisposable
     // Below the ports that a kernel gives to outgoing connections, so that a silo finds its ports free when it comes back.
     private const int FirstPort = 12_000, LastPort = 30_000;
 
+    private const string Secret = "a secret of the cluster's silos";
+
     private static readonly System.Collections.Concurrent.ConcurrentDictionary<int, bool> Given = [];
 
     private readonly SiloSettings[] _settings;
@@ -25,13 +27,13 @@ internal sealed class SiloCluster : IAsyncDisposable
     private SiloCluster(int silos, RedisProcess? redis, SiloSettings common)
     {
         _silos = new SiloProcess?[silos];
-        var ports = FreePorts(3 * silos);
+        var ports = FreePorts(2 * silos);
         _settings = [.. Enumerable.Range(0, silos).Select(i => common with
         {
-            Tcp = $"127.0.0.1:{ports[3 * i]}",
-            SiloPort = ports[(3 * i) + 1],
-            GatewayPort = ports[(3 * i) + 2],
+            Tcp = $"127.0.0.1:{ports[2 * i]}",
+            SiloPort = ports[(2 * i) + 1],
             UseUnix = false,
+            Settings = new Dictionary<string, string>(common.Settings ?? new Dictionary<string, string>()) { ["KvCache:Cluster:Secret"] = Secret },
             Arguments = [.. common.Arguments ?? [], "--cluster", redis is null ? "localhost" : "redis", .. redis is null ? i == 0 ? [] : ["--primary", $"{ports[1]}"] : (string[])["--redis", redis.Tcp]],
         })];
     }

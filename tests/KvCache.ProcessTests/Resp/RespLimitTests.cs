@@ -129,7 +129,7 @@ public sealed class RespLimitTests
         var peers = Enumerable.Range(0, 4).Select(_ => new RespPeer(silo)).ToList();
         Assert.All(peers, peer => Assert.Equal("+PONG", peer.Call("PING")));
         using (var fifth = new RespPeer(silo))
-            Assert.Equal("-ERR max number of clients reached", fifth.Reply());
+            Assert.Equal("-ERR max number of clients reached", fifth.Call("PING"));
         peers[0].SendRaw("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100\r\nx"); // and nothing more
         Assert.Equal("closed", peers[0].Reply());
         Assert.Equal("+PONG", peers[1].Call("PING"));
@@ -216,7 +216,7 @@ public sealed class RespLimitTests
         foreach (var (setting, words) in new[] { ("Resp", "no tenant has a secret"), ("LmCache", "has no authentication") })
         {
             var result = await Report.RunAsync(
-                ProgramCommand.Silo(["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0"], new Dictionary<string, string> { [$"KvCache:{setting}:Listen"] = "0.0.0.0:0" }),
+                ProgramCommand.Silo(["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0"], new Dictionary<string, string> { [$"KvCache:{setting}:Listen"] = "0.0.0.0:0" }),
                 Eventually.Bound);
             Assert.Equal(2, result.ExitCode);
             Assert.Contains(words, result.Errors, StringComparison.Ordinal);

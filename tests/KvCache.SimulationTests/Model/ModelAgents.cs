@@ -32,13 +32,13 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
             },
             () => world.Grains.LostTouch(key));
 
-        public ValueTask<bool[]> DeleteAsync(BlockKey[] keys, ulong stamp)
+        public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp)
         {
             world.NoteStamp(asking, keys[0], stamp);
             return Ask(
                 "delete",
                 keys[0],
-                () => Array.ConvertAll(keys, key => world.DeleteAt(asked, key, stamp)),
+                () => SiloAgent.ReportOf(Array.ConvertAll(keys, key => world.DeleteAt(asked, key, stamp)), stamp),
                 () => world.MissedDelete(asking, keys[0]));
         }
 

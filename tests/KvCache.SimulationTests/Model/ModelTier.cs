@@ -97,6 +97,8 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         return Task.FromResult(false); // nobody here waits for Redis to confirm it
     }
 
+    public bool IsUnderWay(BlockKey key) => _queue.IsUnderWay(key) || _promotions.IsUnderWay(key);
+
     public Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken)
     {
         var batch = new DeleteBatch(keys);

@@ -37,13 +37,14 @@ internal sealed partial class World
     }
 
     /// <summary>What a silo does when another one asks it to delete a block.</summary>
-    public bool DeleteAt(ModelSilo silo, BlockKey key, ulong stamp)
+    public KvCache.Engine.Index.Deletion DeleteAt(ModelSilo silo, BlockKey key, ulong stamp)
     {
         if (Mutation == Mutation.IgnoresDeletes)
-            return false;
-        var (removed, mine) = silo.Directory.Delete(key, stamp);
-        silo.Hear(TestBlocks.NumberOf(key), mine);
-        return removed;
+            return default;
+        var deletion = silo.Directory.Delete(key, stamp);
+        if (deletion.Known)
+            silo.Hear(TestBlocks.NumberOf(key), deletion.Stamp);
+        return deletion;
     }
 
     /// <summary>The coordinator of a deletion has told another silo its stamp.</summary>

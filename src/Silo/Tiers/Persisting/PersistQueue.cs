@@ -18,6 +18,7 @@ internal sealed partial class PersistQueue(long maxBytes, int maxChanges, RedisH
     private readonly object _gate = new();
     private readonly LinkedList<PersistItem> _waiting = [];
     private readonly Dictionary<BlockKey, PersistItem> _writing = [];
+    private readonly Dictionary<BlockKey, int> _items = []; // that wait or are written, by key
     private long _bytes;
     private bool _closed;
     private bool _stopped;
@@ -30,7 +31,7 @@ internal sealed partial class PersistQueue(long maxBytes, int maxChanges, RedisH
         {
             if (!_closed && (_bytes == 0 || _bytes + item.Bytes <= maxBytes))
             {
-                Count(item.Bytes);
+                Count(item, 1);
                 _waiting.AddLast(item);
                 Monitor.PulseAll(_gate);
                 return;
@@ -84,7 +85,7 @@ internal sealed partial class PersistQueue(long maxBytes, int maxChanges, RedisH
             if (again)
                 _waiting.AddFirst(item);
             else
-                Count(-item.Bytes);
+                Count(item, -1);
         }
 
         if (!again)
@@ -124,10 +125,19 @@ internal sealed partial class PersistQueue(long maxBytes, int maxChanges, RedisH
         ended.Tell(counters);
     }
 
-    private void Count(long bytes)
+    /// <summary>Whether a block waits to be written, or is just now.</summary>
+    public bool IsUnderWay(BlockKey key)
     {
-        counters.QueuedBytes = _bytes += bytes;
-        counters.QueuedBlocks += Math.Sign(bytes);
+        lock (_gate)
+            return _items.ContainsKey(key);
+    }
+
+    private void Count(PersistItem item, int more)
+    {
+        counters.QueuedBytes = _bytes += more * item.Bytes;
+        counters.QueuedBlocks += more;
+        if ((_items[item.Key] = _items.GetValueOrDefault(item.Key) + more) == 0)
+            _items.Remove(item.Key);
     }
 
     private PersistItem? TakeReady()
@@ -153,7 +163,7 @@ internal sealed partial class PersistQueue(long maxBytes, int maxChanges, RedisH
     private void End(LinkedListNode<PersistItem> node, PersistOutcome outcome, Endings ended)
     {
         _waiting.Remove(node);
-        Count(-node.Value.Bytes);
+        Count(node.Value, -1);
         ended.Add(node.Value, outcome);
     }
 

@@ -82,6 +82,13 @@ internal sealed class PromotionTable(BlockStore store, int maxQueued, TimeProvid
         }
     }
 
+    /// <summary>Whether a promotion of a block waits or runs.</summary>
+    public bool IsUnderWay(BlockKey key)
+    {
+        lock (_gate)
+            return _promotions.ContainsKey(key);
+    }
+
     /// <summary>Gives a promotion that waits or runs another end of the block's life.</summary>
     public void Expire(BlockKey key, long expiresAt)
     {
