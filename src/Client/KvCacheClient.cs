@@ -198,7 +198,7 @@ public sealed partial class KvCacheClient : IKvCache
             silo => silo.Data,
             connection =>
             {
-                foreach (var (first, blocks) in RequestPieces.Of(done, prefix.BlockCount, WireProtocol.MaxBlocksPerRequest))
+                foreach (var (first, blocks) in RequestPieces.Of(done, prefix.BlockCount, RequestPieces.MostMoved))
                 {
                     count += call(connection, prefix.Chain.Hashes.Slice(first, blocks));
                     done = first + blocks;

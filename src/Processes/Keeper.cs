@@ -11,13 +11,16 @@ namespace KvCache.Processes;
 /// </remarks>
 internal static class Keeper
 {
-    // The child says its id before it becomes the program, and is in a session of its own where there is setsid: Ctrl+C in a terminal
-    // is for us alone, who stop children in order. It is asked first: a silo deletes the file of its arena, gigabytes that nobody else
-    // gives back.
+    // In a session of its own where there is setsid: what a terminal or `timeout` sends to our process group is for us alone, who stop
+    // children in order. A keeper that is ended leaves its child behind.
+    private const string Detached = """exec $(command -v setsid) /bin/sh -c "$0" sh "$@" """;
+
+    // The child says its id before it becomes the program. It is asked first: a silo deletes the file of its arena, gigabytes that nobody
+    // else gives back.
     private const string Script = """
         trap '' INT HUP
         exec 3<&0
-        /bin/sh -c 'echo $$; exec $(command -v setsid) "$@"' sh "$@" 3<&- </dev/null &
+        /bin/sh -c 'echo $$; exec "$@"' sh "$@" 3<&- </dev/null &
         child=$!
         {
           read -r _ <&3
@@ -36,7 +39,7 @@ internal static class Keeper
     /// <summary>The command that runs another one under a keeper. The first line of its output is the process id of the child.</summary>
     public static ProcessStartInfo Keep(ProcessStartInfo command)
     {
-        var start = new ProcessStartInfo("/bin/sh", ["-c", Script, "sh", command.FileName, .. command.ArgumentList])
+        var start = new ProcessStartInfo("/bin/sh", ["-c", Detached, Script, command.FileName, .. command.ArgumentList])
         {
             WorkingDirectory = command.WorkingDirectory,
             RedirectStandardInput = true,

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 
-namespace KvCache;
+namespace KvCache.Hashing;
 
 /// <summary>
 /// 64-bit hash of a block key, over all of its bytes, by folded 64×64-bit multiplication, as in wyhash. Clients choose the bytes of keys, so the

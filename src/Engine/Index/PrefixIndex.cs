@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using KvCache.Hashing;
 
 namespace KvCache.Engine.Index;
 

@@ -1,6 +1,6 @@
 using Orleans.Services;
 
-namespace KvCache.Grains.Cluster;
+namespace KvCache.Grains;
 
 /// <summary>What silos ask of one another about blocks; addressed to one silo, never placed.</summary>
 [Alias("KvCache.ISiloAgent")]

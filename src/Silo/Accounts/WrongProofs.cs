@@ -1,6 +1,7 @@
 using System.Net;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Options;
+using KvCache.Silo.Security;
 
 namespace KvCache.Silo.Accounts;
 

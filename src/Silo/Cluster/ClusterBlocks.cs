@@ -1,5 +1,6 @@
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
+using KvCache.Grains;
 using KvCache.Grains.Cluster;
 using KvCache.Silo.Options;
 using Microsoft.Extensions.Logging;

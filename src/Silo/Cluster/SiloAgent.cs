@@ -1,6 +1,6 @@
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
-using KvCache.Grains.Cluster;
+using KvCache.Grains;
 using KvCache.Silo.Data;
 using Microsoft.Extensions.Logging;
 using Orleans.Concurrency;

@@ -4,7 +4,6 @@ using KvCache.Binary;
 using KvCache.Caching;
 using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
-using KvCache.Engine.Wire;
 using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
 using KvCache.Silo.Accounts;

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.IO.Pipelines;
 using KvCache.Orleans.Access;
+using KvCache.Silo.Connections;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
 using Microsoft.AspNetCore.Connections;

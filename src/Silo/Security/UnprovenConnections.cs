@@ -1,3 +1,4 @@
+using KvCache.Silo.Connections;
 using Microsoft.AspNetCore.Connections;
 
 namespace KvCache.Silo.Security;

@@ -1,3 +1,4 @@
+using System.Globalization;
 using KvCache.Processes;
 using KvCache.Testing;
 using static System.StringComparison;
@@ -57,6 +58,21 @@ public sealed class ChildProcessTests
         Assert.Equal(127, await child.WaitAsync(TestContext.Current.CancellationToken));
         Assert.Contains("/nowhere/program", child.LastLines, Ordinal);
     }
+
+    [Fact]
+    public async Task What_is_sent_to_our_process_group_reaches_neither_a_program_nor_its_keeper()
+    {
+        await using var child = Shell("exec sleep 600");
+        var keeper = int.Parse(Status(child.Id)[1], CultureInfo.InvariantCulture);
+
+        var ours = Status(Environment.ProcessId)[2];
+
+        Assert.NotEqual(ours, Status(child.Id)[2]);
+        Assert.NotEqual(ours, Status(keeper)[2]);
+    }
+
+    // State, parent, process group, session: what follows the name, which is in parentheses.
+    private static string[] Status(int process) => File.ReadAllText($"/proc/{process}/stat").Split(") ")[^1].Split(' ');
 
     private static ChildProcess Shell(string script) => ChildProcess.Start(ProgramCommand.Of("/bin/sh", ["-c", script]));
 }

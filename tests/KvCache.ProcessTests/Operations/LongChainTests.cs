@@ -20,7 +20,8 @@ public sealed class LongChainTests
     public async Task Every_call_takes_a_chain_of_any_length_or_says_how_long_it_may_be()
     {
         await using var silo = await SiloProcess.StartAsync(new SiloSettings(Arena: "256MiB"));
-        await using var client = silo.Connect();
+        // Each of 17,000 grains is asked several times.
+        await using var client = silo.Connect(configure: options => options.LoadTimeout = options.StoreTimeout = TimeSpan.FromMinutes(3));
         var prefix = Prefixes.New(Ns, Blocks);
         var bytes = Enumerable.Range(0, Blocks).Select(block => (ReadOnlyMemory<byte>)BitConverter.GetBytes((long)block)).ToArray();
         Assert.Equal(new StoreResult(Blocks, 0, 0, MissReason.None, null), await client.StoreAsync(prefix, 0, bytes));

@@ -1,5 +1,5 @@
 using System.Reflection;
-using KvCache.Grains.Cluster;
+using KvCache.Grains;
 using KvCache.Orleans;
 using KvCache.Orleans.Access;
 using KvCache.QuickStart;

@@ -1,6 +1,5 @@
 using System.Net;
 using KvCache.Orleans;
-using KvCache.Silo.Options;
 using KvCache.Testing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -39,7 +38,7 @@ internal sealed class OrleansClient : IAsyncDisposable
         builder.UseOrleansClient(client =>
         {
             client.UseStaticClustering(new IPEndPoint(IPAddress.Loopback, gateway));
-            client.Configure<ClusterOptions>(cluster => cluster.ClusterId = cluster.ServiceId = "kvcache");
+            client.Configure<global::Orleans.Configuration.ClusterOptions>(cluster => cluster.ClusterId = cluster.ServiceId = "kvcache");
             client.Configure<ClientMessagingOptions>(messaging => messaging.ResponseTimeout = Eventually.Bound);
             if (tenant is not null)
                 client.UseKvCacheTenant(tenant, secret);

@@ -1,11 +1,14 @@
-using KvCache.Client;
 using KvCache.Engine.Wire;
+using KvCache.Orleans;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.ProcessTests.LmCache;
 using KvCache.ProcessTests.Resp;
+using KvCache.ProcessTests.Tenants;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 using Xunit;
 
-namespace KvCache.ProcessTests.Tenants;
+namespace KvCache.ProcessTests;
 
 /// <summary>Fault T2: what a tenant does through any door costs no other tenant a block of its share.</summary>
 public sealed class NoisyTenantTests

@@ -1,13 +1,15 @@
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Sockets;
-using KvCache.Client;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.ProcessTests.LmCache;
 using KvCache.ProcessTests.Resp;
+using KvCache.ProcessTests.Tenants;
+using KvCache.QuickStart;
+using KvCache.Testing;
 using Xunit;
 
-namespace KvCache.ProcessTests.Tenants;
+namespace KvCache.ProcessTests;
 
 /// <summary>Fault T3: who has not proved who he is takes nobody's place.</summary>
 public sealed class SilentSocketTests

@@ -1,7 +1,6 @@
 using KvCache.Client;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
-using KvCache.ProcessTests.LmCache;
-using KvCache.ProcessTests.Resp;
 using Xunit;
 
 namespace KvCache.ProcessTests.Tenants;

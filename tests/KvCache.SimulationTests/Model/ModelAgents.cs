@@ -1,4 +1,4 @@
-using KvCache.Grains.Cluster;
+using KvCache.Grains;
 using KvCache.Silo.Cluster;
 using KvCache.SimulationTests.Worlds;
 using Orleans.Runtime;

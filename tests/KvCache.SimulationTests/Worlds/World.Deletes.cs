@@ -1,3 +1,4 @@
+using KvCache.Engine.Index;
 using KvCache.SimulationTests.Engine;
 using KvCache.SimulationTests.Model;
 

@@ -1,10 +1,11 @@
 using System.Net;
 using KvCache.Silo.Accounts;
 using KvCache.Silo.Connections;
+using KvCache.Silo.Security;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Connections;
+namespace KvCache.UnitTests;
 
 public sealed class UnprovenConnectionsTests
 {

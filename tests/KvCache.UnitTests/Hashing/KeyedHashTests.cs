@@ -1,8 +1,9 @@
 using System.Buffers.Binary;
 using System.Security.Cryptography;
+using KvCache.UnitTests.Index;
 using Xunit;
 
-namespace KvCache.UnitTests.Hashing;
+namespace KvCache.UnitTests;
 
 /// <summary>Fault T4: clients choose keys, and must not choose buckets.</summary>
 public sealed class KeyedHashTests

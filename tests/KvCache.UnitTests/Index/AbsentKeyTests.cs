@@ -1,9 +1,10 @@
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
+using KvCache.UnitTests.Index;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Index;
+namespace KvCache.UnitTests;
 
 /// <summary>Fault T5: what is not there costs nothing that lasts, and what may still come is kept from coming.</summary>
 public sealed class AbsentKeyTests : IDisposable

@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using KvCache.Engine.Index;
+using KvCache.Hashing;
 
 namespace KvCache.UnitTests.Index;
 

@@ -2,7 +2,7 @@ using KvCache.Engine.Storage;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Storage;
+namespace KvCache.UnitTests;
 
 public sealed class TenantAccountTests : IDisposable
 {
