@@ -27,23 +27,28 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     private readonly TicketOffice _tickets;
     private readonly LineBudget _lines;
     private readonly ILogger _logger;
-    private readonly SiloMark _own;
-    private readonly byte[][] _accepted;
+    private readonly ClusterSecrets _secrets;
+    private volatile Marks _marks;
 
     public CallGuard(ClusterSecrets secrets, TicketOffice tickets, TimeProvider time, ILogger<CallGuard> logger)
     {
         _tickets = tickets;
         _logger = logger;
         _lines = new LineBudget(time);
-        _accepted = [.. secrets.All.Select(secret => HMACSHA256.HashData(secret, "kvcache.orleans.call.v1"u8))];
-        _own = new SiloMark { Mac = _accepted[0] };
+        _secrets = secrets;
+        _marks = Marks.Of(secrets.All);
     }
+
+    // Those of the secrets of now: they may have been exchanged.
+    private Marks Now => ReferenceEquals(_marks.Secrets, _secrets.All) ? _marks : _marks = Marks.Of(_secrets.All);
+
+    private SiloMark Own => Now.Own;
 
     /// <summary>Refuses a call that comes with other rights than it needs.</summary>
     public Task Invoke(IIncomingGrainCallContext context)
     {
         var mark = RequestContext.Get(CallMarks.Key);
-        if (ReferenceEquals(mark, _own) || IsAllowed(mark, context))
+        if (ReferenceEquals(mark, Own) || IsAllowed(mark, context))
             return context.Invoke();
         var call = $"{context.Request.GetInterfaceName()}.{context.Request.GetMethodName()}";
         if (_lines.TryTake(out var left))
@@ -56,7 +61,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     {
         if (context.TargetId.IsClient() && !context.TargetId.Key.AsSpan().StartsWith("hosted-"u8))
             return UnmarkedAsync(context);
-        return ReferenceEquals(RequestContext.Get(CallMarks.Key), _own) ? context.Invoke() : MarkedAsync(context);
+        return ReferenceEquals(RequestContext.Get(CallMarks.Key), Own) ? context.Invoke() : MarkedAsync(context);
     }
 
     /// <summary>Refuses to place an activation for a call that would be refused: nothing is activated for it.</summary>
@@ -65,7 +70,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     {
         object? mark = null;
         context?.TryGetValue(CallMarks.Key, out mark);
-        if (ReferenceEquals(mark, _own) || IsSilo(mark) || IsTenants(mark, target))
+        if (ReferenceEquals(mark, Own) || IsSilo(mark) || IsTenants(mark, target))
             return;
         if (_lines.TryTake(out var left))
             LogRefused("An activation", target, left);
@@ -89,7 +94,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     {
         if (mark is not SiloMark { Mac: { } mac })
             return false;
-        foreach (var accepted in _accepted)
+        foreach (var accepted in Now.Accepted)
         {
             if (CryptographicOperations.FixedTimeEquals(mac, accepted))
                 return true;
@@ -119,7 +124,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
 
     private async Task MarkedAsync(IOutgoingGrainCallContext context)
     {
-        RequestContext.Set(CallMarks.Key, _own);
+        RequestContext.Set(CallMarks.Key, Own);
         await context.Invoke().ConfigureAwait(false);
     }
 
@@ -133,4 +138,13 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
         Level = LogLevel.Warning,
         Message = "{Call} of {Grain} was refused: it comes neither from a silo nor from a client of its tenant ({Left} more were left out)")]
     private partial void LogRefused(string call, GrainId grain, int left);
+
+    private sealed record Marks(IReadOnlyList<byte[]> Secrets, byte[][] Accepted, SiloMark Own)
+    {
+        public static Marks Of(IReadOnlyList<byte[]> secrets)
+        {
+            byte[][] accepted = [.. secrets.Select(secret => HMACSHA256.HashData(secret, "kvcache.orleans.call.v1"u8))];
+            return new Marks(secrets, accepted, new SiloMark { Mac = accepted[0] });
+        }
+    }
 }
