@@ -373,6 +373,19 @@ internal sealed partial class BlockStore : IDisposable
             return _counters.Snapshot(_blocks.Count, _writes.Count, Arena);
     }
 
+    /// <summary>Keys of an account's visible blocks.</summary>
+    public void CollectOf(TenantAccount account, ICollection<BlockKey> keys)
+    {
+        lock (_lock)
+        {
+            foreach (var entry in _blocks.Values)
+            {
+                if (entry.Account == account)
+                    keys.Add(entry.Key);
+            }
+        }
+    }
+
     /// <summary>A consistent snapshot of a tenant's account.</summary>
     public TenantStatistics GetStatistics(TenantAccount account)
     {

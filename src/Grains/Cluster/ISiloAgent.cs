@@ -37,6 +37,14 @@ internal interface ISiloAgent : IGrainService
     [Alias("SetTimeToLive")]
     ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive);
 
+    /// <summary>Tells changes of tenants, and hears those that the silo knows.</summary>
+    [Alias("ExchangeTenants")]
+    ValueTask<byte[]> ExchangeTenantsAsync(byte[] book);
+
+    /// <summary>Bytes of a tenant in the silo's memory.</summary>
+    [Alias("BytesOfTenant")]
+    ValueTask<long> BytesOfTenantAsync(string tenant);
+
     /// <summary>Takes copies of blocks, to be kept like blocks that were stored there.</summary>
     /// <param name="keys">The blocks.</param>
     /// <param name="from">A silo that has them.</param>

@@ -21,7 +21,7 @@ internal sealed class TenantQuotas
     private readonly DataPlaneOptions _dataPlane;
     private readonly long _arenaBytes;
     private readonly ConcurrentDictionary<TenantId, long> _lent = new();
-    private volatile Plan _plan = new([], 1);
+    private volatile Plan _plan = new([], 1, []);
 
     public TenantQuotas(TenantAccounts accounts, IOptions<TenantOptions> tenants, IOptions<BlockStoreOptions> store, IOptions<DataPlaneOptions> dataPlane, IOptions<ArenaOptions> arena)
     {
@@ -29,25 +29,34 @@ internal sealed class TenantQuotas
         _store = store.Value;
         _dataPlane = dataPlane.Value;
         _arenaBytes = arena.Value.Size.Bytes;
-        Apply(tenants.Value.Tenants);
+        Apply(tenants.Value.Tenants, []);
     }
 
     /// <summary>Makes these the tenants. What a tenant has above its new limits goes as others need it.</summary>
-    public void Apply(IReadOnlyDictionary<string, TenantOptions.Tenant> tenants)
+    /// <param name="tenants">The tenants, those that are not let in included.</param>
+    /// <param name="closed">Those that are not let in, and those that were deleted: nothing new of them is stored.</param>
+    public void Apply(IReadOnlyDictionary<string, TenantOptions.Tenant> tenants, IReadOnlyCollection<string> closed)
     {
         if (tenants.Count == 0)
             tenants = new Dictionary<string, TenantOptions.Tenant> { [TenantRegistry.DefaultTenant] = new() };
         var free = Math.Max(0, (1 - tenants.Values.Sum(tenant => tenant.Share)) / tenants.Count);
-        _plan = new Plan(new Dictionary<string, TenantOptions.Tenant>(tenants, StringComparer.Ordinal), free);
+        _plan = new Plan(new Dictionary<string, TenantOptions.Tenant>(tenants, StringComparer.Ordinal), free, new HashSet<string>(closed, StringComparer.Ordinal));
         foreach (var (name, tenant) in tenants)
             _accounts.Set(name, LimitsOf(tenant, free));
+        foreach (var name in closed)
+            _accounts.Set(name, _accounts.Of(name).Limits with { Cap = 0, Share = tenants.ContainsKey(name) ? Bytes(tenants[name].Share) : 0 });
         _accounts.Others.Limits = LimitsOf(new TenantOptions.Tenant(), free);
     }
+
+    /// <summary>Whether a tenant is not let in, and its connections have to end.</summary>
+    public bool IsClosed(string tenant) => _plan.Closed.Contains(tenant);
 
     /// <summary>Connections that a tenant may have at a time at a listener of so many.</summary>
     public int ConnectionsOf(string tenant, int ofListener)
     {
         var plan = _plan;
+        if (plan.Closed.Contains(tenant))
+            return 0;
         if (!plan.Tenants.TryGetValue(tenant, out var settings))
             return ofListener;
         return settings.MaxConnections > 0 ? settings.MaxConnections : Math.Max(Math.Min(FewConnections, ofListener), (int)(ofListener * PartOf(settings, plan.FreePart)));
@@ -85,5 +94,5 @@ internal sealed class TenantQuotas
 
     private static double PartOf(TenantOptions.Tenant tenant, double free) => Math.Max(tenant.Share, free);
 
-    private sealed record Plan(Dictionary<string, TenantOptions.Tenant> Tenants, double FreePart);
+    private sealed record Plan(Dictionary<string, TenantOptions.Tenant> Tenants, double FreePart, HashSet<string> Closed);
 }

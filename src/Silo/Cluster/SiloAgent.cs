@@ -1,6 +1,7 @@
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
 using KvCache.Grains;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Data;
 using Microsoft.Extensions.Logging;
 using Orleans.Concurrency;
@@ -11,7 +12,7 @@ namespace KvCache.Silo.Cluster;
 
 /// <summary>Answers other silos' questions about this one's blocks.</summary>
 [Reentrant]
-internal sealed class SiloAgent(GrainId id, global::Orleans.Runtime.Silo silo, ILoggerFactory loggers, BlockStore store, BlockDirectory directory, BlockServer server, BlockFetcher fetcher)
+internal sealed class SiloAgent(GrainId id, global::Orleans.Runtime.Silo silo, ILoggerFactory loggers, BlockStore store, BlockDirectory directory, BlockServer server, BlockFetcher fetcher, TenantDirectory tenants)
     : GrainService(id, silo, loggers), ISiloAgent
 {
     public ValueTask<SiloCard> DescribeAsync() => new(new SiloCard(server.EndpointsForOthers));
@@ -41,6 +42,14 @@ internal sealed class SiloAgent(GrainId id, global::Orleans.Runtime.Silo silo, I
     public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => new(store.Pin(key, duration));
 
     public ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive) => new(store.SetTimeToLive(key, timeToLive));
+
+    public ValueTask<byte[]> ExchangeTenantsAsync(byte[] book)
+    {
+        tenants.Take(book); // what does not hold here is told by who asks
+        return new(tenants.Book);
+    }
+
+    public ValueTask<long> BytesOfTenantAsync(string tenant) => new(store.GetStatistics(store.Accounts.Of(tenant)).UsedBytes);
 
     public async ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from) => await fetcher.CopyAsync(keys, from);
 }

@@ -272,7 +272,12 @@ internal sealed partial class ConnectionListener(
                 everyTick?.Invoke();
                 var now = Stopwatch.GetTimestamp();
                 foreach (var connection in Snapshot())
-                    connection.Watch(now);
+                {
+                    if (connection.Tenant is { } tenant && quotas.IsClosed(tenant))
+                        connection.Abort("its tenant was disabled or deleted");
+                    else
+                        connection.Watch(now);
+                }
             }
         }
         catch (OperationCanceledException)

@@ -14,27 +14,34 @@ internal sealed class TenantRegistry : ILiveFiles
     /// <summary>The tenant of a silo without configured tenants.</summary>
     public const string DefaultTenant = "default";
 
-    private readonly Dictionary<string, Func<IReadOnlyList<byte[]>>> _secrets = new(StringComparer.Ordinal);
-    private readonly string[] _tenants;
-    private readonly List<ILiveFile> _files = [];
+    private readonly Dictionary<string, LiveFile<IReadOnlyList<byte[]>>> _files = new(StringComparer.Ordinal);
     private readonly IReadOnlyList<byte[]> _decoy = [RandomNumberGenerator.GetBytes(32)];
+    private readonly ClusterSecrets _cluster;
+    private volatile Known _known;
 
     /// <exception cref="FormatException">A file of secrets cannot be used; the message is one sentence.</exception>
     public TenantRegistry(IOptions<TenantOptions> options, ClusterSecrets cluster)
     {
-        _tenants = [.. options.Value.Tenants.Keys];
-        foreach (var (name, tenant) in options.Value.Tenants)
-            _secrets.Add(name, SourceOf(name, tenant));
-        if (_tenants.Length == 0)
-            _secrets.Add(DefaultTenant, () => [[]]);
-        _secrets.Add(WireProtocol.PeerTenant, () => cluster.All);
+        _cluster = cluster;
+        HasSecrets = options.Value.Tenants.Count > 0;
+        _known = Learn(options.Value.Tenants.Where(tenant => tenant.Value.SecretFile.Length == 0));
+        foreach (var (name, tenant) in options.Value.Tenants.Where(tenant => tenant.Value.SecretFile.Length > 0))
+        {
+            _files.Add(name, SecretFiles.Load($"{TenantOptions.Section}:{name}:SecretFile", tenant.SecretFile, secrets => FindOwner(name, secrets) is { } other
+                ? $"it has a secret of the tenant '{other}', so that a token would not tell them apart. Give every tenant secrets of its own."
+                : null));
+            _known = Learn(options.Value.Tenants.Where(known => known.Value.SecretFile.Length == 0 || _files.ContainsKey(known.Key)));
+        }
     }
 
     /// <inheritdoc/>
-    public IEnumerable<ILiveFile> Files => _files;
+    public IEnumerable<ILiveFile> Files => _files.Values;
+
+    /// <summary>Makes these the tenants that are let in, from now on. Not for a silo without configured tenants.</summary>
+    public void Apply(IEnumerable<KeyValuePair<string, TenantOptions.Tenant>> tenants) => _known = Learn(tenants);
 
     /// <summary>Whether tenants are configured; without, whoever reaches the silo is the default tenant.</summary>
-    public bool HasSecrets => _tenants.Length > 0;
+    public bool HasSecrets { get; }
 
     /// <summary>The tenant whose secret a token is, or null. The time it takes tells nothing about the secrets.</summary>
     public string? FindBySecret(ReadOnlySpan<char> token)
@@ -43,7 +50,7 @@ internal sealed class TenantRegistry : ILiveFiles
         Span<byte> given = stackalloc byte[SHA256.HashSizeInBytes], expected = stackalloc byte[SHA256.HashSizeInBytes];
         SHA256.HashData(Encoding.UTF8.GetBytes(token.ToArray()), given);
         string? found = null;
-        foreach (var tenant in _tenants)
+        foreach (var tenant in _known.Tenants)
         {
             foreach (var secret in SecretsOf(tenant))
             {
@@ -60,26 +67,33 @@ internal sealed class TenantRegistry : ILiveFiles
     /// Secrets that are valid for a tenant, or for the silos among themselves. An unknown tenant gets a random one, so that its proof fails like any
     /// wrong proof and names cannot be told from secrets.
     /// </summary>
-    public IReadOnlyList<byte[]> SecretsOf(string tenant) => _secrets.TryGetValue(tenant, out var secrets) ? secrets() : _decoy;
+    public IReadOnlyList<byte[]> SecretsOf(string tenant) => _known.Secrets.TryGetValue(tenant, out var secrets) ? secrets() : _decoy;
 
     /// <summary>The same for whoever can only be a client.</summary>
     public IReadOnlyList<byte[]> ClientSecretsOf(string tenant) => tenant == WireProtocol.PeerTenant ? _decoy : SecretsOf(tenant);
 
-    private Func<IReadOnlyList<byte[]>> SourceOf(string name, TenantOptions.Tenant tenant)
+    private Known Learn(IEnumerable<KeyValuePair<string, TenantOptions.Tenant>> tenants)
     {
-        if (tenant.SecretFile.Length == 0)
-        {
-            IReadOnlyList<byte[]> secrets = [.. new[] { tenant.Secret, tenant.OtherSecret }.Where(secret => secret.Length > 0).Select(Encoding.UTF8.GetBytes)];
-            return () => secrets;
-        }
-
-        var file = SecretFiles.Load($"{TenantOptions.Section}:{name}:SecretFile", tenant.SecretFile, secrets => FindOwner(name, secrets) is { } other
-            ? $"it has a secret of the tenant '{other}', so that a token would not tell them apart. Give every tenant secrets of its own."
-            : null);
-        _files.Add(file);
-        return () => file.Value;
+        var secrets = tenants.ToDictionary(tenant => tenant.Key, tenant => SourceOf(tenant.Key, tenant.Value), StringComparer.Ordinal);
+        string[] names = [.. secrets.Keys];
+        if (!HasSecrets)
+            secrets.Add(DefaultTenant, static () => [[]]);
+        secrets.Add(WireProtocol.PeerTenant, () => _cluster.All);
+        return new Known(secrets, names);
     }
 
-    private string? FindOwner(string name, IReadOnlyList<byte[]> secrets) => _secrets.Keys.FirstOrDefault(
-        other => other != name && other != WireProtocol.PeerTenant && SecretsOf(other).Any(theirs => secrets.Any(secret => secret.AsSpan().SequenceEqual(theirs))));
+    // A file is this silo's own: a tenant that has one elsewhere and not here is nobody here.
+    private Func<IReadOnlyList<byte[]>> SourceOf(string name, TenantOptions.Tenant tenant)
+    {
+        if (tenant.SecretFile.Length > 0)
+            return _files.TryGetValue(name, out var file) ? () => file.Value : () => _decoy;
+        IReadOnlyList<byte[]> secrets =
+            [.. new[] { tenant.Secret, tenant.OtherSecret }.Where(secret => secret.Length > 0).Select(Encoding.UTF8.GetBytes)];
+        return () => secrets;
+    }
+
+    private string? FindOwner(string name, IReadOnlyList<byte[]> secrets) => _known.Tenants.FirstOrDefault(
+        other => other != name && SecretsOf(other).Any(theirs => secrets.Any(secret => secret.AsSpan().SequenceEqual(theirs))));
+
+    private sealed record Known(Dictionary<string, Func<IReadOnlyList<byte[]>>> Secrets, string[] Tenants);
 }

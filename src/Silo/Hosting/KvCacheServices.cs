@@ -44,6 +44,7 @@ internal static class KvCacheServices
         services.AddOptions<ClusterOptions>().Bind(configuration.GetSection(ClusterOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<EventOptions>().Bind(configuration.GetSection(EventOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<TenantOptions>().Configure(options => configuration.GetSection(TenantOptions.Section).Bind(options.Tenants)).ValidateOnStart();
+        services.AddOptions<AccountOptions>().Bind(configuration.GetSection(AccountOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<RespOptions>().Bind(configuration.GetSection(RespOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<LmCacheOptions>().Bind(configuration.GetSection(LmCacheOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<TlsOptions>().Bind(configuration.GetSection(TlsOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
@@ -81,6 +82,8 @@ internal static class KvCacheServices
         services.AddSingleton<TenantQuotas>();
         services.AddSingleton<WrongProofs>();
         services.AddSingleton<AuditLog>();
+        services.AddSingleton<TenantDirectory>();
+        AddHosted<TenantChanges>(services);
         AddHosted<ArenaCommitter>(services);
         AddHosted<BlockServer>(services);
         services.AddSingleton<EventCounters>();

@@ -23,6 +23,7 @@ internal static class HttpApi
         services.ConfigureHttpJsonOptions(options =>
         {
             options.SerializerOptions.TypeInfoResolverChain.Insert(0, HttpJsonContext.Default);
+            options.SerializerOptions.TypeInfoResolverChain.Insert(1, TenantJsonContext.Default);
             options.SerializerOptions.DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull;
             options.SerializerOptions.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
         });
@@ -56,6 +57,7 @@ internal static class HttpApi
         api.MapPost("/pin", QueryEndpoints.PinAsync).WithMetadata(json).WithName("pin").WithSummary("Keeps blocks from eviction for a time.");
         api.MapGet("/stats", QueryEndpoints.Statistics).WithName("statistics").WithSummary("Counters of this silo.");
 
+        app.MapTenants();
         const string Block = "/blocks/{ns}/{hash}";
         api.MapGet(Block, BlockEndpoints.GetAsync).WithName("getBlock").WithSummary("The bytes of a block, or of a run of its layers.").Produces<FileStreamHttpResult>(200, "application/octet-stream");
         api.MapMethods(Block, [HttpMethods.Head], BlockEndpoints.Head).WithName("headBlock").WithSummary("Whether a block is stored, and where. Not a use of it.").Produces(200);

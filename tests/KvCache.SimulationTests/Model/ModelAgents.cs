@@ -46,6 +46,10 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
 
         public ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive) => Ask("set life", key, () => world.SetLifeAt(asked, key, timeToLive));
 
+        public ValueTask<byte[]> ExchangeTenantsAsync(byte[] book) => throw new NotSupportedException();
+
+        public ValueTask<long> BytesOfTenantAsync(string tenant) => throw new NotSupportedException();
+
         public ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from) => throw new NotSupportedException();
 
         private ValueTask<T> Ask<T>(string text, BlockKey key, Func<T> answer, Action? lost = null) =>

@@ -1,0 +1,111 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using KvCache.Silo.Options;
+
+namespace KvCache.Silo.Accounts;
+
+/// <summary>What an administrator has made of a tenant. Of two entries the one with the larger version is the truth.</summary>
+internal sealed record TenantEntry
+{
+    public required ulong Version { get; init; }
+
+    public string Secret { get; init; } = "";
+
+    public string OtherSecret { get; init; } = "";
+
+    /// <summary>A file of the silo's own configuration that has the secrets instead.</summary>
+    public string SecretFile { get; init; } = "";
+
+    public double Share { get; init; }
+
+    public double MaxShare { get; init; } = 1;
+
+    public double? PinShare { get; init; }
+
+    public int MaxConnections { get; init; }
+
+    /// <summary>Its clients are not let in, and nothing new of it is stored; what it has stays as long as nobody needs the memory.</summary>
+    public bool Disabled { get; init; }
+
+    /// <summary>Its blocks go everywhere, and it does not come back by a configuration that still names it.</summary>
+    public bool Deleted { get; init; }
+
+    public bool IsOpen => !Disabled && !Deleted;
+
+    public TenantOptions.Tenant ToOptions() => new()
+    {
+        Secret = Secret,
+        OtherSecret = OtherSecret,
+        SecretFile = SecretFile,
+        Share = Deleted ? 0 : Share,
+        MaxShare = MaxShare,
+        PinShare = PinShare,
+        MaxConnections = MaxConnections,
+    };
+
+    public static TenantEntry Of(TenantOptions.Tenant tenant) => new()
+    {
+        Version = 0,
+        Secret = tenant.Secret,
+        OtherSecret = tenant.OtherSecret,
+        SecretFile = tenant.SecretFile,
+        Share = tenant.Share,
+        MaxShare = tenant.MaxShare,
+        PinShare = tenant.PinShare,
+        MaxConnections = tenant.MaxConnections,
+    };
+}
+
+/// <summary>All changes by name, as they are kept in a file and told to other silos.</summary>
+internal static class TenantBook
+{
+    /// <summary>Reads a book.</summary>
+    /// <exception cref="FormatException">The bytes are none.</exception>
+    public static Dictionary<string, TenantEntry> Read(ReadOnlySpan<byte> json)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(json, TenantBookJson.Default.DictionaryStringTenantEntry) ?? [];
+        }
+        catch (JsonException e)
+        {
+            throw new FormatException($"it is not a book of tenants: {e.Message}", e);
+        }
+    }
+
+    public static byte[] Write(Dictionary<string, TenantEntry> book) => JsonSerializer.SerializeToUtf8Bytes(book, TenantBookJson.Default.DictionaryStringTenantEntry);
+
+    /// <summary>Reads the file; empty when there is none yet.</summary>
+    /// <exception cref="IOException">It cannot be read, or is none.</exception>
+    public static Dictionary<string, TenantEntry> Load(string path)
+    {
+        if (path.Length == 0 || !File.Exists(path))
+            return [];
+        try
+        {
+            return Read(File.ReadAllBytes(path));
+        }
+        catch (FormatException e)
+        {
+            throw new IOException($"{AccountOptions.Section}:File is '{path}', and {e.Message} Put back a good one, or remove it.", e);
+        }
+    }
+
+    /// <summary>Replaces the file in one step: whoever is interrupted leaves the old one.</summary>
+    /// <exception cref="IOException">It cannot be written.</exception>
+    public static void Save(string path, Dictionary<string, TenantEntry> book)
+    {
+        var next = path + ".new";
+        using (var file = new FileStream(next, new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite }))
+        {
+            file.Write(Write(book));
+            file.Flush(flushToDisk: true);
+        }
+
+        File.Move(next, path, overwrite: true);
+    }
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSerializable(typeof(Dictionary<string, TenantEntry>))]
+internal sealed partial class TenantBookJson : JsonSerializerContext;

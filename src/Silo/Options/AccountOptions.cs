@@ -1,0 +1,33 @@
+using System.ComponentModel.DataAnnotations;
+using System.Text;
+
+namespace KvCache.Silo.Options;
+
+/// <summary>Tenants that are made, changed and deleted while silos run.</summary>
+internal sealed class AccountOptions : IValidatableObject
+{
+    /// <summary>Section of the configuration.</summary>
+    public const string Section = "KvCache:Accounts";
+
+    /// <summary>
+    /// Bearer token of the administrator, at least 16 bytes. Default empty: nobody administers over HTTP.
+    /// </summary>
+    public string AdminToken { get; set; } = "";
+
+    /// <summary>
+    /// File that keeps the changes, with secrets, mode 0600; its folder must be writable. Default empty: there are no changes. Every silo has a file of its own, and silos tell one another
+    /// what is newer.
+    /// </summary>
+    public string File { get; set; } = "";
+
+    /// <inheritdoc/>
+    public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
+    {
+        if (AdminToken.Length > 0 && Encoding.UTF8.GetByteCount(AdminToken) < TenantOptions.MinSecretBytes)
+            yield return new ValidationResult($"{Section}:AdminToken is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [nameof(AdminToken)]);
+        if (File.Length > 0 && !Path.IsPathFullyQualified(File))
+            yield return new ValidationResult($"{Section}:File is '{File}'; an absolute path was expected, for example /var/lib/kvcache/tenants.json.", [nameof(File)]);
+        if (AdminToken.Length > 0 && File.Length == 0)
+            yield return new ValidationResult($"{Section}:AdminToken is set, and {Section}:File is empty; what the administrator changes would be gone with the silo. Name a file.", [nameof(File)]);
+    }
+}
