@@ -81,25 +81,27 @@ internal sealed class PolicyReplay
             TokensPerBlock = TraceRequest.TokensPerBlock,
             End = _hints ? request.End : AnswerEnd.Unknown,
         };
-        _policy.Look(fingerprints, ref use);
         int hits = 0, last = -1;
         while (hits < chain.Length && _slotOf[chain[hits]] is >= 0 and var slot)
         {
-            _policy.Touch(slot, use);
             last = slot;
             hits++;
         }
+
+        _policy.Look(fingerprints, hits, last, ref use);
+        for (var i = 0; i < hits; i++)
+            _policy.Touch(_slotOf[chain[i]], use);
 
         if (last >= 0)
             _policy.Hold(last);
         for (var i = hits; i < chain.Length; i++)
         {
-            var block = new ArrivingBlock(fingerprints[i], last, i, (i + 1) * TraceRequest.TokensPerBlock > request.Tokens);
+            var block = new ArrivingBlock(fingerprints[i], last, (i + 1) * TraceRequest.TokensPerBlock > request.Tokens);
             if (i - hits > 0 && last < 0 || !TryFindSlot(block, use, out var slot))
             {
                 // No room: what comes behind it could not be reached.
                 for (; i < chain.Length; i++)
-                    _policy.Pass(block with { Fingerprint = fingerprints[i], Depth = i, Parent = -1, Partial = (i + 1) * TraceRequest.TokensPerBlock > request.Tokens }, use);
+                    _policy.Pass(block with { Fingerprint = fingerprints[i], Parent = -1, Partial = (i + 1) * TraceRequest.TokensPerBlock > request.Tokens }, use);
                 break;
             }
 

@@ -12,9 +12,11 @@ namespace KvCache.Eviction;
 internal interface IEvictionPolicy
 {
     /// <summary>Fills in what the policy remembers of a request's chain. Counts as use of nothing.</summary>
-    /// <param name="chain">Fingerprints of its blocks, first block first.</param>
-    /// <param name="use">The request; its suffix and gap are set.</param>
-    void Look(ReadOnlySpan<ulong> chain, ref ChainUse use);
+    /// <param name="chain">Fingerprints of its blocks, first block first; none is 0.</param>
+    /// <param name="resident">How many of them are resident, from the first on.</param>
+    /// <param name="last">Slot of the last one of these, or -1.</param>
+    /// <param name="use">The request; its suffix, gap and level are set.</param>
+    void Look(ReadOnlySpan<ulong> chain, int resident, int last, ref ChainUse use);
 
     /// <summary>A resident block was read.</summary>
     void Touch(int slot, in ChainUse use);
@@ -27,6 +29,11 @@ internal interface IEvictionPolicy
 
     /// <summary>Chooses what goes for a block that arrives. The victim is not removed yet.</summary>
     VictimChoice ChooseVictim(in ArrivingBlock block, in ChainUse use, out Victim victim);
+
+    /// <summary>How a request's answer ended is known only now, after its blocks were touched.</summary>
+    /// <param name="tail">Slot of the last block of its chain that is resident.</param>
+    /// <param name="end">How it ended.</param>
+    void Tell(int tail, AnswerEnd end);
 
     /// <summary>A block is no longer resident.</summary>
     /// <param name="slot">Its slot, which may be used again.</param>
@@ -57,5 +64,9 @@ internal enum VictimChoice
 /// <summary>What can go.</summary>
 /// <param name="Slot">Slot of a leaf.</param>
 /// <param name="Score">What keeping it is worth, in hits per block and second; shards that compare it evict like one cache. Policies that only
-/// know an order answer minus its age in seconds.</param>
-internal readonly record struct Victim(int Slot, double Score);
+/// know an order answer the inverse of its age, which orders by age over shards.</param>
+internal readonly record struct Victim(int Slot, double Score)
+{
+    /// <summary>A victim of a policy that knows only since when it was not touched.</summary>
+    public static Victim ByAge(int slot, long age) => new(slot, 1000.0 / Math.Max(1, age));
+}

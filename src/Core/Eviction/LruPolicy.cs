@@ -1,49 +1,29 @@
 namespace KvCache.Eviction;
 
-/// <summary>
-/// Tail-first least recently used: of the blocks that a request touches, deeper ones become older than shallower ones, so that a chain loses
-/// its end first.
-/// </summary>
+/// <summary>Least recently used.</summary>
 /// <param name="slots">Slots of the store.</param>
-internal sealed class LruPolicy(int slots) : IEvictionPolicy
+/// <param name="tailFirst">
+/// Whether, of the blocks that a request touches, deeper ones become older than shallower ones. Victims are leaves in any case, so that it makes
+/// the choice cheap rather than better: the oldest block is a leaf, instead of the start of the oldest chain.
+/// </param>
+internal sealed class LruPolicy(int slots, bool tailFirst = true) : OrderedPolicy(slots)
 {
-    private readonly ResidentTree _tree = new(slots);
-    private readonly RecencyOrder _order = new(slots);
+    private readonly ChainLists _order = new(slots, tailFirst: tailFirst);
 
-    public void Look(ReadOnlySpan<ulong> chain, ref ChainUse use)
-    {
-    }
-
-    public void Touch(int slot, in ChainUse use)
+    public override void Touch(int slot, in ChainUse use)
     {
         _order.Remove(slot);
-        _order.Add(slot, _tree.ParentOf(slot), use);
+        _order.Add(0, slot, Tree.ParentOf(slot), use);
     }
 
-    public void Insert(int slot, in ArrivingBlock block, in ChainUse use)
+    protected override void OnInsert(int slot, in ArrivingBlock block, in ChainUse use) => _order.Add(0, slot, block.Parent, use);
+
+    protected override void OnRemove(int slot, bool evicted) => _order.Remove(slot);
+
+    protected override int Oldest(in ArrivingBlock block, out long added)
     {
-        _tree.Add(slot, block.Parent);
-        _order.Add(slot, block.Parent, use);
+        var slot = _order.OldestThatCanGo(0, Tree);
+        added = slot < 0 ? 0 : _order.Added(slot);
+        return slot;
     }
-
-    public void Pass(in ArrivingBlock block, in ChainUse use)
-    {
-    }
-
-    public VictimChoice ChooseVictim(in ArrivingBlock block, in ChainUse use, out Victim victim)
-    {
-        var slot = _order.OldestThatCanGo(_tree);
-        victim = new Victim(slot, slot < 0 ? 0 : _order.Touched(slot) - use.Now);
-        return slot < 0 ? VictimChoice.AllHeld : VictimChoice.Found;
-    }
-
-    public void Remove(int slot, bool evicted, long now)
-    {
-        _order.Remove(slot);
-        _tree.Remove(slot);
-    }
-
-    public void Hold(int slot) => _tree.Hold(slot);
-
-    public void Release(int slot) => _tree.Release(slot);
 }

@@ -55,4 +55,22 @@ internal struct SlotList
             Oldest = newer;
         Count--;
     }
+
+    /// <summary>Takes all of another list, as newer than its own, and leaves that one empty.</summary>
+    public void Append(SlotLinks links, ref SlotList other)
+    {
+        if (other.Count == 0)
+            return;
+        if (Count == 0)
+        {
+            (this, other) = (other, Empty);
+            return;
+        }
+
+        links.Newer[Newest] = other.Oldest;
+        links.Older[other.Oldest] = Newest;
+        Newest = other.Newest;
+        Count += other.Count;
+        other = Empty;
+    }
 }
