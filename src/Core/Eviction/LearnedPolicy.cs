@@ -16,20 +16,40 @@ internal sealed class LearnedPolicy : IEvictionPolicy
 
     private readonly Block[] _blocks;
     private readonly ResidentTree _tree;
-    private readonly ReuseLearner _learner = new();
+    private readonly ReuseLearner _learner;
     private readonly CandidateCells _candidates;
     private readonly GhostTable _ghosts;
+    private readonly SlotLinks _recencyLinks;
+    private readonly LearnedPolicy? _shadow;
+    private readonly PolicyContest? _contest;
+    private readonly bool _learns;
+    private SlotList _recency = SlotList.Empty; // tail first
     private long _origin = long.MinValue, _sliced = -SliceEvery, _learned;
     private int _requests;
 
     /// <param name="slots">Slots of the store.</param>
     public LearnedPolicy(int slots)
+        : this(slots, new ReuseLearner(), learns: true)
     {
+        if (slots / 8 < PolicyContest.LeastShadow)
+            return;
+        LearnedPolicy? shadow = null;
+        _contest = new PolicyContest(slots, some => shadow = new LearnedPolicy(some, _learner, learns: false));
+        _shadow = shadow;
+    }
+
+    private LearnedPolicy(int slots, ReuseLearner learner, bool learns)
+    {
+        (_learner, _learns) = (learner, learns);
         _blocks = new Block[slots];
         _tree = new ResidentTree(slots);
         _candidates = new CandidateCells(_learner, slots);
         _ghosts = new GhostTable(slots * GhostsPerSlot);
+        _recencyLinks = new SlotLinks(slots);
     }
+
+    /// <summary>Whether it evicts the least recently used at present, because that hits more than what was learned.</summary>
+    public bool FollowsRecency => _contest is { PrefersRecency: true };
 
     public void Look(ReadOnlySpan<ulong> chain, int resident, int last, ref ChainUse use)
     {
@@ -41,14 +61,17 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         use.SuffixTokens = (int)Math.Max(0, use.Tokens - ((long)known * use.TokensPerBlock));
         use.Gap = known == 0 ? -1 : Time(use.Now) - touched;
         use.Level = (byte)Math.Min(byte.MaxValue, level + 1);
+        _contest?.Serve(chain, use);
     }
 
     public void Touch(int slot, in ChainUse use)
     {
         ref var block = ref _blocks[slot];
         Withdraw(slot);
-        _learner.End(block.Class, block.Touched, Time(use.Now), reused: true);
+        _recency.Remove(_recencyLinks, slot);
+        End(block.Class, block.Touched, Time(use.Now), reused: true);
         Begin(ref block, new Trail { Touches = block.Touches, Level = block.Level }, partial: false, use);
+        AddRecent(slot, _tree.ParentOf(slot));
         Offer(slot);
     }
 
@@ -59,6 +82,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         _tree.Add(slot, block.Parent);
         _blocks[slot].Fingerprint = block.Fingerprint;
         Begin(ref _blocks[slot], Recall(block.Fingerprint, use), block.Partial, use);
+        AddRecent(slot, block.Parent);
         Offer(slot);
     }
 
@@ -71,6 +95,8 @@ internal sealed class LearnedPolicy : IEvictionPolicy
 
     public VictimChoice ChooseVictim(in ArrivingBlock block, in ChainUse use, out Victim victim)
     {
+        if (FollowsRecency)
+            return ChooseOldest(use, out victim);
         var slot = _candidates.Least(out var score);
         victim = new Victim(slot, score);
         if (slot < 0)
@@ -100,6 +126,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     public void Remove(int slot, bool evicted, long now)
     {
         Withdraw(slot);
+        _recency.Remove(_recencyLinks, slot);
         var parent = _tree.Remove(slot);
         if (parent >= 0)
             Offer(parent);
@@ -107,7 +134,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         if (evicted)
             Remember(block, Time(now));
         else
-            _learner.End(block.Class, block.Touched, Time(now), reused: false);
+            End(block.Class, block.Touched, Time(now), reused: false);
         block = default;
     }
 
@@ -127,7 +154,12 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     private long Time(long now)
     {
         if (_origin == long.MinValue)
+        {
             _origin = now;
+            if (_shadow is not null)
+                _shadow._origin = now;
+        }
+
         return Math.Max(0, now - _origin) & -TimeUnit;
     }
 
@@ -145,13 +177,14 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         }
 
         _candidates.Rescore(now);
+        _shadow?._candidates.Rescore(now);
     }
 
     private Trail Recall(ulong fingerprint, in ChainUse use)
     {
         if (!_ghosts.TryTake(fingerprint, out var trail))
             return new Trail { Level = use.Level };
-        _learner.End(trail.Class, trail.Touched, Time(use.Now), reused: true);
+        End(trail.Class, trail.Touched, Time(use.Now), reused: true);
         return trail;
     }
 
@@ -162,14 +195,39 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         block.Touches = (byte)Math.Min(byte.MaxValue, before.Touches + 1);
         block.Level = before.Level;
         block.Class = _learner.ClassOf(ReuseClass.Of(block.Touches, block.Level, partial, use));
-        _learner.Begin(block.Class, block.Touched, block.Request);
+        if (_learns)
+            _learner.Begin(block.Class, block.Touched, block.Request);
+    }
+
+    // A shadow sees what the store sees, and would count it twice.
+    private void End(ushort id, long began, long now, bool reused)
+    {
+        if (_learns)
+            _learner.End(id, began, now, reused);
+    }
+
+    private void AddRecent(int slot, int parent)
+    {
+        if (parent >= 0 && _blocks[parent].Request == _blocks[slot].Request)
+            _recency.AddOlderThan(_recencyLinks, parent, slot);
+        else
+            _recency.AddNewest(_recencyLinks, slot);
+    }
+
+    private VictimChoice ChooseOldest(in ChainUse use, out Victim victim)
+    {
+        var slot = _recency.Oldest;
+        while (slot >= 0 && !_tree.CanGo(slot))
+            slot = _recencyLinks.Newer[slot];
+        victim = slot < 0 ? default : Victim.ByAge(slot, Time(use.Now) - _blocks[slot].Touched);
+        return slot < 0 ? VictimChoice.AllHeld : VictimChoice.Found;
     }
 
     private void Remember(in Block block, long now)
     {
         var trail = new Trail { Touched = block.Touched, Class = block.Class, Touches = block.Touches, Level = block.Level };
         if (_ghosts.Add(block.Fingerprint, trail, out var forgotten))
-            _learner.End(forgotten.Class, forgotten.Touched, now, reused: false);
+            End(forgotten.Class, forgotten.Touched, now, reused: false);
     }
 
     private void Offer(int slot)
