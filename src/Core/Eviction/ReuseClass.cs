@@ -14,7 +14,7 @@ internal static class ReuseClass
 
     private const int EndShift = 0, SuffixShift = 2, KindShift = 6, GapShift = 10, TenantShift = 13;
     private const int EndMask = 3 << EndShift;
-    private const int PartialKind = 8, MostTenants = 1 << 18;
+    private const int PartialKind = 8, MostTenants = 1 << 17;
 
     /// <summary>The class of a block that a request touches.</summary>
     /// <param name="touches">Touches of the block, this one included.</param>
@@ -25,7 +25,7 @@ internal static class ReuseClass
     {
         var kind = partial ? PartialKind : touches > 1 ? 4 + Math.Min(3, BitOperations.Log2((uint)touches - 1)) : Math.Clamp(level, 1, 4) - 1;
         return ((int)use.End << EndShift) | (SuffixOf(use.SuffixTokens) << SuffixShift) | (kind << KindShift) | (GapOf(use.Gap) << GapShift) |
-            (Math.Min(use.Tenant, MostTenants - 1) << TenantShift);
+            (Math.Min(use.Tenant + 1, MostTenants) << TenantShift);
     }
 
     /// <summary>The same class, when it is known how the answer ended.</summary>

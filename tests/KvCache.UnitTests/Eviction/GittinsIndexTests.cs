@@ -1,4 +1,5 @@
 using KvCache.Eviction;
+using Xunit;
 
 namespace KvCache.UnitTests.Eviction;
 

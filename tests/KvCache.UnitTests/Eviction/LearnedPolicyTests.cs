@@ -1,4 +1,5 @@
 using KvCache.Eviction;
+using Xunit;
 
 namespace KvCache.UnitTests.Eviction;
 
@@ -88,7 +89,7 @@ public sealed class LearnedPolicyTests
         Assert.Equal(1000 - forgotten, kept.Count);
         Assert.True(kept.Average() > 900);
         Assert.True(ghosts.TryTake(PolicyStore.Fingerprint("1000"), out var trail));
-        Assert.Equal((16_000, 1000, 3, 2), (trail.Touched, trail.Class, trail.Touches, trail.Level));
+        Assert.Equal(new Trail { Touched = 16_000, Class = 1000, Touches = 3, Level = 2 }, trail);
         Assert.False(ghosts.TryTake(PolicyStore.Fingerprint("1000"), out _));
     }
 
