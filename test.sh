@@ -1,10 +1,22 @@
 #!/usr/bin/env bash
-# Builds everything in Release with warnings as errors and runs every test.
+# Builds everything in Release with warnings as errors and runs every test, in lanes that share the cores.
 # The last line says `N passed, N failed, N skipped`; the exit code is 0 when nothing failed.
-#   ./test.sh            everything
-#   ./test.sh UnitTests  only the test projects whose name contains the word
+#   ./test.sh             everything but the long forms
+#   ./test.sh --fast      what fails most often: units, simulation, Redis, grains, and the Python client against a real silo
+#   ./test.sh --long      everything, with soaks, many more schedules and tests marked [Trait("run", "long")]
+#   ./test.sh UnitTests   only the test projects whose name contains the word; Python is the name of the Python tests
 set -uo pipefail
 cd "$(dirname "$0")"
+
+fast='' long='' word='' limit=720
+for argument in "$@"; do
+  case $argument in
+    --fast) fast=1 ;;
+    --long) long=1 limit=36000 ;;
+    -*) echo "'$argument' is not an option; ./test.sh [--fast | --long] [WORD] was expected." >&2 && exit 2 ;;
+    *) word=$argument ;;
+  esac
+done
 
 # Tests that need a Redis, Python or one of its modules skip, and say so, where these cannot be installed. The distribution's modules
 # are those of its own Python, whatever else is on the path.
@@ -29,36 +41,127 @@ install_what_is_missing() {
   done
 }
 
-passed=0 failed=0 skipped=0
+work=$(mktemp -d)
+touch "$work/counts" "$work/running"
+trap 'rm -rf "$work"' EXIT
+# Every program runs in a process group of its own (timeout makes it), which the terminal's Ctrl-C does not reach.
+stop() {
+  local pid
+  for pid in $(<"$work/running"); do
+    [ "$(ps -o comm= -p "$pid")" = timeout ] && kill "$pid"
+  done
+  exit 130
+}
+trap stop INT TERM
+
 finish() {
-  echo "$passed passed, $failed failed, $skipped skipped"
-  [ "$failed" -eq 0 ]
+  awk '{ passed += $1; failed += $2; skipped += $3 } END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 }' "$work/counts"
   exit
 }
 
-install_what_is_missing & # while the compiler works
-dotnet build KvCache.sln -c Release -v quiet -nologo || { failed=1; finish; }
-wait
+count() { echo "$1 $2 $3" >>"$work/counts"; }
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-for project in tests/*"${1:-}"*/; do
-  name=$(basename "$project")
-  program="${project}bin/Release/net10.0/$name.dll"
-  [ -f "$program" ] || continue
-  echo "== $name"
-  # A test project that hangs must not take the whole run with it.
-  timeout --kill-after=10 720 dotnet "$program" -noColor -noLogo 2>&1 | tee "$log"
+# The figure before a word, or after "word: ", in the last line of a log that has a pattern; 0 where there is none.
+figure() { grep -oE "$1" <<<"$2" | grep -oE '[0-9]+' | tail -n 1 || echo 0; }
+
+# Runs a program to its end or to the limit (one that hangs must not take the whole run with it), and leaves its output in $log.
+# The lanes print one after the other, each program whole.
+run() {
+  local name=$1 began=$SECONDS code
+  shift
+  log=$(mktemp "$work/XXXXXX" 2>/dev/null) || exit 130 # the run was stopped
+  timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 &
+  echo $! >>"$work/running"
+  wait $!
+  code=$?
+  [ $code -eq 124 ] || [ $code -eq 137 ] && echo "$name was ended after $limit s" >>"$log"
+  (
+    flock 9
+    echo "== $name: $((SECONDS - began)) s"
+    cat "$log"
+  ) 9>"$work/printing"
+}
+
+wanted() { [[ $1 == *"$word"* ]]; }
+
+# A test project, with further arguments of its runner.
+project() {
+  local name=KvCache.$1 title summary bad
+  local program=tests/$name/bin/Release/net10.0/$name.dll
+  wanted "$name" && [ -f "$program" ] || return 0
+  title=$*
+  shift
+  [ -n "$long" ] || set -- "$@" -trait- run=long
+  run "$title" dotnet "$program" -noColor -noLogo "$@"
   summary=$(grep -E 'Total: [0-9]+, Errors: [0-9]+, Failed: [0-9]+, Skipped: [0-9]+' "$log" | tail -n 1)
   if [ -z "$summary" ]; then
     echo "$name ended without a summary"
-    failed=$((failed + 1))
-    continue
+    count 0 1 0
+    return
   fi
-  number() { sed -E "s/.*$1: ([0-9]+).*/\1/" <<<"$summary"; }
-  bad=$(($(number Failed) + $(number Errors)))
-  failed=$((failed + bad))
-  skipped=$((skipped + $(number Skipped)))
-  passed=$((passed + $(number Total) - $(number Failed) - $(number Skipped)))
-done
+  bad=$(($(figure 'Failed: [0-9]+' "$summary") + $(figure 'Errors: [0-9]+' "$summary")))
+  count $(($(figure 'Total: [0-9]+' "$summary") - $(figure 'Failed: [0-9]+' "$summary") - $(figure 'Skipped: [0-9]+' "$summary"))) "$bad" "$(figure 'Skipped: [0-9]+' "$summary")"
+}
+
+# The tests of python/, against silos of the build. The system's Python first: that is the one which the distribution's packages are for.
+python() {
+  wanted Python || return 0
+  local python summary bad
+  for python in /usr/bin/python3 python3; do
+    "$python" -c 'import pytest' >/dev/null 2>&1 && break
+    python=''
+  done
+  if [ -z "$python" ]; then
+    echo "== Python: there is no pytest (on Debian: python3-pytest, python3-numpy, python3-torch); its tests are skipped"
+    count 0 0 1
+    return
+  fi
+  # Nothing is written beside the sources; tests that skip say why.
+  KVCACHE_SILO_DLL=$PWD/$silo PYTHONDONTWRITEBYTECODE=1 run Python "$python" -B -m pytest -q -rs -p no:cacheprovider python/tests "$@"
+  summary=$(grep -E '^=* *([0-9]+ [a-z]+,? )+in [0-9.]+s' "$log" | tail -n 1)
+  if [ -z "$summary" ]; then
+    echo "The Python tests ended without a summary"
+    count 0 1 0
+    return
+  fi
+  bad=$(($(figure '[0-9]+ failed' "$summary") + $(figure '[0-9]+ error' "$summary")))
+  count "$(figure '[0-9]+ passed' "$summary")" "$bad" "$(figure '[0-9]+ skipped' "$summary")"
+}
+
+# Those that keep the cores busy, one after the other.
+compute() {
+  local folder
+  for folder in tests/KvCache.*Tests; do
+    [ "$folder" = tests/KvCache.ProcessTests ] || project "${folder#tests/KvCache.}"
+  done
+}
+
+install_what_is_missing & # while the compiler works
+target=KvCache.sln silo=tests/KvCache.ProcessTests/bin/Release/net10.0/KvCache.Silo.dll
+[ -z "$fast" ] || target=tests/fast.slnf silo=src/Silo/bin/Release/net10.0/KvCache.Silo.dll
+if ! dotnet build "$target" -c Release -v quiet -nologo; then
+  count 0 1 0
+  finish
+fi
+wait
+echo "Built in $SECONDS s"
+
+if [ -n "$fast" ]; then
+  export KVCACHE_SIM_SCHEDULES=${KVCACHE_SIM_SCHEDULES:-2000}
+  python --ignore=python/tests/test_processes.py &
+  for name in UnitTests ClusterTests RedisTests SimulationTests; do
+    project $name
+  done
+  wait
+  finish
+fi
+if [ -n "$long" ]; then
+  export KVCACHE_SIM_SCHEDULES=${KVCACHE_SIM_SCHEDULES:-1000000} KVCACHE_STRESS_SECONDS=${KVCACHE_STRESS_SECONDS:-600}
+fi
+python &
+project ProcessTests -trait- run=apart & # they mostly wait
+compute
+wait
+# Those that kill silos, or judge times, allocations and memory, have the machine for themselves.
+project ProcessTests -trait run=apart
 finish

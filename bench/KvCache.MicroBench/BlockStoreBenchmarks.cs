@@ -1,5 +1,5 @@
 using BenchmarkDotNet.Attributes;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 
 namespace KvCache.MicroBench;
 
@@ -41,7 +41,7 @@ public class BlockStoreBenchmarks : IDisposable
     [Benchmark]
     public bool ReservePublishRemove()
     {
-        var key = new BlockKey(new NamespaceId(1, 2), _hash);
+        var key = new BlockKey(new NamespaceId(new TenantId(1), 2), _hash);
         using var write = _store.TryReserve(key, _layout, new BlockLineage(default, 0, 0, 0))!;
         _store.Publish(key, write.Generation);
         return _store.Remove(key);
@@ -50,7 +50,7 @@ public class BlockStoreBenchmarks : IDisposable
     [Benchmark]
     public bool ReservePublishLeaseRemove()
     {
-        var key = new BlockKey(new NamespaceId(1, 2), _hash);
+        var key = new BlockKey(new NamespaceId(new TenantId(1), 2), _hash);
         using var write = _store.TryReserve(key, _layout, new BlockLineage(default, 0, 0, 0))!;
         _store.Publish(key, write.Generation);
         using (var lease = _store.TryLease(key))

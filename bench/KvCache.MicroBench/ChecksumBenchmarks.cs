@@ -1,4 +1,5 @@
 using BenchmarkDotNet.Attributes;
+using KvCache.Checksums;
 
 namespace KvCache.MicroBench;
 

@@ -1,5 +1,6 @@
 using BenchmarkDotNet.Attributes;
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Engine.Wire;
 
 namespace KvCache.MicroBench;
 
@@ -23,12 +24,12 @@ public class FrameHeaderBenchmarks
     public void Write() => FrameHeader.Write(_written, FrameType.Match, WireStatus.Ok, requestId: 7, payloadLength: 0);
 
     [Benchmark]
-    public FrameHeader ParseAndVerify()
+    public ulong ParseAndVerify()
     {
         // Verifying clears the checksum of what was received.
         _written.CopyTo(_received, 0);
         var header = FrameHeader.Parse(_received, MetaBytes, 0);
         header.Verify(_received);
-        return header;
+        return header.RequestId;
     }
 }

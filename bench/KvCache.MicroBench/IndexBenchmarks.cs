@@ -1,5 +1,5 @@
 using BenchmarkDotNet.Attributes;
-using KvCache.Index;
+using KvCache.Engine.Index;
 
 namespace KvCache.MicroBench;
 
@@ -12,7 +12,7 @@ public class IndexBenchmarks
 
     private readonly PrefixIndex _index = new();
     private readonly ulong[] _holders = new ulong[PromptBlocks];
-    private readonly NamespaceId _namespace = new(1, 2);
+    private readonly NamespaceId _namespace = new(new TenantId(1), 2);
     private BlockHash[] _stored = [];
     private BlockHash[] _missing = [];
 

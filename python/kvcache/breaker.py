@@ -5,6 +5,8 @@ import logging
 import threading
 import time
 
+from .forks import renews_after_fork
+
 logger = logging.getLogger("kvcache")
 
 
@@ -19,6 +21,11 @@ class Breaker:
         self._failures = 0
         self._delay = delay
         self._retry_at = 0.0
+        renews_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: what is known of the silo stays, but for the lock."""
+        self._lock = threading.Lock()
 
     @property
     def is_open(self) -> bool:

@@ -4,16 +4,18 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set, TypeVar, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, TypeVar, Union
 
 from .buffers import views_of_block
 from .deadline import Deadline, Timeout
 from .errors import KvCacheError
+from .forks import renews_after_fork
 from .hashing import Namespace
-from .namespace import Location, PutOutcomes
+from .namespace import COUNT_FIELDS, Location, Match, PutOutcomes
 from .options import CacheOptions
-from .pool import Session, SiloClient, usable_address
-from .reading import BATCH, Read, ReadThreads
+from .plan import join_locations
+from .pool import MAX_NAMESPACES, Session, SiloClient, usable_address
+from .reading import Read, ReadThreads, batch_of
 from .wire import Outcome
 
 T = TypeVar("T")
@@ -38,18 +40,28 @@ class Statistics:
 
 
 class Found:
-    """Answer of ``Cache.match``: the first ``count`` blocks are stored."""
+    """Answer of ``Cache.match``: the first ``count`` blocks are stored, and kept for ``hold_ms`` when they were to be."""
 
-    def __init__(self, count: int, hold_id: int = 0, hold_ms: int = 0, session: Optional[Session] = None):
-        self.count, self.hold_ms = count, hold_ms
-        self._hold_id, self._session = hold_id, session
+    def __init__(self) -> None:
+        self.count = self.hold_ms = 0
+        self._holds: List[Tuple[int, Session]] = []
+
+    def add(self, match: Match, session: Session) -> None:
+        """The answer about the next part of the chain."""
+        self.count += match.found
+        if match.hold_id:
+            self.hold_ms = min(self.hold_ms or match.hold_ms, match.hold_ms)
+            self._holds.append((match.hold_id, session))
 
     def release(self, timeout: float = 0.1) -> None:
         """Ends the hold, if there is one; it ends by itself after ``hold_ms`` too."""
-        hold_id, self._hold_id = self._hold_id, 0
-        if hold_id and self._session is not None and not self._session.client.is_closed:
+        holds, self._holds = self._holds, []
+        deadline = Deadline(timeout)
+        for hold_id, session in holds:
+            if session.client.is_closed:
+                continue
             try:
-                self._session.client.release(hold_id, timeout)
+                session.client.release(hold_id, deadline)
             except KvCacheError:
                 pass  # it ends with its connection
 
@@ -62,6 +74,8 @@ class Cache:
     Wrong arguments raise ``ValueError``, as they are mistakes of the caller.
 
     When a call has returned, nothing reads or writes the caller's buffers any more.
+
+    A process that forks may go on with it on both sides: the child opens connections of its own.
     """
 
     def __init__(self, endpoints: Union[str, Sequence[str], None] = None, tenant: Optional[str] = None,
@@ -77,6 +91,7 @@ class Cache:
         self._configured = [SiloClient(endpoint, self.options) for endpoint in self.options.endpoints]
         self._others: Dict[str, SiloClient] = {}
         self._threads = ReadThreads(self.options.read_threads)
+        renews_after_fork(self)
 
     def match(self, namespaces: Union[Namespace, Sequence[Namespace]], hashes: Sequence[bytes], hold_ms: int = 0,
               timeout: Timeout = None) -> Found:
@@ -84,20 +99,31 @@ class Cache:
         ranks of one model. With ``hold_ms`` they stay until they are read, and what lies in Redis is fetched ahead.
         It is advice: only a read is the truth."""
         group = [namespaces] if isinstance(namespaces, Namespace) else list(namespaces)
-        asked = hashes[:BATCH * 4]
-        if not group or not asked:
-            return Found(0)
+        if len(group) > MAX_NAMESPACES:
+            raise ValueError(f"a match takes {MAX_NAMESPACES} namespaces at most, and these are {len(group)}")
+        found = Found()
 
-        def ask(session: Session, deadline: Deadline) -> Found:
-            match = session.client.match([session.open(namespace, deadline) for namespace in group], asked, hold_ms, deadline)
-            return Found(match.found, match.hold_id, match.hold_ms, session)
-        found = self._control(ask, timeout) or Found(0)
+        def match(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
+            answer = session.client.match([session.open(namespace, deadline) for namespace in group], part, hold_ms, deadline)
+            found.add(answer, session)
+            return answer.found == len(part)
+        if group:
+            self._in_parts(hashes, match, timeout, 12 + 4 * len(group))
         self._count(matched_blocks=found.count)
         return found
 
     def locate(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None) -> Optional[Location]:
         """Which silos have the blocks of a chain; None when no silo could say."""
-        return self._control(lambda session, deadline: session.open(namespace, deadline).locate(hashes, deadline), timeout)
+        if not hashes:
+            return Location((), ())
+        parts: List[Location] = []
+
+        def locate(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
+            location = session.open(namespace, deadline).locate(part, deadline)
+            parts.append(location)
+            return len(location.holders) == len(part)
+        self._in_parts(hashes, locate, timeout)
+        return join_locations(parts) if parts else None
 
     def get(self, namespace: Namespace, hashes: Sequence[bytes], targets: Sequence[Any], first_layer: int = 0,
             layers: Optional[int] = None, past_misses: bool = False, arrived: Optional[Callable[[int], None]] = None,
@@ -137,6 +163,7 @@ class Cache:
             raise ValueError(f"every hash needs a block of {size} bytes")
 
         def put(start: int, end: int, session: Session, limit: Deadline) -> PutOutcomes:
+            end = min(end, start + batch_of(session))
             before = hashes[start - 1] if start else previous
             result = session.open(namespace, limit).put(
                 hashes[start:end], views[start:end], before, depth + start, ttl_seconds, request_id, new_tokens, copies,
@@ -148,25 +175,34 @@ class Cache:
             start = self.match(namespace, hashes, timeout=deadline.at_most(self.options.match_timeout)).count
             outcomes[:start] = [Outcome.ALREADY_STORED] * start
         while start < len(hashes):
-            end = min(start + BATCH, len(hashes))
-            result = self._data(lambda session, limit: put(start, end, session, limit), deadline)
+            result = self._data(lambda session, limit: put(start, len(hashes), session, limit), deadline)
             if result is None:
                 break
             self._put_elsewhere(result, start, put, deadline)
-            start = end
+            start += len(result)
         stored = sum(outcome.is_stored for outcome in outcomes)
         self._count(stored_blocks=stored, refused_blocks=len(hashes) - stored)
         return outcomes
 
     def pin(self, namespace: Namespace, hashes: Sequence[bytes], seconds: int, timeout: Timeout = None) -> int:
         """Keeps blocks for a time, 0 to end that. Returns for how many it worked."""
-        return self._control(lambda session, deadline: session.open(namespace, deadline).pin(hashes, seconds, deadline),
-                             timeout) or 0
+        counts: List[int] = []
+
+        def pin(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
+            counts.append(session.open(namespace, deadline).pin(part, seconds, deadline))
+            return True
+        self._in_parts(hashes, pin, timeout)
+        return sum(counts)
 
     def delete(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None) -> int:
         """Forgets blocks. Returns how many there were."""
-        return self._control(lambda session, deadline: session.open(namespace, deadline).delete(hashes, deadline),
-                             timeout) or 0
+        counts: List[int] = []
+
+        def delete(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
+            counts.append(session.open(namespace, deadline).delete(part, deadline))
+            return True
+        self._in_parts(hashes, delete, timeout)
+        return sum(counts)
 
     def stat(self, timeout: Timeout = None) -> Optional[Dict[str, Any]]:
         """The counters of the silo that is used, None when there is none."""
@@ -180,11 +216,30 @@ class Cache:
         for silo in silos:
             silo.close()
 
+    def after_fork(self) -> None:
+        """In a child: counts from 0, with a lock of its own; the parts renew themselves."""
+        self._lock, self.statistics = threading.Lock(), Statistics()
+
     def __enter__(self) -> Cache:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _in_parts(self, hashes: Sequence[bytes], ask: Callable[[Sequence[bytes], Session, Deadline], bool], timeout: Timeout,
+                  fields: int = COUNT_FIELDS) -> None:
+        """Asks about blocks, as many at a time as a request may name beside its other fields, until an answer is the last."""
+        deadline = Deadline.of(timeout, self.options.match_timeout)
+
+        def step(session: Session, limit: Deadline) -> int:
+            part = hashes[done:done + session.client.most_blocks(fields)]
+            return len(part) if ask(part, session, limit) else 0
+        done = 0
+        while done < len(hashes):
+            asked = self._control(step, deadline)
+            if not asked:
+                return
+            done += asked
 
     def _put_elsewhere(self, result: PutOutcomes, start: int, put: Callable[[int, int, Session, Deadline], PutOutcomes],
                        deadline: Deadline) -> None:
@@ -198,11 +253,12 @@ class Cache:
             first, end = refused[0], refused[0]
             while refused and refused[0] == end:
                 end = refused.pop(0) + 1
-            try:
-                self._other(address).data.run(lambda session, limit: put(first, end, session, limit), deadline)
-            except KvCacheError as error:
-                self._fail(error)
-                return
+            while first < end:
+                try:
+                    first += len(self._other(address).data.run(lambda session, limit: put(first, end, session, limit), deadline))
+                except KvCacheError as error:
+                    self._fail(error)
+                    return
 
     def _control(self, operation: Callable[[Session, Deadline], T], timeout: Timeout) -> Optional[T]:
         deadline = Deadline.of(timeout, self.options.match_timeout)

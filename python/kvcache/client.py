@@ -13,9 +13,11 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence
 from .connection import Connection, ConnectionEnd
 from .deadline import Deadline, Timeout
 from .errors import KvCacheError
+from .forks import renews_after_fork
 from .hashing import Namespace
 from .namespace import Match, OpenNamespace, join
-from .wire import AUTHENTICATE, GOES_ON, HELLO, MATCH, MAX_META, OPEN, RELEASE, REPLY, STAT, VERSION
+from .wire import (AUTHENTICATE, GOES_ON, HELLO, MATCH, MAX_MATCHED_NAMESPACES, MAX_META, OPEN, RELEASE, REPLY, STAT, VERSION,
+                   pack)
 
 
 class Limits(NamedTuple):
@@ -32,6 +34,7 @@ class Client:
     A call that fails between the frames of its request and its answer closes the connection, so that a late answer is
     never taken for that of another request. A closed client stays closed: every later call raises ``KvCacheError``.
     It does not reconnect, because opened namespaces and holds end with their connection; ``kvcache.Cache`` does.
+    In a child of a fork the parent's clients are closed, and go on in the parent.
     """
 
     def __init__(self, endpoint: str, tenant: str = "default", secret: bytes = b"", timeout: Timeout = 30.0):
@@ -45,6 +48,7 @@ class Client:
             self._connection = Connection(endpoint, deadline)
         except OSError as error:
             raise KvCacheError(f"no connection to {endpoint}: {error}") from error
+        renews_after_fork(self)
         with self.call(deadline):
             self._authenticate(tenant.encode(), secret)
 
@@ -67,16 +71,28 @@ class Client:
         """How many blocks of a chain are stored in every one of the namespaces, as those of the ranks of one model.
         With ``hold_ms`` the blocks stay until the hold ends; see ``Match``."""
         handles = [namespace.handle for namespace in namespaces]
-        meta = struct.pack(f"<II{len(handles)}II", hold_ms, len(handles), *handles, len(hashes)) + join(hashes)
+        if len(handles) > MAX_MATCHED_NAMESPACES:
+            raise ValueError(f"a match takes {MAX_MATCHED_NAMESPACES} namespaces at most, and these are {len(handles)}")
+        self.check_blocks(len(hashes), 12 + 4 * len(handles))
+        meta = pack(f"<II{len(handles)}II", hold_ms, len(handles), *handles, len(hashes)) + join(hashes)
         with self.call(timeout):
             match = Match(*struct.unpack("<IQI", self.request(MATCH, meta)))
             if match.found > len(hashes):
                 raise ConnectionError("the server found more blocks than were asked for")
             return match
 
+    def most_blocks(self, fields: int) -> int:
+        """How many blocks one request may name beside so many bytes of other fields."""
+        return max(1, min(self.limits.max_blocks, (self.limits.max_meta - fields) // 32))
+
+    def check_blocks(self, count: int, fields: int) -> None:
+        """``ValueError`` when a request names more blocks than the silo takes; ``kvcache.Cache`` sends them in parts."""
+        if count > self.most_blocks(fields):
+            raise ValueError(f"{count} blocks are more than the {self.most_blocks(fields)} that this silo takes in one request")
+
     def release(self, hold_id: int, timeout: Timeout = None) -> bool:
         """Ends the hold of a match; False when it had ended already."""
-        meta = struct.pack("<Q", hold_id)
+        meta = pack("<Q", hold_id)
         with self.call(timeout):
             return self.number(RELEASE, meta) == 1
 
@@ -100,7 +116,8 @@ class Client:
     def call(self, timeout: Timeout) -> Iterator[Connection]:
         """One call: alone on the connection, under its deadline, and the end of the connection if it breaks."""
         deadline = Deadline.of(timeout, self._timeout)
-        if not self._lock.acquire(timeout=deadline.remaining):
+        lock = self._lock  # another one after a fork inside of the call
+        if not lock.acquire(timeout=deadline.remaining):
             raise KvCacheError("the deadline passed while another call used the connection")
         try:
             if self._closed is not None:
@@ -121,7 +138,7 @@ class Client:
             self._drop(f"a call was interrupted by {type(error).__name__}")
             raise
         finally:
-            self._lock.release()
+            lock.release()
 
     def request(self, kind: int, meta: bytes) -> bytes:
         """A request that is answered by one frame without a payload; only inside ``call``."""
@@ -143,6 +160,11 @@ class Client:
         if not hmac.compare_digest(server_proof, hmac.digest(secret, b"kvcache.server.v1" + nonces, "sha256")):
             raise ConnectionError("the server does not know the tenant's secret")
         self.limits = Limits(*limits)
+
+    def after_fork(self) -> None:
+        """In a child: the connection is the parent's."""
+        self._lock = threading.Lock()
+        self._drop("it belongs to the process that opened it, and this one was forked since")
 
     def _drop(self, reason: str) -> None:
         self._closed = self._closed or reason

@@ -1,6 +1,7 @@
 """A socket that carries frames (docs/protocol.md, "Frames")."""
 from __future__ import annotations
 
+import os
 import socket
 import zlib
 from typing import Any, Iterable, Tuple, Union
@@ -14,19 +15,25 @@ RECEIVE_PIECE = 256 << 10
 
 
 class Connection:
-    """Frames over one socket, under the deadline of the call that is running (``deadline``, set by the caller)."""
+    """Frames over one socket, under the deadline of the call that is running (``deadline``, set by the caller).
+
+    It is of the process that opened it: a child of a fork, even one that Python was not told of, neither sends nor receives.
+    """
 
     def __init__(self, endpoint: str, deadline: Deadline):
         self.deadline = deadline
-        self._last_id = 0
+        # Begins anywhere, so that an answer that was meant for another connection fits none of this one's questions.
+        self._last_id = int.from_bytes(os.urandom(8), "little")
+        self._process = os.getpid()
         self._socket = connect(endpoint, deadline.remaining)
 
     def close(self) -> None:
+        """Gives up this process's end. Where a fork has shared the socket, the other process goes on with it."""
         self._socket.close()
 
     def send(self, kind: int, meta: bytes, payload: Iterable[Any] = (), payload_length: int = 0) -> int:
         """Sends one frame and returns its request id."""
-        self._last_id += 1
+        self._last_id = self._last_id % ((1 << 64) - 1) + 1  # 0 stands for the whole connection
         fields = [MAGIC, kind, 0, 0, self._last_id, len(meta), 0, payload_length]
         fields[6] = zlib.crc32(meta, zlib.crc32(HEADER.pack(*fields)))
         try:
@@ -76,6 +83,8 @@ class Connection:
         return crc
 
     def _set_timeout(self) -> None:
+        if os.getpid() != self._process:
+            raise ConnectionError("it belongs to the process that opened it, and this one was forked since")
         remaining = self.deadline.remaining
         if remaining <= 0:
             raise socket.timeout("timed out")

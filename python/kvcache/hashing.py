@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
 from itertools import accumulate
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import List, Mapping, Optional, Sequence, Tuple, Union
+
+from .wire import pack
 
 #: h0 of every chain. It is the start of the computation, never the hash of a block.
 CHAIN_ROOT = sha256(b"kvcache.prefix.v1").digest()
@@ -68,8 +70,7 @@ class StructuredLayout:
         return tuple(accumulate([layer] * self.layers))
 
     def encode(self) -> bytes:
-        return struct.pack("<B4I2B", 1, self.tokens_per_block, self.layers, self.kv_heads, self.head_dim, self.parts,
-                           self.data_type)
+        return pack("<B4I2B", 1, self.tokens_per_block, self.layers, self.kv_heads, self.head_dim, self.parts, self.data_type)
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,11 @@ class OpaqueLayout:
     layer_ends: Tuple[int, ...]
 
     def encode(self) -> bytes:
-        return struct.pack(f"<B2I{len(self.layer_ends)}I", 2, self.tokens_per_block, len(self.layer_ends),
-                           *self.layer_ends)
+        return pack(f"<B2I{len(self.layer_ends)}I", 2, self.tokens_per_block, len(self.layer_ends), *self.layer_ends)
+
+
+#: Bounds of ``Namespace.fields``: how many, and the bytes of a name or a value.
+MAX_FIELDS, MAX_TEXT_BYTES = 64, 256
 
 
 @dataclass(frozen=True)
@@ -94,12 +98,29 @@ class Namespace:
     tp_rank: int = 0
     tp_size: int = 1
     salt: str = ""
+    #: The engine's own name of how numbers are encoded (``fp8_e4m3``, ``nvfp4``), where the layout's type does not say it.
+    number_format: str = ""
+    #: Whatever else changes the meaning of the bytes, by name; a mapping, or pairs.
+    fields: Union[Mapping[str, str], Tuple[Tuple[str, str], ...]] = ()
+
+    def __post_init__(self) -> None:
+        pairs = self.fields.items() if isinstance(self.fields, Mapping) else self.fields
+        ordered = tuple(sorted(((str(name), str(value)) for name, value in pairs), key=lambda pair: pair[0].encode()))
+        names = [name for name, _ in ordered]
+        if len(names) > MAX_FIELDS or len(set(names)) < len(names) or "" in names:
+            raise ValueError(f"fields: at most {MAX_FIELDS}, each with a name of its own, and are {names[:MAX_FIELDS + 1]}")
+        for name, value in ordered:
+            if max(len(name.encode()), len(value.encode())) > MAX_TEXT_BYTES:
+                raise ValueError(f"fields: name and value have at most {MAX_TEXT_BYTES} bytes each; {name[:64]!r} has more")
+        object.__setattr__(self, "fields", ordered)
 
     def encode(self) -> bytes:
         """The canonical encoding, which opens the namespace."""
+        extra = b"".join(struct.pack("<I", len(text)) + text for pair in tuple(self.fields)
+                         for text in (str(pair[0]).encode(), str(pair[1]).encode()))
         fields = (self.tenant.encode(), self.model.encode(), self.revision.encode(), self.lora.encode(),
-                  struct.pack("<I", self.tp_rank), struct.pack("<I", self.tp_size), self.salt.encode(),
-                  self.layout.encode())
+                  pack("<I", self.tp_rank), pack("<I", self.tp_size), self.salt.encode(),
+                  self.layout.encode(), self.number_format.encode(), extra)
         return b"".join(struct.pack("<BI", tag, len(value)) + value for tag, value in enumerate(fields, 1))
 
     def layer_sizes(self, first: int = 0, count: Optional[int] = None) -> List[int]:
@@ -112,5 +133,10 @@ class Namespace:
 
     @property
     def id(self) -> bytes:
-        """The 16 bytes that stand for this namespace in block keys."""
-        return sha256(b"kvcache.namespace.v1" + self.encode()).digest()[:16]
+        """The 16 bytes that stand for this namespace in block keys; the first eight are its tenant's."""
+        return tenant_id(self.tenant) + sha256(b"kvcache.namespace.v1" + self.encode()).digest()[:8]
+
+
+def tenant_id(tenant: str) -> bytes:
+    """The eight bytes with which the ids of a tenant's namespaces begin."""
+    return sha256(b"kvcache.tenant.v1" + tenant.encode()).digest()[:8]

@@ -11,10 +11,14 @@ from .connection import Connection
 from .deadline import Timeout
 from .hashing import Namespace
 from .wire import (DELETE, GET, GET_END, LOCAL_ONLY, LOCATE, PAST_MISSES, PERSISTED, PIN, PUT, REDIS_BIT, REPLY, VERIFY,
-                   Outcome, Status)
+                   Outcome, Status, pack)
 
 if TYPE_CHECKING:
     from .client import Client
+
+
+# Bytes of a request beside its hashes: of a get, a put, and calls that name little else.
+GET_FIELDS, PUT_FIELDS, COUNT_FIELDS = 17, 64, 12
 
 
 class Match(NamedTuple):
@@ -55,7 +59,8 @@ class OpenNamespace:
 
     def locate(self, hashes: Sequence[bytes], timeout: Timeout = None) -> Location:
         """Where the blocks of a chain are, up to the first that is nowhere."""
-        meta = struct.pack("<II", self.handle, len(hashes)) + join(hashes)
+        self.client.check_blocks(len(hashes), COUNT_FIELDS)
+        meta = pack("<II", self.handle, len(hashes)) + join(hashes)
         with self.client.call(timeout):
             return _location(self.client.request(LOCATE, meta), len(hashes))
 
@@ -90,8 +95,9 @@ class OpenNamespace:
         pieces = [cut(views_of_block(target), sizes) for target in targets]
         if any(view.readonly for block in pieces for layer in block for view in layer):
             raise ValueError("a target is read-only")
+        self.client.check_blocks(len(hashes), GET_FIELDS)
         flags = past_misses * PAST_MISSES | local_only * LOCAL_ONLY
-        meta = struct.pack("<IBIII", self.handle, flags, first_layer, len(sizes), len(hashes)) + join(hashes)
+        meta = pack("<IBIII", self.handle, flags, first_layer, len(sizes), len(hashes)) + join(hashes)
         damaged: List[Tuple[int, int]] = []
         with self.client.call(timeout) as connection:
             request_id = connection.send(GET, meta)
@@ -120,7 +126,8 @@ class OpenNamespace:
         if len(blocks) != len(hashes):
             raise ValueError(f"every hash needs a block of {sum(sizes)} bytes")
         pieces = [cut(views_of_block(block), sizes) for block in blocks]
-        meta = struct.pack("<IIBB32sIQII", self.handle, ttl_seconds, persisted * PERSISTED, copies,
+        self.client.check_blocks(len(hashes), PUT_FIELDS)
+        meta = pack("<IIBB32sIQII", self.handle, ttl_seconds, persisted * PERSISTED, copies,
                            join([previous or bytes(32)]), depth, request_id, new_tokens, len(hashes)) + join(hashes)
         with self.client.call(timeout) as connection:
             sent = connection.send(PUT, meta, _payload(pieces), len(pieces) * (sum(sizes) + 4 * len(sizes)))
@@ -128,13 +135,15 @@ class OpenNamespace:
 
     def pin(self, hashes: Sequence[bytes], seconds: int, timeout: Timeout = None) -> int:
         """Keeps blocks for a time, 0 to end that. Returns for how many it worked."""
-        meta = struct.pack("<III", self.handle, seconds, len(hashes)) + join(hashes)
+        self.client.check_blocks(len(hashes), COUNT_FIELDS)
+        meta = pack("<III", self.handle, seconds, len(hashes)) + join(hashes)
         with self.client.call(timeout):
             return self.client.number(PIN, meta)
 
     def delete(self, hashes: Sequence[bytes], timeout: Timeout = None) -> int:
         """Forgets blocks. Returns how many there were."""
-        meta = struct.pack("<II", self.handle, len(hashes)) + join(hashes)
+        self.client.check_blocks(len(hashes), COUNT_FIELDS)
+        meta = pack("<II", self.handle, len(hashes)) + join(hashes)
         with self.client.call(timeout):
             return self.client.number(DELETE, meta)
 

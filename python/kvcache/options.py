@@ -1,11 +1,16 @@
-"""Settings of a cache, with their defaults."""
+"""Settings of a cache, and of the engines' connectors, with their defaults. Whatever is wrong is told with its key and with what
+was expected."""
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
-from typing import Any, Mapping, Tuple, Union
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any, Dict, Iterable, Mapping, Tuple, Type, TypeVar, Union
 
 from .connection import parse_endpoint
+from .hashing import MAX_TEXT_BYTES
+
+T = TypeVar("T", bound="EngineOptions")
 
 
 @dataclass(frozen=True)
@@ -38,29 +43,26 @@ class CacheOptions:
     read_threads: int = 4
 
     def __post_init__(self) -> None:
+        check_types(self, skip=("endpoints", "secret"))
         if not self.endpoints:
             raise ValueError("endpoints: name at least one, for example tcp:127.0.0.1:7400")
         for endpoint in self.endpoints:
             parse_endpoint(endpoint)
-        for name in ("connections", "control_connections", "connect_timeout", "match_timeout", "load_timeout",
-                     "store_timeout", "breaker_failures", "breaker_delay", "read_threads"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: must be more than 0, and is {getattr(self, name)!r}")
-        if self.locate_bytes < 0:
-            raise ValueError("locate_bytes: must be 0 or more")
+        if not isinstance(self.secret, bytes):
+            raise ValueError(f"secret: bytes were expected, and is a {type(self.secret).__name__}")
+        check_positive(self, "connections", "control_connections", "connect_timeout", "match_timeout", "load_timeout",
+                       "store_timeout", "breaker_failures", "breaker_delay", "read_threads")
+        check_range(self, "locate_bytes")
 
     @classmethod
     def names(cls) -> Tuple[str, ...]:
         """The keys that ``from_mapping`` knows."""
-        return tuple(field.name for field in fields(cls)) + ("secret_env",)
+        return tuple(item.name for item in fields(cls)) + ("secret_env",)
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> CacheOptions:
         """Options from an engine's JSON: ``endpoints`` may be one text, with commas; unknown keys are errors."""
-        known = cls.names()
-        unknown = [name for name in settings if name not in known]
-        if unknown:
-            raise ValueError(f"unknown settings {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        check_known(settings, cls.names())
         values = dict(settings)
         if "endpoints" in values:
             values["endpoints"] = endpoint_list(values["endpoints"])
@@ -74,14 +76,87 @@ class CacheOptions:
         return cls(**values)
 
 
-def check_names(model: str, revision: str, salt: str) -> None:
-    """The texts of a namespace that an engine's settings contain; beside the salt there is a digest in the same field."""
-    for name, text, most in (("model", model, 256), ("revision", revision, 256), ("salt", salt, 200)):
-        if len(text.encode()) > most:
-            raise ValueError(f"{name}: at most {most} bytes, and has {len(text.encode())}")
+@dataclass(frozen=True)
+class EngineOptions:
+    """What the connectors of all engines are told. Keys that are not here are those of ``CacheOptions``."""
+
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    #: Names that the blocks go under; by default those of the engine's model.
+    model: str = ""
+    revision: str = ""
+    #: Makes blocks of otherwise equal engines different, for example when weights were changed in place.
+    salt: str = ""
+    #: Further fields of the namespace, by name: what the engine does not say of itself.
+    fields: Mapping[str, str] = field(default_factory=dict)
+    copies: int = 1
+    persisted: bool = False
+    ttl_seconds: int = 0
+
+    def __post_init__(self) -> None:
+        check_types(self, skip=("cache", "fields"))
+        for name in ("model", "revision", "salt"):
+            length = len(getattr(self, name).encode())
+            if length > MAX_TEXT_BYTES:
+                raise ValueError(f"{name}: at most {MAX_TEXT_BYTES} bytes, and has {length}")
+        if not isinstance(self.fields, Mapping) or not all(isinstance(text, str) for pair in self.fields.items() for text in pair):
+            raise ValueError(f"fields: texts by name were expected, and is {self.fields!r}")
+        check_range(self, "copies", most=16)
+        check_range(self, "ttl_seconds", most=(1 << 32) - 1)
+
+    @classmethod
+    def from_mapping(cls: Type[T], settings: Mapping[str, Any]) -> T:
+        """Options from the engine's JSON; unknown keys are errors."""
+        own = {item.name for item in fields(cls)} - {"cache"}
+        check_known(settings, (*own, *CacheOptions.names()))
+        mine: Dict[str, Any] = {name: value for name, value in settings.items() if name in own}
+        return cls(cache=CacheOptions.from_mapping({k: v for k, v in settings.items() if k not in own}), **mine)
+
+
+def check_known(settings: Mapping[str, Any], known: Iterable[str]) -> None:
+    """``ValueError`` with the nearest name for keys that nobody reads."""
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"settings by name were expected, and there is {settings!r}")
+    names = sorted(known)
+    for name in settings:
+        if name not in names:
+            near = get_close_matches(str(name), names, 1)
+            raise ValueError(f"unknown setting {name}{f', perhaps {near[0]}' if near else ''}; there are {', '.join(names)}")
+
+
+def check_types(options: Any, skip: Iterable[str] = ()) -> None:
+    """``ValueError`` for settings of another type than their default. A whole number may stand for any number."""
+    for item in fields(options):
+        kind = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}.get(str(item.type))
+        value = getattr(options, item.name)
+        fits = {"a whole number": isinstance(value, int) and not isinstance(value, bool),
+                "a number": isinstance(value, (int, float)) and not isinstance(value, bool) and value == value,
+                "true or false": isinstance(value, bool), "a text": isinstance(value, str)}
+        if item.name not in skip and not fits.get(kind or "", True):
+            raise ValueError(f"{item.name}: {kind} was expected, and is {value!r}")
+
+
+def check_positive(options: Any, *names: str) -> None:
+    """``ValueError`` for numbers that are not more than 0."""
+    for name in names:
+        if not getattr(options, name) > 0:
+            raise ValueError(f"{name}: must be more than 0, and is {getattr(options, name)!r}")
+
+
+def check_range(options: Any, name: str, most: Union[int, float] = float("inf")) -> None:
+    """``ValueError`` for a number below 0 or above a limit."""
+    if not 0 <= getattr(options, name) <= most:
+        raise ValueError(f"{name}: {f'0 to {most}' if most < float('inf') else '0 or more'} was expected, and is {getattr(options, name)!r}")
+
+
+def check_choice(options: Any, name: str, *choices: str) -> None:
+    """``ValueError`` for a text that is none of some."""
+    if getattr(options, name) not in choices:
+        raise ValueError(f"{name}: one of {', '.join(choices)} was expected, and is {getattr(options, name)!r}")
 
 
 def endpoint_list(endpoints: Union[str, Any]) -> Tuple[str, ...]:
     """Endpoints from one text with commas, or from a list."""
     parts = endpoints.split(",") if isinstance(endpoints, str) else endpoints
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
+        raise ValueError(f"endpoints: a text or a list of texts was expected, and is {endpoints!r}")
     return tuple(part.strip() for part in parts if part.strip())

@@ -1,9 +1,9 @@
 """Which silo a block is read from when several have it."""
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
-from .namespace import Location
+from .namespace import Location, Silo
 from .pool import usable_address
 from .wire import REDIS_BIT
 
@@ -26,3 +26,19 @@ def plan_reads(location: Location, wanted: List[int]) -> Dict[Source, List[int]]
         source = min(holding, key=lambda name: len(shares.get(name, ())), default=None)
         shares.setdefault(source, []).append(index)
     return shares
+
+
+def join_locations(parts: Sequence[Location]) -> Location:
+    """The answers about consecutive runs of a chain as one. Each numbers the silos anew; silos beyond the bits of a block's
+    holders are left out, as the silos do."""
+    silos: List[Silo] = []
+    holders: List[int] = []
+    for part in parts:
+        bits = {REDIS_BIT: 1 << REDIS_BIT}
+        for bit, silo in enumerate(part.silos):
+            if silo not in silos and len(silos) < REDIS_BIT:
+                silos.append(silo)
+            bits[bit] = 1 << silos.index(silo) if silo in silos else 0
+        masks = {mask: sum(new for bit, new in bits.items() if mask >> bit & 1) for mask in set(part.holders)}
+        holders += [masks[mask] for mask in part.holders]
+    return Location(tuple(silos), tuple(holders))

@@ -9,6 +9,7 @@ from .client import Client
 from .connection import ConnectionEnd, parse_endpoint
 from .deadline import Deadline
 from .errors import KvCacheError
+from .forks import renews_after_fork
 from .hashing import Namespace
 from .namespace import OpenNamespace
 from .options import CacheOptions
@@ -48,11 +49,12 @@ class SiloPool:
 
     def __init__(self, endpoint: str, size: int, options: CacheOptions, breaker: Breaker):
         self.endpoint = endpoint
-        self._options, self._breaker = options, breaker
+        self._size, self._options, self._breaker = size, options, breaker
         self._free = threading.Semaphore(size)
         self._lock = threading.Lock()
         self._idle: List[Session] = []
         self._closed = False
+        renews_after_fork(self)
 
     def run(self, operation: Callable[[Session, Deadline], T], deadline: Deadline) -> T:
         """Runs an operation that may be repeated. Raises ``KvCacheError`` when the silo could not do it in time."""
@@ -60,7 +62,8 @@ class SiloPool:
             raise KvCacheError("the cache is closed")
         if not self._breaker.allows():
             raise KvCacheError(f"{self.endpoint} is left alone after failures")
-        if not self._free.acquire(timeout=deadline.remaining):
+        free = self._free  # another one after a fork inside of the call
+        if not free.acquire(timeout=deadline.remaining):
             raise KvCacheError(f"the deadline passed while all connections to {self.endpoint} were busy")
         try:
             result = self._run(operation, deadline)
@@ -74,12 +77,17 @@ class SiloPool:
             self._breaker.succeeded()
             return result
         finally:
-            self._free.release()
+            free.release()
 
     def close(self) -> None:
         """Closes what is idle; connections in use close when their call ends."""
         self._closed = True
         self._discard_idle()
+
+    def after_fork(self) -> None:
+        """In a child: the connections are the parent's, and all places are free."""
+        self._free, self._lock = threading.Semaphore(self._size), threading.Lock()
+        self._idle = []
 
     def _run(self, operation: Callable[[Session, Deadline], T], deadline: Deadline) -> T:
         session, is_new = self._take(deadline)
@@ -109,7 +117,8 @@ class SiloPool:
         return Session(self.endpoint, self._options, deadline), True
 
     def _give_back(self, session: Session) -> None:
-        if session.is_usable and not self._closed:
+        # One that opened many namespaces is given up when it is used next, not now: what it was used for may hold blocks.
+        if not session.client.is_closed and not self._closed:
             with self._lock:
                 self._idle.append(session)
         else:

@@ -8,14 +8,20 @@ from typing import Any, Callable, List, Optional, Sequence
 from .buffers import views_of_block
 from .deadline import Deadline
 from .errors import KvCacheError
+from .forks import renews_after_fork
 from .hashing import Namespace
-from .namespace import Location
+from .namespace import PUT_FIELDS, Location
 from .plan import Source, plan_reads
 from .pool import Session
 
 
-# Blocks of one request; a silo accepts 16,384.
+# Blocks of one request, where the silo takes so many.
 BATCH = 4096
+
+
+def batch_of(session: Session) -> int:
+    """How many blocks go into one request of a get or a put."""
+    return min(BATCH, session.client.most_blocks(PUT_FIELDS))
 
 
 class Read:
@@ -50,7 +56,7 @@ class Read:
     def next(self, session: Session, deadline: Deadline) -> bool:
         """Reads what is missing, or as much of it as fits into one request, from a silo that fetches what it lacks; what it
         does not deliver is a miss."""
-        indices = self.missing[:BATCH]
+        indices = self.missing[:batch_of(session)]
         if not indices:
             return True  # an attempt failed when everything had arrived
         self._read(indices, session, deadline, local_only=False)
@@ -60,7 +66,9 @@ class Read:
 
     def run_local(self, indices: Sequence[int], session: Session, deadline: Deadline) -> None:
         """Reads what a silo has in its own memory."""
-        self._read(indices, session, deadline, local_only=True)
+        size = batch_of(session)
+        for first in range(0, len(indices), size):
+            self._read(indices[first:first + size], session, deadline, local_only=True)
 
     def _read(self, indices: Sequence[int], session: Session, deadline: Deadline, local_only: bool) -> None:
         wanted = [index for index in indices if not self.hits[index]]
@@ -84,6 +92,11 @@ class ReadThreads:
         self._count = count
         self._lock = threading.Lock()
         self._executor: Optional[ThreadPoolExecutor] = None
+        renews_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: the threads are the parent's."""
+        self._lock, self._executor = threading.Lock(), None
 
     def read(self, read: Read, location: Location, pool_of: Callable[[Source], Any], deadline: Deadline) -> None:
         """Reads every block from a silo that has it, the caller's thread included. Returns when no thread touches the

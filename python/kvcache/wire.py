@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from typing import Any
 
 VERSION = 1
 MAGIC = 0x3143564B
@@ -19,6 +20,8 @@ PAST_MISSES, LOCAL_ONLY = 1, 2
 PERSISTED = 1
 #: Bit of a location that stands for Redis; the others are silos.
 REDIS_BIT = 63
+#: Most namespaces of one match.
+MAX_MATCHED_NAMESPACES = 1024
 
 
 class Status(IntEnum):
@@ -55,3 +58,11 @@ class Outcome(IntEnum):
     def is_stored(self) -> bool:
         """Whether the block can be read now."""
         return self in (Outcome.STORED, Outcome.ALREADY_STORED)
+
+
+def pack(form: str, *values: Any) -> bytes:
+    """Fields of a request; ``ValueError`` for a number that does not fit its field."""
+    try:
+        return struct.pack(form, *values)
+    except struct.error as error:
+        raise ValueError(f"a number is out of its bounds: {error}") from error

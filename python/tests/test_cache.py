@@ -9,7 +9,9 @@ import time
 import pytest
 
 from harness.fake_silo import GET, LOCATE, MATCH, OPEN, PUT, FakeSilo, frame
-from kvcache import Cache, CacheOptions, DataType, Namespace, OpaqueLayout, Outcome, StructuredLayout, prefix_chain
+from kvcache import (Cache, CacheOptions, DataType, Location, Namespace, OpaqueLayout, Outcome, Silo, StructuredLayout,
+                     prefix_chain)
+from kvcache.plan import join_locations
 
 LAYOUT = StructuredLayout(16, 3, 2, 8, DataType.FLOAT16)
 BLOCK = LAYOUT.layer_ends[-1]
@@ -198,11 +200,16 @@ def test_misses_in_the_middle():
 
 
 @pytest.mark.parametrize("garbage", [b"", b"HTTP/1.1 200 OK\r\n\r\n" + bytes(100), os.urandom(4096), bytes(32),
-                                     frame(0x84, b"short", request_id=5), frame(0x8C, bytes(5), request_id=4),
-                                     frame(0x84, struct.pack("<IQI", 9999, 0, 0), request_id=4)])
+                                     lambda number: frame(0x84, b"short", request_id=number),
+                                     lambda number: frame(0x8C, bytes(5), request_id=number),
+                                     lambda number: frame(0x84, struct.pack("<IQI", 9999, 0, 0), request_id=number),
+                                     lambda number: frame(0x84, struct.pack("<IQI", 8, 0, 0), request_id=number + 1)])
 def test_silo_that_lies(garbage):
     with FakeSilo() as silo, cache_of(silo) as cache:
-        silo.before = lambda kind: garbage
+        if callable(garbage):
+            silo.mangles = lambda kind, number: garbage(number)
+        else:
+            silo.before = lambda kind: garbage
         assert cache.match(SPACE, HASHES).count == 0
         assert cache.get(SPACE, HASHES, buffers()) == [False] * 8
         assert cache.put(SPACE, HASHES, BLOCKS) == [Outcome.FAILED] * 8
@@ -245,6 +252,9 @@ def test_wrong_arguments_are_the_callers_mistake():
                      lambda: cache.put(SPACE, HASHES[:1], [b"short"]), lambda: cache.match(SPACE, [b"short"])):
             with pytest.raises(ValueError):
                 call()
+        for numbers in ({"ttl_seconds": -1}, {"ttl_seconds": 1 << 32}, {"copies": 256}, {"depth": -1}, {"request_id": 1 << 64}):
+            with pytest.raises(ValueError, match="out of its bounds"):
+                cache.put(SPACE, HASHES, BLOCKS, **numbers)
     for settings in ({"endpoints": "nowhere"}, {"endpoints": ""}, {"load_timeout": 0}, {"colour": "red"}, {"secret_env": "NOT_SET"}):
         with pytest.raises(ValueError):
             CacheOptions.from_mapping(settings)
@@ -304,6 +314,60 @@ def test_nothing_writes_the_callers_memory_after_a_deadline():
         other.stop()
         mine.stop()
         assert targets == [b"\xee" * BLOCK] * 8
+
+
+def test_what_is_over_the_limits_of_a_request_goes_in_parts():
+    space = Namespace("tiny", OpaqueLayout(1, (1,)))
+    hashes = prefix_chain(range(250), 1)
+    blocks = [bytes([i]) for i in range(250)]
+    with FakeSilo() as silo, FakeSilo() as other, cache_of(silo, locate_bytes=1) as cache:
+        silo.max_blocks = other.max_blocks = 100
+        assert cache.put(space, hashes, blocks) == [Outcome.STORED] * 250
+        assert cache.match(space, hashes).count == 250
+        other.blocks = dict(silo.blocks)
+        silo.silos = ((1, ()), (0, (other.endpoint,)))
+        silo.holders = {name: 2 - i // 200 for i, name in enumerate(hashes)}  # the first two parts are at the other one
+        targets = [bytearray(1) for _ in hashes]
+        assert cache.get(space, hashes, targets) == [True] * 250 and targets == blocks
+        assert (other.count(GET), silo.count(GET)) == (2, 1)
+        assert len(cache.locate(space, hashes).holders) == 250 and len(cache.locate(space, hashes).silos) == 2
+        assert cache.locate(space, []).holders == ()
+        del silo.blocks[space.id, hashes[130]]
+        assert cache.match(space, hashes).count == 130
+        assert cache.delete(space, hashes) == 249 and not silo.blocks
+        assert cache.statistics.failed_calls == 0
+
+
+def test_answers_about_parts_of_a_chain_number_the_silos_anew():
+    here, there = Silo(True, ()), Silo(False, ("tcp:1.2.3.4:5",))
+    both = join_locations([Location((here, there), (1, 2, 3)), Location((there,), (1, 1 << 63)), Location((there, here), (2, 1 | 1 << 63))])
+    assert both == Location((here, there), (1, 2, 3, 2, 1 << 63, 1, 2 | 1 << 63))
+    many = join_locations([Location(tuple(Silo(False, (f"tcp:h:{part * 40 + i}",)) for i in range(40)), (1, 1 << 39)) for part in range(2)])
+    assert len(many.silos) == 63 and many.holders == (1, 1 << 39, 1 << 40, 0), "a silo that has no bit holds nothing"
+
+
+def test_ranks_and_namespaces_up_to_the_limit_of_a_connection():
+    def ranks(model: str):
+        return [Namespace(model, LAYOUT, tp_rank=rank, tp_size=512) for rank in range(512)]
+    with FakeSilo() as silo, cache_of(silo) as cache:
+        for model in "abc":
+            silo.blocks.update({(rank.id, name): b"" for rank in ranks(model) for name in HASHES[:7 if rank.tp_rank == 500 else 8]})
+            found = cache.match(ranks(model), HASHES, hold_ms=1000)
+            assert found.count == 7 and found.hold_ms == 1000
+            found.release(20)
+        assert len(silo.released) == 3 and cache.statistics.failed_calls == 0
+        with pytest.raises(ValueError, match="512 namespaces"):
+            cache.match([*ranks("a"), SPACE], HASHES)
+
+
+def test_holds_of_all_parts_of_a_chain_end_with_it():
+    with FakeSilo() as silo, cache_of(silo) as cache:
+        silo.max_blocks = 3
+        cache.put(SPACE, HASHES, BLOCKS)
+        found = cache.match(SPACE, HASHES, hold_ms=1000)
+        assert (found.count, found.hold_ms) == (8, 1000)
+        found.release(20)
+        assert len(silo.released) == 3
 
 
 def test_several_threads():

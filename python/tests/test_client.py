@@ -4,6 +4,7 @@ The tests of ``SiloTest`` need a running silo: KVCACHE_ENDPOINT names it (``tcp:
 KVCACHE_TENANT and KVCACHE_SECRET where they apply.
 """
 import hmac
+import json
 import os
 import socket
 import struct
@@ -17,6 +18,8 @@ from kvcache import (Client, DataType, KvCacheError, Match, Namespace, OpaqueLay
                      prefix_chain)
 from kvcache.connection import connect as _connect
 from kvcache.wire import HEADER, MAGIC
+
+from harness.silos import eventually
 
 ENDPOINT = os.environ.get("KVCACHE_ENDPOINT", "")
 UNIX = os.environ.get("KVCACHE_UNIX", "")
@@ -142,6 +145,28 @@ class BrokenStream(unittest.TestCase):
 
     def test_answer_to_another_request(self) -> None:
         self.call(lambda kind, request_id: frame(0x8A, b"{}", request_id=request_id - 1), "no request waits for")
+
+    def test_error_of_another_request(self) -> None:
+        self.call(lambda kind, number: frame(ERROR, struct.pack("<H", 2) + b"No", request_id=number + 1, status=21), "no request waits for")
+
+    def test_requests_are_numbered_from_anywhere(self) -> None:
+        numbers = []
+
+        def answer(kind: int, request_id: int) -> bytes:
+            numbers.append(request_id)
+            return frame(0x8A, b"{}", request_id=request_id)
+        for _ in range(3):
+            with ScriptedPeer(answer) as peer, Client(peer.endpoint) as client:
+                client.stat()
+                client.stat()
+        self.assertEqual([1, 1, 1], [second - first for first, second in zip(numbers[::2], numbers[1::2])])
+        self.assertTrue(all(number >> 40 for number in numbers), numbers)
+
+    def test_request_numbers_go_round_without_0(self) -> None:
+        with ScriptedPeer(lambda kind, number: frame(0x8A, json.dumps({"number": number}).encode(), request_id=number)) as peer:
+            with Client(peer.endpoint) as client:
+                client._connection._last_id = (1 << 64) - 2
+                self.assertEqual([(1 << 64) - 1, 1, 2], [client.stat()["number"] for _ in range(3)])
 
     def test_answer_of_another_type(self) -> None:
         self.call(lambda kind, request_id: frame(0x89, b"{}", request_id=request_id), "no request waits for")
@@ -319,16 +344,17 @@ class SiloTest(unittest.TestCase):
                 self.cache.put(self.hashes, blocks)
         for call in (lambda: self.cache.match([b"short"]), lambda: self.cache.match([], hold_ms=-1),
                      lambda: self.cache.put(self.hashes, self.blocks, previous=b"short"), lambda: self.client.release(-1),
-                     lambda: self.client.open(Namespace("m", LAYOUT, TENANT, tp_rank=-1))):
-            with self.assertRaises((ValueError, struct.error)):
+                     lambda: self.client.open(Namespace("m", LAYOUT, TENANT, tp_rank=-1)),
+                     lambda: self.cache.put(self.hashes, self.blocks, ttl_seconds=1 << 32), lambda: self.cache.pin(self.hashes, -1),
+                     lambda: self.cache.put(self.hashes, self.blocks, copies=256), lambda: self.client.match([self.cache] * 1025, [])):
+            with self.assertRaises(ValueError):
                 call()
         self.assert_others_unharmed()
 
     def test_time_to_live(self) -> None:
         self.cache.put(self.hashes, self.blocks, ttl_seconds=1)
         self.assertEqual(5, self.cache.match(self.hashes).found)
-        time.sleep(1.5)
-        self.assertEqual(0, self.cache.match(self.hashes).found)
+        eventually("the blocks have expired", lambda: self.cache.match(self.hashes).found == 0)
 
     def test_delete(self) -> None:
         self.put_all()
@@ -381,15 +407,22 @@ class SiloTest(unittest.TestCase):
         self.assertEqual([], self.cache.put([], []))
         self.assertEqual((0, 0), (self.cache.pin([], 1), self.cache.delete([])))
 
-    def test_too_many_blocks(self) -> None:
+    def test_more_blocks_than_a_request_takes_are_told_by_the_client_and_by_the_silo(self) -> None:
         hashes = [struct.pack("<I28x", number) for number in range(16385)]
         self.assertEqual(16384, self.client.limits.max_blocks)
         self.assertEqual(0, self.cache.match(hashes[:-1]).found)
         tiny = Namespace("tiny", OpaqueLayout(1, (1,)), tenant=TENANT)
-        for call in (lambda cache: cache.match(hashes), lambda cache: cache.pin(hashes, 1), lambda cache: cache.delete(hashes),
-                     lambda cache: cache.get_into(hashes, bytearray(16385)), lambda cache: cache.put(hashes, [b"x"] * 16385)):
+        calls = (lambda cache: cache.match(hashes), lambda cache: cache.locate(hashes), lambda cache: cache.pin(hashes, 1),
+                 lambda cache: cache.delete(hashes), lambda cache: cache.get_into(hashes, bytearray(16385)),
+                 lambda cache: cache.put(hashes, [b"x"] * 16385))
+        for call in calls:
             with Client(ENDPOINT, TENANT, SECRET) as client:
-                self.assert_refused(Status.BAD_FRAME, call, client.open(tiny))
+                cache = client.open(tiny)
+                with self.assertRaisesRegex(ValueError, "16385 blocks are more than the 16384 that this silo takes"):
+                    call(cache)
+                self.assertIn("store", client.stat(), "and the connection goes on")
+                client.limits = client.limits._replace(max_blocks=20_000)
+                self.assert_refused(Status.BAD_FRAME, call, cache)
         self.assert_others_unharmed()
 
     def test_one_client_in_several_threads(self) -> None:

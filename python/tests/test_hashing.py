@@ -1,13 +1,16 @@
 """Hashes and namespace ids against the vectors that docs/hashing.md publishes."""
 import re
 import unittest
+from dataclasses import replace
 from pathlib import Path
 
 from kvcache import (CHAIN_ROOT, DataType, Namespace, OpaqueLayout, StructuredLayout, engine_key_hash, prefix_chain,
                      text_hash)
+from kvcache.hashing import tenant_id
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "hashing.md"
 LAYOUT = StructuredLayout(16, 2, 1, 4, DataType.FLOAT16)
+ACME = Namespace("m", LAYOUT, tenant="acme", revision="r1", tp_rank=1, tp_size=2, salt="s")
 
 
 class Vectors(unittest.TestCase):
@@ -22,7 +25,10 @@ class Vectors(unittest.TestCase):
         "engine key 00 01 02 ff, group 1": lambda: engine_key_hash(b"\x00\x01\x02\xff", 1),
         "namespace id of tenant `acme`, model `m`, revision `r1`, no LoRA, rank 1 of 2, salt `s`, layout 2 layers, "
         "1 head, dim 4, float16, 16 tokens per block, K and V":
-            lambda: Namespace("m", LAYOUT, tenant="acme", revision="r1", tp_rank=1, tp_size=2, salt="s").id,
+            lambda: ACME.id,
+        "the same with number format `fp8_e4m3` and the fields `rope` (empty) and `scales` = `k=0.5,v=2`":
+            lambda: replace(ACME, number_format="fp8_e4m3", fields={"scales": "k=0.5,v=2", "rope": ""}).id,
+        "tenant id of `acme`": lambda: tenant_id("acme"),
     }
 
     def test_document(self) -> None:
@@ -59,8 +65,18 @@ class Namespaces(unittest.TestCase):
                     Namespace("m", LAYOUT, revision="x"), Namespace("m", LAYOUT, lora="x"),
                     Namespace("m", LAYOUT, salt="x"), Namespace("m", LAYOUT, tp_size=2),
                     Namespace("m", LAYOUT, tp_rank=1, tp_size=2), Namespace("m", OpaqueLayout(16, LAYOUT.layer_ends)),
-                    Namespace("m", StructuredLayout(16, 2, 1, 4, DataType.BFLOAT16))]
+                    Namespace("m", StructuredLayout(16, 2, 1, 4, DataType.BFLOAT16)),
+                    *(Namespace("m", LAYOUT, number_format=name) for name in ("fp8_e4m3", "fp8_e5m2", "int4_per_token_head", "nvfp4")),
+                    *(Namespace("m", LAYOUT, fields=fields) for fields in (
+                        {"a": ""}, {"a": "b"}, {"ab": ""}, {"a": "", "b": ""}, {"b": "a"}, {"a": "b", "c": "d"}, {"a": "bc", "d": ""}))]
         self.assertEqual(len(variants), len({namespace.id for namespace in variants}))
+
+    def test_fields_have_no_order_and_bounds(self) -> None:
+        one, other = (Namespace("m", LAYOUT, fields=fields) for fields in ({"a": "1", "b": "2"}, (("b", "2"), ("a", "1"))))
+        self.assertEqual((one, one.id, hash(one)), (other, other.id, hash(other)))
+        for fields in ({str(i): "" for i in range(65)}, (("a", "1"), ("a", "2")), {"": "x"}, {"a": "x" * 257}):
+            with self.assertRaisesRegex(ValueError, "fields: "):
+                Namespace("m", LAYOUT, fields=fields)
 
     def test_layer_ends(self) -> None:
         self.assertEqual((256, 512), LAYOUT.layer_ends)

@@ -43,6 +43,16 @@ def test_wheel_imports_and_is_typed(installed):
     assert (installed / "kvcache" / "py.typed").exists()
 
 
+def test_wheel_says_what_it_is(installed):
+    (facts,) = installed.glob("kvcache-*.dist-info")
+    metadata = (facts / "METADATA").read_text("utf-8")
+    for line in ("License: MIT", "Classifier: Typing :: Typed", "Requires-Python: >=3.9", "Description-Content-Type: text/markdown"):
+        assert f"\n{line}\n" in metadata, line
+    (text,) = facts.rglob("LICENSE")
+    assert text.read_text("utf-8") == (SOURCE.parent / "LICENSE").read_text("utf-8")
+    assert not list(installed.glob("tests")), "what tests the package is not in it"
+
+
 def test_core_needs_the_standard_library_only(installed):
     result = run(installed, "import kvcache, kvcache.engine_hashes; "
                             "print([name for name in ('torch', 'numpy', 'vllm', 'sglang') if name in sys.modules])")

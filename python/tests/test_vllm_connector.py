@@ -237,7 +237,7 @@ def test_states_that_are_not_rows_of_blocks_are_refused(silo, engine, caplog):
     assert "MambaSpec, which this connector does not store" in caplog.text
     assert connector.get_num_new_matched_tokens(SimpleNamespace(num_tokens=100), 0) == (0, False)
     with pytest.raises(ValueError, match="salt"):
-        config.kv_transfer_config.kv_connector_extra_config["salt"] = "s" * 201
+        config.kv_transfer_config.kv_connector_extra_config["salt"] = "s" * 257
         KvCacheConnector(config, vllm_contract.KVConnectorRole.SCHEDULER, groups)
     with pytest.raises(ValueError, match="colour"):
         config.kv_transfer_config.kv_connector_extra_config["colour"] = "red"

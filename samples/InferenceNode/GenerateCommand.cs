@@ -1,9 +1,12 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
-using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
-using KvCache.Wire;
+using KvCache.Client;
+using KvCache.InferenceNode.Caching;
+using KvCache.InferenceNode.Models;
+using KvCache.TorchSharp;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using Spectre.Console;
 
 namespace KvCache.InferenceNode;
@@ -48,7 +51,7 @@ internal static class GenerateCommand
         {
             foreach (var token in result.Tokens)
             {
-                if (SiloEndpoint.TryParse(token.Value) is null)
+                if (new KvCacheClientOptions { Endpoints = { token.Value } }.Validate().Count > 0)
                     result.AddError($"'{token.Value}' is not the address of a silo; expected tcp:host:port or unix:/path.");
             }
         });
@@ -70,7 +73,7 @@ internal static class GenerateCommand
             await GenerateAsync(arguments, cache, loaded, prompts, options, cancellationToken);
             return 0;
         }
-        catch (Exception e) when (e is ModelFormatException or ArgumentException or IOException or JsonException or SiloException or ValidationException)
+        catch (Exception e) when (e is ModelFormatException or ArgumentException or IOException or JsonException or SiloException or OptionsValidationException)
         {
             await Console.Error.WriteLineAsync(e.Message);
             return 1;

@@ -1,3 +1,5 @@
+using KvCache.InferenceNode;
+
 namespace KvCache.QuickStart;
 
 /// <summary>A prompt and what is to be shown with it.</summary>

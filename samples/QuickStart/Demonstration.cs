@@ -1,3 +1,7 @@
+using KvCache.InferenceNode;
+using KvCache.QuickStart.Processes;
+using KvCache.Silo.Hosting;
+
 namespace KvCache.QuickStart;
 
 /// <summary>What became of one prompt.</summary>

@@ -2,6 +2,9 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Security.Cryptography;
 using System.Text.Json;
+using KvCache.Processes;
+using KvCache.QuickStart.Processes;
+using KvCache.Silo.Hosting;
 using Spectre.Console;
 
 namespace KvCache.QuickStart;

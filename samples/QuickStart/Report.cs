@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using KvCache.InferenceNode;
 using Spectre.Console;
 
 namespace KvCache.QuickStart;

@@ -1,6 +1,9 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
-using KvCache.Wire;
+using KvCache.Client.Caching;
+using KvCache.Client.Cluster;
+using KvCache.Client.Connections;
+using KvCache.Engine.Wire;
 
 namespace KvCache.Client;
 
@@ -8,6 +11,7 @@ namespace KvCache.Client;
 public sealed partial class KvCacheClient
 {
     /// <inheritdoc/>
+    /// <remarks>At most 16,384 blocks: every layer comes for all of them before the next one does.</remarks>
     public IAsyncEnumerable<LoadedLayer> LoadLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
         ReadLayers(prefix, firstBlock, destinations, layers, follow: false, cancellationToken);
 
@@ -39,6 +43,12 @@ public sealed partial class KvCacheClient
     {
         var range = layers ?? prefix.Namespace.Layout.AllLayers;
         BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
+        if (destinations.Count > WireProtocol.MaxBlocksPerRequest)
+        {
+            throw new ArgumentException(
+                $"{destinations.Count} blocks are to be loaded by layers; at most {WireProtocol.MaxBlocksPerRequest} are possible. Load them in several runs.", nameof(destinations));
+        }
+
         return destinations.Count == 0 ? AsyncEnumerable.Empty<LoadedLayer>() : ReadLayersAsync(prefix, firstBlock, destinations, range, follow, cancellationToken);
     }
 

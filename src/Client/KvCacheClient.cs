@@ -1,8 +1,12 @@
-using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
-using KvCache.Wire;
+using KvCache.Client.Caching;
+using KvCache.Client.Cluster;
+using KvCache.Client.Connections;
+using KvCache.Client.SharedMemory;
+using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
 
 namespace KvCache.Client;
 
@@ -30,10 +34,11 @@ public sealed partial class KvCacheClient : IKvCache
     /// <summary>Creates a client. Nothing is connected before the first call or <see cref="ConnectAsync"/>.</summary>
     /// <param name="options">Settings; not changed afterwards.</param>
     /// <param name="loggers">Where to log; null for nowhere.</param>
-    /// <exception cref="ValidationException">A setting is out of its bounds.</exception>
+    /// <exception cref="OptionsValidationException">A setting is out of its bounds.</exception>
     public KvCacheClient(KvCacheClientOptions options, ILoggerFactory? loggers = null)
     {
-        Validator.ValidateObject(options, new ValidationContext(options), validateAllProperties: true);
+        if (options.Validate() is { Count: > 0 } failures)
+            throw new OptionsValidationException(Microsoft.Extensions.Options.Options.DefaultName, typeof(KvCacheClientOptions), failures);
         _options = options;
         _silos = new SiloDirectory(options, (loggers ?? NullLoggerFactory.Instance).CreateLogger<KvCacheClient>());
     }
@@ -127,8 +132,14 @@ public sealed partial class KvCacheClient : IKvCache
             {
                 try
                 {
-                    var kept = blocks.Count;
-                    memory.Lease(connection, prefix.Namespace, prefix.Chain.Hashes.Slice(firstBlock + kept, count - kept), localOnly: false, blocks);
+                    // A request, and the answer to it, name so many blocks at most: the rest is asked for until nothing more comes.
+                    for (var kept = -1; kept < blocks.Count && blocks.Count < count;)
+                    {
+                        kept = blocks.Count;
+                        var piece = prefix.Chain.Hashes.Slice(firstBlock + kept, Math.Min(count - kept, WireProtocol.MaxBlocksPerRequest));
+                        memory.Lease(connection, prefix.Namespace, piece, localOnly: false, blocks);
+                    }
+
                     return blocks.Count == count ? MissReason.None : MissReason.Absent;
                 }
                 catch (Exception e) when (SiloMemory.IsNotShared(e))
@@ -187,7 +198,7 @@ public sealed partial class KvCacheClient : IKvCache
             silo => silo.Data,
             connection =>
             {
-                foreach (var (first, blocks) in RequestPieces.Of(done, prefix.BlockCount, WireProtocol.MaxBlocksPerRequest))
+                foreach (var (first, blocks) in RequestPieces.Of(done, prefix.BlockCount, RequestPieces.MostMoved))
                 {
                     count += call(connection, prefix.Chain.Hashes.Slice(first, blocks));
                     done = first + blocks;

@@ -12,7 +12,8 @@ public static class KvCacheClientServices
     /// <param name="configure">Sets the options.</param>
     public static IServiceCollection AddKvCacheClient(this IServiceCollection services, Action<KvCacheClientOptions> configure)
     {
-        services.AddOptions<KvCacheClientOptions>().Configure(configure).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<KvCacheClientOptions>().Configure(configure).ValidateOnStart();
+        services.AddSingleton<IValidateOptions<KvCacheClientOptions>, KvCacheClientOptionsValidator>();
         services.AddSingleton(provider => new KvCacheClient(
             provider.GetRequiredService<IOptions<KvCacheClientOptions>>().Value,
             provider.GetService<ILoggerFactory>()));

@@ -1,10 +1,12 @@
+using KvCache.Grains.Cluster;
+using KvCache.Grains.Prefixes;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Hosting;
 
 namespace KvCache.Grains;
 
 /// <summary>Registration of what prefix grains need beside the block store.</summary>
-public static class PrefixGrainServices
+internal static class PrefixGrainServices
 {
     /// <summary>Adds the services of prefix grains to a silo; <see cref="IClusterBlocks"/> is the caller's.</summary>
     public static IServiceCollection AddPrefixGrains(this IServiceCollection services)

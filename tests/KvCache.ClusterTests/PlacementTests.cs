@@ -1,6 +1,7 @@
-using KvCache.Client;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.ClusterTests.Infrastructure;
+using KvCache.Orleans;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ClusterTests;
 
@@ -117,7 +118,7 @@ public sealed class PlacementTests(ThreeSilos silos) : IClassFixture<ThreeSilos>
         var grain = silos.GrainsAt(0).GetPrefix(prefix.Key(0));
         var grant = await grain.BeginAsync(Blocks.Intent(Blocks.Small));
         Assert.Equal(BeginOutcome.Accepted, grant.Outcome);
-        Assert.True(await grain.WriteAsync(grant.Generation, 0, new Orleans.Concurrency.Immutable<byte[]>(Blocks.Bytes(Blocks.Small))));
+        Assert.True(await grain.WriteAsync(grant.Generation, 0, new global::Orleans.Concurrency.Immutable<byte[]>(Blocks.Bytes(Blocks.Small))));
 
         Assert.Equal(0, await deleting.DeleteAsync(prefix));
 

@@ -1,4 +1,6 @@
-using KvCache.Storage;
+using KvCache.ClusterTests.Infrastructure;
+using KvCache.Orleans;
+using KvCache.TorchSharp;
 using Orleans.Concurrency;
 
 namespace KvCache.ClusterTests;

@@ -1,5 +1,7 @@
-using KvCache.Client;
-using KvCache.Wire;
+using KvCache.ClusterTests.Infrastructure;
+using KvCache.Engine.Wire;
+using KvCache.Orleans;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.ClusterTests;

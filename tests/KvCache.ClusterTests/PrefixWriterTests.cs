@@ -1,4 +1,8 @@
-using KvCache.Storage;
+using KvCache.ClusterTests.Infrastructure;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Prefixes;
+using KvCache.Orleans;
+using KvCache.TorchSharp;
 using Orleans.Concurrency;
 
 namespace KvCache.ClusterTests;
@@ -32,7 +36,7 @@ public sealed class PrefixWriterTests(OneSilo silo) : IClassFixture<OneSilo>
 
         Assert.Contains(true, stored);
         Assert.Equal(bytes, await prefix.LoadAsync(Blocks.Small.Layout.AllLayers));
-        Assert.Equal(used + Storage.Arena.RoundUp(bytes.Length), silo.Store.Arena.UsedBytes);
+        Assert.Equal(used + Arena.RoundUp(bytes.Length), silo.Store.Arena.UsedBytes);
     }
 
     [Fact]

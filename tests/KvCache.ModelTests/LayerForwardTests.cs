@@ -1,3 +1,7 @@
+using KvCache.Client;
+using KvCache.InferenceNode;
+using KvCache.Orleans;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.ModelTests;

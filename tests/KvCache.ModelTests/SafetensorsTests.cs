@@ -1,5 +1,6 @@
 using System.Text;
 using CsCheck;
+using KvCache.InferenceNode;
 using TorchSharp;
 
 namespace KvCache.ModelTests;

@@ -1,4 +1,5 @@
 using CsCheck;
+using KvCache.TorchSharp;
 
 namespace KvCache.ModelTests;
 

@@ -1,3 +1,5 @@
+using KvCache.InferenceNode;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.ModelTests;

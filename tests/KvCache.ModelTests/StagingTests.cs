@@ -1,5 +1,7 @@
 using CsCheck;
-using KvCache.Wire;
+using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.ModelTests;

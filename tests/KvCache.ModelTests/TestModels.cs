@@ -1,3 +1,6 @@
+using KvCache.InferenceNode;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 // libtorch's threads and its count of live tensors belong to the whole process.
@@ -21,7 +24,7 @@ internal static class TestModels
         + "User: Where does Heron come from?\nPilot: Heron comes from Split.\n";
 
     /// <summary>Directory of the solution.</summary>
-    public static string Root { get; } = FindRoot();
+    public static string Root { get; } = Repository.Root;
 
     /// <summary>Directory of the harbor model.</summary>
     public static string HarborPath => Path.Combine(Root, "samples", "QuickStart", "model");
@@ -72,16 +75,5 @@ internal static class TestModels
         }
 
         return session;
-    }
-
-    private static string FindRoot()
-    {
-        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-        {
-            if (File.Exists(Path.Combine(folder.FullName, "KvCache.sln")))
-                return folder.FullName;
-        }
-
-        throw new InvalidOperationException($"No KvCache.sln above {AppContext.BaseDirectory}: these tests read models from the repository.");
     }
 }

@@ -1,4 +1,7 @@
-using KvCache.Silo;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

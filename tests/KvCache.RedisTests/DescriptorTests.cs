@@ -1,8 +1,9 @@
 using System.Diagnostics;
 using System.Globalization;
-using KvCache.Grains;
-using KvCache.Silo;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Grains.Prefixes;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Testing;
 using Orleans.Runtime;
 
 namespace KvCache.RedisTests;

@@ -1,6 +1,9 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.Metrics;
-using KvCache.Silo;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Tiers;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

@@ -1,5 +1,8 @@
 using System.Diagnostics;
-using KvCache.Silo;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

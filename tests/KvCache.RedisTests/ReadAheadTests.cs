@@ -1,6 +1,9 @@
 using System.Globalization;
 using System.Text;
-using KvCache.Silo;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Payloads;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

@@ -2,7 +2,8 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
-using KvCache.Silo;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.RedisTests;
 

@@ -1,5 +1,8 @@
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

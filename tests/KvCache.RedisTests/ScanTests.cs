@@ -1,4 +1,6 @@
-using KvCache.Silo;
+using KvCache.RedisTests.Infrastructure;
+using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
 
 namespace KvCache.RedisTests;
 

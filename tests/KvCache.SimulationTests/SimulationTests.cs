@@ -1,6 +1,8 @@
 using System.Diagnostics;
+using KvCache.SimulationTests.Model;
+using KvCache.SimulationTests.Worlds;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests;
 
 public sealed class SimulationTests(ITestOutputHelper output)
 {

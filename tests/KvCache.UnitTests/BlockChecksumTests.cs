@@ -1,5 +1,6 @@
 using System.IO.Hashing;
 using CsCheck;
+using KvCache.Checksums;
 using Xunit;
 
 namespace KvCache.UnitTests;

@@ -1,11 +1,11 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Net;
-using KvCache.Bench.Processes;
 using KvCache.Bench.Raw;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Reports.Html;
 using KvCache.Bench.Silos;
+using KvCache.Processes;
 using Spectre.Console;
 
 namespace KvCache.Bench.Cli;
@@ -61,7 +61,6 @@ internal static class BenchCommand
             root.Subcommands.Add(CreateCommand(scenario, scenarios.ToDictionary(one => one.Name, one => one.Description)));
         root.Subcommands.Add(CreateRawServer());
         root.Subcommands.Add(CreateIndexedSilo());
-        root.Subcommands.Add(CreateSupervise());
         return root;
     }
 
@@ -98,7 +97,7 @@ internal static class BenchCommand
             context.Log("Interrupted.");
             return Interrupted;
         }
-        catch (Exception e) when (e is IOException or InvalidOperationException or System.Net.Sockets.SocketException)
+        catch (Exception e) when (e is ChildProcessException or IOException or InvalidOperationException or System.Net.Sockets.SocketException)
         {
             context.Log($"{scenario.Name} failed: {e.Message}");
             return Failed;
@@ -123,7 +122,7 @@ internal static class BenchCommand
         var memory = new Option<long>("--memory") { Required = true };
         var command = new Command("raw-server", "The other end of the raw loop.") { folder, memory };
         command.Hidden = true;
-        command.SetAction((arguments, _) => RawServer.RunAsync(arguments.GetRequiredValue(folder), arguments.GetValue(memory)));
+        command.SetAction((arguments, ended) => RawServer.RunAsync(arguments.GetRequiredValue(folder), arguments.GetValue(memory), ended));
         return command;
     }
 
@@ -133,20 +132,7 @@ internal static class BenchCommand
         var blocks = new Option<int>("--blocks") { Required = true };
         var command = new Command("indexed-silo", "A silo whose index is full.") { folder, blocks };
         command.Hidden = true;
-        command.SetAction((arguments, _) => IndexedSiloHost.RunAsync(arguments.GetRequiredValue(folder), arguments.GetValue(blocks)));
-        return command;
-    }
-
-    private static Command CreateSupervise()
-    {
-        var program = new Argument<string[]>("program") { Arity = ArgumentArity.OneOrMore };
-        var command = new Command("supervise", "Runs a program until standard input closes.") { program };
-        command.Hidden = true;
-        command.SetAction((arguments, _) =>
-        {
-            var words = arguments.GetRequiredValue(program);
-            return Supervisor.RunAsync(words[0], words[1..]);
-        });
+        command.SetAction((arguments, ended) => IndexedSiloHost.RunAsync(arguments.GetRequiredValue(folder), arguments.GetValue(blocks), ended));
         return command;
     }
 }

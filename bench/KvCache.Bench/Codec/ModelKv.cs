@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
-using KvCache.Client;
 using KvCache.InferenceNode;
+using KvCache.TorchSharp;
 
 namespace KvCache.Bench.Codec;
 

@@ -1,5 +1,6 @@
-using KvCache.Client;
 using KvCache.InferenceNode;
+using KvCache.Silo.Data;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.Bench.FirstToken;

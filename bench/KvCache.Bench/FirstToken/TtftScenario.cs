@@ -82,7 +82,7 @@ internal sealed class TtftScenario : Scenario
 
         var model = loaded.Model;
         if (arguments.GetValue(_threads) is { } threads)
-            TorchSharp.torch.set_num_threads(threads);
+            global::TorchSharp.torch.set_num_threads(threads);
         else
             TorchThreads.Fit(model.Config);
         var (prefix, more) = (arguments.GetValue(_prefix), arguments.GetValue(_tokens));

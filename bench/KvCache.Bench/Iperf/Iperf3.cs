@@ -1,8 +1,7 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using KvCache.Bench.Measuring;
-using KvCache.Bench.Processes;
+using KvCache.Processes;
 
 namespace KvCache.Bench.Iperf;
 
@@ -14,6 +13,8 @@ namespace KvCache.Bench.Iperf;
 internal sealed class Iperf3 : IContender, IDisposable
 {
     private const string MovedBytes = "768M";
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
+
     private readonly string _program;
     private readonly string _port = LoopbackPort.FindFree().ToString(CultureInfo.InvariantCulture);
     private readonly ChildProcess _server;
@@ -22,13 +23,11 @@ internal sealed class Iperf3 : IContender, IDisposable
     private Iperf3(string program)
     {
         _program = program;
-        _server = ChildProcess.Supervised(program, ["--server", "--bind", "127.0.0.1", "--port", _port, "--forceflush"]);
+        var server = ProgramCommand.Of(program, ["--server", "--bind", "127.0.0.1", "--port", _port, "--forceflush"]);
         // The banner comes once the port is open.
-        while (_server.Output.ReadLine() is { } line && !line.Contains("listening", StringComparison.Ordinal))
-        {
-        }
-        if (_server.HasExited)
-            throw new InvalidOperationException("The iperf3 server did not start; its error is above.");
+        var banner = new TaskCompletionSource<string>(TaskCreationOptions.RunContinuationsAsynchronously);
+        _server = ChildProcess.Start(server, line => _ = line.Contains("listening", StringComparison.Ordinal) && banner.TrySetResult(line));
+        _server.WaitUntilReadyAsync(() => banner.Task.IsCompleted ? banner.Task : null, Limit).GetAwaiter().GetResult();
         _congestion = BestCongestion();
     }
 
@@ -37,7 +36,7 @@ internal sealed class Iperf3 : IContender, IDisposable
     public IReadOnlyList<string> ComparedWith => [];
 
     /// <returns>Null when iperf3 is not installed.</returns>
-    public static Iperf3? TryStart() => ProgramPath.Find("iperf3") is { } program ? new Iperf3(program) : null;
+    public static Iperf3? TryStart() => ProgramCommand.Find("iperf3") is { } program ? new Iperf3(program) : null;
 
     /// <returns>GiB/s at the receiver, with the better of the two congestion controls that the raw loop tries, too.</returns>
     public double Measure() => Run(_congestion);
@@ -67,14 +66,7 @@ internal sealed class Iperf3 : IContender, IDisposable
 
     private double Run(IEnumerable<string> extra)
     {
-        var start = new ProcessStartInfo(_program, ["--client", "127.0.0.1", "--port", _port, "--bytes", MovedBytes, "--json", .. extra])
-        {
-            UseShellExecute = false,
-            RedirectStandardOutput = true,
-        };
-        using var process = Process.Start(start) ?? throw new InvalidOperationException("iperf3 could not be started.");
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return ParseGibPerSecond(output);
+        string[] arguments = ["--client", "127.0.0.1", "--port", _port, "--bytes", MovedBytes, "--json", .. extra];
+        return ParseGibPerSecond(ProgramResult.RunAsync(ProgramCommand.Of(_program, arguments), Limit).GetAwaiter().GetResult().Output);
     }
 }

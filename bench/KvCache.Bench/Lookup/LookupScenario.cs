@@ -7,7 +7,7 @@ using KvCache.Bench.Raw;
 using KvCache.Bench.Redis;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Silos;
-using KvCache.Index;
+using KvCache.Engine.Index;
 
 namespace KvCache.Bench.Lookup;
 

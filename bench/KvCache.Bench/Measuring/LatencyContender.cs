@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using KvCache.InferenceNode.Models;
 
 namespace KvCache.Bench.Measuring;
 

@@ -8,7 +8,7 @@ internal static class LibTorch
     {
         try
         {
-            TorchSharp.torch.InitializeDeviceType(TorchSharp.DeviceType.CPU);
+            global::TorchSharp.torch.InitializeDeviceType(global::TorchSharp.DeviceType.CPU);
             return null;
         }
         catch (Exception e) when (e is TypeInitializationException or NotSupportedException or DllNotFoundException)

@@ -1,6 +1,6 @@
 using System.ComponentModel;
 using System.Runtime.InteropServices;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 
 namespace KvCache.Bench.Memory;
 

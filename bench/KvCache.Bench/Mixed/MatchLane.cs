@@ -1,6 +1,7 @@
 using KvCache.Bench.Memory;
 using KvCache.Bench.Silos;
 using KvCache.Bench.Transfer;
+using KvCache.Silo.Connections;
 
 namespace KvCache.Bench.Mixed;
 

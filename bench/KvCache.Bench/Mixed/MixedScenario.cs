@@ -7,7 +7,7 @@ using KvCache.Bench.Processes;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Silos;
 using KvCache.Bench.Transfer;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
 namespace KvCache.Bench.Mixed;
 

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using KvCache.Bench.Transfer;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
 namespace KvCache.Bench.Mixed;
 

@@ -1,7 +1,8 @@
 using System.Security.Cryptography;
 using KvCache.Bench.Transfer;
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.Checksums;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 
@@ -39,7 +40,7 @@ internal abstract class TierLane : ITransferLane
             Put(Keys[i], buffers.Source.Slice(0, transfer.BlockLength));
     }
 
-    protected BlockKey[] Keys { get; } = [.. Enumerable.Range(0, Depth).Select(_ => new BlockKey(new NamespaceId(1, 2), new BlockHash(RandomNumberGenerator.GetBytes(BlockHash.Size))))];
+    protected BlockKey[] Keys { get; } = [.. Enumerable.Range(0, Depth).Select(_ => new BlockKey(new NamespaceId(new TenantId(1), 2), new BlockHash(RandomNumberGenerator.GetBytes(BlockHash.Size))))];
 
     protected KvLayout Layout { get; }
 

@@ -7,16 +7,15 @@ namespace KvCache.Bench.Raw;
 
 /// <summary>
 /// The hidden <c>raw-server</c> command: the least that any server of blocks must do, one blocking thread per connection,
-/// no framing to speak of, no checks. Prints its two addresses and serves until its standard input closes.
+/// no framing to speak of, no checks. Announces a port and the path of a socket, and serves until it is asked to end.
 /// </summary>
 internal static class RawServer
 {
     // Blocks of several readers and writers lie apart, as in an arena: what all of them share would stay in the processor's cache.
     private const int Places = 8;
 
-    public static async Task<int> RunAsync(string folder, long memoryBytes)
+    public static async Task<int> RunAsync(string folder, long memoryBytes, CancellationToken ended)
     {
-        using var interrupts = ParentLife.IgnoreInterrupts();
         var tcp = new IPEndPoint(IPAddress.Loopback, 0);
         using var tcpListener = Listen(new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp), tcp);
         var path = Path.Combine(folder, "raw.sock");
@@ -24,9 +23,7 @@ internal static class RawServer
         var memory = WarmBuffer.Private(memoryBytes);
         StartThread(() => Accept(tcpListener, memory));
         StartThread(() => Accept(unixListener, memory));
-        Console.WriteLine(((IPEndPoint)tcpListener.LocalEndPoint!).Port);
-        Console.WriteLine(path);
-        await ParentLife.EndAsync();
+        await OwnServer.ServeAsync([$"{((IPEndPoint)tcpListener.LocalEndPoint!).Port}", path], ended);
         return 0;
     }
 

@@ -8,22 +8,15 @@ namespace KvCache.Bench.Raw;
 /// <summary>The raw server, in a process of its own: two threads of one process would share address space and page tables.</summary>
 internal sealed class RawServerProcess : IDisposable
 {
-    private readonly DirectoryInfo _folder;
-    private readonly ChildProcess _process;
+    private readonly OwnServer _server;
     private readonly EndPoint _tcp;
     private readonly EndPoint _unix;
 
     private RawServerProcess(long memoryBytes)
     {
-        _folder = Directory.CreateTempSubdirectory("kvcache-raw-");
-        _process = ChildProcess.Own("raw-server", "--folder", _folder.FullName, "--memory", memoryBytes.ToString(CultureInfo.InvariantCulture));
-        if (!int.TryParse(_process.Output.ReadLine(), CultureInfo.InvariantCulture, out var port) || _process.Output.ReadLine() is not { Length: > 0 } path)
-        {
-            Dispose();
-            throw new InvalidOperationException("The raw server did not start; its error is above.");
-        }
-        _tcp = new IPEndPoint(IPAddress.Loopback, port);
-        _unix = new UnixDomainSocketEndPoint(path);
+        _server = OwnServer.Start("raw-server", ["--memory", memoryBytes.ToString(CultureInfo.InvariantCulture)]);
+        _tcp = new IPEndPoint(IPAddress.Loopback, int.Parse(_server.Addresses[0], CultureInfo.InvariantCulture));
+        _unix = new UnixDomainSocketEndPoint(_server.Addresses[1]);
     }
 
     /// <param name="memoryBytes">Memory that puts fill in turn, no less than the largest request.</param>
@@ -42,9 +35,5 @@ internal sealed class RawServerProcess : IDisposable
         return socket;
     }
 
-    public void Dispose()
-    {
-        _process.Dispose();
-        _folder.Delete(recursive: true);
-    }
+    public void Dispose() => _server.Dispose();
 }

@@ -1,6 +1,6 @@
 using System.Net;
-using KvCache.Bench.Processes;
 using KvCache.Bench.Raw;
+using KvCache.Processes;
 
 namespace KvCache.Bench.Redis;
 
@@ -10,9 +10,9 @@ internal sealed class ComparedRedis : IDisposable
     /// <summary>Why <see cref="TryOpen"/> gave none.</summary>
     public const string Missing = "no --redis given and no redis-server on PATH.";
 
-    private readonly RedisServerProcess? _own;
+    private readonly RedisChild? _own;
 
-    private ComparedRedis(EndPoint tcp, RedisServerProcess? own)
+    private ComparedRedis(EndPoint tcp, RedisChild? own)
     {
         Tcp = tcp;
         _own = own;
@@ -31,11 +31,16 @@ internal sealed class ComparedRedis : IDisposable
     {
         if (running is not null)
             return new ComparedRedis(running, own: null);
-        if (ProgramPath.Find("redis-server") is not { } program)
+        if (ProgramCommand.Find("redis-server") is not { } program)
             return null;
-        var own = RedisServerProcess.Start(program);
+        var own = Start(program);
         return new ComparedRedis(own.Tcp, own);
     }
+
+    /// <summary>Starts a Redis of our own, tuned not to give memory back between two values.</summary>
+    public static RedisChild Start(string program, params string[] settings) =>
+        // Otherwise jemalloc returns each freed value to the kernel, and every SET pays for fresh pages.
+        RedisChild.Start(program, settings, ("MALLOC_CONF", "oversize_threshold:0,dirty_decay_ms:-1,muzzy_decay_ms:-1"));
 
     public void Dispose() => _own?.Dispose();
 }

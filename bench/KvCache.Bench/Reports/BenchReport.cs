@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using KvCache.Bench.Cli;
 
 namespace KvCache.Bench.Reports;
 

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using KvCache.Bench.Processes;
+using KvCache.Processes;
 
 namespace KvCache.Bench.Silos;
 
@@ -17,7 +18,7 @@ internal sealed class BenchCluster : IDisposable
     /// <param name="total">Their block memory together.</param>
     /// <param name="withUnix">Whether they have Unix sockets and share their memory with clients.</param>
     /// <param name="cancellation">Interrupts the start.</param>
-    /// <exception cref="InvalidOperationException">A silo did not start, or they did not find each other.</exception>
+    /// <exception cref="ChildProcessException">A silo did not start, or they did not find each other.</exception>
     public BenchCluster(int count, ByteSize total, bool withUnix, CancellationToken cancellation)
     {
         try
@@ -54,7 +55,7 @@ internal sealed class BenchCluster : IDisposable
             while (CountPeers(http, silo) < _silos.Count - 1)
             {
                 if (Stopwatch.GetElapsedTime(began) > JoinLimit)
-                    throw new InvalidOperationException($"{_silos.Count} silos did not become a cluster within {JoinLimit.TotalSeconds} s.");
+                    throw new ChildProcessException($"{_silos.Count} silos did not become a cluster within {JoinLimit.TotalSeconds} s.");
                 if (cancellation.WaitHandle.WaitOne(50))
                     cancellation.ThrowIfCancellationRequested();
             }

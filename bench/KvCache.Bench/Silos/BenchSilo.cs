@@ -1,9 +1,11 @@
 using System.Diagnostics;
-using KvCache.Bench.Processes;
+using System.Globalization;
 using KvCache.Bench.Transfer;
 using KvCache.Client;
-using KvCache.Silo;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Processes;
+using KvCache.Silo.Hosting;
 
 namespace KvCache.Bench.Silos;
 
@@ -15,24 +17,19 @@ internal sealed class BenchSilo : IDisposable
     private static readonly TimeSpan SettleTime = TimeSpan.FromSeconds(6);
 
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("kvcache-bench-");
-    private readonly ChildProcess _process;
+    private readonly SiloChild _silo;
     private readonly string _arena;
-    private readonly string _ready;
     private ReadyFile? _addresses;
 
     private BenchSilo(ByteSize arena, bool withUnix, IEnumerable<string> arguments)
     {
         _arena = Path.Combine("/dev/shm", _folder.Name);
-        _ready = Path.Combine(_folder.FullName, "ready.json");
-        _process = ChildProcess.Supervised(
-            "dotnet",
-            [
-                Path.Combine(AppContext.BaseDirectory, "KvCache.Silo.dll"), "--arena", arena.Bytes.ToString(System.Globalization.CultureInfo.InvariantCulture),
-                "--arena-file", _arena, "--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0",
-                "--resp", "127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0", "--ready-file", _ready,
-                .. withUnix ? (string[])["--unix", Path.Combine(_folder.FullName, "silo.sock"), "--shared-memory"] : [], .. arguments,
-            ],
-            ("Logging__LogLevel__Default", "Warning"));
+        _silo = SiloChild.Start(new SiloSettings(
+            Arena: arena.Bytes.ToString(CultureInfo.InvariantCulture),
+            UseUnix: withUnix,
+            Folder: _folder.FullName,
+            Settings: new Dictionary<string, string> { ["Logging:LogLevel:Default"] = "Warning" },
+            Arguments: ["--arena-file", _arena, "--resp", "127.0.0.1:0", .. withUnix ? (string[])["--shared-memory"] : [], .. arguments]));
     }
 
     /// <summary>Where the silo listens.</summary>
@@ -54,18 +51,17 @@ internal sealed class BenchSilo : IDisposable
     public static BenchSilo Launch(ByteSize arena, bool withUnix, params IEnumerable<string> arguments) => new(arena, withUnix, arguments);
 
     /// <summary>Waits until the silo serves; one that does not is disposed.</summary>
-    /// <exception cref="InvalidOperationException">It did not start.</exception>
+    /// <exception cref="ChildProcessException">It did not start.</exception>
     public void WaitUntilReady(CancellationToken cancellation)
     {
-        var began = Stopwatch.GetTimestamp();
-        while ((_addresses = ReadyFile.TryRead(_ready)) is null)
+        try
         {
-            if (_process.HasExited || Stopwatch.GetElapsedTime(began) > StartLimit || cancellation.WaitHandle.WaitOne(20))
-            {
-                Dispose();
-                cancellation.ThrowIfCancellationRequested();
-                throw new InvalidOperationException("The silo did not start; its error is above.");
-            }
+            _addresses = _silo.WaitUntilReadyAsync(ReadyFile.TryRead, StartLimit, cancellation).GetAwaiter().GetResult();
+        }
+        catch
+        {
+            Dispose();
+            throw;
         }
     }
 
@@ -107,7 +103,7 @@ internal sealed class BenchSilo : IDisposable
 
     public void Dispose()
     {
-        _process.Dispose();
+        _silo.Dispose();
         File.Delete(_arena); // one that had to be killed leaves it behind
         if (_folder.Exists)
             _folder.Delete(recursive: true);

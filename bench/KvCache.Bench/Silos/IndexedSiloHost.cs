@@ -1,8 +1,9 @@
 using KvCache.Bench.Lookup;
 using KvCache.Bench.Processes;
-using KvCache.Grains;
-using KvCache.Index;
-using KvCache.Silo;
+using KvCache.Engine.Index;
+using KvCache.Grains.Prefixes;
+using KvCache.Processes;
+using KvCache.Silo.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -12,16 +13,15 @@ using Orleans.Hosting;
 namespace KvCache.Bench.Silos;
 
 /// <summary>
-/// The hidden <c>indexed-silo</c> command: the silo program's own services, and an index that says that this silo holds all blocks. Prints the addresses and an empty line, and serves until standard input closes.
+/// The hidden <c>indexed-silo</c> command: the silo program's own services, and an index that says that this silo holds all blocks. Serves until it is asked to end.
 /// </summary>
 /// <remarks>
 /// Only the blocks are not real: a million puts would take minutes and gigabytes of arena, none of which a look-up touches.
 /// </remarks>
 internal static class IndexedSiloHost
 {
-    public static async Task<int> RunAsync(string folder, int blocks)
+    public static async Task<int> RunAsync(string folder, int blocks, CancellationToken ended)
     {
-        using var interrupts = ParentLife.IgnoreInterrupts();
         var builder = Host.CreateApplicationBuilder();
         builder.Logging.ClearProviders();
         builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?>
@@ -36,15 +36,12 @@ internal static class IndexedSiloHost
             .AddMemoryGrainStorage(PrefixDescriptor.StorageName)
             .AddKvCache(builder.Configuration));
         using var host = builder.Build();
-        await host.StartAsync();
+        await host.StartAsync(ended);
         var directory = host.Services.GetRequiredService<BlockDirectory>();
         foreach (ref readonly var hash in LookupChains.Stored(blocks).All)
             directory.Index.Add(new BlockKey(LookupChains.Namespace.Id, hash), BlockDirectory.Self);
-        foreach (var endpoint in host.Services.GetRequiredService<IDataPlaneAddresses>().Endpoints)
-            Console.WriteLine(endpoint);
-        Console.WriteLine();
-        await ParentLife.EndAsync();
-        await host.StopAsync();
+        await OwnServer.ServeAsync(host.Services.GetRequiredService<IDataPlaneAddresses>().Endpoints, ended);
+        await host.StopAsync(CancellationToken.None);
         return 0;
     }
 }

@@ -1,7 +1,8 @@
 using KvCache.Bench.Transfer;
 using KvCache.Client;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Client.SharedMemory;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Connections;
 
 namespace KvCache.Bench.Silos;
 

@@ -1,8 +1,8 @@
 using System.Security.Cryptography;
 using KvCache.Bench.Memory;
 using KvCache.Bench.Transfer;
-using KvCache.Client;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Connections;
 
 namespace KvCache.Bench.Silos;
 

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using KvCache.Bench.Traces;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 
 namespace KvCache.Bench.Simulation;
 

@@ -1,5 +1,7 @@
 using KvCache.Bench.Silos;
 using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.TorchSharp;
 
 namespace KvCache.Bench.Strategies;
 

@@ -1,4 +1,6 @@
 using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.TorchSharp;
 
 namespace KvCache.Bench.Strategies;
 

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using KvCache.Bench.Redis;
+using KvCache.Processes;
 
 namespace KvCache.Bench.Strategies;
 
@@ -10,17 +11,16 @@ namespace KvCache.Bench.Strategies;
 /// </summary>
 internal sealed class RedisStrategy : ICacheStrategy
 {
-    private readonly RedisServerProcess _server;
+    private readonly RedisChild _server;
     private readonly RespClient[] _clients;
 
     public RedisStrategy(string program, int nodes, ByteSize total, string transport)
     {
         Name = $"redis.{transport}";
-        _server = RedisServerProcess.Start(program);
+        var memory = total.Bytes.ToString(CultureInfo.InvariantCulture);
+        _server = ComparedRedis.Start(program, "--maxmemory", memory, "--maxmemory-policy", "allkeys-lru");
         EndPoint address = transport == "tcp" ? _server.Tcp : _server.Unix;
         _clients = [.. Enumerable.Range(0, nodes).Select(_ => RespClient.Connect(address, default))];
-        Configure("maxmemory", total.Bytes.ToString(CultureInfo.InvariantCulture));
-        Configure("maxmemory-policy", "allkeys-lru");
     }
 
     public string Name { get; }
@@ -62,11 +62,5 @@ internal sealed class RedisStrategy : ICacheStrategy
         foreach (var client in _clients)
             client.Dispose();
         _server.Dispose();
-    }
-
-    private void Configure(string name, string value)
-    {
-        _clients[0].Send(new RespCommand("CONFIG", 3).Add("SET"u8).Add(System.Text.Encoding.ASCII.GetBytes(name)).Add(System.Text.Encoding.ASCII.GetBytes(value)).ToArray());
-        _clients[0].ReceiveOk();
     }
 }

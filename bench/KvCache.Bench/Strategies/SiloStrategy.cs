@@ -1,5 +1,5 @@
 using KvCache.Bench.Silos;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
 namespace KvCache.Bench.Strategies;
 

@@ -6,6 +6,7 @@ using KvCache.Bench.Processes;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Traces;
 using KvCache.Bench.Transfer;
+using KvCache.Processes;
 
 namespace KvCache.Bench.Strategies;
 
@@ -78,7 +79,7 @@ internal sealed class StrategiesScenario : Scenario
     {
         yield return new NoCache();
         yield return owned.Add(new LocalStrategy(ns, nodes, total));
-        if (ProgramPath.Find("redis-server") is { } program)
+        if (ProgramCommand.Find("redis-server") is { } program)
         {
             yield return owned.Add(new RedisStrategy(program, nodes, total, "tcp"));
             yield return owned.Add(new RedisStrategy(program, nodes, total, "unix"));

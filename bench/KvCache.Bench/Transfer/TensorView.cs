@@ -4,6 +4,8 @@ using KvCache.Bench.Memory;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Silos;
 using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.Bench.Transfer;

@@ -3,7 +3,10 @@
 The class is imported when it is asked for, so that this package imports without SGLang.
 """
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .hicache import KvCacheHiCacheStorage
 
 __all__ = ["KvCacheHiCacheStorage"]
 

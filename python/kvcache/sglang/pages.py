@@ -15,12 +15,12 @@ Layout, shape and type are part of the namespace: an engine with another layout 
 from __future__ import annotations
 
 import ctypes
-import json
 from hashlib import sha256
 from itertools import accumulate
-from typing import Any, Dict, List, Sequence
+from typing import Any, List, Sequence
 
 from ..hashing import Namespace, OpaqueLayout, engine_key_hash
+from .identity import engine_fields, number_format
 from .options import HiCacheOptions
 
 
@@ -44,22 +44,23 @@ def page_sizes(pool: Any) -> List[int]:
     return [len(piece) for piece in page_pieces(pool, torch.arange(pool.page_size))[0]]
 
 
+def is_page(key: str) -> bool:
+    """Whether a key names a page of the model. Those of other pools, as of a draft model, have the pool's name appended with a
+    dot, or in older versions a letter and a colon in front."""
+    return "." not in key and ":" not in key
+
+
 def page_hash(key: str) -> bytes:
     """The name of a page in the cache. Keys longer than the cache takes are hashed first."""
     data = key.encode()
     return engine_key_hash(data if len(data) <= 256 else sha256(data).digest())
 
 
-def namespace(options: HiCacheOptions, config: Any, pool: Any, sizes: Sequence[int], path: str) -> Namespace:
+def namespace(options: HiCacheOptions, config: Any, pool: Any, sizes: Sequence[int], path: str, arguments: Any = None) -> Namespace:
     """Where the pages of this rank are. ``path`` tells pieces in the pool's order from pages that the engine flattened.
     A latent (MLA) is the same on every tensor-parallel rank, and shared by all of them."""
-    content: Dict[str, Any] = {"path": path, "pool": type(pool).__name__, "dtype": str(getattr(pool, "dtype", "")), "sizes": list(sizes)}
-    for name in ("layout", "layer_num", "head_num", "head_dim", "kv_lora_rank", "qk_rope_head_dim", "page_size"):
-        content[name] = getattr(pool, name, None)
-    for name in ("pp_rank", "pp_size", "attn_cp_rank", "attn_cp_size", "is_mla_model"):
-        content[name] = getattr(config, name, None)
-    digest = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    fields = {**engine_fields(config, pool, arguments, bool(options.model)), "path": path, **options.fields}
     shared = bool(config.is_mla_model)
     return Namespace(options.model or (config.model_name or ""), OpaqueLayout(int(pool.page_size), tuple(accumulate(sizes))),
                      options.cache.tenant, options.revision, "", 0 if shared else config.tp_rank,
-                     1 if shared else config.tp_size, f"sglang/1/{digest}/{options.salt}")
+                     1 if shared else config.tp_size, options.salt, number_format(pool), fields)

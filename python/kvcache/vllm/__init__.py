@@ -3,11 +3,15 @@
 See docs/engines/vllm.md. The classes are imported when they are asked for, so that this package imports without vLLM.
 """
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .connector import KvCacheConnector
+    from .tier import KvCacheTier
 
 _CLASSES = {"KvCacheConnector": "connector", "KvCacheTier": "tier"}
 
-__all__ = list(_CLASSES)
+__all__ = ["KvCacheConnector", "KvCacheTier"]
 
 
 def __getattr__(name: str) -> Any:

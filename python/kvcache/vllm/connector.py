@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterable, Optional, Sequence, Set, Tuple
 
 from .._engines import engine_module, never_raises
 from .groups import alignment, grouped_tokens, read_groups
+from .identity import engine_fields, number_format
 from .messages import Transfers, WorkerSpaces
 from .options import ConnectorOptions
 
@@ -67,9 +68,10 @@ class KvCacheConnector(_base.KVConnectorBase_V1, _base.SupportsHMA):  # type: ig
                                                  kv_role != "kv_consumer")
         else:
             identity = {"algorithm": str(getattr(vllm_config.cache_config, "prefix_caching_hash_algo", "")),
-                        "pipeline": [parallel.rank // parallel.tensor_parallel_size, parallel.pipeline_parallel_size]}
+                        "pipeline": f"{parallel.rank // parallel.tensor_parallel_size}/{parallel.pipeline_parallel_size}",
+                        **engine_fields(vllm_config)}
             self._worker = ConnectorWorker(options, groups, kv_cache_config.num_blocks, tokens_per_block, parallel.rank,
-                                           parallel.tensor_parallel_size, identity)
+                                           parallel.tensor_parallel_size, number_format(vllm_config), identity)
 
     @property
     def requires_kv_delivery(self) -> bool:
@@ -101,6 +103,7 @@ class KvCacheConnector(_base.KVConnectorBase_V1, _base.SupportsHMA):  # type: ig
     def request_finished(self, request: Any, block_ids: Any) -> Tuple[bool, Optional[Dict[str, Any]]]:
         return bool(self._scheduler and self._scheduler.finished(request)), None
 
+    @never_raises(lambda: (False, None))
     def request_finished_all_groups(self, request: Any, block_ids: Any) -> Tuple[bool, Optional[Dict[str, Any]]]:
         return self.request_finished(request, block_ids)
 
@@ -109,6 +112,7 @@ class KvCacheConnector(_base.KVConnectorBase_V1, _base.SupportsHMA):  # type: ig
         if self._scheduler:
             self._scheduler.set_workers(handshake.spaces for handshake in metadata.values())
 
+    @never_raises(lambda: None)
     def set_xfer_handshake_metadata_pp_aware(self, metadata: Dict[Any, Any]) -> None:
         """The same from newer engines, by pipeline and tensor rank."""
         self.set_xfer_handshake_metadata(metadata)

@@ -8,6 +8,8 @@ from math import gcd
 from typing import Any, List, Optional, Sequence, Tuple
 
 from ..hashing import engine_key_hash
+from ..identity import digest
+from .identity import bytes_with_scales, spec_fields
 
 #: The block that stands for "none" in vLLM's block tables.
 NULL_BLOCK = 0
@@ -28,6 +30,10 @@ class Group:
     window: Optional[int]
     #: Whether every rank has the same bytes, as with a latent that is not split by heads.
     is_replicated: bool
+    #: How the engine describes the cache of each layer, as far as that changes the meaning of its bytes.
+    description: str = ""
+    #: Bytes that a block of a layer has together with its scales, where these may lie elsewhere; else 0.
+    bytes_with_scales: int = 0
 
     def blocks_in(self, tokens_per_block: int) -> int:
         """Blocks of the engine in a block of the cache."""
@@ -49,8 +55,11 @@ def read_groups(kv_cache_config: Any) -> List[Group]:
         sample = next(iter(layers.values())) if layers else spec
         if not kinds <= set(_FULL + _WINDOW) or (kinds & set(_FULL) and kinds & set(_WINDOW)):
             raise ValueError(f"KV cache group {index} is of {', '.join(sorted(kinds))}, which this connector does not store")
+        each = dict(layers) if layers else {"": spec}
         window = sample.sliding_window if kinds <= set(_WINDOW) else None
-        groups.append(Group(index, tuple(group.layer_names), int(spec.block_size), window, kinds <= set(_LATENT)))
+        groups.append(Group(index, tuple(group.layer_names), int(spec.block_size), window, kinds <= set(_LATENT),
+                            digest({name: [type(layer).__name__, spec_fields(layer)] for name, layer in each.items()}),
+                            max(map(bytes_with_scales, each.values()))))
     if not groups:
         raise ValueError("the engine has no KV cache")
     return groups
@@ -77,12 +86,14 @@ def run_hashes(block_hashes: Sequence[Any], per_run: int, group: int, extra: byt
 
 def request_extra(request: Any) -> bytes:
     """What is hashed in beside the engine's hash. The engine puts the names of LoRA adapters and salts of tenants into
-    one untagged list, where one can be taken for the other; here they are told apart."""
+    one untagged list, where one can be taken for the other; here they are told apart, and adapters of one name by where they
+    were loaded from."""
     lora = getattr(request, "lora_request", None)
     name = "" if lora is None else str(getattr(lora, "lora_name", lora))
+    path = "" if lora is None else str(getattr(lora, "lora_path", None) or "")
     salt = getattr(request, "cache_salt", None) or ""
     if not name and not salt:
         return b""
     fields = b"".join(struct.pack("<BI", tag, len(text)) + text
-                      for tag, text in enumerate((name.encode(), salt.encode()), 1))
+                      for tag, text in enumerate((name.encode(), salt.encode(), path.encode()), 1))
     return sha256(b"kvcache.vllm.request.v1" + fields).digest()

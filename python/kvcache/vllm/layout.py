@@ -15,10 +15,10 @@ cache has is not.
 """
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from typing import Any, Dict, List, Sequence, Tuple
+
+from ..identity import digest
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,8 @@ def _block_dim(shape: Tuple[int, ...], blocks: int) -> int:
 
 
 def layout_digest(layers: Dict[str, LayerLayout], **fields: Any) -> str:
-    """A short text that stands for everything that makes the bytes of a block what they are: the layers in their order,
-    and the fields."""
-    content = json.dumps({"layers": [[name, asdict(layout)] for name, layout in layers.items()], **fields}, sort_keys=True)
-    return sha256(content.encode()).hexdigest()[:32]
+    """A short text that stands for where the bytes of a block come from: the layers in their order, and the fields."""
+    return digest({"layers": [[name, asdict(layout)] for name, layout in layers.items()], **fields})
 
 
 def layer_ends(layouts: Sequence[LayerLayout], engine_blocks: int) -> Tuple[int, ...]:

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from typing import Any, Dict, List, Sequence, Set
 
 from ..cache import Cache
 from ..deadline import Deadline
+from ..forks import renews_after_fork
 from ..hashing import Namespace
 from .memory import CopyStream, GroupMemory
 from .messages import SKIPPED, GroupRuns
@@ -24,27 +26,30 @@ class Loader:
         self._cache, self._options, self._stream, self._staging = cache, options, stream, staging
         self._threads = BoundedWorkers("load", options.load_threads, options.queue)
         self._lock = threading.Lock()
+        self._running: Dict[str, List[GroupRuns]] = {}
         self._finished: Set[str] = set()
         self._failed: Set[int] = set()
+        renews_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: the loads that run are the parent's, and failed here."""
+        self._lock = threading.Lock()
+        for request_id, groups in list(self._running.items()):
+            self._end(request_id, _blocks_of(groups))
 
     def begin(self, loads: Dict[str, List[GroupRuns]], memories: Sequence[GroupMemory],
               namespaces: Sequence[Namespace]) -> None:
         """Starts the loads of a step."""
         for request_id, groups in loads.items():
-            deadline = Deadline(self._options.cache.load_timeout)
-            # Preempted or not, what the engine computed before this point comes before what is written now.
-            after = self._stream.mark()
-
-            def load(request_id: str = request_id, groups: List[GroupRuns] = groups, deadline: Deadline = deadline,
-                     after: Any = after) -> None:
-                self._load(request_id, groups, memories, namespaces, deadline, after)
-            if not self._threads.submit(load):
-                self._end(request_id, [block for runs in groups for blocks in runs.blocks for block in blocks])
-
-    def fail(self, loads: Dict[str, List[GroupRuns]]) -> None:
-        """Ends loads that cannot begin."""
-        for request_id, groups in loads.items():
-            self._end(request_id, [block for runs in groups for blocks in runs.blocks for block in blocks])
+            with self._lock:
+                self._running[request_id] = groups
+            is_begun = False
+            try:
+                is_begun = self._begin(request_id, groups, memories, namespaces)
+            except Exception:
+                logger.exception("a load could not begin; the engine computes its blocks")
+            if not is_begun:
+                self._end(request_id, _blocks_of(groups))
 
     def finished(self) -> Set[str]:
         """Requests whose loads ended since the last call. Their failed blocks are known by then."""
@@ -61,6 +66,13 @@ class Loader:
     def stop(self) -> None:
         self._threads.stop(self._options.cache.load_timeout)
 
+    def _begin(self, request_id: str, groups: List[GroupRuns], memories: Sequence[GroupMemory],
+               namespaces: Sequence[Namespace]) -> bool:
+        deadline = Deadline(self._options.cache.load_timeout)
+        # Preempted or not, what the engine computed before this point comes before what is written now.
+        after = self._stream.mark()
+        return self._threads.submit(partial(self._load, request_id, groups, memories, namespaces, deadline, after))
+
     def _load(self, request_id: str, groups: List[GroupRuns], memories: Sequence[GroupMemory],
               namespaces: Sequence[Namespace], deadline: Deadline, after: Any) -> None:
         failed: List[int] = []
@@ -73,7 +85,7 @@ class Loader:
             failed += [block for run, blocks in enumerate(runs.blocks) if run not in loaded for block in blocks]
         if failed and len(memories) > 1:
             # With several groups the engine cannot go on from the middle: it has no blocks for windows that end there.
-            failed = [block for runs in groups for blocks in runs.blocks for block in blocks]
+            failed = _blocks_of(groups)
         self._end(request_id, failed)
 
     def _load_group(self, runs: GroupRuns, memory: GroupMemory, namespace: Namespace, deadline: Deadline, after: Any,
@@ -118,5 +130,11 @@ class Loader:
 
     def _end(self, request_id: str, failed: List[int]) -> None:
         with self._lock:
+            self._running.pop(request_id, None)
             self._failed.update(block for block in failed if block != SKIPPED)
             self._finished.add(request_id)
+
+
+def _blocks_of(groups: Sequence[GroupRuns]) -> List[int]:
+    """All engine blocks that a load is to write."""
+    return [block for runs in groups for blocks in runs.blocks for block in blocks]

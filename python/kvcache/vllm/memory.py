@@ -75,7 +75,7 @@ class CopyStream:
         if device.type not in ("cpu", "cuda"):
             raise ValueError(f"a KV cache on {device} is not supported, only on cuda and cpu")
         self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def mark(self) -> Optional[Any]:
         """The work that the engine has given to its device until now; called on the engine's thread."""

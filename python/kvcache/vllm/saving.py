@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from ..cache import Cache
 from ..deadline import Deadline
+from ..forks import renews_after_fork
 from ..hashing import Namespace
 from .memory import CopyStream, GroupMemory
 from .messages import GroupRuns
@@ -78,6 +79,11 @@ class SaveBatch:
                 self.is_cancelled = True
                 self.copied.set()
 
+    def after_fork(self) -> None:
+        """In a child: the copy is the parent's."""
+        self._lock, self.copied, self.is_cancelled, self.stages = threading.Lock(), threading.Event(), True, []
+        self.copied.set()
+
     def give_back(self, staging: StagingPool) -> None:
         with self._lock:
             stages, self.stages = self.stages, []
@@ -100,6 +106,14 @@ class Saver:
         self._requests: Dict[str, List[SaveBatch]] = {}
         self._finished: Set[str] = set()
         self.dropped_blocks = 0
+        renews_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: what was under way is the parent's."""
+        for batches in self._requests.values():
+            for batch in batches:
+                batch.after_fork()
+        self._step = []
 
     def begin(self, saves: Dict[str, List[GroupRuns]], memories: Sequence[GroupMemory], namespaces: Sequence[Namespace],
               is_mine: Callable[[GroupMemory], bool]) -> None:

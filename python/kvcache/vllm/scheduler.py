@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
+from .._engines import complaints
 from ..cache import Cache
+from ..forks import renews_after_fork
 from .groups import NULL_BLOCK, Group, alignment
 from .lookups import Lookup, PrefixFinder, wait_for
 from .messages import SKIPPED, GroupRuns, Transfers, WorkerSpaces
@@ -53,6 +55,11 @@ class ConnectorScheduler:
         self._targets: Dict[str, Set[int]] = {}
         self._failed: Set[str] = set()
         self._has_windows = any(group.window is not None for group in groups)
+        renews_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: answers that are on their way come to the parent."""
+        self._lookups, self._loading = {}, {}
 
     def set_workers(self, spaces: Iterable[WorkerSpaces]) -> None:
         """Learns where the workers store. All of them must be known, or a match would not be one for all ranks."""
@@ -92,7 +99,15 @@ class ConnectorScheduler:
             return
         lookup = self._lookups.pop(request.request_id, None)
         start = lookup.computed if lookup is not None else request.num_computed_tokens
-        loads = self._load(request, blocks.get_block_ids(), start, start + external)
+        rows = blocks.get_block_ids()
+        try:
+            loads = self._load(request, rows, start, start + external)
+        except Exception as error:
+            # The engine waits for this load: one that names no hash fails as a whole, and the engine computes. What it had before
+            # is not a part of it, for that may be other requests' too.
+            complaints.warn(("load", type(error)), "a load cannot be planned: %s: %s", type(error).__name__, error, trace=True)
+            loads = [GroupRuns(group.index, [], [tuple(block for block in rows[group.index][start // group.block_size:]
+                                                       if block != NULL_BLOCK)]) for group in self._groups]
         self._pending_loads[request.request_id] = loads
         self._targets[request.request_id] = {block for runs in loads for row in runs.blocks for block in row}
         if lookup is not None:
@@ -105,10 +120,14 @@ class ConnectorScheduler:
             self._forget(request_id)
         transfers = Transfers(loads=self._pending_loads, preempted=tuple(getattr(output, "preempted_req_ids", None) or ()))
         self._pending_loads = {}
-        for request_id, computed in self._update_blocks(output):
-            runs = self._save(request_id, computed, output.num_scheduled_tokens.get(request_id, 0))
-            if runs:
-                transfers.saves[request_id] = runs
+        try:
+            for request_id, computed in self._update_blocks(output):
+                runs = self._save(request_id, computed, output.num_scheduled_tokens.get(request_id, 0))
+                if runs:
+                    transfers.saves[request_id] = runs
+        except Exception as error:
+            # The loads go to the workers all the same: the engine waits for them.
+            complaints.warn(("build", type(error)), "nothing is saved of a step: %s: %s", type(error).__name__, error, trace=True)
         return transfers
 
     def finished(self, request: Any) -> bool:

@@ -8,6 +8,8 @@ from typing import Any, Dict, List, Optional
 
 import torch
 
+from ..forks import renews_after_fork
+
 
 class StagingPool:
     """Buffers of whole blocks, kept for reuse: fresh memory is slow, and pinning it slower. Together they stay under a
@@ -16,6 +18,11 @@ class StagingPool:
     def __init__(self, budget: int, device: Any):
         """Host memory for a KV cache on ``device``; pinned when that is a GPU."""
         self._budget, self._device = budget, device
+        self.after_fork()
+        renews_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: buffers are made anew; the parent's are in use there."""
         self._used = 0
         self._free: Dict[int, List[Any]] = defaultdict(list)
         self._changed = threading.Condition()

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import threading
 from functools import partial
 from importlib import import_module
-from typing import Any, Collection, Dict, Iterable, List, Set, Tuple
+from typing import Any, Collection, Dict, Iterable, List, Tuple
 
 from .._engines import engine_module, never_raises
 from ..cache import Cache
+from ..forks import renews_after_fork
 from ..hashing import Namespace, OpaqueLayout, engine_key_hash
-from .layout import layout_digest
+from ..identity import digest, type_name
+from .identity import current_config, engine_fields, number_format
 from .tier_lookups import TierLookups
 from .tier_options import TierOptions
 from .workers import BoundedWorkers
@@ -45,19 +48,25 @@ class KvCacheTier(_base.SecondaryTierManager):  # type: ignore[name-defined,misc
         self._row_bytes = primary_kv_view.strides[0]
         self._rows = primary_kv_view.cast("B")
         config = getattr(offloading_spec, "config", None)
-        name = str(_path(config, "model.name") or "")
-        self._options = TierOptions.from_mapping({"model": name, **settings})
-        tokens = int(_path(config, "cache.tokens_per_hash") or 1) * int(_path(config, "cache.blocks_per_chunk") or 1)
-        self._space = Namespace(self._options.model, OpaqueLayout(tokens, (self._row_bytes,)), self._options.cache.tenant,
-                                self._options.revision, salt=f"vllm-tier/1/{_digest(config)}/{self._options.salt}")
+        engine = getattr(offloading_spec, "vllm_config", None) or current_config()
+        name = str(_path(config, "model.name") or _path(engine, "model_config.model") or "")
+        self._options = TierOptions.from_mapping({"model": name, "revision": str(_path(engine, "model_config.revision") or ""), **settings})
+        self._space = tier_namespace(self._options, config, engine, self._row_bytes)
         self._cache = Cache(options=self._options.cache)
         self._lookups = TierLookups(self._cache, self._space, self._options, block_hash)
         self._loads = BoundedWorkers("tier-load", self._options.load_threads, self._options.queue)
         self._stores = BoundedWorkers("tier-store", self._options.store_threads, self._options.queue)
         self._changed = threading.Condition()
-        self._running: Set[int] = set()
+        self._running: Dict[int, List[Any]] = {}
         self._finished: List[Tuple[int, Collection[Any], Collection[Any]]] = []
         self._load_keys: Dict[int, List[Any]] = {}
+        renews_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: the jobs that run are the parent's, and failed here."""
+        self._changed = threading.Condition()
+        for job_id, keys in list(self._running.items()):
+            self._end(job_id, keys, [])
 
     @never_raises(lambda: _Result.MISS)
     def lookup(self, key: Any, req_context: Any) -> Any:
@@ -65,10 +74,12 @@ class KvCacheTier(_base.SecondaryTierManager):  # type: ignore[name-defined,misc
         found = self._lookups.find(key, getattr(req_context, "req_id", ""))
         return _Result.RETRY if found is None else _Result.HIT if found else _Result.MISS
 
+    @never_raises(lambda: None)
     def submit_store(self, job_metadata: Any) -> None:
         """Stores rows; the engine keeps them until the job is reported."""
         self._submit(self._stores, job_metadata, self._store)
 
+    @never_raises(lambda: None)
     def submit_load(self, job_metadata: Any) -> None:
         """Loads rows; those that are not there make a failed job, which names those that are."""
         self._load_keys[job_metadata.job_id] = list(job_metadata.keys)
@@ -84,10 +95,12 @@ class KvCacheTier(_base.SecondaryTierManager):  # type: ignore[name-defined,misc
             loads = self._load_keys.pop(job_id, None)
             if loads is not None and len(done) < len(keys):
                 # Asked again, these would be found again and fail again.
-                self._lookups.forget_as_missing(key for key in keys if key not in set(done))
+                arrived = set(done)
+                self._lookups.forget_as_missing(key for key in keys if key not in arrived)
             results.append(_result(job_id, keys, done, loads is not None))
         return results
 
+    @never_raises(lambda: None)
     def on_new_request(self, req_context: Any) -> Any:
         """Every chunk is offloaded as it comes."""
         return _offload.RequestOffloadingContext()
@@ -107,9 +120,12 @@ class KvCacheTier(_base.SecondaryTierManager):  # type: ignore[name-defined,misc
             return bool(self._running or self._finished)
 
     def drain_jobs(self) -> None:
-        """Waits until no job touches the rows any more. Every job has a deadline, so this has one."""
+        """Waits until no job touches the rows any more. Every job has a deadline, and so has this: that of all jobs that can wait,
+        one behind the other."""
+        cache, waiting = self._options.cache, 2 + self._options.queue
         with self._changed:
-            self._changed.wait_for(lambda: not self._running)
+            if not self._changed.wait_for(lambda: not self._running, waiting * max(cache.load_timeout, cache.store_timeout)):
+                logger.error("%d jobs did not end in time", len(self._running))
 
     @never_raises(lambda: None)
     def shutdown(self) -> None:
@@ -122,11 +138,15 @@ class KvCacheTier(_base.SecondaryTierManager):  # type: ignore[name-defined,misc
 
     def _submit(self, threads: BoundedWorkers, job: Any, work: Any) -> None:
         # Taken now: what the engine passes is its own to change.
-        keys, rows = list(job.keys), [int(row) for row in _rows_of(job)]
+        keys = list(job.keys)
         with self._changed:
-            self._running.add(job.job_id)
-        if not threads.submit(partial(self._run, job.job_id, keys, rows, work)):
-            self._end(job.job_id, keys, [])
+            self._running[job.job_id] = keys
+        is_taken = False
+        try:
+            is_taken = threads.submit(partial(self._run, job.job_id, keys, [int(row) for row in _rows_of(job)], work))
+        finally:
+            if not is_taken:  # the engine waits for every job, also for one that is not understood
+                self._end(job.job_id, keys, [])
 
     def _run(self, job_id: int, keys: List[Any], rows: List[int], work: Any) -> None:
         done: List[Any] = []
@@ -149,7 +169,7 @@ class KvCacheTier(_base.SecondaryTierManager):  # type: ignore[name-defined,misc
 
     def _end(self, job_id: int, keys: List[Any], done: List[Any]) -> None:
         with self._changed:
-            self._running.discard(job_id)
+            self._running.pop(job_id, None)
             self._finished.append((job_id, keys, done))
             self._changed.notify_all()
 
@@ -171,14 +191,25 @@ def _result(job_id: int, keys: Collection[Any], done: Collection[Any], is_load: 
     return _base.JobResult(job_id=job_id, success=success)
 
 
-def _digest(config: Any) -> str:
-    """What makes the bytes of a row what they are, as far as the engine says it. A row holds the parts of all ranks, so how
-    many there are belongs to it, unless the engine says that it does not matter."""
-    names = ["model.name", "model.dtype", "cache.tokens_per_hash", "cache.blocks_per_chunk", "worker_kv_bytes_per_block"]
+def tier_namespace(options: TierOptions, config: Any, engine: Any, row_bytes: int) -> Namespace:
+    """Where the rows are. What makes their bytes what they are is there as far as the engine says it: ``config`` is what it tells
+    its tiers, and ``engine`` its whole configuration, where that can be had. A row holds the parts of all ranks, so how many
+    there are belongs to it, unless the engine says that it does not matter."""
+    names = ["cache.tokens_per_hash", "cache.blocks_per_chunk", "worker_kv_bytes_per_block", "replicated_layout",
+             "canonical_layout", "canonical_format"]
     if not _path(config, "parallel.is_parallelism_agnostic"):
         names += ["parallel.tp_size", "parallel.pp_size", "parallel.pcp_size", "parallel.dcp_size"]
     groups = [[group.tokens_per_block, list(group.layer_names)] for group in getattr(config, "groups", ())]
-    return layout_digest({}, engine={name: str(_path(config, name)) for name in names}, groups=groups)
+    order = [os.environ.get("VLLM_KV_CACHE_LAYOUT"), *(str(_path(engine, name)) for name in (
+        "cache_config.kv_cache_layout", "attention_config.backend"))]  # as far as it can be known in which order a row has its bytes
+    fields = {"engine": "vllm-tier/2", "layout": digest([{name: str(_path(config, name)) for name in names}, groups, order])}
+    numbers = type_name(_path(config, "model.dtype") or "")
+    if engine is not None:
+        fields.update({"algorithm": str(_path(engine, "cache_config.prefix_caching_hash_algo") or ""), **engine_fields(engine)})
+        numbers = number_format(engine)
+    tokens = int(_path(config, "cache.tokens_per_hash") or 1) * int(_path(config, "cache.blocks_per_chunk") or 1)
+    return Namespace(options.model, OpaqueLayout(tokens, (row_bytes,)), options.cache.tenant, options.revision, salt=options.salt,
+                     number_format=numbers, fields={**fields, **options.fields})
 
 
 def _path(value: Any, path: str) -> Any:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set
 
 from ..cache import Cache
+from ..forks import renews_after_fork
 from ..hashing import Namespace
 from .tier_options import TierOptions
 from .workers import BoundedWorkers
@@ -38,6 +39,13 @@ class TierLookups:
         self._requests: Dict[str, Set[Any]] = {}
         self._batch: List[Any] = []
         self._batch_began = 0.0
+        renews_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: answers that are on their way come to the parent, so everything is asked again."""
+        self._lock, self._batch = threading.Lock(), []
+        for known in self._known.values():
+            known.is_asked, known.stored = False, None
 
     def find(self, key: Any, request_id: str) -> Optional[bool]:
         """Whether a key is stored; None while that is not known."""

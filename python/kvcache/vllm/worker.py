@@ -23,10 +23,10 @@ class ConnectorWorker:
     nothing is saved."""
 
     def __init__(self, options: ConnectorOptions, groups: Sequence[Group], blocks: int, tokens_per_block: int, rank: int,
-                 tp_size: int, identity: Dict[str, Any]):
+                 tp_size: int, number_format: str, identity: Dict[str, str]):
         self._options, self._groups, self._blocks = options, groups, blocks
         self._tokens_per_block, self._rank, self._tp_size = tokens_per_block, rank, tp_size
-        self._identity = identity
+        self._number_format, self._identity = number_format, identity
         self._cache = Cache(options=options.cache)
         self._memories: List[GroupMemory] = []
         self.namespaces: List[Namespace] = []
@@ -38,6 +38,9 @@ class ConnectorWorker:
         """Takes over the KV cache: from its layout follow the namespaces."""
         device = next(iter(caches.values())).device
         memories = [GroupMemory(group, caches, self._blocks, self._tokens_per_block) for group in self._groups]
+        for memory in memories:
+            if any(layout.block_bytes < memory.group.bytes_with_scales for layout in memory.layouts.values()):
+                raise ValueError(f"KV cache group {memory.group.index} has scales beside its tensors, which a connector is not given")
         self.namespaces = [self._namespace(memory) for memory in memories]
         self._memories = memories
         self._loader = Loader(self._cache, self._options, CopyStream(device), StagingPool(self._options.staging_bytes, device))
@@ -101,9 +104,10 @@ class ConnectorWorker:
 
     def _namespace(self, memory: GroupMemory) -> Namespace:
         group = memory.group
-        digest = layout_digest(memory.layouts, **self._identity, group=group.index, window=group.window,
-                               block_size=group.block_size)
+        layout = layout_digest(memory.layouts, group=group.index, window=group.window, block_size=group.block_size,
+                               description=group.description)
         shared = group.is_replicated
         return Namespace(self._options.model, OpaqueLayout(self._tokens_per_block, memory.layer_ends),
                          self._options.cache.tenant, self._options.revision, "", 0 if shared else self._rank % self._tp_size,
-                         1 if shared else self._tp_size, f"vllm/1/{digest}/{self._options.salt}")
+                         1 if shared else self._tp_size, self._options.salt, self._number_format,
+                         {"engine": "vllm/2", "layout": layout, **self._identity, **self._options.fields})

@@ -6,6 +6,8 @@ import queue
 import threading
 from typing import Callable, List, Optional
 
+from ..forks import renews_after_fork
+
 logger = logging.getLogger("kvcache")
 
 
@@ -13,27 +15,37 @@ class BoundedWorkers:
     """Runs tasks off the caller's thread, in their order. A task that has no place is refused at once."""
 
     def __init__(self, name: str, threads: int, limit: int):
-        self._queue: "queue.Queue[Optional[Callable[[], None]]]" = queue.Queue(limit)
-        self._stopping = threading.Event()
+        """The threads start with the first task."""
+        self._name, self._count, self._limit = name, threads, limit
+        self.after_fork()
+        renews_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: its own queue, and threads when they are needed. What waits in the parent's queue runs there."""
+        self._queue: "queue.Queue[Optional[Callable[[], None]]]" = queue.Queue(self._limit)
+        self._lock, self._is_stopping = threading.Lock(), False
         self._threads: List[threading.Thread] = []
-        for index in range(threads):
-            thread = threading.Thread(target=self._work, name=f"kvcache-{name}-{index}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
 
     def submit(self, task: Callable[[], None]) -> bool:
         """Whether the task will run."""
-        if self._stopping.is_set():
-            return False
-        try:
-            self._queue.put_nowait(task)
-        except queue.Full:
-            return False
-        return True
+        with self._lock:
+            if self._is_stopping:
+                return False
+            try:
+                self._queue.put_nowait(task)
+            except queue.Full:
+                return False
+            while len(self._threads) < self._count:
+                thread = threading.Thread(target=self._work, args=(self._queue,), daemon=True,
+                                          name=f"kvcache-{self._name}-{len(self._threads)}")
+                thread.start()
+                self._threads.append(thread)
+            return True
 
     def stop(self, wait: float) -> None:
         """Lets running tasks end, for so many seconds at most. What waits in the queue runs too."""
-        self._stopping.set()
+        with self._lock:
+            self._is_stopping = True
         for _ in self._threads:
             try:
                 self._queue.put(None, timeout=wait)
@@ -42,9 +54,10 @@ class BoundedWorkers:
         for thread in self._threads:
             thread.join(wait)
 
-    def _work(self) -> None:
+    @staticmethod
+    def _work(tasks: "queue.Queue[Optional[Callable[[], None]]]") -> None:
         while True:
-            task = self._queue.get()
+            task = tasks.get()
             if task is None:
                 return
             try:

@@ -2,8 +2,10 @@
 SGLang's layouts, and the calls of its cache controller in their order (look up, read, store, in batches)."""
 import sys
 import types
+from dataclasses import dataclass
+from enum import Enum
 from types import SimpleNamespace
-from typing import List
+from typing import Any, Dict, List, Optional
 
 import torch
 
@@ -13,8 +15,45 @@ LAYOUTS = ("layer_first", "page_first", "page_first_direct", "page_head")
 
 
 class HiCacheStorage:
+    """What a backend inherits today: the calls of models with several pools are there, and not implemented."""
+
     def register_mem_pool_host(self, mem_pool_host) -> None:
         self.mem_pool_host = mem_pool_host
+
+    def register_mem_host_pool_v2(self, host_pool, host_pool_name) -> None:
+        self.registered_pools = {**getattr(self, "registered_pools", {}), host_pool_name: host_pool}
+
+    def batch_exists_v2(self, keys, pool_transfers=None, extra_info=None):
+        raise NotImplementedError()
+
+    def batch_get_v2(self, transfers, extra_info=None):
+        raise NotImplementedError()
+
+    def batch_set_v2(self, transfers, extra_info=None):
+        raise NotImplementedError()
+
+    def get_stats(self):
+        return None
+
+
+class PoolName(str, Enum):
+    KV = "kv"
+    MAMBA = "mamba"
+    INDEXER = "indexer"
+    DRAFT = "draft"
+
+
+@dataclass
+class PoolTransfer:
+    name: PoolName
+    host_indices: Any = None
+    keys: Optional[List[str]] = None
+
+
+@dataclass
+class PoolTransferResult:
+    kv_hit_pages: int
+    extra_pool_hit_pages: Dict[str, int]
 
 
 def install() -> None:
@@ -28,16 +67,28 @@ def install() -> None:
     parts = path.split(".")
     for end in range(1, len(parts) + 1):
         sys.modules.setdefault(".".join(parts[:end]), types.ModuleType(".".join(parts[:end])))
-    sys.modules[path].HiCacheStorage = HiCacheStorage
+    for item in (HiCacheStorage, PoolName, PoolTransfer, PoolTransferResult):
+        setattr(sys.modules[path], item.__name__, item)
+
+
+def set_server_args(monkeypatch, **arguments) -> None:
+    """The engine's arguments, where versions of 2026 have them."""
+    for name in ("sglang", "sglang.srt"):
+        monkeypatch.setitem(sys.modules, name, sys.modules.get(name) or types.ModuleType(name))
+    module = types.ModuleType("sglang.srt.server_args")
+    module.get_global_server_args = lambda: SimpleNamespace(**arguments)
+    monkeypatch.setitem(sys.modules, "sglang.srt.server_args", module)
 
 
 class HostPool:
     """Host memory for pages. ``kv`` views it as (part, token, layer, head, dim), whatever the layout."""
 
     def __init__(self, layout: str, pages: int = 16, page_size: int = 4, layers: int = 3, heads: int = 2, dim: int = 8,
-                 parts: int = 2, dtype=torch.bfloat16):
+                 parts: int = 2, dtype=torch.bfloat16, device_dtype=None):
         self.layout, self.page_size, self.layer_num, self.head_num, self.head_dim = layout, page_size, layers, heads, dim
         self.dtype, self.size = dtype, pages * page_size
+        # Both kinds of fp8 are kept as bytes; the device's pool says which it is.
+        self.device_pool = SimpleNamespace(dtype=device_dtype or dtype, store_dtype=dtype)
         shape, order = {
             "layer_first": ((layers, self.size, heads, dim), (1, 0, 2, 3)),
             "page_first": ((self.size, layers, heads, dim), (0, 1, 2, 3)),
@@ -113,3 +164,31 @@ class Controller:
                     return read
                 read += 1
         return read
+
+
+class HybridController(Controller):
+    """The calls for a model with further pools: what any of them raises ends a thread of the engine for good."""
+
+    def __init__(self, backend, pool: HostPool, pools: Dict[PoolName, HostPool]):
+        super().__init__(backend, pool)
+        self.pools = pools
+        for name, other in {PoolName.KV: pool, **pools}.items():
+            backend.register_mem_host_pool_v2(other, name)
+
+    def transfers(self, keys, pages) -> List[PoolTransfer]:
+        return [PoolTransfer(name, self.indices(pages), list(keys)) for name in self.pools]
+
+    def prefetch(self, tokens, pages) -> int:
+        keys = sglang_chain(tokens, self.pool.page_size)
+        found = self.backend.batch_exists_v2(keys, self.transfers(keys, pages), None).kv_hit_pages
+        read = self.backend.batch_get_v1(keys[:found], self.indices(pages[:found]), None) if found else []
+        hits = [read.index(False) if False in read else len(read)]
+        for results in self.backend.batch_get_v2(self.transfers(keys, pages)).values():
+            hits.append(results.index(False) if False in results else len(results))
+        return min(hits)
+
+    def backup(self, tokens, pages) -> bool:
+        keys = sglang_chain(tokens, self.pool.page_size)
+        answers = self.backend.batch_set_v2(self.transfers(keys, pages))
+        assert set(answers) == set(self.pools) and all(len(results) == len(keys) for results in answers.values())
+        return super().backup(tokens, pages)

@@ -22,15 +22,18 @@ class SiloProcess:
     """A silo that the test starts, kills and starts again. Everything it writes is in a folder that goes with it."""
 
     def __init__(self, arena: str = "64MiB", tenants: Optional[Dict[str, str]] = None, port: int = 0,
-                 cluster: Optional["SiloProcess"] = None, is_first: bool = False):
+                 cluster: Optional["SiloProcess"] = None, is_first: bool = False, unix: bool = False):
         self._folder = Path(tempfile.mkdtemp(prefix="kvcache-silo-"))
         self._environment = {**os.environ, **{f"KvCache__Tenants__{name}__Secret": secret for name, secret in (tenants or {}).items()}}
-        self._arguments: List[str] = ["--arena", arena, "--http", "http://127.0.0.1:0", "--gateway-port", "0", "--silo-port", "0",
+        self._arguments: List[str] = ["--arena", arena, "--http", "http://127.0.0.1:0", "--silo-port", "0",
                                       "--ready-file", str(self._folder / "ready.json")]
         if is_first or cluster is not None:
             self._arguments += ["--cluster", "localhost"]
         if cluster is not None:
             self._arguments += ["--primary", str(cluster.silo_port)]
+        self.unix = f"unix:{self._folder / 'data.sock'}" if unix else ""
+        if unix:
+            self._arguments += ["--unix", self.unix[len("unix:"):]]
         self._port = port
         self.start()
 
@@ -56,6 +59,12 @@ class SiloProcess:
     @property
     def log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")
+
+    def assert_healthy(self) -> None:
+        """Fails when it went or logged an error."""
+        assert self._process.poll() is None, f"the silo has ended:\n{self.log}"
+        for word in "fail:", "crit:", "unhandled":
+            assert word not in self.log.lower(), f"the silo logged an error:\n{self.log}"
 
     def kill(self) -> None:
         """Ends it as a crash does."""

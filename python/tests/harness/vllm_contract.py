@@ -102,6 +102,8 @@ class GroupPlan:
     block_size: int = 4
     window: Optional[int] = None
     dtype: str = "float16"
+    #: What else the engine says of the layers' cache.
+    spec: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -141,7 +143,7 @@ class Engine:
     """One simulated engine with its ranks."""
 
     def __init__(self, settings: dict, groups: Sequence[GroupPlan], ranks: int = 1, blocks: int = 64, model: str = "m",
-                 budget: int = 1 << 20, kv_role: str = "kv_both", defers_saves: bool = False):
+                 budget: int = 1 << 20, kv_role: str = "kv_both", defers_saves: bool = False, config: Optional[dict] = None):
         from kvcache.vllm import KvCacheConnector
         self.groups, self.ranks, self.block_count, self.budget = list(groups), ranks, blocks, budget
         self.hash_block = min(group.block_size for group in groups)
@@ -151,13 +153,17 @@ class Engine:
             for index, group in enumerate(self.groups)])
 
         def connector(role, rank):
-            config = SimpleNamespace(
+            config_of = SimpleNamespace(
                 kv_transfer_config=SimpleNamespace(kv_connector_extra_config=settings, kv_role=kv_role,
                                                    kv_load_failure_policy="recompute"),
                 model_config=SimpleNamespace(model=model, revision=None),
                 parallel_config=SimpleNamespace(tensor_parallel_size=ranks, pipeline_parallel_size=1, rank=rank),
                 cache_config=SimpleNamespace(block_size=self.hash_block, prefix_caching_hash_algo="sha256_cbor"))
-            return KvCacheConnector(config, role, kv_config)
+            for path, value in (config or {}).items():  # "cache_config.cache_dtype": further settings of the engine
+                section, _, name = path.partition(".")
+                vars(config_of).setdefault(section, SimpleNamespace())
+                setattr(getattr(config_of, section), name, value)
+            return KvCacheConnector(config_of, role, kv_config)
         self.scheduler = connector(KVConnectorRole.SCHEDULER, 0)
         self.workers = [connector(KVConnectorRole.WORKER, rank) for rank in range(ranks)]
         self.caches: List[Dict[str, PagedLayer]] = []
@@ -387,8 +393,8 @@ class Engine:
 
 def _spec(group: GroupPlan) -> SimpleNamespace:
     if group.window is not None:
-        return SlidingWindowSpec(block_size=group.block_size, sliding_window=group.window)
-    return (MLAAttentionSpec if group.layout == "MLA" else FullAttentionSpec)(block_size=group.block_size, sliding_window=None)
+        return SlidingWindowSpec(block_size=group.block_size, sliding_window=group.window, **group.spec)
+    return (MLAAttentionSpec if group.layout == "MLA" else FullAttentionSpec)(block_size=group.block_size, sliding_window=None, **group.spec)
 
 
 def _cached() -> SimpleNamespace:

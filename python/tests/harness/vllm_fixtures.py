@@ -18,7 +18,7 @@ def engine():
     engines = []
 
     def make(endpoint, *groups, **options):
-        names = ("ranks", "blocks", "budget", "kv_role", "defers_saves")
+        names = ("ranks", "blocks", "budget", "kv_role", "defers_saves", "model", "config")
         settings = {"endpoints": endpoint, "tokens_per_block": 8, "match_timeout": 10, "load_timeout": 10, "store_timeout": 10,
                     "salt": make.salt, **{k: v for k, v in options.items() if k not in names}}
         engines.append(Engine(settings, groups or [GroupPlan("B2NHD")], **{k: v for k, v in options.items() if k in names}))

@@ -1,4 +1,4 @@
-namespace KvCache.InferenceNode;
+namespace KvCache.InferenceNode.Caching;
 
 /// <summary>A cache that keeps nothing, so that a run without a cache takes the same way through the code as one with it.</summary>
 internal sealed class NoCache : IKvCache

@@ -1,7 +1,7 @@
-using KvCache.Wire;
+using KvCache.Client;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.InferenceNode;
+namespace KvCache.InferenceNode.Caching;
 
 /// <summary>Opens the cache that the command line describes: of silos, of this process, one over the other, or none.</summary>
 internal sealed partial class NodeCache(ILoggerFactory loggers)

@@ -1,6 +1,6 @@
 using System.Security.Cryptography;
 
-namespace KvCache.InferenceNode;
+namespace KvCache.InferenceNode.Loading;
 
 /// <summary>Short names of what decides a model's KV.</summary>
 internal static class Fingerprint

@@ -1,6 +1,6 @@
 using System.Text.Json;
 
-namespace KvCache.InferenceNode;
+namespace KvCache.InferenceNode.Loading;
 
 /// <summary>What <c>config.json</c> of a Hugging Face Llama model says.</summary>
 /// <param name="Model">The model's shape.</param>

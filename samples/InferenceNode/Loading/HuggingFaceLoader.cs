@@ -1,6 +1,7 @@
 using System.Text.Json;
+using KvCache.TorchSharp;
 
-namespace KvCache.InferenceNode;
+namespace KvCache.InferenceNode.Loading;
 
 /// <summary>Loads a Llama model from a Hugging Face directory: config.json, safetensors weights, a tokenizer.</summary>
 internal static class HuggingFaceLoader

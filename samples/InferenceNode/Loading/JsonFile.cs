@@ -1,6 +1,6 @@
 using System.Text.Json;
 
-namespace KvCache.InferenceNode;
+namespace KvCache.InferenceNode.Loading;
 
 /// <summary>Small JSON files of a model directory, with errors that name the file.</summary>
 internal static class JsonFile

@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using TorchSharp;
 
-namespace KvCache.InferenceNode;
+namespace KvCache.InferenceNode.Loading;
 
 /// <summary>
 /// Loads a checkpoint of llama2.c (https://github.com/karpathy/llama2.c, the format of <c>legacy_export</c>): seven 32-bit integers, then

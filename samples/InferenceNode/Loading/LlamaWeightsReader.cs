@@ -1,6 +1,6 @@
 using TorchSharp;
 
-namespace KvCache.InferenceNode;
+namespace KvCache.InferenceNode.Loading;
 
 /// <summary>The tensors of a Llama model, whatever a format calls them.</summary>
 internal enum LlamaTensor

@@ -1,3 +1,6 @@
+using KvCache.InferenceNode.Loading;
+using KvCache.TorchSharp;
+
 namespace KvCache.InferenceNode;
 
 /// <summary>A model and its tokenizer.</summary>

@@ -1,3 +1,4 @@
+using KvCache.InferenceNode.Loading;
 using TorchSharp;
 
 namespace KvCache.InferenceNode;

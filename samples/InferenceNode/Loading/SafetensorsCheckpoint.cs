@@ -1,4 +1,5 @@
 using System.Text.Json;
+using KvCache.InferenceNode.Loading;
 using TorchSharp;
 
 namespace KvCache.InferenceNode;

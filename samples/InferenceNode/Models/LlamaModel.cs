@@ -1,3 +1,6 @@
+using KvCache.InferenceNode.Loading;
+using KvCache.InferenceNode.Models;
+using KvCache.TorchSharp;
 using TorchSharp;
 using static TorchSharp.torch.nn;
 

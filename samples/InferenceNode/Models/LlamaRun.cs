@@ -1,6 +1,6 @@
 using TorchSharp;
 
-namespace KvCache.InferenceNode;
+namespace KvCache.InferenceNode.Models;
 
 /// <summary>
 /// A run of tokens on its way through the layers. It owns its tensors, outside of every dispose scope: scopes belong to a thread, and a run that waits for

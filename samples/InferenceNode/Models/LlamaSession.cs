@@ -1,6 +1,7 @@
+using KvCache.TorchSharp;
 using TorchSharp;
 
-namespace KvCache.InferenceNode;
+namespace KvCache.InferenceNode.Models;
 
 /// <summary>
 /// KV of one sequence of a <see cref="LlamaModel"/>: one tensor <c>[layers, 2, capacity, kv heads, dim]</c>, in the order of a

@@ -1,6 +1,6 @@
 using TorchSharp;
 
-namespace KvCache.InferenceNode;
+namespace KvCache.InferenceNode.Models;
 
 /// <summary>
 /// Rotary position embedding (Su et al., 2021, "RoFormer") for a run of positions. Made once per forward pass and shared

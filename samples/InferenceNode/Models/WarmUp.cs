@@ -1,4 +1,7 @@
-namespace KvCache.InferenceNode;
+using KvCache.Client;
+using KvCache.TorchSharp;
+
+namespace KvCache.InferenceNode.Models;
 
 /// <summary>
 /// Takes the ways of the code once before anything is timed. What runs first in a .NET process is compiled first, and a

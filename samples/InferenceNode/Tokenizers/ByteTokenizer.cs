@@ -1,4 +1,5 @@
 using System.Text;
+using KvCache.TorchSharp;
 
 namespace KvCache.InferenceNode;
 

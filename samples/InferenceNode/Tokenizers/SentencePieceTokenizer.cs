@@ -1,3 +1,4 @@
+using KvCache.TorchSharp;
 using Microsoft.ML.Tokenizers;
 
 namespace KvCache.InferenceNode;

@@ -1,15 +1,18 @@
 using System.Globalization;
 using System.Text.Json;
+using KvCache.InferenceNode;
+using KvCache.Processes;
+using KvCache.Silo.Hosting;
 
-namespace KvCache.QuickStart;
+namespace KvCache.QuickStart.Processes;
 
 /// <summary>What an inference node said.</summary>
 /// <param name="Results">One result a prompt.</param>
 /// <param name="Statistics">What its cache did.</param>
-public sealed record InferenceRun(IReadOnlyList<PromptResult> Results, KvCacheStatistics Statistics);
+internal sealed record InferenceRun(IReadOnlyList<PromptResult> Results, KvCacheStatistics Statistics);
 
 /// <summary>Starts inference nodes: each run is a new process that knows nothing of those before it.</summary>
-public sealed record InferenceProcess
+internal sealed record InferenceProcess
 {
     /// <summary>Model directory or file.</summary>
     public required string Model { get; init; }
@@ -54,9 +57,8 @@ public sealed record InferenceProcess
             .. ZeroLoaded ? ["--zero-loaded"] : Array.Empty<string>(),
         ];
         var output = new List<string>();
-        await using var process = ChildProcess.Start("KvCache.InferenceNode.dll", arguments, new Dictionary<string, string> { ["KVCACHE_SECRET"] = Secret }, output.Add);
+        await using var process = ChildProcess.Start(ProgramCommand.Own("KvCache.InferenceNode.dll", arguments, ("KVCACHE_SECRET", Secret)), output.Add);
         var exitCode = await process.WaitAsync(cancellationToken);
-        cancellationToken.ThrowIfCancellationRequested(); // Ctrl+C also reaches the node, which then fails
         return exitCode == 0 && output.Count == prompts.Count + 1
             ? new InferenceRun([.. output.SkipLast(1).Select(NodeOutput.ReadResult)], NodeOutput.ReadStatistics(output[^1]))
             : throw new ChildProcessException($"The inference node ended with code {exitCode} and {output.Count} of {prompts.Count + 1} lines:\n{process.LastLines}");

@@ -2,8 +2,11 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text.Json;
+using KvCache.Engine.Storage;
+using KvCache.Processes;
+using KvCache.Silo.Hosting;
 
-namespace KvCache.QuickStart;
+namespace KvCache.QuickStart.Processes;
 
 /// <summary>One silo, or several that form a cluster: the first keeps the list of members.</summary>
 /// <param name="folder">Folder for their files.</param>
@@ -20,7 +23,7 @@ internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, strin
 
     private readonly string _secret = Convert.ToHexString(RandomNumberGenerator.GetBytes(16));
     private readonly HttpClient _http = new();
-    private readonly List<SiloProcess> _silos = [];
+    private readonly List<SiloChild> _silos = [];
     private readonly List<ReadyFile> _ready = [];
 
     /// <summary>Silos that were started.</summary>
@@ -30,7 +33,7 @@ internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, strin
     public IEnumerable<ReadyFile> Running => _ready.Where((_, i) => !_silos[i].Process.HasExited);
 
     /// <summary>Memory that they occupy together, in bytes.</summary>
-    public long MemoryBytes => _silos.Sum(silo => silo.Process.MemoryBytes);
+    public long MemoryBytes => _silos.Sum(silo => silo.Process.ResidentBytes);
 
     /// <summary>Data-plane address of a silo.</summary>
     public string EndpointOf(int silo) => _ready[silo].Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal));
@@ -42,19 +45,20 @@ internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, strin
         say(silos == 1 ? "Silo: starting" : $"{silos} silos: starting");
         for (var i = 0; i < silos; i++)
         {
-            _silos.Add(SiloProcess.Start(new SiloProcessOptions
-            {
-                Folder = Directory.CreateDirectory(Path.Combine(folder, i.ToString(CultureInfo.InvariantCulture))).FullName,
-                Tenants = tenants,
-                ClusterSecret = _secret,
-                Arguments = silos == 1 ? [] : ["--cluster", "localhost", .. i == 0 ? [] : (string[])["--primary", _ready[0].SiloPort.ToString(CultureInfo.InvariantCulture)]],
-            }));
+            _silos.Add(SiloChild.Start(new SiloSettings(
+                Arena: "256MiB",
+                Settings: new Dictionary<string, string>(tenants.Select(tenant => KeyValuePair.Create($"KvCache:Tenants:{tenant.Key}:Secret", tenant.Value)))
+                {
+                    ["KvCache:Cluster:Secret"] = _secret,
+                },
+                Folder: Directory.CreateDirectory(Path.Combine(folder, i.ToString(CultureInfo.InvariantCulture))).FullName,
+                Arguments: silos == 1 ? [] : ["--cluster", "localhost", .. i == 0 ? [] : (string[])["--primary", _ready[0].SiloPort.ToString(CultureInfo.InvariantCulture)]])));
             if (i == 0)
-                _ready.Add(await _silos[0].WaitReadyAsync(StartLimit, cancellationToken));
+                _ready.Add(await _silos[0].WaitUntilReadyAsync(ReadyFile.TryRead, StartLimit, cancellationToken));
         }
 
         for (var i = 1; i < silos; i++)
-            _ready.Add(await _silos[i].WaitReadyAsync(StartLimit, cancellationToken));
+            _ready.Add(await _silos[i].WaitUntilReadyAsync(ReadyFile.TryRead, StartLimit, cancellationToken));
         for (var i = 0; i < silos; i++)
         {
             var ready = _ready[i];
@@ -76,7 +80,7 @@ internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, strin
     /// <summary>Ends a silo as a crash would.</summary>
     public async Task KillAsync(int silo)
     {
-        await _silos[silo].KillAsync();
+        await _silos[silo].Process.KillAsync();
         say($"{Name(silo)}: killed (SIGKILL); the prompt was stored through it");
     }
 
@@ -89,7 +93,7 @@ internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, strin
     {
         var politely = true;
         foreach (var silo in Enumerable.Reverse(_silos)) // the first keeps the list of members
-            politely &= await silo.StopAsync();
+            politely &= await silo.Process.StopAsync();
         return politely;
     }
 

@@ -1,6 +1,6 @@
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Caching;
 
 /// <summary>Checks of arguments that every cache shares.</summary>
 internal static class BlockArguments

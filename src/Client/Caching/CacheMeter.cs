@@ -1,6 +1,6 @@
 using System.Diagnostics;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Caching;
 
 /// <summary>Counters of a cache; every member is thread-safe and allocates nothing.</summary>
 internal sealed class CacheMeter

@@ -1,6 +1,6 @@
 using System.Numerics;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Caching;
 
 /// <summary>Counts durations in logarithmic buckets, four for each power of two from 1 µs to 17 minutes.</summary>
 internal sealed class LatencyHistogram

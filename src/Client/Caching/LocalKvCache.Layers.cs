@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
-using KvCache.Storage;
+using KvCache.Client.Caching;
+using KvCache.Engine.Storage;
 
 namespace KvCache.Client;
 

@@ -1,6 +1,7 @@
 using System.Diagnostics;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Checksums;
+using KvCache.Client.Caching;
+using KvCache.Engine.Storage;
 
 namespace KvCache.Client;
 
@@ -23,14 +24,13 @@ public sealed partial class LocalKvCache : IKvCache
 
     /// <summary>Creates a cache and touches its memory, which takes time: fresh memory is slow.</summary>
     /// <param name="size">Size of the block memory.</param>
-    /// <param name="options">Limits of the store; null for the defaults.</param>
     /// <param name="time">Clock for time to live, pins and holds; null for the system's.</param>
     /// <exception cref="IOException">The host has not that much memory.</exception>
-    public LocalKvCache(ByteSize size, BlockStoreOptions? options = null, TimeProvider? time = null)
+    public LocalKvCache(ByteSize size, TimeProvider? time = null)
     {
         var arena = Arena.CreatePrivate(size.Bytes);
         _time = time ?? TimeProvider.System;
-        _store = new BlockStore(arena, options, _time);
+        _store = new BlockStore(arena, time: _time);
         try
         {
             arena.Commit();

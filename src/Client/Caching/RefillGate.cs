@@ -1,4 +1,4 @@
-namespace KvCache.Client;
+namespace KvCache.Client.Caching;
 
 /// <summary>
 /// Lets a delete win over loads that run beside it: what was read before the delete may not be copied into the near cache after it.

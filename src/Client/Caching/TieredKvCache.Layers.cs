@@ -1,5 +1,5 @@
 using System.Runtime.CompilerServices;
-using KvCache.Wire;
+using KvCache.Client.Caching;
 
 namespace KvCache.Client;
 

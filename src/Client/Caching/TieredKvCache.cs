@@ -1,3 +1,5 @@
+using KvCache.Client.Caching;
+
 namespace KvCache.Client;
 
 /// <summary>

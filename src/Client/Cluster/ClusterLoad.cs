@@ -1,6 +1,6 @@
-using KvCache.Wire;
+using KvCache.Client.Connections;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>
 /// One load: from the home silo when it has everything, otherwise from all silos that hold a part, at the same time.
@@ -11,9 +11,6 @@ namespace KvCache.Client;
 /// </remarks>
 internal sealed class ClusterLoad
 {
-    // Bounds what is allocated per request to what fits beside the large object heap; 2,048 blocks of 64 KiB are 128 MiB.
-    private const int MaxBlocksPerPiece = 2048;
-
     private readonly SiloDirectory _silos;
     private readonly KvPrefix _prefix;
     private readonly int _firstBlock;
@@ -42,7 +39,7 @@ internal sealed class ClusterLoad
 
     public async ValueTask<LoadResult> RunAsync()
     {
-        foreach (var (first, count) in RequestPieces.Of(0, _destinations.Count, MaxBlocksPerPiece))
+        foreach (var (first, count) in RequestPieces.Of(0, _destinations.Count, RequestPieces.MostMoved))
         {
             _end = first + count;
             var reason = await LoadPieceAsync().ConfigureAwait(false);

@@ -1,10 +1,11 @@
-using KvCache.Wire;
+using KvCache.Client.Connections;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>
 /// One match: a question to the home silo, which knows what the whole cluster holds. With a hold, the other silos that have found blocks are asked to
-/// keep them too; one that does not answer in time keeps nothing, and the match is good all the same.
+/// keep them too; one that does not answer in time keeps nothing, and the match is good all the same. A chain that is longer than a request is asked for in pieces.
 /// </summary>
 internal sealed class ClusterMatch
 {
@@ -14,9 +15,6 @@ internal sealed class ClusterMatch
     private readonly TimeSpan _hold;
     private readonly CallBudget _budget;
     private readonly TimeSpan _releaseTimeout;
-    private BlockLocations[] _locations = [];
-    private BlockConnection? _connection;
-    private ulong _holdId;
 
     public ClusterMatch(SiloDirectory silos, RankGroup group, PrefixChain chain, TimeSpan hold, CallBudget budget, TimeSpan releaseTimeout)
     {
@@ -30,42 +28,66 @@ internal sealed class ClusterMatch
 
     public async ValueTask<CacheMatch> RunAsync()
     {
-        var asked = Math.Min(_chain.BlockCount, WireProtocol.MaxBlocksPerRequest);
         var found = 0;
+        var reason = MissReason.None;
+        var holds = new List<Hold>();
+        try
+        {
+            foreach (var (first, count) in RequestPieces.Of(0, _chain.BlockCount, WireProtocol.MaxBlocksPerRequest))
+            {
+                (var more, reason) = await MatchPieceAsync(first, count, holds).ConfigureAwait(false);
+                found += more;
+                if (more < count)
+                    break;
+            }
+        }
+        catch
+        {
+            await ReleaseAsync(holds).ConfigureAwait(false);
+            throw;
+        }
+
+        return new CacheMatch(found, _chain.TokensPerBlock, reason, holds.Count == 0 ? null : () => new ValueTask(ReleaseAsync(holds)));
+    }
+
+    private async ValueTask<(int Found, MissReason Reason)> MatchPieceAsync(int first, int count, List<Hold> holds)
+    {
+        BlockLocations[] locations = [];
+        BlockConnection? matched = null;
+        var (found, holdId) = (0, 0UL);
         var (reason, home) = await _budget.RunAsync(_silos.Configured, silo => silo.Control, connection =>
         {
-            _locations = [];
-            (found, _holdId) = connection.Match(_group.Namespaces, _chain.Hashes[..asked], _hold);
-            _connection = connection;
+            locations = [];
+            (found, holdId) = connection.Match(_group.Namespaces, _chain.Hashes.Slice(first, count), _hold);
+            matched = connection;
             if (_hold > TimeSpan.Zero && found > 0)
-                Locate(connection, found);
-            return found == _chain.BlockCount ? MissReason.None : MissReason.Absent;
+                locations = Locate(connection, first, found);
+            return found == count ? MissReason.None : MissReason.Absent;
         }).ConfigureAwait(false);
         if (home is null)
-            return new CacheMatch(0, _chain.TokensPerBlock, reason);
+            return (0, reason);
 
-        var holds = new List<Hold>();
-        if (_holdId != 0)
-            holds.Add(new Hold(home, _connection!, _holdId));
-        var others = await Task.WhenAll(HoldPlan.Of(_group.Namespaces, _locations).Select(HoldElsewhereAsync)).ConfigureAwait(false);
+        if (holdId != 0)
+            holds.Add(new Hold(home, matched!, holdId));
+        var others = await Task.WhenAll(HoldPlan.Of(_group.Namespaces, locations).Select(step => HoldElsewhereAsync(step, first))).ConfigureAwait(false);
         foreach (var other in others)
         {
             if (other is not null)
                 holds.Add(other);
         }
 
-        return new CacheMatch(found, _chain.TokensPerBlock, reason, holds.Count == 0 ? null : () => new ValueTask(Task.WhenAll(holds.Select(ReleaseAsync))));
+        return (found, reason);
     }
 
-    private void Locate(BlockConnection connection, int found)
+    private BlockLocations[] Locate(BlockConnection connection, int first, int found)
     {
         var locations = new BlockLocations[_group.Count];
         for (var rank = 0; rank < locations.Length; rank++)
-            locations[rank] = connection.Locate(_group.Namespaces[rank], _chain.Hashes[..found]);
-        _locations = locations;
+            locations[rank] = connection.Locate(_group.Namespaces[rank], _chain.Hashes.Slice(first, found));
+        return locations;
     }
 
-    private async Task<Hold?> HoldElsewhereAsync(HoldStep step)
+    private async Task<Hold?> HoldElsewhereAsync(HoldStep step, int first)
     {
         if (_silos.Find(step.Endpoints) is not { } silo)
             return null;
@@ -77,7 +99,7 @@ internal sealed class ClusterMatch
                 var hashes = new BlockHash[step.Blocks.Count];
                 var next = 0;
                 foreach (var block in step.Blocks)
-                    hashes[next++] = _chain.Hashes[block];
+                    hashes[next++] = _chain.Hashes[first + block];
                 var (_, id) = connection.Match(step.Namespaces.ToArray(), hashes, _hold);
                 hold = id == 0 ? null : new Hold(silo, connection, id);
                 return MissReason.None;
@@ -85,6 +107,8 @@ internal sealed class ClusterMatch
             isPatient: false).ConfigureAwait(false);
         return hold;
     }
+
+    private Task ReleaseAsync(List<Hold> holds) => Task.WhenAll(holds.Select(ReleaseAsync));
 
     // The hold lives on the connection that made it; when that is gone, so is the hold.
     private async Task ReleaseAsync(Hold hold)

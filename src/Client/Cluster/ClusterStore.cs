@@ -1,6 +1,7 @@
-using KvCache.Wire;
+using KvCache.Client.Connections;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>
 /// One store: at the home silo what the cluster does not have yet, and what the home silo has no memory for once at the silo that it names instead.
@@ -45,7 +46,7 @@ internal sealed class ClusterStore
 
     private MissReason StoreAtHome(BlockConnection connection)
     {
-        foreach (var (first, count) in RequestPieces.Of(_done, _blocks.Count, WireProtocol.MaxBlocksPerRequest))
+        foreach (var (first, count) in RequestPieces.Of(_done, _blocks.Count, RequestPieces.MostMoved))
         {
             var (stored, _) = connection.Match([_prefix.Namespace], Hashes(first, count), TimeSpan.Zero);
             _result = _result with { AlreadyStored = _result.AlreadyStored + stored };

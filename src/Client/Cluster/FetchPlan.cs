@@ -1,7 +1,7 @@
 using System.Numerics;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>
 /// Decides which silo is asked for which blocks of a load: the home silo for what it holds, otherwise the holder with the least to do; after a

@@ -1,4 +1,4 @@
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>Blocks that one silo is asked for in one request.</summary>
 /// <param name="Silo">Number of the silo in the answer to the locate, or <see cref="FetchPlan.ThroughHome"/>.</param>

@@ -1,7 +1,6 @@
 using System.Numerics;
-using KvCache.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>What one silo is asked to hold.</summary>
 /// <param name="Endpoints">Addresses of the silo.</param>

@@ -1,6 +1,6 @@
 using System.Threading.Tasks.Sources;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>
 /// Where the layers of a load meet: those who load blocks say what has arrived, the one who reads waits for the next layer. A layer is announced when every

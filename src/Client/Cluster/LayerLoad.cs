@@ -1,6 +1,6 @@
-using KvCache.Wire;
+using KvCache.Client.Connections;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>
 /// One layer-wise load: every layer of all blocks from the home silo when it has them; what it lacks comes at the same time from the silos that hold it. How far all of them have got

@@ -1,6 +1,6 @@
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>Passes on what one silo gives of a load's blocks.</summary>
 /// <param name="board">Where layers meet.</param>

@@ -1,6 +1,7 @@
-using KvCache.Wire;
+using KvCache.Client.Connections;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Cluster;
 
 /// <summary>One store by layers, at the home silo: each layer of all blocks goes as soon as it is ready.</summary>
 internal sealed class LayerStore(SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions options, TimeSpan timeout)

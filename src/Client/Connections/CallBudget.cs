@@ -1,8 +1,8 @@
 using System.Collections.Immutable;
 using System.Diagnostics;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Connections;
 
 /// <summary>The time of one call of the application, shared by all the calls to silos that it takes.</summary>
 internal sealed class CallBudget

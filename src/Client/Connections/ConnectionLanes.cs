@@ -1,10 +1,11 @@
 using System.Collections.Concurrent;
 using System.Net.Sockets;
-using KvCache.Resilience;
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Engine.Resilience;
+using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Connections;
 
 /// <summary>
 /// Connections to one silo, each with a thread that takes calls from a common queue. Threads and connections are made when

@@ -1,6 +1,6 @@
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Connections;
 
 /// <summary>
 /// One call to a silo on its way through a <see cref="ConnectionLanes"/>: queued, then running on a lane's thread, then finished. While

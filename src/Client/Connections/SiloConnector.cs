@@ -1,10 +1,11 @@
 using System.Diagnostics;
 using System.Net.Sockets;
-using KvCache.Resilience;
-using KvCache.Wire;
+using KvCache.Client.SharedMemory;
+using KvCache.Engine.Resilience;
+using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Connections;
 
 /// <summary>
 /// The connections to one silo: one for small requests, so that a match never waits behind bytes, and a few for bulk bytes,

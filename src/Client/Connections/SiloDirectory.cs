@@ -1,8 +1,8 @@
 using System.Collections.Immutable;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Client;
+namespace KvCache.Client.Connections;
 
 /// <summary>
 /// The silos that this client talks to: those of its settings, in order of preference, and those that the cluster has named. The latter are

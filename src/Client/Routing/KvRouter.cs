@@ -1,5 +1,3 @@
-using KvCache.Wire;
-
 namespace KvCache.Client;
 
 /// <summary>A silo as a place for a request.</summary>

@@ -1,4 +1,6 @@
-using KvCache.Storage;
+using KvCache.Checksums;
+using KvCache.Client.SharedMemory;
+using KvCache.Engine.Storage;
 
 namespace KvCache.Client;
 

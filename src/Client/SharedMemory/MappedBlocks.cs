@@ -1,4 +1,5 @@
 using System.Collections;
+using KvCache.Client.SharedMemory;
 
 namespace KvCache.Client;
 

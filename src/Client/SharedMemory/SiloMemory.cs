@@ -1,7 +1,8 @@
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Client;
+namespace KvCache.Client.SharedMemory;
 
 /// <summary>
 /// The memory of a silo of this machine, mapped read-only, and this process's leases on blocks in it. A lease is kept a little longer than it is

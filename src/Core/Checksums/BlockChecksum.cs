@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
-namespace KvCache;
+namespace KvCache.Checksums;
 
 /// <summary>
 /// CRC-32 (IEEE 802.3, as in zlib) of block bytes, several times as fast as the runtime's where the processor has wide
@@ -17,7 +17,7 @@ namespace KvCache;
 /// Polynomials Using PCLMULQDQ Instruction", Intel 2009; wide form as in zlib and Linux). The fold constants are computed, not copied:
 /// x^(d+32) and x^(d-32) mod P for a distance of d bits.
 /// </remarks>
-public static class BlockChecksum
+internal static class BlockChecksum
 {
     private const uint Polynomial = 0xEDB88320; // reflected
 

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
+using KvCache.Checksums;
 
-namespace KvCache;
+namespace KvCache.Encodings;
 
 /// <summary>Header and layer table of an encoded block. The layout of the bytes is in docs/serialization.md.</summary>
 internal readonly ref struct BatchHeader

@@ -1,4 +1,4 @@
-namespace KvCache;
+namespace KvCache.Encodings;
 
 /// <summary>Write-only stream over fixed memory that drops what does not fit and says so, instead of throwing.</summary>
 /// <remarks>Compressed data that outgrows its source is an ordinary outcome here, too frequent for an exception.</remarks>

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
-namespace KvCache;
+namespace KvCache.Encodings;
 
 /// <summary>float16 to float32 and back, 32 elements at a time: the part of <see cref="ElementConversion"/> for vectors of 512 bits.</summary>
 /// <remarks>

@@ -1,7 +1,8 @@
 using System.IO.Compression;
+using KvCache.Encodings.Planes;
 using ZstdSharp;
 
-namespace KvCache;
+namespace KvCache.Encodings;
 
 /// <summary>Compression of one payload between spans: the caller's memory bounds every output, in both directions.</summary>
 internal static class PayloadCompression

@@ -1,3 +1,5 @@
+using KvCache.Encodings.Planes;
+
 namespace KvCache;
 
 /// <summary>How the elements of a tensor are stored. Values other than <see cref="Raw"/> lose precision.</summary>

@@ -1,4 +1,6 @@
 using System.Buffers.Binary;
+using KvCache.Checksums;
+using KvCache.Encodings.Planes;
 
 namespace KvCache;
 

@@ -1,7 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
+using KvCache.Hashing;
 
 namespace KvCache;
 
@@ -16,9 +16,6 @@ public readonly struct BlockHash : IEquatable<BlockHash>
     public const int Size = 32;
 
     private readonly ulong _a, _b, _c, _d;
-
-    // Clients choose the bytes that arrive over the wire; a secret per process keeps them from choosing the bucket.
-    private static readonly ulong Seed = BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(8)) | 1;
 
     /// <summary>Reads a hash from its bytes.</summary>
     /// <param name="bytes">At least <see cref="Size"/> bytes; the rest is ignored.</param>
@@ -58,8 +55,7 @@ public readonly struct BlockHash : IEquatable<BlockHash>
     public override bool Equals([NotNullWhen(true)] object? obj) => obj is BlockHash other && Equals(other);
 
     /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public override int GetHashCode() => (int)((((_a ^ Seed) * 0x9E3779B97F4A7C15UL) + (_b ^ (Seed << 7))) * Seed >> 32);
+    public override int GetHashCode() => (int)KeyHash.Of(in this);
 
     /// <summary>64 lower-case hexadecimal digits.</summary>
     public override string ToString() => Convert.ToHexStringLower(BytesOf(in this));

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using KvCache.Hashing;
 
 namespace KvCache;
 
@@ -8,7 +9,7 @@ namespace KvCache;
 public readonly record struct BlockKey(NamespaceId Namespace, BlockHash Hash)
 {
     /// <inheritdoc/>
-    public override int GetHashCode() => Hash.GetHashCode() ^ (int)Namespace.Low;
+    public override int GetHashCode() => (int)KeyHash.Of(in this);
 
     /// <summary>Key of the grain that has authority over the block: <c>{namespace}/{hash}</c>, both in hexadecimal.</summary>
     public string ToGrainKey() => $"{Namespace}/{Hash}";

@@ -1,15 +1,16 @@
 using System.Runtime.InteropServices;
+using KvCache.Hashing;
 
 namespace KvCache;
 
 /// <summary>
-/// 16-byte id of a <see cref="CacheNamespace"/>: the first half of a SHA-256 over its fields. Tenants are part of the
-/// fields, so another tenant's id can be met only by a second preimage (2^128 work).
+/// 16-byte id of a <see cref="CacheNamespace"/>: eight bytes that name its tenant, then eight of a SHA-256 over all fields. A key, wherever it
+/// is met, so tells whose it is: an id of another tenant cannot be made by choosing fields, however many are tried.
 /// </summary>
-/// <param name="High">First eight bytes, little-endian.</param>
-/// <param name="Low">Last eight bytes, little-endian.</param>
+/// <param name="Tenant">First eight bytes: whose namespace it is.</param>
+/// <param name="Fields">Last eight bytes, little-endian: which of the tenant's namespaces. A tenant that looks for collisions finds them among its own.</param>
 [StructLayout(LayoutKind.Sequential, Size = Size)]
-public readonly record struct NamespaceId(ulong High, ulong Low)
+public readonly record struct NamespaceId(TenantId Tenant, ulong Fields)
 {
     /// <summary>Bytes of an id.</summary>
     public const int Size = 16;
@@ -30,6 +31,9 @@ public readonly record struct NamespaceId(ulong High, ulong Low)
         id = Read(bytes);
         return true;
     }
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => (int)KeyHash.Start(this);
 
     /// <summary>32 lower-case hexadecimal digits.</summary>
     public override string ToString()

@@ -1,5 +1,3 @@
-using KvCache.Wire;
-
 namespace KvCache;
 
 /// <summary>
@@ -8,16 +6,19 @@ namespace KvCache;
 /// </summary>
 public sealed class RankGroup
 {
+    /// <summary>Most ranks of a group: the namespaces that one match may name.</summary>
+    public const int MaxRanks = 1024;
+
     private readonly CacheNamespace[] _namespaces;
 
     /// <summary>Creates a group of namespaces.</summary>
-    /// <param name="namespaces">One a rank, 1 to <see cref="WireProtocol.MaxNamespacesPerMatch"/>, with blocks of equally many tokens.</param>
+    /// <param name="namespaces">One a rank, 1 to <see cref="MaxRanks"/>, with blocks of equally many tokens.</param>
     /// <exception cref="ArgumentException">There are none, too many, equal ones, or their blocks do not cover the same tokens.</exception>
     public RankGroup(params IEnumerable<CacheNamespace> namespaces)
     {
         _namespaces = [.. namespaces];
-        if (_namespaces.Length is 0 or > WireProtocol.MaxNamespacesPerMatch)
-            throw new ArgumentException($"The group has {_namespaces.Length} ranks; 1 to {WireProtocol.MaxNamespacesPerMatch} were expected.", nameof(namespaces));
+        if (_namespaces.Length is 0 or > MaxRanks)
+            throw new ArgumentException($"The group has {_namespaces.Length} ranks; 1 to {MaxRanks} were expected.", nameof(namespaces));
         if (_namespaces.DistinctBy(ns => ns.Id).Count() != _namespaces.Length)
             throw new ArgumentException("Two ranks of the group have the same namespace; each rank stores blocks of its own.", nameof(namespaces));
         foreach (var ns in _namespaces)

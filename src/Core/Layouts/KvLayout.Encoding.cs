@@ -1,4 +1,4 @@
-using KvCache.Wire;
+using KvCache.Binary;
 
 namespace KvCache;
 
@@ -19,7 +19,7 @@ public sealed partial class KvLayout
     /// Appends the canonical encoding (docs/hashing.md, field 8): kind, tokens and layers, then heads, head dim, parts and element type of a
     /// layout with a known shape, or the end of every layer of an opaque one. It says itself where it ends.
     /// </summary>
-    public void WriteTo(WireWriter writer)
+    internal void WriteTo(WireWriter writer)
     {
         writer.UInt8(IsOpaque ? OpaqueKind : StructuredKind);
         writer.UInt32((uint)TokensPerBlock);
@@ -39,7 +39,7 @@ public sealed partial class KvLayout
 
     /// <summary>Reads a canonical encoding; bytes behind it are left to the caller.</summary>
     /// <exception cref="KvFormatException">It breaks off, is of an unknown kind, or a field is out of its bounds.</exception>
-    public static KvLayout Read(ref WireReader reader)
+    internal static KvLayout Read(ref WireReader reader)
     {
         var kind = reader.UInt8();
         var tokens = reader.Count(int.MaxValue, "tokens per block");

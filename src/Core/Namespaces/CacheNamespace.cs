@@ -1,7 +1,8 @@
+using System.Collections.Frozen;
 using System.Diagnostics.CodeAnalysis;
 using System.Security.Cryptography;
 using System.Text;
-using KvCache.Wire;
+using KvCache.Binary;
 
 namespace KvCache;
 
@@ -9,7 +10,7 @@ namespace KvCache;
 /// Everything that makes the KV of equal tokens interchangeable. Two engines share blocks exactly when all fields are equal.
 /// </summary>
 /// <remarks>
-/// The id is a SHA-256 over tagged, length-prefixed fields (docs/hashing.md): no two different namespaces meet by
+/// The id is that of the tenant and a SHA-256 over tagged, length-prefixed fields (docs/hashing.md): no two different namespaces meet by
 /// concatenation. The same encoding travels in the protocol's open message, so that a silo computes the id itself and
 /// can check the tenant.
 /// </remarks>
@@ -18,7 +19,12 @@ public sealed record CacheNamespace
     /// <summary>Longest text field, in bytes of UTF-8.</summary>
     public const int MaxTextBytes = 256;
 
+    /// <summary>Most entries of <see cref="Fields"/>.</summary>
+    public const int MaxFields = 64;
+
     private const byte TenantTag = 1, ModelTag = 2, RevisionTag = 3, LoraTag = 4, RankTag = 5, SizeTag = 6, SaltTag = 7, LayoutTag = 8;
+    private const byte NumbersTag = 9, FieldsTag = 10;
+    private const int MaxFieldsBytes = MaxFields * 2 * (sizeof(uint) + MaxTextBytes);
 
     private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
@@ -41,6 +47,8 @@ public sealed record CacheNamespace
         TensorParallelSize = original.TensorParallelSize;
         Salt = original.Salt;
         Layout = original.Layout;
+        NumberFormat = original.NumberFormat;
+        Fields = original.Fields;
     }
 
     /// <summary>Owner of the blocks; a connection sees only namespaces of the tenant that it authenticated as.</summary>
@@ -66,6 +74,22 @@ public sealed record CacheNamespace
 
     /// <summary>Shape of a block.</summary>
     public required KvLayout Layout { get; init; }
+
+    /// <summary>
+    /// The engine's own name of how numbers are encoded ("fp8_e4m3", "nvfp4"), where the layout's element type does not say it: engines keep several formats
+    /// in tensors of bytes, and equal shapes with unequal formats must not meet. Empty when the layout says everything.
+    /// </summary>
+    public string NumberFormat { get; init; } = "";
+
+    /// <summary>
+    /// Whatever else changes the meaning of the bytes, by name: quantization scales, overrides of the model's configuration, how heads are split. Up to
+    /// <see cref="MaxFields"/> entries; order does not matter.
+    /// </summary>
+    public IReadOnlyDictionary<string, string> Fields
+    {
+        get;
+        init => field = value.ToFrozenDictionary(StringComparer.Ordinal); // a copy: what is computed from it stays true
+    } = FrozenDictionary<string, string>.Empty;
 
     /// <summary>Id of this namespace.</summary>
     /// <exception cref="ArgumentException">A field is out of its bounds.</exception>
@@ -95,6 +119,8 @@ public sealed record CacheNamespace
                 TensorParallelSize = NumberField(ref reader, SizeTag, nameof(TensorParallelSize)),
                 Salt = TextField(ref reader, SaltTag, nameof(Salt)),
                 Layout = LayoutField(ref reader),
+                NumberFormat = TextField(ref reader, NumbersTag, nameof(NumberFormat)),
+                Fields = FieldsField(ref reader),
             };
             reader.End();
             if (!result.Encoded.SequenceEqual(encoded))
@@ -115,16 +141,30 @@ public sealed record CacheNamespace
 
     /// <summary>For logs: no salt, which may be a secret of the caller.</summary>
     public override string ToString() =>
-        $"{Tenant}/{Model}{(Revision.Length > 0 ? "@" + Revision : "")}{(LoraAdapter.Length > 0 ? "+" + LoraAdapter : "")} rank {TensorParallelRank}/{TensorParallelSize}, {Layout}";
+        $"{Tenant}/{Model}{(Revision.Length > 0 ? "@" + Revision : "")}{(LoraAdapter.Length > 0 ? "+" + LoraAdapter : "")} "
+        + $"rank {TensorParallelRank}/{TensorParallelSize}, {(NumberFormat.Length > 0 ? NumberFormat + ", " : "")}{Layout}";
 
-    private static Identity Identify(byte[] encoded)
+    /// <summary>A text as it is hashed. A replacement character would stand for any half of a pair, and two namespaces would be one.</summary>
+    internal static byte[] Utf8Of(string value, string name)
+    {
+        try
+        {
+            return StrictUtf8.GetBytes(value);
+        }
+        catch (EncoderFallbackException e)
+        {
+            throw new ArgumentException($"{name} is not well-formed UTF-16: it has half of a surrogate pair at index {e.Index}.", e);
+        }
+    }
+
+    private Identity Identify(byte[] encoded)
     {
         Span<byte> hash = stackalloc byte[SHA256.HashSizeInBytes];
         using var sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         sha.AppendData("kvcache.namespace.v1"u8);
         sha.AppendData(encoded);
         sha.GetHashAndReset(hash);
-        return new Identity(encoded, NamespaceId.Read(hash));
+        return new Identity(encoded, new NamespaceId(TenantId.Of(Tenant), BitConverter.ToUInt64(hash)));
     }
 
     private byte[] Encode()
@@ -142,27 +182,46 @@ public sealed record CacheNamespace
         WriteNumber(writer, SizeTag, TensorParallelSize);
         WriteText(writer, SaltTag, Salt, nameof(Salt));
         WriteLayout(writer, Layout);
+        WriteText(writer, NumbersTag, NumberFormat, nameof(NumberFormat));
+        WriteFields(writer, Fields);
         return writer.Written.ToArray();
     }
 
     private static void WriteText(WireWriter writer, byte tag, string value, string name)
     {
-        byte[] bytes;
-        try
-        {
-            bytes = StrictUtf8.GetBytes(value);
-        }
-        catch (EncoderFallbackException e)
-        {
-            // A replacement character would stand for any of them, and two namespaces would be one.
-            throw new ArgumentException($"{name} is not well-formed UTF-16: it has half of a surrogate pair at index {e.Index}.", e);
-        }
-
-        if (bytes.Length > MaxTextBytes)
-            throw new ArgumentException($"{name} has {bytes.Length} bytes of UTF-8; at most {MaxTextBytes} are accepted.");
+        var bytes = TextBytes(value, name);
         writer.UInt8(tag);
         writer.UInt32((uint)bytes.Length);
         writer.Bytes(bytes);
+    }
+
+    private static byte[] TextBytes(string value, string name)
+    {
+        var bytes = Utf8Of(value, name);
+        return bytes.Length <= MaxTextBytes
+            ? bytes
+            : throw new ArgumentException($"{name} has {bytes.Length} bytes of UTF-8; at most {MaxTextBytes} are accepted.");
+    }
+
+    private static void WriteFields(WireWriter writer, IReadOnlyDictionary<string, string> fields)
+    {
+        if (fields.Count > MaxFields)
+            throw new ArgumentException($"{nameof(Fields)} has {fields.Count} entries; at most {MaxFields} are accepted.");
+        var entries = fields.Select(field => (
+            Name: TextBytes(field.Key, $"A name in {nameof(Fields)}"),
+            Value: TextBytes(field.Value, $"{nameof(Fields)}[{field.Key}]"))).ToArray();
+        Array.Sort(entries, (a, b) => a.Name.AsSpan().SequenceCompareTo(b.Name));
+        if (entries.Length > 0 && entries[0].Name.Length == 0)
+            throw new ArgumentException($"A name in {nameof(Fields)} is empty.");
+        writer.UInt8(FieldsTag);
+        writer.UInt32((uint)entries.Sum(entry => (2 * sizeof(uint)) + entry.Name.Length + entry.Value.Length));
+        foreach (var (name, value) in entries)
+        {
+            writer.UInt32((uint)name.Length);
+            writer.Bytes(name);
+            writer.UInt32((uint)value.Length);
+            writer.Bytes(value);
+        }
     }
 
     private static void WriteNumber(WireWriter writer, byte tag, int value)
@@ -203,6 +262,20 @@ public sealed record CacheNamespace
     {
         _ = Field(ref reader, LayoutTag, KvLayout.MaxEncodedBytes, nameof(Layout)); // a wrong length fails the canonical comparison
         return KvLayout.Read(ref reader);
+    }
+
+    private static Dictionary<string, string> FieldsField(ref WireReader reader)
+    {
+        var inner = new WireReader(reader.Bytes(Field(ref reader, FieldsTag, MaxFieldsBytes, nameof(Fields))));
+        var fields = new Dictionary<string, string>(StringComparer.Ordinal);
+        while (inner.Remaining > 0)
+        {
+            var name = Encoding.UTF8.GetString(inner.Bytes(inner.Count(MaxTextBytes, "the name of a field")));
+            // Wrong order, repeated names and bytes that are not UTF-8 fail the canonical comparison.
+            fields[name] = Encoding.UTF8.GetString(inner.Bytes(inner.Count(MaxTextBytes, "the value of a field")));
+        }
+
+        return fields;
     }
 
     private sealed record Identity(byte[] Encoded, NamespaceId Id);

@@ -1,5 +1,3 @@
-using KvCache.Wire;
-
 namespace KvCache;
 
 /// <summary>

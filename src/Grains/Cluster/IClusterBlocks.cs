@@ -1,9 +1,9 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Grains;
+namespace KvCache.Grains.Cluster;
 
 /// <summary>What a prefix grain, its placement and the front ends of a silo need from the rest of the cluster.</summary>
-public interface IClusterBlocks
+internal interface IClusterBlocks
 {
     /// <summary>Whether there are other silos, as far as this one knows.</summary>
     bool HasOthers { get; }

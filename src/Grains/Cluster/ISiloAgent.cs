@@ -4,7 +4,7 @@ namespace KvCache.Grains;
 
 /// <summary>What silos ask of one another about blocks; addressed to one silo, never placed.</summary>
 [Alias("KvCache.ISiloAgent")]
-public interface ISiloAgent : IGrainService
+internal interface ISiloAgent : IGrainService
 {
     /// <summary>How to reach the silo's data plane, and what it serves.</summary>
     [Alias("Describe")]
@@ -25,9 +25,9 @@ public interface ISiloAgent : IGrainService
     /// <summary>Deletes blocks from the silo's store; those of a generation below the stamp at least, and everything that is there now.</summary>
     /// <param name="keys">The blocks.</param>
     /// <param name="stamp">Stamp of the deletion.</param>
-    /// <returns>For each block, whether it was there.</returns>
+    /// <returns>What was there. Nobody else is told of it: that is the caller's to do, who asks everybody.</returns>
     [Alias("Delete")]
-    ValueTask<bool[]> DeleteAsync(BlockKey[] keys, ulong stamp);
+    ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp);
 
     /// <summary>Keeps a block of the silo from eviction.</summary>
     [Alias("Pin")]
@@ -45,9 +45,16 @@ public interface ISiloAgent : IGrainService
     ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from);
 }
 
+/// <summary>What a silo had of blocks that were deleted.</summary>
+/// <param name="Removed">For each block, whether it was visible.</param>
+/// <param name="Known">For each block, whether it was there in any form, or the silo's index named a holder.</param>
+/// <param name="Stamp">At least the given stamp, and larger than everything that was there.</param>
+[GenerateSerializer, Immutable, Alias("KvCache.DeletionReport")]
+public sealed record DeletionReport([property: Id(0)] bool[] Removed, [property: Id(1)] bool[] Known, [property: Id(2)] ulong Stamp);
+
 /// <summary>What has become of a write.</summary>
 [GenerateSerializer]
-public enum WriteState
+internal enum WriteState
 {
     /// <summary>It ended without a block, or its silo does not answer.</summary>
     Gone,
@@ -62,4 +69,4 @@ public enum WriteState
 /// <summary>How to reach a silo.</summary>
 /// <param name="Endpoints">Data-plane addresses that other machines reach.</param>
 [GenerateSerializer, Immutable, Alias("KvCache.SiloCard")]
-public sealed record SiloCard([property: Id(0)] string[] Endpoints);
+internal sealed record SiloCard([property: Id(0)] string[] Endpoints);

@@ -2,20 +2,20 @@ using Microsoft.Extensions.DependencyInjection;
 using Orleans.Placement;
 using Orleans.Runtime.Placement;
 
-namespace KvCache.Grains;
+namespace KvCache.Grains.Cluster;
 
 /// <summary>
 /// A prefix grain goes where its block is; a new one goes beside its writer, unless hardly any memory is left there: then to the better of two
 /// other silos.
 /// </summary>
 [GenerateSerializer, Immutable, Alias("KvCache.PrefixPlacement")]
-public sealed class PrefixPlacement : PlacementStrategy
+internal sealed class PrefixPlacement : PlacementStrategy
 {
 }
 
 /// <summary>Places a grain class by <see cref="PrefixPlacement"/>.</summary>
 [AttributeUsage(AttributeTargets.Class)]
-public sealed class PrefixPlacementAttribute() : PlacementAttribute(new PrefixPlacement());
+internal sealed class PrefixPlacementAttribute() : PlacementAttribute(new PrefixPlacement());
 
 /// <summary>Decides by the index, which knows who holds a block; asked only for activations that do not exist yet.</summary>
 /// <param name="cluster">What this silo knows of the others.</param>

@@ -1,13 +1,11 @@
-using KvCache.Storage;
-
-namespace KvCache.Grains;
+namespace KvCache.Grains.Prefixes;
 
 /// <summary>
 /// The decisions of a prefix grain, without Orleans, clock or memory: who may write. Callers bring the facts (the time, whether a
 /// live store has the block, whether the running write still runs) and carry out what follows.
 /// </summary>
 /// <param name="writeLimit">Time from begin to publication.</param>
-public sealed class PrefixAuthority(TimeSpan writeLimit)
+internal sealed class PrefixAuthority(TimeSpan writeLimit)
 {
     private DateTimeOffset _begun;
 

@@ -1,4 +1,4 @@
-namespace KvCache.Grains;
+namespace KvCache.Grains.Prefixes;
 
 /// <summary>
 /// What a prefix grain keeps across activations and silos, in the grain storage named <see cref="StorageName"/>. Small: the bytes of
@@ -9,7 +9,7 @@ namespace KvCache.Grains;
 /// its own rules.
 /// </remarks>
 [GenerateSerializer, Alias("KvCache.PrefixDescriptor")]
-public sealed class PrefixDescriptor
+internal sealed class PrefixDescriptor
 {
     /// <summary>Name of the grain storage provider.</summary>
     public const string StorageName = "kvcache";

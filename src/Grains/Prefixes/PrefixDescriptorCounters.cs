@@ -1,9 +1,9 @@
 using System.Diagnostics.Metrics;
 
-namespace KvCache.Grains;
+namespace KvCache.Grains.Prefixes;
 
 /// <summary>What became of descriptors that were to be kept; the meter <c>KvCache</c> reads it.</summary>
-public sealed class PrefixDescriptorCounters : IDisposable
+internal sealed class PrefixDescriptorCounters : IDisposable
 {
     private readonly Meter _meter = new("KvCache");
     private long _written, _lost;

@@ -1,8 +1,9 @@
 using System.Buffers.Binary;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Checksums;
 using Orleans.Storage;
 
-namespace KvCache.Grains;
+namespace KvCache.Grains.Prefixes;
 
 /// <summary>
 /// Binary form of <see cref="PrefixDescriptor"/> in grain storage: version, generation, bytes, persisted, ends of life and pin in Unix
@@ -12,7 +13,7 @@ namespace KvCache.Grains;
 /// What cannot be read, because it is damaged or of a newer version, is an empty descriptor and no error: the grain then knows nothing, and
 /// what it writes next replaces it.
 /// </remarks>
-public sealed class PrefixDescriptorSerializer : IGrainStorageSerializer
+internal sealed class PrefixDescriptorSerializer : IGrainStorageSerializer
 {
     private const byte Version = 1;
     private const long NoEnd = long.MaxValue;

@@ -4,7 +4,7 @@ using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 using Orleans.Storage;
 
-namespace KvCache.Grains;
+namespace KvCache.Grains.Prefixes;
 
 /// <summary>
 /// Descriptors of prefixes in the grain storage named <see cref="PrefixDescriptor.StorageName"/>, written only for blocks that

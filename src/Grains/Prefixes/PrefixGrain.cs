@@ -1,16 +1,19 @@
-using KvCache.Storage;
+using KvCache.Checksums;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Cluster;
+using KvCache.Orleans;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Concurrency;
 using Orleans.Placement;
 
-namespace KvCache.Grains;
+namespace KvCache.Grains.Prefixes;
 
 /// <summary>
 /// Authority over one block, which usually lies in this silo's store. The activation is cheap and goes after a minute; the block stays, and the
 /// next activation is placed beside it.
 /// </summary>
-[PrefixPlacement, Immovable, CollectionAgeLimit(Minutes = 1)]
+[PrefixPlacement, Immovable, GrainType(TypeName), CollectionAgeLimit(Minutes = 1)]
 internal sealed partial class PrefixGrain(
     BlockStore store,
     IClusterBlocks cluster,
@@ -22,11 +25,16 @@ internal sealed partial class PrefixGrain(
     ILogger<PrefixGrain> logger)
     : Grain, IPrefixGrain
 {
+    private const string TypeName = "prefix";
+
     private readonly PrefixAuthority _authority = new(options.Value.WriteLimit);
     private BlockKey _key;
     private WriteIntent? _intent; // of the write that this grain reserved memory for
     private BlockWrite? _inlineWrite; // memory that this grain reserved itself
     private int _inlineBytes; // how much of it was written
+
+    /// <summary>Type in grain ids.</summary>
+    public static GrainType Type { get; } = GrainType.Create(TypeName);
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {

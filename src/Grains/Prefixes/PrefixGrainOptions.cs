@@ -1,9 +1,9 @@
 using System.ComponentModel.DataAnnotations;
 
-namespace KvCache.Grains;
+namespace KvCache.Grains.Prefixes;
 
 /// <summary>Limits of prefix grains.</summary>
-public sealed class PrefixGrainOptions
+internal sealed class PrefixGrainOptions
 {
     /// <summary>
     /// Time that a writer has from begin to seal. Default 30 s. Past it the write is revoked and another may begin: a writer

@@ -1,13 +1,14 @@
 using System.Collections.Concurrent;
 using System.Net.Sockets;
-using KvCache.Index;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>
 /// Brings blocks into this silo's store: from another silo, as a copy, or from Redis. However many ask for a block at the same time, it is
@@ -23,7 +24,7 @@ internal sealed partial class BlockFetcher(
     IOptions<ClusterOptions> options,
     ILogger<BlockFetcher> logger)
 {
-    private readonly ConcurrentDictionary<BlockKey, TaskCompletionSource> _running = new();
+    private readonly ConcurrentDictionary<BlockKey, TaskCompletionSource> _running = Running(directory);
 
     /// <summary>A lease on a block, fetched when this silo does not have it. Blocks the thread.</summary>
     /// <param name="ns">Namespace of the chain.</param>
@@ -156,6 +157,13 @@ internal sealed partial class BlockFetcher(
             store.Publish(header.Key, header.Generation, life, header.Durability);
             counters.Fetched(header.Layout.BlockBytes);
         }
+    }
+
+    private static ConcurrentDictionary<BlockKey, TaskCompletionSource> Running(BlockDirectory directory)
+    {
+        var running = new ConcurrentDictionary<BlockKey, TaskCompletionSource>();
+        directory.UnderWay.Add(running.ContainsKey);
+        return running;
     }
 
     private TimeSpan? LifeOf(PeerBlockHeader header) => header.ExpiresAt - time.GetUtcNow();

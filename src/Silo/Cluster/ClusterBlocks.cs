@@ -1,12 +1,13 @@
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
 using KvCache.Grains;
-using KvCache.Index;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Grains.Cluster;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>The cluster's blocks as one silo sees them: the index says whom to ask, the answer of who is asked counts.</summary>
 internal sealed partial class ClusterBlocks(
@@ -80,27 +81,57 @@ internal sealed partial class ClusterBlocks(
     public async ValueTask<int> DeleteAsync(IReadOnlyList<BlockKey> keys, CancellationToken cancellationToken)
     {
         var all = keys.ToArray();
-        var inRedis = Array.FindAll(all, key => (directory.Index.HoldersOf(key) & BlockRun.Redis) != 0);
         var stamp = store.NewGeneration();
 
         // Who hears of the deletion by gossip before it is asked has nothing left to delete: what the index knew counts too.
         var live = members.LiveMask;
-        var deleted = Array.ConvertAll(all, key => (directory.Index.HoldersOf(key) & live) != 0);
-        Merge(Array.ConvertAll(all, key => directory.Delete(key, stamp).Removed));
+        var holders = Array.ConvertAll(all, directory.Index.HoldersOf);
+        var deleted = Array.ConvertAll(holders, mask => (mask & live) != 0);
+        var known = new bool[all.Length];
+        Merge(SiloAgent.ReportOf(Array.ConvertAll(all, key => directory.Delete(key, stamp)), stamp));
 
         // Everybody is asked, not only who is known to have a block: a block that became visible there a moment ago is not known here yet.
         var answers = await Task.WhenAll(members.Peers.Select(peer => AskAsync(peer.Address, agent => agent.DeleteAsync(all, stamp)).AsTask())).ConfigureAwait(false);
         foreach (var answer in answers)
-            Merge(answer ?? []);
-        if (inRedis.Length > 0)
-            await redis.DeleteAsync(inRedis, cancellationToken).ConfigureAwait(false);
+        {
+            if (answer is not null)
+                Merge(answer);
+            else
+                Array.Fill(known, true); // it may have them all
+        }
+
+        // Told once, by who has asked. What nobody has, and nobody is about to have, need not be remembered by anybody.
+        for (var i = 0; i < all.Length; i++)
+        {
+            if (known[i])
+                directory.Announce(all[i], stamp);
+            else
+                directory.Tombstones.BuryAbsent(all[i], stamp);
+        }
+
+        await DeleteInRedisAsync(all, holders, cancellationToken).ConfigureAwait(false);
         return deleted.Count(was => was);
 
-        void Merge(bool[] there)
+        void Merge(DeletionReport report)
         {
-            for (var i = 0; i < there.Length; i++)
-                deleted[i] |= there[i];
+            stamp = Math.Max(stamp, report.Stamp);
+            for (var i = 0; i < all.Length; i++)
+            {
+                deleted[i] |= report.Removed[i];
+                known[i] |= report.Known[i];
+            }
         }
+    }
+
+    // The index does not know all that Redis has: it may be full, or the scan is not through. What it does not know is deleted without being waited for.
+    private Task DeleteInRedisAsync(BlockKey[] keys, ulong[] holders, CancellationToken cancellationToken)
+    {
+        var expected = new List<BlockKey>();
+        var others = new List<BlockKey>();
+        for (var i = 0; i < keys.Length; i++)
+            ((holders[i] & BlockRun.Redis) != 0 ? expected : others).Add(keys[i]);
+        _ = redis.DeleteAsync(others, CancellationToken.None);
+        return redis.DeleteAsync(expected, cancellationToken);
     }
 
     public async ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration, CancellationToken cancellationToken)

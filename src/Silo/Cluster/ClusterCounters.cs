@@ -1,7 +1,8 @@
 using System.Diagnostics.Metrics;
-using KvCache.Index;
+using KvCache.Engine.Index;
+using KvCache.Silo.Telemetry;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>What silos do for one another, in the meter <see cref="SiloCounters.MeterName"/>.</summary>
 internal sealed class ClusterCounters : IDisposable

@@ -1,21 +1,38 @@
 using System.Collections.Immutable;
-using KvCache.Index;
+using KvCache.Engine.Index;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>The other silos, and their slots in this silo's index.</summary>
 /// <remarks>Thread-safe; readers take no lock.</remarks>
-internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, Random? random = null)
+internal sealed class ClusterMembers
 {
     private readonly Lock _lock = new();
-    private readonly Random _random = random ?? Random.Shared;
+    private readonly ILocalSiloDetails _local;
+    private readonly BlockDirectory _directory;
+    private readonly RedisBlocks _redis;
+    private readonly IOptions<ClusterOptions> _options;
+    private readonly Random _random;
     private readonly PeerSilo?[] _bySlot = new PeerSilo?[PrefixIndex.MaxHolders];
     private ImmutableArray<PeerSilo> _peers = [];
 
+    public ClusterMembers(ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, Random? random = null)
+    {
+        _local = local;
+        _directory = directory;
+        _redis = redis;
+        _options = options;
+        _random = random ?? Random.Shared;
+
+        // As long as one is not heard, nobody here can say that a block is nowhere.
+        directory.UnderWay.Add(_ => Reachable < _peers.Length);
+    }
+
     /// <summary>This silo.</summary>
-    public SiloAddress Local => local.SiloAddress;
+    public SiloAddress Local => _local.SiloAddress;
 
     public ImmutableArray<PeerSilo> Peers => _peers;
 
@@ -25,11 +42,11 @@ internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory dir
         get
         {
             var mask = 1UL << BlockDirectory.Self;
-            if (redis.IsAvailable)
+            if (_redis.IsAvailable)
                 mask |= 1UL << PrefixIndex.RedisHolder;
             foreach (var peer in _peers)
             {
-                if (peer.IsReachable(options.Value.SilenceLimit))
+                if (peer.IsReachable(_options.Value.SilenceLimit))
                     mask |= peer.Bit;
             }
 
@@ -38,7 +55,7 @@ internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory dir
     }
 
     /// <summary>Other silos that have spoken lately, after all that they have was taken over.</summary>
-    public int Reachable => _peers.Count(peer => peer.IsReachable(options.Value.SilenceLimit));
+    public int Reachable => _peers.Count(peer => peer.IsReachable(_options.Value.SilenceLimit));
 
     public PeerSilo? BySlot(int slot) => Volatile.Read(ref _bySlot[slot]);
 
@@ -50,7 +67,7 @@ internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory dir
         var holders = new List<PeerSilo>();
         foreach (var peer in _peers)
         {
-            if ((mask & peer.Bit) != 0 && peer.IsReachable(options.Value.SilenceLimit))
+            if ((mask & peer.Bit) != 0 && peer.IsReachable(_options.Value.SilenceLimit))
                 holders.Insert(_random.Next(holders.Count + 1), peer);
         }
 
@@ -83,7 +100,7 @@ internal sealed class ClusterMembers(ILocalSiloDetails local, BlockDirectory dir
             var slot = Array.IndexOf(_bySlot, null, BlockDirectory.Self + 1, PrefixIndex.RedisHolder - 1);
             if (slot < 0)
                 return null;
-            var peer = new PeerSilo(address, new IndexReplica(directory.Index, slot, directory), options.Value.Secret);
+            var peer = new PeerSilo(address, new IndexReplica(_directory.Index, slot, _directory), _options.Value.Secret);
             Volatile.Write(ref _bySlot[slot], peer);
             _peers = _peers.Add(peer);
             return peer;

@@ -1,10 +1,11 @@
 using System.Numerics;
-using KvCache.Grains;
-using KvCache.Index;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Cluster;
+using KvCache.Silo.Hosting;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>A silo as the front ends see it.</summary>
 /// <param name="Bit">Its bit in masks of holders.</param>
@@ -24,6 +25,10 @@ internal sealed class ClusterView(BlockStore store, BlockDirectory directory, Cl
 
     /// <summary>Counts the blocks of a chain that somebody has, and says who. One local look-up, and no use of any block.</summary>
     public int Match(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Span<ulong> holders) => directory.Index.Match(ns, hashes, holders, members.LiveMask);
+
+    /// <summary>Whether it is worth asking a block's grain about it: somebody has it, or Redis says that it does. What nobody has activates nothing.</summary>
+    public async ValueTask<bool> MayHaveAsync(BlockKey key) =>
+        directory.Index.HoldersOf(key) != 0 || store.Contains(key) || (redis.IsAvailable && await redis.ContainsAsync(key));
 
     /// <summary>Takes leases on those blocks of a chain that are here, and starts to read those that only Redis has.</summary>
     /// <param name="ns">Namespace of the blocks.</param>

@@ -1,9 +1,10 @@
-using KvCache.Index;
+using KvCache.Engine.Index;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>
 /// Turns Orleans' membership into links: a silo that is active is followed, one that leaves or is dead is forgotten with its blocks.

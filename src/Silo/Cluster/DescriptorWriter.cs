@@ -1,10 +1,11 @@
 using System.Threading.Channels;
-using KvCache.Grains;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Grains.Prefixes;
+using KvCache.Orleans;
 using Orleans;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>
 /// Writes what a prefix grain keeps of a block, behind the block's payload. It is done here and not by the grain: an activation for every persisted

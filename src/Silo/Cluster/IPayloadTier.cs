@@ -1,6 +1,7 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>What <see cref="RedisBlocks"/> needs of the Redis tier; <see cref="RedisTier"/> says what its members promise.</summary>
 internal interface IPayloadTier
@@ -19,6 +20,9 @@ internal interface IPayloadTier
 
     /// <inheritdoc cref="RedisTier.DeleteAsync"/>
     Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken = default);
+
+    /// <inheritdoc cref="RedisTier.IsUnderWay"/>
+    bool IsUnderWay(BlockKey key);
 
     /// <inheritdoc cref="RedisTier.ExistsAsync"/>
     Task<bool?> ExistsAsync(BlockKey key);

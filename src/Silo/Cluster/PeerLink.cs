@@ -1,9 +1,9 @@
 using System.Net.Sockets;
-using KvCache.Index;
-using KvCache.Wire;
+using KvCache.Engine.Index;
+using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>
 /// Follows another silo's log on a thread and a connection of its own: asks for what changed, over and over, and for everything when it has
@@ -70,7 +70,7 @@ internal sealed partial class PeerLink : IDisposable
             {
                 // The silo has left, or this one does.
             }
-            catch (Exception e) when (e is SocketException or IOException or SiloException or KvFormatException or ObjectDisposedException or TimeoutException or OperationCanceledException or Orleans.Runtime.OrleansException)
+            catch (Exception e) when (e is SocketException or IOException or SiloException or KvFormatException or ObjectDisposedException or TimeoutException or OperationCanceledException or global::Orleans.Runtime.OrleansException)
             {
                 if (!_stopping.IsCancellationRequested)
                     LogLost(_peer.Address.ToString(), e.Message);

@@ -1,9 +1,10 @@
 using System.Diagnostics;
-using KvCache.Index;
-using KvCache.Wire;
+using KvCache.Engine.Index;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Hosting;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>Another silo as seen from this one.</summary>
 internal sealed class PeerSilo : IDisposable

@@ -1,8 +1,9 @@
-using KvCache.Index;
-using KvCache.Storage;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers;
 using Microsoft.Extensions.DependencyInjection;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>Redis as one more holder of blocks: what it has enters the index, what it turns out not to have leaves it. Without a tier it holds nothing.</summary>
 /// <remarks>
@@ -34,6 +35,7 @@ internal sealed class RedisBlocks : IDisposable
         _tier = services.GetService<IPayloadTier>();
         if (_tier is not null)
         {
+            directory.UnderWay.Add(_tier.IsUnderWay);
             directory.Buried = key => _ = _tier.DeleteAsync([key]);
             _watch = time.CreateTimer(_ => LookUpEnded(), null, WatchInterval, WatchInterval);
         }
@@ -77,7 +79,7 @@ internal sealed class RedisBlocks : IDisposable
 
     /// <summary>Deletes blocks, and waits until Redis has confirmed it or the tier will go on trying by itself.</summary>
     public Task DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken) =>
-        _tier?.DeleteAsync(keys, cancellationToken) ?? Task.CompletedTask;
+        _tier is null || keys.Count == 0 ? Task.CompletedTask : _tier.DeleteAsync(keys, cancellationToken);
 
     /// <summary>Sets the life of a payload from now on.</summary>
     /// <returns>False when Redis does not have it, or did not confirm in time.</returns>
@@ -105,7 +107,7 @@ internal sealed class RedisBlocks : IDisposable
     /// <summary>Starts to read a block, where nobody has it in memory.</summary>
     public void Prefetch(BlockKey key)
     {
-        if (_tier is not null && _directory.Index.HoldersOf(key) == Wire.BlockRun.Redis)
+        if (_tier is not null && _directory.Index.HoldersOf(key) == BlockRun.Redis)
             _ = PromoteAndReleaseAsync(key);
     }
 

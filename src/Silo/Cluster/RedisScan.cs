@@ -1,10 +1,13 @@
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
-using KvCache.Index;
+using KvCache.Engine.Index;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>
 /// Finds again what Redis has kept: once after the start, in the background, while the silo already serves. It matters when every silo was restarted;

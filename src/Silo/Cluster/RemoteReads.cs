@@ -1,8 +1,9 @@
 using System.Threading.Channels;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>
 /// Counts reads of blocks that lie on other silos, in a table of fixed size, and takes copies of those that are read often. Two blocks that share a

@@ -1,12 +1,13 @@
 using System.Numerics;
 using System.Threading.Channels;
-using KvCache.Index;
-using KvCache.Storage;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>
 /// Keeps as many copies of a block as its writer asked for: right behind the store, and again after a silo was lost. Bounded; what does not

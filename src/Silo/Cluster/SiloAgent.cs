@@ -1,16 +1,17 @@
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
 using KvCache.Grains;
-using KvCache.Index;
-using KvCache.Storage;
+using KvCache.Silo.Data;
 using Microsoft.Extensions.Logging;
 using Orleans.Concurrency;
 using Orleans.Runtime;
 using Orleans.Runtime.Services;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Cluster;
 
 /// <summary>Answers other silos' questions about this one's blocks.</summary>
 [Reentrant]
-internal sealed class SiloAgent(GrainId id, Orleans.Runtime.Silo silo, ILoggerFactory loggers, BlockStore store, BlockDirectory directory, BlockServer server, BlockFetcher fetcher)
+internal sealed class SiloAgent(GrainId id, global::Orleans.Runtime.Silo silo, ILoggerFactory loggers, BlockStore store, BlockDirectory directory, BlockServer server, BlockFetcher fetcher)
     : GrainService(id, silo, loggers), ISiloAgent
 {
     public ValueTask<SiloCard> DescribeAsync() => new(new SiloCard(server.EndpointsForOthers));
@@ -29,7 +30,13 @@ internal sealed class SiloAgent(GrainId id, Orleans.Runtime.Silo silo, ILoggerFa
         return default;
     }
 
-    public ValueTask<bool[]> DeleteAsync(BlockKey[] keys, ulong stamp) => new(Array.ConvertAll(keys, key => directory.Delete(key, stamp).Removed));
+    public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp) => new(ReportOf(Array.ConvertAll(keys, key => directory.Delete(key, stamp)), stamp));
+
+    /// <summary>What is told of deletions.</summary>
+    public static DeletionReport ReportOf(Deletion[] deletions, ulong stamp) => new(
+        Array.ConvertAll(deletions, deletion => deletion.Removed),
+        Array.ConvertAll(deletions, deletion => deletion.Known),
+        deletions.Aggregate(stamp, (latest, deletion) => Math.Max(latest, deletion.Stamp)));
 
     public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => new(store.Pin(key, duration));
 

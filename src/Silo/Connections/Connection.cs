@@ -1,9 +1,12 @@
 using System.Diagnostics;
+using System.Net;
 using System.Net.Sockets;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
+using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Connections;
 
 /// <summary>
 /// One connection of a front end: a thread of its own serves it, a watchdog ends it when its peer does not keep up, and what goes wrong
@@ -15,6 +18,10 @@ internal abstract partial class Connection : IDisposable
     private readonly ConnectionOptions _options;
     private readonly SiloCounters _counters;
     private readonly ILogger _logger;
+    private readonly long _opened = Stopwatch.GetTimestamp();
+
+    // Strangers' mistakes are told, but do not fill the log.
+    private static readonly LogBudget Told = new();
 
     // Read by the watchdog: when the current frame began (0 between frames) and how many bytes had moved then.
     private long _frameBegan;
@@ -40,8 +47,26 @@ internal abstract partial class Connection : IDisposable
     /// <summary>The other end, for the log.</summary>
     protected string Peer { get; }
 
+    /// <summary>The peer's address; null for a Unix socket. Set by the listener.</summary>
+    public IPAddress? Address { get; set; }
+
+    /// <summary>Asks the listener for one of the places of those who have proved who they are. Set by the listener.</summary>
+    public Func<Connection, string, bool>? Admission { private get; set; }
+
+    /// <summary>Whose connection it is, once it is admitted.</summary>
+    public string? Tenant { get; private set; }
+
     /// <summary>Whether the peer may stay: before, it has <see cref="ConnectionOptions.HandshakeTimeout"/>.</summary>
-    protected bool Authenticated { get; set; }
+    protected bool Authenticated => Tenant is not null;
+
+    /// <summary>
+    /// Whether the protocol asks for a proof. Where it does not, a connection is admitted with its first whole request, and may be silent before as long as nobody
+    /// needs its place.
+    /// </summary>
+    public virtual bool AsksProof => true;
+
+    /// <summary>How long the connection has done nothing; null in the middle of a request.</summary>
+    public TimeSpan? Idle => Volatile.Read(ref _frameBegan) == 0 ? Stopwatch.GetElapsedTime(Volatile.Read(ref _lastActive)) : null;
 
     /// <summary>Bytes received so far.</summary>
     protected abstract long ReceivedBytes { get; }
@@ -70,26 +95,36 @@ internal abstract partial class Connection : IDisposable
     /// <summary>Called by the watchdog, on its own thread.</summary>
     public virtual void Watch(long now)
     {
+        if (!Authenticated && AsksProof)
+        {
+            if (Stopwatch.GetElapsedTime(_opened, now) > _options.HandshakeTimeout)
+                Abort("the handshake took too long");
+            return;
+        }
+
         var began = Volatile.Read(ref _frameBegan);
         if (began == 0)
         {
-            if (Stopwatch.GetElapsedTime(Volatile.Read(ref _lastActive), now) > (Authenticated ? _options.IdleTimeout : _options.HandshakeTimeout))
+            if (Stopwatch.GetElapsedTime(Volatile.Read(ref _lastActive), now) > _options.IdleTimeout)
                 Abort("it was idle for too long");
             return;
         }
 
         var moved = ReceivedBytes + SentBytes - Volatile.Read(ref _frameBytes);
-        var limit = (Authenticated ? _options.FrameTimeout : _options.HandshakeTimeout) + TimeSpan.FromSeconds((double)moved / _options.MinBytesPerSecond);
-        if (Stopwatch.GetElapsedTime(began, now) > limit)
-            Abort(Authenticated ? "a frame took too long" : "the handshake took too long");
+        if (Stopwatch.GetElapsedTime(began, now) > _options.FrameTimeout + TimeSpan.FromSeconds((double)moved / _options.MinBytesPerSecond))
+            Abort("a frame took too long");
     }
 
     /// <summary>Ends the connection, from any thread.</summary>
     public void Abort(string reason)
     {
-        LogAborted(Peer, reason);
+        if (Told.TryTake(out _))
+            LogAborted(Peer, reason);
         BulkSocket.Abort(_socket);
     }
+
+    /// <summary>Ends the connection because another one needs its place: counted, and not worth a line each.</summary>
+    public void Displace() => BulkSocket.Abort(_socket);
 
     /// <summary>Releases what the connection holds. Called when its thread has ended.</summary>
     public virtual void Dispose()
@@ -104,6 +139,16 @@ internal abstract partial class Connection : IDisposable
 
     /// <summary>Tells the peer that the silo failed.</summary>
     protected abstract void TellFailure();
+
+    /// <summary>Makes the connection a tenant's.</summary>
+    /// <returns>False when the listener has no place for it.</returns>
+    protected bool TryAdmit(string tenant)
+    {
+        if (!Admission!(this, tenant))
+            return false;
+        Tenant = tenant;
+        return true;
+    }
 
     /// <summary>A request begins: from now on it has a limit.</summary>
     protected void BeginFrame()
@@ -138,8 +183,21 @@ internal abstract partial class Connection : IDisposable
         }
     }
 
+    /// <summary>Tells why a connection is ended, or a request refused; not for each of many.</summary>
+    protected void LogRejected(string peer, string reason)
+    {
+        if (!Told.TryTake(out var suppressed))
+            return;
+        if (suppressed > 0)
+            LogSuppressed(suppressed);
+        LogRejection(peer, reason);
+    }
+
     [LoggerMessage(Level = LogLevel.Warning, Message = "Connection of {Peer} rejected: {Reason}")]
-    protected partial void LogRejected(string peer, string reason);
+    private partial void LogRejection(string peer, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Count} more connections were ended or rejected, and not told one by one")]
+    private partial void LogSuppressed(long count);
 
     [LoggerMessage(Level = LogLevel.Debug, Message = "Connection of {Peer} ended: {Reason}")]
     protected partial void LogEnded(string peer, string reason);

@@ -1,13 +1,17 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Accounts;
+using KvCache.Silo.Options;
+using KvCache.Silo.Security;
+using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Connections;
 
 /// <summary>
-/// Listens for a front end, gives every connection a thread of its own, bounds their number and ends those that do not keep up.
+/// Listens for a front end, gives every connection a thread of its own, bounds their number, and that of each tenant, and ends those that do not keep up.
 /// </summary>
 /// <remarks>
 /// A thread that blocks in the kernel moves bytes between socket and arena fastest, and the scheduler, not a shared pool, keeps
@@ -18,7 +22,8 @@ namespace KvCache.Silo;
 /// <param name="options">Limits.</param>
 /// <param name="counters">What is counted.</param>
 /// <param name="open">Makes a connection of an accepted socket and the name of its peer.</param>
-/// <param name="refuse">Tells a peer that there are too many connections, and disposes its socket.</param>
+/// <param name="quotas">How many connections a tenant may have.</param>
+/// <param name="reserved">Places that only other silos get.</param>
 /// <param name="logger">Log of the front end.</param>
 internal sealed partial class ConnectionListener(
     string name,
@@ -26,7 +31,8 @@ internal sealed partial class ConnectionListener(
     ConnectionOptions options,
     SiloCounters counters,
     Func<Socket, string, Connection> open,
-    Action<Socket> refuse,
+    TenantQuotas quotas,
+    int reserved,
     ILogger logger)
     : IDisposable
 {
@@ -35,6 +41,9 @@ internal sealed partial class ConnectionListener(
 
     private readonly CancellationTokenSource _stopping = new();
     private readonly HashSet<Connection> _connections = [];
+    private readonly UnprovenConnections<Connection> _unproven = new(options.MaxUnproven, options.MaxUnprovenPerAddress);
+    private readonly Dictionary<string, int> _admitted = new(StringComparer.Ordinal); // by tenant; guarded by _connections
+    private int _places; // that are taken; guarded by _connections
     private readonly List<Socket> _listeners = [];
     private readonly List<Task> _loops = [];
     private string _unix = "";
@@ -150,17 +159,18 @@ internal sealed partial class ConnectionListener(
         try
         {
             ApplyBuffers(socket);
-            if (Count >= options.MaxConnections)
-            {
-                counters.Rejected();
-                refuse(socket);
-                counters.Disconnected();
-                return;
-            }
-
-            connection = open(socket, socket.RemoteEndPoint is IPEndPoint peer ? peer.ToString() : "unix");
+            var remote = socket.RemoteEndPoint as IPEndPoint;
+            connection = open(socket, remote?.ToString() ?? "unix");
+            connection.Address = remote?.Address;
+            connection.Admission = Admit;
             lock (_connections)
                 _connections.Add(connection);
+            if (_unproven.Add(connection, connection.Address) is { } displaced)
+            {
+                counters.Displaced();
+                displaced.Displace();
+            }
+
             new Thread(Run, StackBytes) { IsBackground = true, Name = "kvcache session" }.Start(connection);
         }
         catch (Exception e) when (e is SocketException or OutOfMemoryException)
@@ -174,6 +184,58 @@ internal sealed partial class ConnectionListener(
         }
     }
 
+    // A protocol without a proof cannot tell who is worth a place: whoever has done nothing for long gives it up.
+    private bool Admit(Connection connection, string tenant)
+    {
+        var isPeer = tenant == WireProtocol.PeerTenant;
+        Connection? displaced = null;
+        if (connection.Tenant == tenant)
+            return true;
+        lock (_connections)
+        {
+            var has = _admitted.GetValueOrDefault(tenant);
+            if ((!isPeer && has >= quotas.ConnectionsOf(tenant, options.MaxConnections)) || _places >= options.MaxConnections - (isPeer ? 0 : reserved))
+            {
+                displaced = connection.AsksProof ? null : LongestIdle();
+                if (displaced is null)
+                {
+                    counters.Rejected();
+                    return false;
+                }
+            }
+
+            if (connection.Tenant is { } before)
+                Release(before); // another tenant's until now
+            _places++;
+            _admitted[tenant] = _admitted.GetValueOrDefault(tenant) + 1;
+        }
+
+        _unproven.Remove(connection);
+        displaced?.Displace();
+        return true;
+    }
+
+    private void Release(string tenant)
+    {
+        _places--;
+        if (--_admitted[tenant] == 0)
+            _admitted.Remove(tenant);
+    }
+
+    private Connection? LongestIdle()
+    {
+        Connection? longest = null;
+        var idle = options.HandshakeTimeout;
+        foreach (var connection in _connections)
+        {
+            if (connection is not { Tenant: not null, Idle: { } time } || time <= idle)
+                continue;
+            (longest, idle) = (connection, time);
+        }
+
+        return longest;
+    }
+
     private void Run(object? state)
     {
         var connection = (Connection)state!;
@@ -183,8 +245,14 @@ internal sealed partial class ConnectionListener(
 
     private void End(Connection connection)
     {
+        _unproven.Remove(connection);
         lock (_connections)
+        {
             _connections.Remove(connection);
+            if (connection.Tenant is { } tenant)
+                Release(tenant);
+        }
+
         connection.Dispose();
         counters.Disconnected();
     }

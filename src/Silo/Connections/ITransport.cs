@@ -1,4 +1,4 @@
-namespace KvCache.Silo;
+namespace KvCache.Silo.Connections;
 
 /// <summary>The bytes of one connection, both ways.</summary>
 internal interface ITransport

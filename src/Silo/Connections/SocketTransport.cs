@@ -1,7 +1,7 @@
 using System.Net.Sockets;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Connections;
 
 /// <summary>A connected socket, with blocking calls on the thread that owns the connection.</summary>
 internal sealed class SocketTransport : ITransport
@@ -32,6 +32,13 @@ internal sealed class SocketTransport : ITransport
         var got = _socket.Receive(destination);
         ReceivedBytes += got;
         return got;
+    }
+
+    /// <summary>Waits until some bytes have come, and leaves them where they are.</summary>
+    public void WaitForBytes()
+    {
+        Span<byte> first = stackalloc byte[1];
+        _socket.Receive(first, SocketFlags.Peek);
     }
 
     public void Expect(int bytes)

@@ -1,6 +1,6 @@
 using System.Net.Sockets;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Connections;
 
 /// <summary>The file of a Unix socket outlives a process that was killed.</summary>
 internal static class UnixSocketFile

@@ -1,20 +1,26 @@
 using System.Net;
-using System.Net.Sockets;
 using System.Security.Cryptography;
-using KvCache.Grains;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Prefixes;
+using KvCache.Orleans;
+using KvCache.Silo.Accounts;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Hosting;
+using KvCache.Silo.Options;
+using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>The data plane of a silo: what its connections share. Listens on TCP and on a Unix socket.</summary>
 internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses, IDisposable
 {
     private const int GrainCallsAtOnce = 64;
+    private const int PlacesOfPeers = 16;
 
     private readonly ILogger<BlockServer> _logger;
     private readonly ConnectionListener _listener;
@@ -28,10 +34,13 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         BlockFetcher fetcher,
         IGrainFactory grains,
         TenantRegistry tenants,
+        TenantQuotas quotas,
+        AuditLog audit,
         SiloCounters counters,
         ILocalSiloDetails silo,
         IOptions<DataPlaneOptions> options,
         IOptions<ArenaOptions> arena,
+        IOptions<ClusterOptions> clustering,
         ILoggerFactory loggers)
     {
         Store = store;
@@ -40,6 +49,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         Fetcher = fetcher;
         Grains = grains;
         Tenants = tenants;
+        Quotas = quotas;
+        Audit = audit;
         Counters = counters;
         Options = options.Value;
         ArenaPath = arena.Value.Path;
@@ -55,7 +66,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             Options,
             counters,
             (socket, peer) => new Session(this, socket, peer, sessionLogger),
-            socket => Refuse(socket, Options.MaxConnections),
+            quotas,
+            clustering.Value.Mode == ClusterMode.None ? 0 : Math.Min(PlacesOfPeers, Options.MaxConnections / 8),
             _logger);
     }
 
@@ -70,6 +82,10 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     public IGrainFactory Grains { get; }
 
     public TenantRegistry Tenants { get; }
+
+    public TenantQuotas Quotas { get; }
+
+    public AuditLog Audit { get; }
 
     public SiloCounters Counters { get; }
 
@@ -132,14 +148,14 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
     public void Dispose() => _listener.Dispose();
 
-    /// <summary>Calls the grains of blocks, a bounded number at a time, and counts the answers that are true.</summary>
+    /// <summary>Calls the grains of those blocks that somebody has, a bounded number at a time, and counts the answers that are true.</summary>
     public int ForEachGrain(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Func<IPrefixGrain, ValueTask<bool>> call)
     {
         var count = 0;
         var calls = new List<Task<bool>>(Math.Min(hashes.Length, GrainCallsAtOnce));
         for (var i = 0; i < hashes.Length; i++)
         {
-            calls.Add(call(Grains.GetPrefix(new BlockKey(ns, hashes[i]))).AsTask());
+            calls.Add(CallAsync(new BlockKey(ns, hashes[i]), call));
             if (calls.Count < GrainCallsAtOnce && i + 1 < hashes.Length)
                 continue;
             count += Task.WhenAll(calls).GetAwaiter().GetResult().Count(answer => answer);
@@ -148,6 +164,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
         return count;
     }
+
+    private async Task<bool> CallAsync(BlockKey key, Func<IPrefixGrain, ValueTask<bool>> call) => await Cluster.MayHaveAsync(key) && await call(Grains.GetPrefix(key));
 
     /// <summary>Checks a block that a reader found damaged, and drops it when its memory is.</summary>
     public bool DropIfCorrupt(BlockKey key, ulong generation)
@@ -160,16 +178,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         return Store.Remove(key, RemovalReason.Corrupt, generation);
     }
 
-    public byte[] StatisticsJson() => SiloStatistics.Create(Store.GetStatistics(), Counters).ToJson();
-
-    private static void Refuse(Socket socket, int limit)
-    {
-        var error = new WireWriter();
-        error.Take(FrameHeader.Size);
-        error.Text($"This silo serves at most {limit} connections at a time.");
-        using var refused = new FrameSocket(socket);
-        refused.Send(error, FrameType.Error, WireStatus.LimitExceeded, 0);
-    }
+    public byte[] StatisticsJson(TenantAccount account) => SiloStatistics.Create(Store, account, Counters).ToJson();
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The data plane listens on {Endpoints}")]
     private partial void LogListening(string endpoints);

@@ -1,12 +1,13 @@
-using KvCache.Grains;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Cluster;
+using KvCache.Orleans;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>What is to become of a block that is being stored.</summary>
 /// <param name="TimeToLive">Life from the moment it becomes visible; null for as long as memory lasts.</param>

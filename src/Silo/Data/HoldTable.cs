@@ -1,8 +1,8 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
-/// <summary>The leases that one connection's matches hold: bounded in time and arena memory, gone with the connection.</summary>
+/// <summary>The leases that one connection's matches hold: bounded in time and arena memory, charged to its tenant, gone with the connection.</summary>
 internal sealed class HoldTable(long maxBytes) : IDisposable
 {
     private readonly Lock _lock = new();
@@ -11,29 +11,33 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
     private long _bytes;
     private bool _disposed;
 
+    /// <summary>Who pays for the holds. Set once, when it is known whose the connection is.</summary>
+    public TenantAccount? Account { get; set; }
+
     /// <summary>Bytes that may still be held.</summary>
     public long FreeBytes
     {
         get
         {
             lock (_lock)
-                return maxBytes - _bytes;
+                return Math.Min(maxBytes - _bytes, Account?.FreeToHold ?? 0);
         }
     }
 
-    /// <summary>Keeps leases until a time. Returns their id; 0 when the connection has ended meanwhile.</summary>
+    /// <summary>Keeps leases until a time. Returns their id; 0 when the connection has ended meanwhile, or its tenant holds too much.</summary>
     public ulong Add(List<BlockLease> leases, long untilTicks)
     {
+        var bytes = leases.Sum(lease => lease.ArenaBytes);
         lock (_lock)
         {
-            if (_disposed)
+            if (_disposed || !Account!.TryHold(bytes))
             {
                 ReleaseAll(leases);
                 return 0;
             }
 
-            _holds.Add(_nextId, new Hold(leases, untilTicks));
-            _bytes += leases.Sum(lease => lease.ArenaBytes);
+            _holds.Add(_nextId, new Hold(leases, bytes, untilTicks));
+            _bytes += bytes;
             return _nextId++;
         }
     }
@@ -69,7 +73,8 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
 
     private bool Drop(Hold hold)
     {
-        _bytes -= hold.Leases.Sum(lease => lease.ArenaBytes);
+        _bytes -= hold.Bytes;
+        Account!.EndHold(hold.Bytes);
         ReleaseAll(hold.Leases);
         return true;
     }
@@ -81,5 +86,5 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
             leases[i].Dispose();
     }
 
-    private sealed record Hold(List<BlockLease> Leases, long UntilTicks);
+    private sealed record Hold(List<BlockLease> Leases, long Bytes, long UntilTicks);
 }

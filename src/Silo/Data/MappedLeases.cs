@@ -1,7 +1,7 @@
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>
 /// Leases on blocks that other processes read in the mapped arena. They end when the process releases them or is gone, not when its connection
@@ -14,7 +14,7 @@ internal sealed class MappedLeases(long maxBytes)
     public const ulong IdBit = 1UL << 63;
 
     private readonly Lock _lock = new();
-    private readonly Dictionary<ulong, (PeerProcess Process, List<BlockLease> Leases)> _leases = [];
+    private readonly Dictionary<ulong, Entry> _leases = [];
     private readonly Dictionary<PeerProcess, long> _bytes = [];
     private ulong _lastId = IdBit;
 
@@ -25,13 +25,20 @@ internal sealed class MappedLeases(long maxBytes)
             return maxBytes - _bytes.GetValueOrDefault(process);
     }
 
-    /// <summary>Keeps leases for a process, and returns their id.</summary>
-    public ulong Add(PeerProcess process, List<BlockLease> leases)
+    /// <summary>Keeps leases for a process, charged to a tenant, and returns their id; 0, and they are released, when the tenant holds too much.</summary>
+    public ulong Add(PeerProcess process, TenantAccount account, List<BlockLease> leases)
     {
+        var entry = new Entry(process, account, leases, leases.Sum(lease => lease.ArenaBytes));
+        if (!account.TryHold(entry.Bytes))
+        {
+            leases.ForEach(lease => lease.Dispose());
+            return 0;
+        }
+
         lock (_lock)
         {
-            _leases.Add(++_lastId, (process, leases));
-            _bytes[process] = _bytes.GetValueOrDefault(process) + leases.Sum(lease => lease.ArenaBytes);
+            _leases.Add(++_lastId, entry);
+            _bytes[process] = _bytes.GetValueOrDefault(process) + entry.Bytes;
             return _lastId;
         }
     }
@@ -43,7 +50,7 @@ internal sealed class MappedLeases(long maxBytes)
         {
             if (!_leases.TryGetValue(id, out var entry) || entry.Process != process)
                 return false;
-            Drop(id, entry.Process, entry.Leases);
+            Drop(id, entry);
             return true;
         }
     }
@@ -61,7 +68,7 @@ internal sealed class MappedLeases(long maxBytes)
             lock (_lock)
             {
                 foreach (var (id, entry) in _leases.Where(lease => lease.Value.Process == process).ToArray())
-                    Drop(id, process, entry.Leases);
+                    Drop(id, entry);
             }
         }
     }
@@ -72,16 +79,19 @@ internal sealed class MappedLeases(long maxBytes)
         lock (_lock)
         {
             foreach (var (id, entry) in _leases.ToArray())
-                Drop(id, entry.Process, entry.Leases);
+                Drop(id, entry);
         }
     }
 
-    private void Drop(ulong id, PeerProcess process, List<BlockLease> leases)
+    private void Drop(ulong id, Entry entry)
     {
         _leases.Remove(id);
-        if ((_bytes[process] -= leases.Sum(lease => lease.ArenaBytes)) == 0)
-            _bytes.Remove(process);
-        for (var i = leases.Count - 1; i >= 0; i--)
-            leases[i].Dispose();
+        if ((_bytes[entry.Process] -= entry.Bytes) == 0)
+            _bytes.Remove(entry.Process);
+        for (var i = entry.Leases.Count - 1; i >= 0; i--)
+            entry.Leases[i].Dispose();
+        entry.Account.EndHold(entry.Bytes);
     }
+
+    private sealed record Entry(PeerProcess Process, TenantAccount Account, List<BlockLease> Leases, long Bytes);
 }

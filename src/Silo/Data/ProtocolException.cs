@@ -1,6 +1,6 @@
-using KvCache.Wire;
+using KvCache.Caching;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>A request that is answered with an error frame; the connection goes on unless <paramref name="fatal"/>.</summary>
 internal sealed class ProtocolException(WireStatus status, string message, bool fatal = false) : Exception(message)

@@ -1,12 +1,14 @@
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <content>Puts whose bytes come layer by layer, as a prefill computes them.</content>
 internal sealed partial class PutPipeline
 {
-    /// <summary>Receives the payload of a put by layers. All blocks are reserved at the begin, for every one of them gets its first layer before any gets its second.</summary>
+    /// <summary>
+    /// Receives the payload of a put by layers. A block is reserved when its first bytes come, and all are before the second layer: every one of them gets its first
+    /// layer before any gets its second.
+    /// </summary>
     /// <param name="put">The put.</param>
     /// <param name="maxBytes">Most arena memory that is reserved at a time, but for the blocks that every put may prepare; blocks behind it are refused.</param>
     /// <exception cref="System.Net.Sockets.SocketException">The connection broke; nothing becomes visible.</exception>
@@ -19,12 +21,16 @@ internal sealed partial class PutPipeline
         int prepared = 0, finished = 0;
         try
         {
-            for (; prepared < blocks.Length; prepared++)
-                blocks[prepared] = prepared < most ? Begin(in put, prepared) : new PendingBlock { Refusal = PutOutcome.NoMemory };
-
             var received = new bool[blocks.Length]; // whole so far
-            Array.Fill(received, true);
-            for (var layer = 0; layer < layout.Layers; layer++)
+            while (prepared < blocks.Length)
+            {
+                socket.WaitForBytes();
+                var block = prepared < most ? Begin(in put, prepared) : new PendingBlock { Refusal = PutOutcome.NoMemory };
+                blocks[prepared++] = block;
+                received[prepared - 1] = ReceivePiece(layout, 0, block, isWhole: true);
+            }
+
+            for (var layer = 1; layer < layout.Layers; layer++)
             {
                 for (var i = 0; i < blocks.Length; i++)
                     received[i] = ReceivePiece(layout, layer, blocks[i], received[i]);

@@ -1,9 +1,10 @@
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>
 /// Receives the blocks of a put. Memory and grants of the next blocks are prepared while bytes arrive: the control plane hides
@@ -11,7 +12,8 @@ namespace KvCache.Silo;
 /// </summary>
 /// <remarks>
 /// Blocks are published in the order of their chain, so that a block finds its parent in the store. At most
-/// <see cref="DataPlaneOptions.PutWindow"/> blocks are prepared ahead, and as many wait for their grant.
+/// <see cref="DataPlaneOptions.PutWindow"/> blocks are prepared ahead, and as many wait for their grant. What was only announced gets no memory: the first block
+/// is prepared when its first byte has come, and no more ahead than have come before.
 /// </remarks>
 internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameSocket socket) : IDisposable
 {
@@ -22,6 +24,8 @@ internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameS
     public PutOutcome[] Receive(in PutRequest put)
     {
         var layout = put.Namespace.Layout;
+        if (put.Hashes.Length > 0)
+            socket.WaitForBytes();
         return Store(in put, (block, _) => ReceiveBlock(layout, block));
     }
 
@@ -42,7 +46,7 @@ internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameS
         {
             for (; received < blocks.Length; received++)
             {
-                for (; prepared < blocks.Length && prepared < received + window; prepared++)
+                for (; prepared < blocks.Length && prepared <= received + Math.Min(window - 1, received); prepared++)
                     blocks[prepared] = Begin(in put, prepared);
                 var intact = fill(blocks[received], received);
                 ends[received] = writer.FinishAsync(blocks[received], intact, received == 0 ? Task.CompletedTask : ends[received - 1]);

@@ -1,8 +1,10 @@
 using System.Net.Sockets;
 using System.Security.Cryptography;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <content>Hello and authentication.</content>
 internal sealed partial class Session
@@ -32,12 +34,24 @@ internal sealed partial class Session
 
         if (!_socket.TryReceive(out var proof, out meta) || proof.Type != FrameType.Authenticate || meta.Length != WireProtocol.ProofSize)
             throw new ProtocolException(WireStatus.BadFrame, $"Behind hello, an authenticate frame with {WireProtocol.ProofSize} bytes was expected.");
-        var secret = _server.Tenants.SecretOf(tenant);
-        if (!CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(secret, clientNonce, serverNonce, tenant)))
+        byte[]? secret = null;
+        foreach (var valid in _server.Tenants.SecretsOf(tenant))
+        {
+            if (CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(valid, clientNonce, serverNonce, tenant)))
+                secret = valid;
+        }
+
+        if (secret is null)
+        {
+            Thread.Sleep(_server.Audit.Refused("the data plane", Address, tenant, _server.Options.HandshakeTimeout / 2));
             throw new ProtocolException(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
+        }
+
+        if (!TryAdmit(tenant))
+            throw new ProtocolException(WireStatus.LimitExceeded, $"This silo serves at most {_server.Options.MaxConnections} connections at a time, and of each tenant its part; they are taken.");
         _tenant = tenant;
         _isPeer = tenant == WireProtocol.PeerTenant;
-        Authenticated = true;
+        _account = _holds.Account = _server.Store.Accounts.Of(tenant);
         _socket.MaxMeta = WireProtocol.MaxMetaBytes;
         _socket.MaxPayload = (long)WireProtocol.MaxBlocksPerRequest * KvLayout.MaxBlockBytes;
         reply = Reply();

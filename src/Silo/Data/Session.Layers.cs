@@ -1,7 +1,9 @@
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <content>Reading blocks layer by layer.</content>
 internal sealed partial class Session

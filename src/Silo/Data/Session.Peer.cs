@@ -1,8 +1,10 @@
 using System.Runtime.InteropServices;
-using KvCache.Index;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Index;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <content>What other silos ask.</content>
 internal sealed partial class Session

@@ -1,7 +1,9 @@
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>What a put says before its bytes.</summary>
 /// <param name="Namespace">Namespace of the blocks.</param>

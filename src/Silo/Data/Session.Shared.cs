@@ -1,8 +1,11 @@
 using System.Runtime.InteropServices;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <content>Blocks that do not cross the socket: read in the mapped arena, written into a lent segment.</content>
 internal sealed partial class Session
@@ -20,7 +23,7 @@ internal sealed partial class Session
         _process ??= _socket.PeerProcess
             ?? throw new ProtocolException(WireStatus.InvalidRequest, "Memory is shared over a Unix socket, with processes of the silo's own PID namespace only.");
         if (wanted > 0 && _segment is null)
-            _segment = SealedSegment.Create(Math.Clamp(wanted, Arena.PageBytes, _server.Options.MaxSegmentBytes.Bytes));
+            LendSegment(Math.Clamp(wanted, Arena.PageBytes, _server.Options.MaxSegmentBytes.Bytes));
         var reply = Reply();
         reply.UInt64(_server.ArenaId);
         reply.UInt64((ulong)_server.Store.Arena.Capacity);
@@ -41,9 +44,12 @@ internal sealed partial class Session
         var leases = new List<BlockLease>();
         var perBlock = (2 * sizeof(ulong)) + (ns.Layout.Layers * sizeof(uint));
         var most = Math.Min(hashes.Length, (WireProtocol.MaxMetaBytes - 64) / perBlock);
-        LeaseRun(ns.Id, hashes, most, (byte)(flags & WireProtocol.GetLocalOnly), _server.Mapped.FreeBytes(process), leases);
+        LeaseRun(ns.Id, hashes, most, (byte)(flags & WireProtocol.GetLocalOnly), Math.Min(_server.Mapped.FreeBytes(process), _account!.FreeToHold), leases);
+        var id = leases.Count == 0 ? 0 : _server.Mapped.Add(process, _account, leases);
+        if (id == 0)
+            leases.Clear();
         var reply = Reply();
-        reply.UInt64(leases.Count == 0 ? 0 : _server.Mapped.Add(process, leases));
+        reply.UInt64(id);
         reply.UInt32((uint)leases.Count);
         foreach (var lease in leases)
         {
@@ -68,6 +74,31 @@ internal sealed partial class Session
             throw new ProtocolException(WireStatus.InvalidRequest, $"{put.Hashes.Length} blocks of {layout.BlockBytes} bytes from {offset} on do not lie in the segment of {_segment?.Bytes ?? 0} bytes.");
         var outcomes = _puts.Copy(put, segment, offset);
         SendOutcomes(FrameType.PutMappedReply, requestId, put, outcomes);
+    }
+
+    // Without one, the client puts over the socket.
+    private void LendSegment(long bytes)
+    {
+        if (!_server.Quotas.TryLend(_account!, bytes))
+            return;
+        try
+        {
+            _segment = SealedSegment.Create(bytes);
+        }
+        finally
+        {
+            if (_segment is null)
+                _server.Quotas.EndLend(_account!, bytes);
+        }
+    }
+
+    private void EndSegment()
+    {
+        if (_segment is not { } segment)
+            return;
+        var bytes = segment.Bytes;
+        segment.Dispose();
+        _server.Quotas.EndLend(_account!, bytes);
     }
 
     private PeerProcess Mapped() => _process ?? throw new ProtocolException(WireStatus.InvalidRequest, "The arena was not mapped on this connection; map arena (13) comes first.");

@@ -1,10 +1,13 @@
 using System.Diagnostics;
 using System.Net.Sockets;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Connections;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>One connection of the data plane: its thread, its tenant, its namespaces and its holds.</summary>
 internal sealed partial class Session : Connection
@@ -18,6 +21,7 @@ internal sealed partial class Session : Connection
     private readonly HoldTable _holds;
     private readonly PutPipeline _puts;
     private string _tenant = "";
+    private TenantAccount? _account; // known with the proof
     private bool _isPeer;
     private bool _movesBlocks;
     private ulong[] _masks = [];
@@ -45,7 +49,7 @@ internal sealed partial class Session : Connection
     {
         _puts.Dispose();
         _holds.Dispose();
-        _segment?.Dispose();
+        EndSegment();
         base.Dispose();
     }
 
@@ -227,14 +231,14 @@ internal sealed partial class Session : Connection
             reply.UInt32((uint)i);
             if (lease is null)
             {
-                _server.Counters.MissAbsent();
+                _server.Counters.MissAbsent(_account!);
                 if ((flags & WireProtocol.GetContinuePastMisses) == 0)
                     break;
                 _socket.Send(reply, FrameType.GetBlock, WireStatus.Miss, requestId);
                 continue;
             }
 
-            _server.Counters.Hit();
+            _server.Counters.Hit(_account!, lease.Layout.TokensPerBlock);
             reply.UInt64(lease.Generation);
             reply.Bytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(lease.Checksums.Slice(range.First, range.Count)));
             reply.Align();
@@ -283,7 +287,7 @@ internal sealed partial class Session : Connection
                 lease = Follow(new BlockKey(ns, hashes[i]), _server.Options.FollowPatience - Stopwatch.GetElapsedTime(began));
             if (lease is null)
             {
-                _server.Counters.MissAbsent();
+                _server.Counters.MissAbsent(_account!);
                 return;
             }
 
@@ -293,7 +297,7 @@ internal sealed partial class Session : Connection
                 return;
             }
 
-            _server.Counters.Hit();
+            _server.Counters.Hit(_account!, lease.Layout.TokensPerBlock);
             leases.Add(lease);
         }
     }
@@ -341,7 +345,7 @@ internal sealed partial class Session : Connection
     {
         new WireReader(meta).End();
         var reply = Reply();
-        reply.Bytes(_server.StatisticsJson());
+        reply.Bytes(_server.StatisticsJson(_account!));
         _socket.Send(reply, FrameType.StatReply, WireStatus.Ok, requestId);
     }
 

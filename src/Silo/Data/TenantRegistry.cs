@@ -1,8 +1,11 @@
 using System.Security.Cryptography;
 using System.Text;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Options;
+using KvCache.Silo.Security;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Data;
 
 /// <summary>Secrets of the tenants, as bytes.</summary>
 internal sealed class TenantRegistry
@@ -10,18 +13,17 @@ internal sealed class TenantRegistry
     /// <summary>The tenant of a silo without configured tenants.</summary>
     public const string DefaultTenant = "default";
 
-    private readonly Dictionary<string, byte[]> _secrets;
+    private readonly Dictionary<string, IReadOnlyList<byte[]>> _secrets;
     private readonly (string Tenant, byte[] Digest)[] _digests;
-    private readonly byte[] _decoy = RandomNumberGenerator.GetBytes(32);
+    private readonly IReadOnlyList<byte[]> _decoy = [RandomNumberGenerator.GetBytes(32)];
 
-    public TenantRegistry(IOptions<TenantOptions> options, IOptions<ClusterOptions> cluster)
+    public TenantRegistry(IOptions<TenantOptions> options, ClusterSecrets cluster)
     {
-        _secrets = options.Value.Tenants.ToDictionary(t => t.Key, t => Encoding.UTF8.GetBytes(t.Value.Secret), StringComparer.Ordinal);
-        _digests = [.. _secrets.Select(secret => (secret.Key, SHA256.HashData(secret.Value)))];
+        _secrets = options.Value.Tenants.ToDictionary(t => t.Key, t => (IReadOnlyList<byte[]>)[Encoding.UTF8.GetBytes(t.Value.Secret)], StringComparer.Ordinal);
+        _digests = [.. _secrets.Select(secret => (secret.Key, SHA256.HashData(secret.Value[0])))];
         if (_secrets.Count == 0)
-            _secrets.Add(DefaultTenant, []);
-        if (cluster.Value.Mode != ClusterMode.None)
-            _secrets.Add(Wire.WireProtocol.PeerTenant, Encoding.UTF8.GetBytes(cluster.Value.Secret));
+            _secrets.Add(DefaultTenant, [[]]);
+        _secrets.Add(WireProtocol.PeerTenant, cluster.All);
     }
 
     /// <summary>Whether tenants are configured; without, whoever reaches the silo is the default tenant.</summary>
@@ -43,8 +45,11 @@ internal sealed class TenantRegistry
     }
 
     /// <summary>
-    /// The tenant's secret. An unknown tenant gets a random one, so that its proof fails like any wrong proof and names cannot
-    /// be told from secrets.
+    /// Secrets that are valid for a tenant, or for the silos among themselves. An unknown tenant gets a random one, so that its proof fails like any
+    /// wrong proof and names cannot be told from secrets.
     /// </summary>
-    public byte[] SecretOf(string tenant) => _secrets.TryGetValue(tenant, out var secret) ? secret : _decoy;
+    public IReadOnlyList<byte[]> SecretsOf(string tenant) => _secrets.GetValueOrDefault(tenant, _decoy);
+
+    /// <summary>The same for whoever can only be a client.</summary>
+    public IReadOnlyList<byte[]> ClientSecretsOf(string tenant) => tenant == WireProtocol.PeerTenant ? _decoy : SecretsOf(tenant);
 }

@@ -1,12 +1,12 @@
 using System.Buffers.Binary;
 using System.Net.Sockets;
 using System.Text;
-using KvCache.Events;
-using KvCache.Wire;
+using KvCache.Engine.Events;
+using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Events;
 
 /// <summary>Listens to the engines' event sockets, so that the index also knows what lies in GPUs.</summary>
 internal sealed partial class EngineEvents : BackgroundService

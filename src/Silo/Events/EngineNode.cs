@@ -1,6 +1,6 @@
-using KvCache.Events;
+using KvCache.Engine.Events;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Events;
 
 /// <summary>An engine that this silo listens to.</summary>
 internal sealed class EngineNode(string name, EventOptions.Engine settings, int maxBlocks)

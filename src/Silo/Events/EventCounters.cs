@@ -1,6 +1,7 @@
 using System.Diagnostics.Metrics;
+using KvCache.Silo.Telemetry;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Events;
 
 /// <summary>What the event sockets count, in the meter <see cref="SiloCounters.MeterName"/>.</summary>
 internal sealed class EventCounters : IDisposable

@@ -1,11 +1,13 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
-using KvCache.Events;
+using KvCache.Engine.Events;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Data;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Events;
 
 /// <summary>KV events: what this silo tells of its blocks, and which engines it listens to.</summary>
-public sealed class EventOptions : IValidatableObject
+internal sealed class EventOptions : IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Events";
@@ -70,7 +72,7 @@ public sealed class EventOptions : IValidatableObject
             yield return new ValidationResult($"{Section}:Publish is '{Publish}'; ip:port was expected, for example 127.0.0.1:5557.", [nameof(Publish)]);
         foreach (var (name, engine) in Engines)
         {
-            if (Wire.SiloEndpoint.TryParse("tcp:" + engine.Endpoint) is null)
+            if (SiloEndpoint.TryParse("tcp:" + engine.Endpoint) is null)
                 yield return new ValidationResult($"{Section}:Engines:{name}:Endpoint is '{engine.Endpoint}'; host:port was expected, for example 10.0.0.7:5557.", [nameof(Engines)]);
             if (engine.Model.Length == 0)
                 yield return new ValidationResult($"{Section}:Engines:{name}:Model is empty; the name of its model was expected, for engines do not tell it.", [nameof(Engines)]);

@@ -1,13 +1,13 @@
 using System.Buffers.Binary;
 using System.Net;
 using System.Text;
-using KvCache.Events;
-using KvCache.Index;
-using KvCache.Storage;
+using KvCache.Engine.Events;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Events;
 
 /// <summary>
 /// Tells subscribers what becomes visible and what goes on this silo, from the log that other silos follow too. The log is the queue: it is bounded, appending never

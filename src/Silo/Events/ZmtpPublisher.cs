@@ -3,7 +3,7 @@ using System.Net.Sockets;
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Events;
 
 /// <summary>
 /// A PUB socket: whoever connects gets the messages whose first part begins with a topic that it has subscribed to. Nobody is waited for: what does not fit

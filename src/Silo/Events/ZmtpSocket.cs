@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 using System.Net.Sockets;
 using System.Text;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Events;
 
 /// <summary>One part of a message, or a command.</summary>
 /// <param name="IsCommand">Whether it is a command.</param>

@@ -1,8 +1,8 @@
 using System.Diagnostics;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Hosting;
 
 /// <summary>Touches the arena's memory in the background, on a thread of its own, while the silo already serves with what is there; then moves it into huge pages.</summary>
 internal sealed partial class ArenaCommitter(BlockStore store, ILogger<ArenaCommitter> logger) : BackgroundService

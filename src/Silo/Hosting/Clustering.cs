@@ -1,10 +1,14 @@
 using System.Net;
 using System.Net.Sockets;
+using KvCache.Silo.Options;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 using Orleans.Configuration;
 using Orleans.Hosting;
 using StackExchange.Redis;
+using ClusterOptions = KvCache.Silo.Options.ClusterOptions;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Hosting;
 
 /// <summary>How the silos of a cluster find each other, and when one is dead.</summary>
 internal static class Clustering
@@ -24,8 +28,11 @@ internal static class Clustering
                     throw new FormatException($"The cluster is to be found in Redis, and {RedisTierOptions.Section}:ConnectionString (--redis) is empty.");
                 if (!RedisEndpoint.TryParse(redis, out var endpoint, out var problem))
                     throw new FormatException($"{RedisTierOptions.Section}:ConnectionString: {problem}.");
+                var address = options.Address.Length > 0 ? IPAddress.Parse(options.Address) : OwnAddress(endpoint);
+                if (ports.Gateway > 0 && !IPAddress.IsLoopback(address) && !configuration.GetSection(TenantOptions.Section).GetChildren().Any())
+                    throw new FormatException($"The gateway for Orleans clients listens on {address}, which other machines can reach, and no tenant has a secret. Set {TenantOptions.Section}:NAME:Secret, or leave out --gateway-port.");
                 silo.UseRedisClustering(clustering => clustering.ConfigurationOptions = Connect(endpoint))
-                    .ConfigureEndpoints(options.Address.Length > 0 ? IPAddress.Parse(options.Address) : OwnAddress(endpoint), ports.Silo, ports.Gateway, listenOnAnyHostAddress: false);
+                    .ConfigureEndpoints(address, ports.Silo, ports.Gateway, listenOnAnyHostAddress: false);
                 break;
             default:
                 var primary = options is { Mode: ClusterMode.Localhost, PrimaryPort: > 0 } ? new IPEndPoint(IPAddress.Loopback, options.PrimaryPort) : null;
@@ -33,7 +40,7 @@ internal static class Clustering
                 break;
         }
 
-        silo.Configure<Orleans.Configuration.ClusterOptions>(orleans => orleans.ClusterId = orleans.ServiceId = options.Name);
+        silo.Configure<global::Orleans.Configuration.ClusterOptions>(orleans => orleans.ClusterId = orleans.ServiceId = options.Name);
 
         // A crash must neither stall the registration of grains nor lose what the survivors know: duplicate activations are harmless here, for
         // blocks are immutable and the store decides what is visible.

@@ -1,7 +1,9 @@
 using System.Text.Json.Serialization;
-using KvCache.Storage;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Data;
+using KvCache.Silo.Tiers;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Hosting;
 
 /// <summary>Health over HTTP.</summary>
 internal static class Endpoints

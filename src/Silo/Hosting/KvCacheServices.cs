@@ -1,17 +1,31 @@
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
 using KvCache.Grains;
-using KvCache.Index;
-using KvCache.Storage;
+using KvCache.Grains.Cluster;
+using KvCache.Grains.Prefixes;
+using KvCache.Silo.Accounts;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Data;
+using KvCache.Silo.Events;
+using KvCache.Silo.LmCache;
+using KvCache.Silo.Options;
+using KvCache.Silo.Resp;
+using KvCache.Silo.Security;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Hosting;
+using ClusterOptions = KvCache.Silo.Options.ClusterOptions;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Hosting;
 
 /// <summary>Registration of KvCache in an Orleans silo.</summary>
-public static class KvCacheServices
+internal static class KvCacheServices
 {
     /// <summary>
     /// Adds the block store, the data plane and their options to a silo. The grain storage named
@@ -58,6 +72,10 @@ public static class KvCacheServices
         AddHosted<ClusterWatch>(services);
         services.AddSingleton<SiloCounters>();
         services.AddSingleton<TenantRegistry>();
+        services.AddSingleton(provider => new TenantAccounts(time: provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<TenantQuotas>();
+        services.AddSingleton<WrongProofs>();
+        services.AddSingleton<AuditLog>();
         AddHosted<ArenaCommitter>(services);
         AddHosted<BlockServer>(services);
         services.AddSingleton<EventCounters>();
@@ -68,6 +86,7 @@ public static class KvCacheServices
         AddHosted<RespServer>(services);
         AddHosted<LmCacheServer>(services);
         services.AddSingleton<IDataPlaneAddresses>(provider => provider.GetRequiredService<BlockServer>());
+        silo.AddOrleansDoors(configuration);
         return silo;
     }
 
@@ -93,7 +112,8 @@ public static class KvCacheServices
             arena.Path.Length > 0 ? Arena.CreateShared(arena.Path, arena.Size.Bytes) : Arena.CreatePrivate(arena.Size.Bytes),
             services.GetRequiredService<IOptions<BlockStoreOptions>>().Value,
             services.GetRequiredService<TimeProvider>(),
-            directory);
+            directory,
+            accounts: services.GetRequiredService<TenantAccounts>());
         directory.Attach(store);
         return store;
     }

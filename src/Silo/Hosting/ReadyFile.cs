@@ -1,9 +1,13 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using KvCache.Silo.Data;
+using KvCache.Silo.LmCache;
+using KvCache.Silo.Options;
+using KvCache.Silo.Resp;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Hosting;
 
 /// <summary>
 /// Addresses of a running silo, written to a file when it is ready: how a supervisor or a test learns ports that the
@@ -13,11 +17,11 @@ namespace KvCache.Silo;
 /// <param name="Endpoints">Where the data plane listens.</param>
 /// <param name="Http">Address of health and metrics.</param>
 /// <param name="SiloPort">Port between silos.</param>
-/// <param name="GatewayPort">Port for Orleans clients.</param>
+/// <param name="GatewayPort">Port for Orleans clients, or 0 where there is no gateway.</param>
 /// <param name="ArenaPath">The arena's file, or empty.</param>
 /// <param name="Resp">Where the Redis endpoint listens, <c>ip:port</c>, or empty.</param>
 /// <param name="LmCache">Where the <c>lm://</c> endpoint listens, <c>ip:port</c>, or empty.</param>
-public sealed record ReadyFile(int ProcessId, string[] Endpoints, string Http, int SiloPort, int GatewayPort, string ArenaPath, string Resp = "", string LmCache = "")
+internal sealed record ReadyFile(int ProcessId, string[] Endpoints, string Http, int SiloPort, int GatewayPort, string ArenaPath, string Resp = "", string LmCache = "")
 {
     /// <summary>Reads a file, or null while it is not there or not complete.</summary>
     public static ReadyFile? TryRead(string path)

@@ -2,18 +2,31 @@ using System.CommandLine;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Http;
+using KvCache.Silo.Options;
+using KvCache.Silo.Security;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Descriptors;
 using Microsoft.Extensions.Options;
 using OpenTelemetry.Metrics;
 using Orleans.Hosting;
 using Orleans.Runtime;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Hosting;
 
 /// <summary>The command line of the silo program. Every option is also configuration: see docs/configuration.md.</summary>
 internal static class SiloCommand
 {
     /// <summary>Time for sessions, grains and the cluster to leave in order. Keep a supervisor's limit above it.</summary>
     public static TimeSpan ShutdownTimeout { get; } = TimeSpan.FromSeconds(20);
+
+    // How long a silo that one silo refuses waits for another that does not.
+    private static readonly TimeSpan EntryPatience = TimeSpan.FromSeconds(2);
+
+    // Time for what has begun to start to stop again. Orleans takes longer where it reaches nobody.
+    private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(5);
 
     public static RootCommand Create()
     {
@@ -26,11 +39,11 @@ internal static class SiloCommand
         var lm = new Option<string?>("--lm") { Description = "Address of LMCache's lm:// endpoint, ip:port, for example 127.0.0.1:7420 (default: none)." };
         var http = new Option<string>("--http") { Description = "Address of the HTTP API, health and metrics.", DefaultValueFactory = _ => "http://127.0.0.1:7480" };
         var siloPort = new Option<int>("--silo-port") { Description = "Orleans port between silos; 0 takes a free one.", DefaultValueFactory = _ => 7410 };
-        var gatewayPort = new Option<int>("--gateway-port") { Description = "Orleans port for clients; 0 takes a free one.", DefaultValueFactory = _ => 7411 };
+        var gatewayPort = new Option<string>("--gateway-port") { Description = "Orleans port for clients, for example 7411; 0 takes a free one (default: none).", DefaultValueFactory = _ => SiloPorts.NoGateway };
         var cluster = new Option<ClusterMode?>("--cluster") { Description = "How silos find each other: none, localhost (several silos of this machine, see --primary) or redis (default none)." };
         var primary = new Option<int?>("--primary") { Description = "With --cluster localhost: --silo-port of the first silo, which keeps the list of members." };
         var redis = new Option<string?>("--redis") { Description = "Redis behind the silos, for persisted blocks and --cluster redis: host:port[,user=…][,password=…][,db=N] (default: none)." };
-        var config = new Option<FileInfo?>("--config") { Description = "JSON file with more settings (sections KvCache:Arena, :Store, :DataPlane, :Resp, :LmCache, :Prefixes, :Tenants, :Cluster, :Redis, :Http, :Events)." };
+        var config = new Option<FileInfo?>("--config") { Description = "JSON file with more settings (sections KvCache:Arena, :Store, :DataPlane, :Resp, :LmCache, :Prefixes, :Tenants, :Cluster, :Orleans, :Redis, :Http, :Events)." };
         var readyFile = new Option<string?>("--ready-file") { Description = "File that is written, as JSON, with the silo's addresses when it is ready." };
         var root = new RootCommand("A KvCache silo: keeps the KV tensors of prompt prefixes in memory and serves them to inference nodes.")
         {
@@ -51,7 +64,7 @@ internal static class SiloCommand
             Set(RedisTierOptions.Section + ":ConnectionString", arguments.GetValue(redis));
             try
             {
-                var ports = SiloPorts.Resolve(arguments.GetValue(siloPort), arguments.GetValue(gatewayPort));
+                var ports = SiloPorts.Resolve(arguments.GetValue(siloPort), arguments.GetValue(gatewayPort)!);
                 await using var app = Build(settings, arguments.GetValue(config), arguments.GetValue(http)!, ports);
                 await StartAsync(app, cancellationToken);
                 if (arguments.GetValue(readyFile) is { } path)
@@ -86,6 +99,8 @@ internal static class SiloCommand
         builder.Configuration.AddInMemoryCollection(settings);
         builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft.Orleans", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
             .AddFilter(typeof(SiloAgent).FullName, LogLevel.Warning) // Orleans tells with every new silo which part of its ring a grain service has
+            // A refused call is one bounded line of the guard. Orleans adds one with a stack for each, which a client can have as often as it likes.
+            .AddFilter("Orleans.Messaging", LogLevel.Critical).AddFilter("Orleans.Grain.InvokeException", LogLevel.None)
             .AddFilter("Polly", LogLevel.Warning) // Orleans' placement logs every new activation through it
             .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None); // what fails at start is told below, in a sentence
         if (BindingAddress.Parse(http).Port > IPEndPoint.MaxPort)
@@ -109,15 +124,34 @@ internal static class SiloCommand
 
     private static async Task StartAsync(WebApplication app, CancellationToken cancellationToken)
     {
+        var entry = app.Services.GetRequiredService<ClusterEntry>();
+        using var giveUp = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         try
         {
-            await app.StartAsync(cancellationToken);
+            var starting = app.StartAsync(giveUp.Token);
+            if (await Task.WhenAny(starting, entry.Refused) == starting)
+            {
+                await starting;
+                return;
+            }
+
+            // One silo does not let this one in. Another may, and then it is that one silo which is wrong.
+            await Task.WhenAny(starting, Task.Delay(EntryPatience, cancellationToken));
+            if (starting.IsCompleted || entry.LetIn)
+            {
+                await starting;
+                return;
+            }
+
+            await giveUp.CancelAsync();
+            await Task.WhenAny(starting, Task.Delay(StopPatience, CancellationToken.None));
+            throw new ClusterRefusedException(await entry.Refused);
         }
         catch
         {
             // What did start is stopped in order: disposed without it, Orleans fills the log with failures of its own. When
             // nothing did, the host cannot stop; why it did not start is what counts.
-            await app.StopAsync(CancellationToken.None).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await app.StopAsync(CancellationToken.None).WaitAsync(StopPatience, CancellationToken.None).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             throw;
         }
     }

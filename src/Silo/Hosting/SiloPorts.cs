@@ -1,20 +1,30 @@
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Hosting;
 
 /// <summary>Orleans' two ports of a silo.</summary>
 /// <param name="Silo">Between silos.</param>
-/// <param name="Gateway">For Orleans clients.</param>
+/// <param name="Gateway">For Orleans clients; 0 where there is no gateway.</param>
 internal readonly record struct SiloPorts(int Silo, int Gateway)
 {
+    /// <summary>The word for no gateway.</summary>
+    public const string NoGateway = "none";
+
     /// <summary>Replaces 0 by a free port: Orleans wants to know its ports before it listens.</summary>
+    /// <param name="silo">Port between silos.</param>
+    /// <param name="gateway">Port for clients, or <c>none</c>.</param>
     /// <exception cref="FormatException">A number is no port.</exception>
     /// <exception cref="IOException">Another process has the port.</exception>
-    public static SiloPorts Resolve(int silo, int gateway)
+    public static SiloPorts Resolve(int silo, string gateway)
     {
         using var first = Probe(silo, "--silo-port");
-        using var second = Probe(gateway, "--gateway-port");
+        if (gateway == NoGateway)
+            return new SiloPorts(Port(first), 0);
+        if (!int.TryParse(gateway, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var port))
+            throw new FormatException($"--gateway-port is '{gateway}'; a port, 0 for a free one, or '{NoGateway}' was expected.");
+        using var second = Probe(port, "--gateway-port");
         return new SiloPorts(Port(first), Port(second));
     }
 

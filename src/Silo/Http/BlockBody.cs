@@ -1,7 +1,8 @@
 using System.IO.Pipelines;
-using KvCache.Storage;
+using KvCache.Checksums;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>
 /// Moves the bytes of a block between an HTTP body and the arena. They pass through the server's pooled pieces of a few KiB, never through a managed array of

@@ -1,12 +1,13 @@
 using System.Globalization;
 using System.IO.Pipelines;
-using KvCache.Grains;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Index;
+using KvCache.Grains.Cluster;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Data;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http.Features;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary><c>/v1/blocks/{namespace}/{hash}</c>: the bytes of one block.</summary>
 internal static class BlockEndpoints
@@ -37,7 +38,7 @@ internal static class BlockEndpoints
         using var lease = await cluster.FetchAsync(key, cancellationToken);
         if (lease is null)
         {
-            server.Counters.MissAbsent();
+            server.Counters.MissAbsent(server.Store.Accounts.Of(key.Namespace));
             return HttpProblem.NotStored(key.Hash).ToResult();
         }
 
@@ -57,7 +58,7 @@ internal static class BlockEndpoints
         if (lease.ExpiresAt is { } end)
             response.Headers.Expires = end.ToString("R", CultureInfo.InvariantCulture);
         await BlockBody.SendAsync(response.BodyWriter, lease, range, cancellationToken);
-        server.Counters.Hit();
+        server.Counters.Hit(server.Store.Accounts.Of(key.Namespace), lease.Layout.TokensPerBlock);
         server.Counters.Moved(0, lease.Layout.RangeBytes(range));
         return Results.Empty;
     }
@@ -86,6 +87,17 @@ internal static class BlockEndpoints
         if (http.Request.ContentLength is { } length && length != bytes)
             return WrongLength(space, $"{length} bytes were announced").ToResult();
         http.Features.Get<IHttpMaxRequestBodySizeFeature>()!.MaxRequestBodySize = null; // bounded where it is read, to the byte
+
+        // What was only announced is worth no memory.
+        try
+        {
+            var first = await http.Request.BodyReader.ReadAsync(cancellationToken);
+            http.Request.BodyReader.AdvanceTo(first.Buffer.Start);
+        }
+        catch (Exception e) when (e is ConnectionResetException or OperationCanceledException)
+        {
+            return Results.Empty;
+        }
 
         // Not cancelled with the request: what was begun ends with a finish in any case.
         var block = writer.Begin(key, space.Layout, lineage, terms, CancellationToken.None);
@@ -133,7 +145,7 @@ internal static class BlockEndpoints
 
     private static IEnumerable<string> TiersOf(ulong holders)
     {
-        const ulong Here = 1UL << Index.BlockDirectory.Self;
+        const ulong Here = 1UL << BlockDirectory.Self;
         if ((holders & Here) != 0)
             yield return "memory";
         if ((holders & ~(Here | BlockRun.Redis)) != 0)

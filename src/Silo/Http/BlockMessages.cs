@@ -1,9 +1,12 @@
 using System.ComponentModel;
 using System.Text.Json.Serialization;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Data;
+using KvCache.Silo.Telemetry;
 using Microsoft.AspNetCore.Mvc;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>A prompt, as tokens or as hashes of its blocks.</summary>
 internal abstract record PromptRequest
@@ -113,15 +116,15 @@ internal readonly struct PutQuery
             throw new HttpProblemException(HttpProblem.Invalid($"The life of the block is {TimeToLive} s; at least 1 was expected, or no 'ttl' for as long as memory lasts."));
         return Copies is < 1 or > WireProtocol.MaxCopies
             ? throw new HttpProblemException(HttpProblem.Invalid($"The block is to have {Copies} copies; 1 to {WireProtocol.MaxCopies} were expected."))
-            : new BlockTerms(TimeToLive is { } seconds ? TimeSpan.FromSeconds(seconds) : null, new Storage.BlockDurability(Copies ?? 1, Persisted ?? false), Replace ?? false);
+            : new BlockTerms(TimeToLive is { } seconds ? TimeSpan.FromSeconds(seconds) : null, new BlockDurability(Copies ?? 1, Persisted ?? false), Replace ?? false);
     }
 
     /// <exception cref="HttpProblemException">A value is out of its bounds.</exception>
-    public Storage.BlockLineage ToLineage()
+    public BlockLineage ToLineage()
     {
         if (Depth is < 0)
             throw new HttpProblemException(HttpProblem.Invalid($"The depth of the block is {Depth}; 0 or more was expected."));
-        return new Storage.BlockLineage(Parent is null ? default : HexText.Hash(Parent), Depth ?? 0, RequestId: 0, SuffixTokens: 0);
+        return new BlockLineage(Parent is null ? default : HexText.Hash(Parent), Depth ?? 0, RequestId: 0, SuffixTokens: 0);
     }
 }
 

@@ -1,8 +1,8 @@
 using System.Globalization;
 using System.Text;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>Hashes and checksums as hexadecimal text.</summary>
 internal static class HexText

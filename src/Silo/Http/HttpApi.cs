@@ -1,10 +1,11 @@
 using System.Text.Json.Serialization;
+using KvCache.Silo.Options;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>The HTTP API: for tools, routers and engines without a client of their own. docs/http.md is its guide.</summary>
 internal static class HttpApi
@@ -14,6 +15,7 @@ internal static class HttpApi
         services.AddOptions<HttpApiOptions>().Bind(configuration.GetSection(HttpApiOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddSingleton<NamespaceTable>();
         services.AddSingleton<HttpGate>();
+        services.AddSingleton<HttpConnections>();
         services.AddSingleton<ProblemWriter>();
         services.AddSingleton<Microsoft.AspNetCore.Diagnostics.IExceptionHandler>(provider => provider.GetRequiredService<ProblemWriter>());
         services.AddProblemDetails(options => options.CustomizeProblemDetails = ProblemWriter.Complete);
@@ -25,10 +27,12 @@ internal static class HttpApi
             options.SerializerOptions.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
         });
         services.AddOpenApi("v1", HttpApiDescription.Configure);
-        services.AddOptions<KestrelServerOptions>().Configure<IOptions<DataPlaneOptions>>((kestrel, dataPlane) =>
+        services.AddOptions<KestrelServerOptions>().Configure<IOptions<DataPlaneOptions>, HttpConnections>((kestrel, dataPlane, connections) =>
         {
             var slowest = new MinDataRate(dataPlane.Value.MinBytesPerSecond, dataPlane.Value.FrameTimeout > TimeSpan.FromSeconds(1) ? dataPlane.Value.FrameTimeout : TimeSpan.FromSeconds(1.001));
             kestrel.AddServerHeader = false;
+            kestrel.ConfigureEndpointDefaults(listen => listen.Use(next => connection => connections.ServeAsync(connection, next)));
+            kestrel.Limits.RequestHeadersTimeout = dataPlane.Value.HandshakeTimeout > TimeSpan.FromSeconds(1) ? dataPlane.Value.HandshakeTimeout : TimeSpan.FromSeconds(1);
             kestrel.Limits.MaxRequestBodySize = KvLayout.MaxBlockBytes; // a refused block must not cost the connection before the answer is out
             kestrel.Limits.MinRequestBodyDataRate = slowest;
             kestrel.Limits.MinResponseDataRate = slowest;

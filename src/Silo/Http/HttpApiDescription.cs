@@ -1,7 +1,7 @@
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>What the OpenAPI document says beyond what the endpoints say themselves.</summary>
 internal static class HttpApiDescription

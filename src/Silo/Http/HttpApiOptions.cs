@@ -1,12 +1,13 @@
 using System.ComponentModel.DataAnnotations;
+using KvCache.Silo.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>
 /// The HTTP API. Its address is that of health and metrics; slow senders and readers are bounded by <see cref="ConnectionOptions.FrameTimeout"/> and
 /// <see cref="ConnectionOptions.MinBytesPerSecond"/>, as on the data plane.
 /// </summary>
-public sealed class HttpApiOptions
+internal sealed class HttpApiOptions
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Http";
@@ -14,6 +15,13 @@ public sealed class HttpApiOptions
     /// <summary>Most requests of the API at a time. Default 128; further ones are told to come back (503). Health and metrics do not count.</summary>
     [Range(1, 65_536)]
     public int MaxRequests { get; set; } = 128;
+
+    /// <summary>
+    /// Most connections at a time whose requests have shown a token. Default 512, and at most a quarter of the files that the process may open: the rest is for the
+    /// data plane. Those without one have places of their own (<see cref="ConnectionOptions.MaxUnproven"/> of the data plane).
+    /// </summary>
+    [Range(1, 65_536)]
+    public int MaxConnections { get; set; } = 512;
 
     /// <summary>Most namespaces that a tenant may have registered with this silo. Default 4096; each costs a few hundred bytes.</summary>
     [Range(1, 1_000_000)]

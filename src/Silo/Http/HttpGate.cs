@@ -1,14 +1,17 @@
 using System.Net;
+using KvCache.Silo.Accounts;
+using KvCache.Silo.Data;
+using KvCache.Silo.Options;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>
 /// Stands before every request of the API, before anything of it is read: as whom it comes, and whether there is room for it.
 /// </summary>
-internal sealed class HttpGate(TenantRegistry tenants, ProblemWriter problems, IOptions<HttpApiOptions> options, IServer server)
+internal sealed class HttpGate(TenantRegistry tenants, HttpConnections connections, AuditLog audit, ProblemWriter problems, IOptions<HttpApiOptions> options, IServer server)
 {
     /// <summary>Path of the API.</summary>
     public const string Path = "/v1";
@@ -26,6 +29,19 @@ internal sealed class HttpGate(TenantRegistry tenants, ProblemWriter problems, I
 
     public async Task InvokeAsync(HttpContext context, RequestDelegate next)
     {
+        HttpConnections.Begin(context);
+        try
+        {
+            await PassAsync(context, next);
+        }
+        finally
+        {
+            HttpConnections.End(context);
+        }
+    }
+
+    private async Task PassAsync(HttpContext context, RequestDelegate next)
+    {
         // Routing does not mind letter case, and so must this not.
         if (!context.Request.Path.StartsWithSegments(Path, StringComparison.OrdinalIgnoreCase))
         {
@@ -33,8 +49,13 @@ internal sealed class HttpGate(TenantRegistry tenants, ProblemWriter problems, I
             return;
         }
 
-        if (Refuse(context) is { } problem)
+        var (problem, delay) = Refuse(context);
+        if (problem is null && !connections.TryProve(context))
+            problem = HttpProblem.Busy($"{connections.Most} connections are open, which is all that {HttpApiOptions.Section}:MaxConnections and the process's limit of open files allow. Try again, or another silo.");
+        if (problem is not null)
         {
+            if (delay > TimeSpan.Zero)
+                await Task.Delay(delay, context.RequestAborted).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             await problems.WriteAsync(context, problem);
             return;
         }
@@ -52,22 +73,22 @@ internal sealed class HttpGate(TenantRegistry tenants, ProblemWriter problems, I
         }
     }
 
-    private HttpProblem? Refuse(HttpContext context)
+    private (HttpProblem? Problem, TimeSpan Delay) Refuse(HttpContext context)
     {
         if (!tenants.HasSecrets)
         {
             context.Items[TenantItem] = TenantRegistry.DefaultTenant;
-            return _open.Value ? null : HttpProblem.Forbidden($"This silo's HTTP address can be reached from other machines, and no tenant has a secret. Set {TenantOptions.Section}:NAME:Secret, or listen on 127.0.0.1.");
+            return (_open.Value ? null : HttpProblem.Forbidden($"This silo's HTTP address can be reached from other machines, and no tenant has a secret. Set {TenantOptions.Section}:NAME:Secret, or listen on 127.0.0.1."), default);
         }
 
         const string Scheme = "Bearer ";
         var header = context.Request.Headers.Authorization.ToString();
         if (!header.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase))
-            return HttpProblem.Unauthenticated("The request has no Authorization header of the form 'Bearer SECRET'. Send the tenant's secret.");
+            return (HttpProblem.Unauthenticated("The request has no Authorization header of the form 'Bearer SECRET'. Send the tenant's secret."), default);
         if (tenants.FindBySecret(header.AsSpan(Scheme.Length).Trim()) is not { } tenant)
-            return HttpProblem.Unauthenticated("The token is not the secret of any tenant of this silo.");
+            return (HttpProblem.Unauthenticated("The token is not the secret of any tenant of this silo."), audit.Refused("HTTP", context.Connection.RemoteIpAddress, "", WrongProofs.Longest));
         context.Items[TenantItem] = tenant;
-        return null;
+        return (null, default);
     }
 
     private static bool ListensOnLoopbackOnly(IEnumerable<string> addresses) => addresses.Select(BindingAddress.Parse).All(address =>

@@ -1,7 +1,7 @@
 using Microsoft.AspNetCore.Http.HttpResults;
 using Microsoft.AspNetCore.Mvc;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>
 /// A refusal of the HTTP API, as problem details (RFC 9457). The type is a stable name for programs; the detail says what was wrong, what was expected and

@@ -1,8 +1,11 @@
 using System.ComponentModel;
-using KvCache.Wire;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Data;
+using KvCache.Silo.Events;
+using KvCache.Silo.Hosting;
 using Microsoft.AspNetCore.Http.HttpResults;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>Where is a prompt's KV?</summary>
 internal sealed record LocateRequest : PromptRequest

@@ -1,7 +1,7 @@
 using System.Buffers.Text;
 using System.ComponentModel;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>A namespace, by its fields or by its encoding.</summary>
 /// <remarks>Settable, as all requests are: the generated reader would overwrite the defaults of init-only properties.</remarks>
@@ -30,6 +30,12 @@ internal sealed record NamespaceRequest
 
     public LayoutFields? Layout { get; set; }
 
+    [Description("The engine's own name of how numbers are encoded, where the layout's type does not say it; for example fp8_e4m3.")]
+    public string NumberFormat { get; set; } = "";
+
+    [Description("Whatever else changes the meaning of the bytes, by name; at most 64 entries.")]
+    public Dictionary<string, string> Fields { get; set; } = [];
+
     /// <exception cref="HttpProblemException">A field is missing or out of its bounds.</exception>
     public CacheNamespace ToNamespace(string tenant)
     {
@@ -49,6 +55,8 @@ internal sealed record NamespaceRequest
                 TensorParallelSize = TensorParallelSize,
                 Salt = Salt,
                 Layout = Layout.ToLayout(),
+                NumberFormat = NumberFormat,
+                Fields = Fields,
             };
             _ = ns.Id; // checks the fields
             return ns;
@@ -115,6 +123,8 @@ internal sealed record NamespaceReply(
     int TensorParallelRank,
     int TensorParallelSize,
     LayoutFields Layout,
+    string NumberFormat,
+    IReadOnlyDictionary<string, string> Fields,
     [property: Description("Bytes of a block.")] int BlockBytes)
 {
     // Without the salt, which may be a secret of the caller.
@@ -128,5 +138,7 @@ internal sealed record NamespaceReply(
         ns.TensorParallelRank,
         ns.TensorParallelSize,
         LayoutFields.Of(ns.Layout),
+        ns.NumberFormat,
+        ns.Fields,
         ns.Layout.BlockBytes);
 }

@@ -2,7 +2,7 @@ using System.Buffers.Text;
 using System.Collections.Concurrent;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>
 /// Namespaces that the tenants have told this silo, by id. An id alone says neither whose it is nor how large a block is, so that a silo takes ids only of namespaces

@@ -2,7 +2,7 @@ using System.Text.Json;
 using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Mvc;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>Turns whatever ends a request of the API into problem details.</summary>
 internal sealed class ProblemWriter(IProblemDetailsService problems) : IExceptionHandler

@@ -1,9 +1,12 @@
-using KvCache.Grains;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Orleans;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Telemetry;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Orleans;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Http;
 
 /// <summary>Namespaces, look-ups, pins and statistics.</summary>
 internal static class QueryEndpoints
@@ -26,8 +29,8 @@ internal static class QueryEndpoints
     public static Ok<MatchReply> Match(MatchRequest request, HttpContext http, NamespaceTable namespaces, ClusterView cluster, SiloCounters counters)
     {
         var tenant = HttpGate.TenantOf(http);
-        if (request.Namespaces.Length is 0 or > Wire.WireProtocol.MaxNamespacesPerMatch)
-            throw new HttpProblemException(HttpProblem.Invalid($"A match names 1 to {Wire.WireProtocol.MaxNamespacesPerMatch} namespaces; there are {request.Namespaces.Length}."));
+        if (request.Namespaces.Length is 0 or > WireProtocol.MaxNamespacesPerMatch)
+            throw new HttpProblemException(HttpProblem.Invalid($"A match names 1 to {WireProtocol.MaxNamespacesPerMatch} namespaces; there are {request.Namespaces.Length}."));
         var ranks = Array.ConvertAll(request.Namespaces, text => namespaces.Resolve(tenant, text));
         var layout = ranks[0].Layout;
         if (Array.Exists(ranks, rank => rank.Layout.TokensPerBlock != layout.TokensPerBlock))
@@ -41,20 +44,21 @@ internal static class QueryEndpoints
         return TypedResults.Ok(new MatchReply(found, found * layout.TokensPerBlock, hashes.Length));
     }
 
-    public static async Task<Ok<PinReply>> PinAsync(PinRequest request, HttpContext http, NamespaceTable namespaces, IGrainFactory grains, CancellationToken cancellationToken)
+    public static async Task<Ok<PinReply>> PinAsync(
+        PinRequest request, HttpContext http, NamespaceTable namespaces, ClusterView cluster, IGrainFactory grains, CancellationToken cancellationToken)
     {
         var ns = namespaces.Resolve(HttpGate.TenantOf(http), request.Namespace);
         if (request.Seconds < 0)
             throw new HttpProblemException(HttpProblem.Invalid($"The pin is to last {request.Seconds} s; 0 (which ends it) or more was expected."));
         var pinned = 0;
         foreach (var part in HexText.Hashes(request.Hashes).Chunk(GrainCallsAtOnce))
-        {
-            var calls = Array.ConvertAll(part, hash => grains.GetPrefix(new BlockKey(ns.Id, hash)).PinAsync(TimeSpan.FromSeconds(request.Seconds), cancellationToken).AsTask());
-            pinned += (await Task.WhenAll(calls)).Count(done => done);
-        }
-
+            pinned += (await Task.WhenAll(Array.ConvertAll(part, hash => PinAsync(new BlockKey(ns.Id, hash))))).Count(done => done);
         return TypedResults.Ok(new PinReply(pinned));
+
+        async Task<bool> PinAsync(BlockKey key) =>
+            await cluster.MayHaveAsync(key) && await grains.GetPrefix(key).PinAsync(TimeSpan.FromSeconds(request.Seconds), cancellationToken);
     }
 
-    public static Ok<SiloStatistics> Statistics(BlockStore store, SiloCounters counters) => TypedResults.Ok(SiloStatistics.Create(store.GetStatistics(), counters));
+    public static Ok<SiloStatistics> Statistics(HttpContext http, BlockStore store, SiloCounters counters) =>
+        TypedResults.Ok(SiloStatistics.Create(store, store.Accounts.Of(HttpGate.TenantOf(http)), counters));
 }

@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.LmCache;
 
 /// <summary>Commands of LMCache's remote protocol (<c>lmcache/v1/protocol.py</c>).</summary>
 internal enum LmCacheCommand

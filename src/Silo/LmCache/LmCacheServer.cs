@@ -1,9 +1,15 @@
 using System.Net;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Accounts;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Data;
+using KvCache.Silo.Options;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.LmCache;
 
 /// <summary>The <c>lm://</c> endpoint: what its connections share. Off unless <see cref="LmCacheOptions.Listen"/> is set.</summary>
 internal sealed partial class LmCacheServer : IHostedService, IDisposable
@@ -11,7 +17,7 @@ internal sealed partial class LmCacheServer : IHostedService, IDisposable
     private readonly ConnectionListener _listener;
     private readonly ILogger<LmCacheServer> _logger;
 
-    public LmCacheServer(ValueBlocks values, SiloCounters counters, IOptions<LmCacheOptions> options, ILoggerFactory loggers)
+    public LmCacheServer(ValueBlocks values, TenantQuotas quotas, SiloCounters counters, IOptions<LmCacheOptions> options, ILoggerFactory loggers)
     {
         Values = values;
         Counters = counters;
@@ -26,7 +32,8 @@ internal sealed partial class LmCacheServer : IHostedService, IDisposable
             Options,
             counters,
             (socket, peer) => new LmCacheSession(this, socket, peer, sessionLogger),
-            socket => socket.Dispose(), // the protocol has no words for it
+            quotas,
+            reserved: 0,
             _logger);
     }
 

@@ -1,9 +1,10 @@
 using System.Diagnostics;
 using System.Net.Sockets;
-using KvCache.Storage;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.LmCache;
 
 /// <summary>One connection of the <c>lm://</c> endpoint. Requests are answered in their order; a PUT is never answered, as its client reads no reply.</summary>
 internal sealed class LmCacheSession : Connection
@@ -21,8 +22,9 @@ internal sealed class LmCacheSession : Connection
     {
         _server = server;
         _transport = new SocketTransport(socket);
-        Authenticated = true;
     }
+
+    public override bool AsksProof => false;
 
     protected override long ReceivedBytes => _transport.ReceivedBytes;
 
@@ -36,6 +38,8 @@ internal sealed class LmCacheSession : Connection
             BeginFrame();
             Fill(_request.AsSpan(begun));
             var began = Stopwatch.GetTimestamp();
+            if (!Authenticated && !TryAdmit(_server.Options.Tenant))
+                return; // the protocol has no words for it
             var key = LmCacheHeader.Parse(_request, out var command, out var length, out var shape);
             if (Serve((LmCacheCommand)command, key, length, in shape) is not { } type)
                 return;
@@ -81,6 +85,8 @@ internal sealed class LmCacheSession : Connection
     {
         Span<byte> label = stackalloc byte[LmCacheShape.Bytes];
         LmCacheHeader.WriteShape(label, in shape);
+        if (length > 0)
+            _transport.WaitForBytes(); // what was only announced is worth no memory
         using var write = key.IsEmpty ? null : _server.Values.Begin(KeyOf(key), length, label);
         if (write is not { HasMemory: true })
         {

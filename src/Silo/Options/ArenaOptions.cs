@@ -1,9 +1,10 @@
 using System.ComponentModel.DataAnnotations;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>The silo's block memory.</summary>
-public sealed class ArenaOptions : IValidatableObject
+internal sealed class ArenaOptions : IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Arena";
@@ -25,7 +26,7 @@ public sealed class ArenaOptions : IValidatableObject
     {
         if (Size.Bytes < 1 << 20)
             yield return new ValidationResult($"{Section}:Size is {Size}; at least 1MiB was expected.", [nameof(Size)]);
-        if (Size.Bytes / Storage.Arena.PageBytes > int.MaxValue)
+        if (Size.Bytes / Arena.PageBytes > int.MaxValue)
             yield return new ValidationResult($"{Section}:Size is {Size}; at most 8TiB were expected.", [nameof(Size)]);
         if (Path.Length > 0 && !System.IO.Path.IsPathFullyQualified(Path))
             yield return new ValidationResult($"{Section}:Path is '{Path}'; an absolute path was expected, for example /dev/shm/kvcache.arena.", [nameof(Path)]);

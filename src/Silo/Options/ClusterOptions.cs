@@ -1,9 +1,9 @@
 using System.ComponentModel.DataAnnotations;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>How silos find each other.</summary>
-public enum ClusterMode
+internal enum ClusterMode
 {
     /// <summary>A silo alone.</summary>
     None,
@@ -16,7 +16,7 @@ public enum ClusterMode
 }
 
 /// <summary>The cluster: how silos find each other and what they do for one another.</summary>
-public sealed class ClusterOptions : IValidatableObject
+internal sealed class ClusterOptions : IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Cluster";
@@ -36,10 +36,14 @@ public sealed class ClusterOptions : IValidatableObject
     public string Address { get; set; } = "";
 
     /// <summary>
-    /// Secret by which silos know each other on the data plane, at least 16 bytes. Needed as soon as tenants have secrets: whoever knows it reads
-    /// every tenant's blocks. Default empty, on loopback only.
+    /// Secret by which silos know each other on Orleans' silo port and on the data plane, at least 16 bytes: whoever knows it reads every tenant's blocks.
+    /// Default empty, with <see cref="ClusterMode.Localhost"/> and without tenants only: then every user of the machine is trusted. A silo alone makes a
+    /// random one for itself.
     /// </summary>
     public string Secret { get; set; } = "";
+
+    /// <summary>A second secret that other silos may prove, while the secret is exchanged. Default empty: there is none.</summary>
+    public string OtherSecret { get; set; } = "";
 
     /// <summary>Most blocks that the index knows. Default 4,194,304 (at most 484 MiB); further ones are found only where they lie.</summary>
     [Range(1, int.MaxValue)]
@@ -71,8 +75,16 @@ public sealed class ClusterOptions : IValidatableObject
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
-        if (Secret.Length > 0 && System.Text.Encoding.UTF8.GetByteCount(Secret) < TenantOptions.MinSecretBytes)
-            yield return new ValidationResult($"{Section}:Secret is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [nameof(Secret)]);
+        if (Mode == ClusterMode.Redis && Secret.Length == 0)
+            yield return new ValidationResult($"{Section}:Secret is empty, and the silos are found through Redis, by whoever reaches their ports. Set it, the same for every silo.", [nameof(Secret)]);
+        if (OtherSecret.Length > 0 && Secret.Length == 0)
+            yield return new ValidationResult($"{Section}:OtherSecret is set, and Secret is empty; the silo's own secret was expected there.", [nameof(OtherSecret)]);
+        foreach (var (name, secret) in new[] { (nameof(Secret), Secret), (nameof(OtherSecret), OtherSecret) })
+        {
+            if (secret.Length > 0 && System.Text.Encoding.UTF8.GetByteCount(secret) < TenantOptions.MinSecretBytes)
+                yield return new ValidationResult($"{Section}:{name} is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [name]);
+        }
+
         if (Address.Length > 0 && !System.Net.IPAddress.TryParse(Address, out _))
             yield return new ValidationResult($"{Section}:Address is '{Address}'; an IP address was expected.", [nameof(Address)]);
     }

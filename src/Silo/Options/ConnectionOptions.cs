@@ -1,12 +1,12 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>What a front end of the silo bears from its connections.</summary>
-public abstract class ConnectionOptions
+internal abstract class ConnectionOptions
 {
-    /// <summary>Most connections at a time. Default 512; each costs a thread with a small stack. Further ones are told and closed.</summary>
+    /// <summary>Most connections at a time that have proved who they are. Default 512; each costs a thread with a small stack. Further ones are told and closed.</summary>
     [Range(1, 65_536)]
     public int MaxConnections { get; set; } = 512;
 
@@ -28,9 +28,20 @@ public abstract class ConnectionOptions
     [Range(typeof(TimeSpan), "00:00:01", "7.00:00:00")]
     public TimeSpan IdleTimeout { get; set; } = TimeSpan.FromMinutes(10);
 
-    /// <summary>Time for authentication. Default 5 s.</summary>
+    /// <summary>Time for authentication, from the first moment on and whatever is sent meanwhile. Default 5 s.</summary>
     [Range(typeof(TimeSpan), "00:00:00.100", "00:10:00")]
     public TimeSpan HandshakeTimeout { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// Places for connections that have not proved who they are, beside <see cref="MaxConnections"/>. Default 256. When all are taken, who has waited the longest of
+    /// the address that has the most makes room for a new one.
+    /// </summary>
+    [Range(1, 100_000)]
+    public int MaxUnproven { get; set; } = 256;
+
+    /// <summary>Places of one address among <see cref="MaxUnproven"/>. Default 64; an IPv6 network of 64 bits counts as one address.</summary>
+    [Range(1, 100_000)]
+    public int MaxUnprovenPerAddress { get; set; } = 64;
 
     /// <summary>
     /// Kernel send and receive buffer of a connection. Default 0: 1 MiB for Unix sockets, which moves large blocks up to a third

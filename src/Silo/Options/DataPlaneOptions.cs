@@ -1,10 +1,11 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>The block server: where it listens and what it bears.</summary>
-public sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
+internal sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:DataPlane";
@@ -56,6 +57,9 @@ public sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
     /// <summary>Largest segment that a connection gets to hand blocks over in. Default 64 MiB; it is not part of the arena.</summary>
     public ByteSize MaxSegmentBytes { get; set; } = ByteSize.MiB(64);
 
+    /// <summary>Memory for all segments together, which every tenant has its part of. Default 1 GiB; it is not part of the arena.</summary>
+    public ByteSize MaxSegmentsBytes { get; set; } = ByteSize.MiB(1024);
+
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
@@ -67,8 +71,10 @@ public sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
             yield return new ValidationResult($"{Section}:Unix is '{Unix}'; an absolute path of at most 107 bytes was expected.", [nameof(Unix)]);
         if (SharedMemory && Unix.Length == 0)
             yield return new ValidationResult($"{Section}:SharedMemory is on, and Unix is empty; memory is shared over a Unix socket.", [nameof(SharedMemory)]);
-        if (MaxSegmentBytes.Bytes < Storage.Arena.PageBytes)
+        if (MaxSegmentBytes.Bytes < Arena.PageBytes)
             yield return new ValidationResult($"{Section}:MaxSegmentBytes is {MaxSegmentBytes}; at least 4KiB was expected.", [nameof(MaxSegmentBytes)]);
+        if (MaxSegmentsBytes.Bytes < MaxSegmentBytes.Bytes)
+            yield return new ValidationResult($"{Section}:MaxSegmentsBytes is {MaxSegmentsBytes}; at least MaxSegmentBytes, {MaxSegmentBytes}, was expected.", [nameof(MaxSegmentsBytes)]);
         foreach (var result in ValidateBuffer(Section))
             yield return result;
     }

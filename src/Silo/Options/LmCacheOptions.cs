@@ -1,11 +1,14 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Data;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>The <c>lm://</c> endpoint: LMCache's remote protocol. It has no authentication, so that every connection belongs to one configured tenant.</summary>
-public sealed class LmCacheOptions : ConnectionOptions, IValidatableObject
+internal sealed class LmCacheOptions : ConnectionOptions, IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:LmCache";
@@ -41,7 +44,7 @@ public sealed class LmCacheOptions : ConnectionOptions, IValidatableObject
     public bool Persist { get; set; }
 
     /// <summary>Silos that keep a value. Default 1.</summary>
-    [Range(1, Wire.WireProtocol.MaxCopies)]
+    [Range(1, WireProtocol.MaxCopies)]
     public int Copies { get; set; } = 1;
 
     /// <inheritdoc/>

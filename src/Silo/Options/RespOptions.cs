@@ -1,11 +1,13 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>The Redis endpoint: values of clients that speak Redis' protocol, in the same store as everything else.</summary>
-public sealed class RespOptions : ConnectionOptions, IValidatableObject
+internal sealed class RespOptions : ConnectionOptions, IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Resp";
@@ -44,7 +46,7 @@ public sealed class RespOptions : ConnectionOptions, IValidatableObject
     public bool Persist { get; set; }
 
     /// <summary>Silos that keep a value. Default 1.</summary>
-    [Range(1, Wire.WireProtocol.MaxCopies)]
+    [Range(1, WireProtocol.MaxCopies)]
     public int Copies { get; set; } = 1;
 
     /// <summary>Whether FLUSHDB and FLUSHALL delete the tenant's values. Default false: they are refused.</summary>

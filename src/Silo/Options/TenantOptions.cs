@@ -1,12 +1,13 @@
 using System.ComponentModel.DataAnnotations;
+using System.Globalization;
 using System.Net;
 using System.Text;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Options;
 
 /// <summary>Who may use the cache. Bound from <c>KvCache:Tenants</c>: one entry a tenant, <c>KvCache:Tenants:acme:Secret</c>.</summary>
-public sealed class TenantOptions
+internal sealed class TenantOptions
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Tenants";
@@ -20,6 +21,39 @@ public sealed class TenantOptions
     /// </summary>
     public Dictionary<string, Tenant> Tenants { get; } = new(StringComparer.Ordinal);
 
+    /// <summary>What is wrong with tenants, in a sentence; null when nothing is.</summary>
+    internal static string? Explain(IReadOnlyDictionary<string, Tenant> tenants)
+    {
+        foreach (var (name, tenant) in tenants)
+        {
+            if (name.Length == 0)
+                return $"A tenant has an empty name; {Section}:NAME:Secret was expected.";
+            if (Encoding.UTF8.GetByteCount(name) > CacheNamespace.MaxTextBytes)
+                return $"A tenant name has at most {CacheNamespace.MaxTextBytes} bytes of UTF-8; '{name[..16]}…' is longer.";
+            if (Encoding.UTF8.GetByteCount(tenant.Secret) < MinSecretBytes)
+                return $"The secret of tenant '{name}' is too short; {Section}:{name}:Secret needs at least {MinSecretBytes} bytes.";
+            if (tenant.Share is not (>= 0 and <= 1))
+                return $"{Section}:{name}:Share is {Number(tenant.Share)}; 0 to 1 was expected.";
+            if (tenant.MaxShare is not (> 0 and <= 1) || tenant.MaxShare < tenant.Share)
+                return $"{Section}:{name}:MaxShare is {Number(tenant.MaxShare)}; more than 0, at least Share ({Number(tenant.Share)}), and at most 1 was expected.";
+            if (tenant.PinShare is { } pins && pins is not (>= 0 and <= 0.95))
+                return $"{Section}:{name}:PinShare is {Number(pins)}; 0 to 0.95 was expected.";
+            if (tenant.MaxConnections < 0)
+                return $"{Section}:{name}:MaxConnections is {tenant.MaxConnections}; 0 (its part) or more was expected.";
+        }
+
+        if (tenants.Keys.GroupBy(TenantId.Of).FirstOrDefault(group => group.Count() > 1) is { } same)
+            return $"The tenants '{string.Join("', '", same)}' have the same id ({same.Key}), so that keys would not tell them apart. Rename one of them.";
+        var shares = tenants.Values.Sum(tenant => tenant.Share);
+        if (shares > 1 + 1e-9)
+            return $"The tenants' shares are {Number(shares)} together; at most 1 can be guaranteed. Lower {Section}:NAME:Share.";
+        return tenants.GroupBy(tenant => tenant.Value.Secret, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } equal
+            ? $"The tenants '{string.Join("', '", equal.Select(tenant => tenant.Key))}' have the same secret, so that a token would not tell them apart. Give every tenant a secret of its own."
+            : null;
+    }
+
+    private static string Number(double value) => value.ToString("0.####", CultureInfo.InvariantCulture);
+
     /// <summary>One tenant.</summary>
     public sealed class Tenant
     {
@@ -29,6 +63,21 @@ public sealed class TenantOptions
         /// </summary>
         [Required]
         public string Secret { get; set; } = "";
+
+        /// <summary>
+        /// Share of every silo's arena that other tenants' blocks never take from this one, 0 to 1. Default 0; all tenants' shares are 1 together at most. What is not used is lent
+        /// to the others, and comes back when it is wanted.
+        /// </summary>
+        public double Share { get; set; }
+
+        /// <summary>Largest share of the arena that the tenant may take, lent memory included, 0 to 1. Default 1.</summary>
+        public double MaxShare { get; set; } = 1;
+
+        /// <summary>Largest share of the arena that its pinned blocks may take. Default: <c>Store:MaxPinnedShare</c> of its part.</summary>
+        public double? PinShare { get; set; }
+
+        /// <summary>Connections that it may have at each endpoint of a silo. Default 0: its part of the endpoint's <c>MaxConnections</c>, at least 8.</summary>
+        public int MaxConnections { get; set; }
     }
 }
 
@@ -39,19 +88,8 @@ internal sealed class TenantOptionsValidator(IOptions<DataPlaneOptions> dataPlan
     {
         if (options.Tenants.Count > 0 && cluster.Value is { Mode: not ClusterMode.None, Secret.Length: 0 })
             return ValidateOptionsResult.Fail($"Tenants have secrets, and the silos of the cluster have none among themselves. Set {ClusterOptions.Section}:Secret, the same for every silo.");
-        foreach (var (tenant, value) in options.Tenants)
-        {
-            if (tenant.Length == 0)
-                return ValidateOptionsResult.Fail($"A tenant has an empty name; {TenantOptions.Section}:NAME:Secret was expected.");
-            if (Encoding.UTF8.GetByteCount(tenant) > CacheNamespace.MaxTextBytes)
-                return ValidateOptionsResult.Fail($"A tenant name has at most {CacheNamespace.MaxTextBytes} bytes of UTF-8; '{tenant[..16]}…' is longer.");
-            if (Encoding.UTF8.GetByteCount(value.Secret) < TenantOptions.MinSecretBytes)
-                return ValidateOptionsResult.Fail($"The secret of tenant '{tenant}' is too short; {TenantOptions.Section}:{tenant}:Secret needs at least {TenantOptions.MinSecretBytes} bytes.");
-        }
-
-        if (options.Tenants.GroupBy(tenant => tenant.Value.Secret, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } equal)
-            return ValidateOptionsResult.Fail($"The tenants '{string.Join("', '", equal.Select(tenant => tenant.Key))}' have the same secret, so that a token would not tell them apart. Give every tenant a secret of its own.");
-
+        if (TenantOptions.Explain(options.Tenants) is { } reason)
+            return ValidateOptionsResult.Fail(reason);
         var tcp = dataPlane.Value.Tcp;
         return options.Tenants.Count == 0 && tcp.Length > 0 && IPEndPoint.TryParse(tcp, out var address) && !IPAddress.IsLoopback(address.Address)
             ? ValidateOptionsResult.Fail($"The data plane listens on {tcp}, which other machines can reach, and no tenant has a secret. Set {TenantOptions.Section}:NAME:Secret, or listen on 127.0.0.1.")

@@ -1,4 +1,4 @@
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>
 /// Redis' patterns: <c>*</c>, <c>?</c>, <c>[abc]</c>, <c>[^a-z]</c>, and a backslash before what is meant literally. Works on bytes. The time

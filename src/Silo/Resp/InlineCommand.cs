@@ -1,6 +1,6 @@
 using System.Text;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>Requests that are a plain line, as people type them: words between blanks, or between quotes.</summary>
 internal static class InlineCommand

@@ -1,6 +1,6 @@
 using System.Buffers.Text;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>Small arguments of one request, in memory that the connection reuses.</summary>
 internal sealed class RespArguments

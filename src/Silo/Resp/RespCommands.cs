@@ -1,7 +1,7 @@
 using System.Collections.Frozen;
 using System.Text;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>One command.</summary>
 /// <param name="Name">In small letters.</param>

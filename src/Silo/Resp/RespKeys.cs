@@ -1,6 +1,6 @@
 using System.Security.Cryptography;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>Block names of Redis keys.</summary>
 internal static class RespKeys

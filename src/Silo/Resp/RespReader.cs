@@ -1,7 +1,8 @@
 using System.Buffers.Text;
 using System.Net.Sockets;
+using KvCache.Silo.Connections;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>
 /// Reads requests of Redis' protocol: arrays of strings, and plain lines
@@ -80,6 +81,9 @@ internal sealed class RespReader(ITransport transport, Action beforeWaiting)
             throw new RespProtocolException("unauthenticated bulk length");
         return (int)length;
     }
+
+    /// <summary>Waits until a byte of the argument has come: what was only announced is worth no memory.</summary>
+    public void WaitForArgument() => Need(1);
 
     /// <summary>Reads some bytes of an argument, at least one.</summary>
     /// <param name="destination">Not longer than what is left of the argument.</param>

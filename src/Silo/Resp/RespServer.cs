@@ -1,10 +1,15 @@
 using System.Net;
-using System.Net.Sockets;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Accounts;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Data;
+using KvCache.Silo.Options;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>The Redis endpoint: what its connections share. Off unless <see cref="RespOptions.Listen"/> is set.</summary>
 internal sealed partial class RespServer : IHostedService, IDisposable
@@ -13,17 +18,18 @@ internal sealed partial class RespServer : IHostedService, IDisposable
     private readonly ILogger<RespServer> _logger;
     private long _lastClient;
 
-    public RespServer(ValueBlocks values, RespTenants tenants, SiloCounters counters, IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
+    public RespServer(ValueBlocks values, RespTenants tenants, TenantQuotas quotas, AuditLog audit, SiloCounters counters, IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
     {
         Values = values;
         Tenants = tenants;
+        Audit = audit;
         Counters = counters;
         Options = options.Value;
         Time = time;
         Started = time.GetUtcNow();
         Terms = new BlockTerms(
             Options.TimeToLive > TimeSpan.Zero ? Options.TimeToLive : null,
-            new Storage.BlockDurability(Options.Copies, Options.Persist),
+            new BlockDurability(Options.Copies, Options.Persist),
             Replace: true);
         _logger = loggers.CreateLogger<RespServer>();
         var sessionLogger = loggers.CreateLogger<RespSession>();
@@ -33,13 +39,16 @@ internal sealed partial class RespServer : IHostedService, IDisposable
             Options,
             counters,
             (socket, peer) => new RespSession(this, socket, peer, sessionLogger),
-            Refuse,
+            quotas,
+            reserved: 0,
             _logger);
     }
 
     public ValueBlocks Values { get; }
 
     public RespTenants Tenants { get; }
+
+    public AuditLog Audit { get; }
 
     public SiloCounters Counters { get; }
 
@@ -73,12 +82,6 @@ internal sealed partial class RespServer : IHostedService, IDisposable
     public Task StopAsync(CancellationToken cancellationToken) => Address is null ? Task.CompletedTask : _listener.StopAsync(cancellationToken);
 
     public void Dispose() => _listener.Dispose();
-
-    private static void Refuse(Socket socket)
-    {
-        using (socket)
-            BulkSocket.SendAll(socket, "-ERR max number of clients reached\r\n"u8, default, default);
-    }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The Redis endpoint listens on {Address}")]
     private partial void LogListening(IPEndPoint address);

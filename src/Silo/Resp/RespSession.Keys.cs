@@ -1,4 +1,6 @@
-namespace KvCache.Silo;
+using KvCache.Engine.Index;
+
+namespace KvCache.Silo.Resp;
 
 /// <content>Keys: whether they are there, for how long, which ones.</content>
 internal sealed partial class RespSession
@@ -65,7 +67,7 @@ internal sealed partial class RespSession
         do
         {
             _scanned.Clear();
-            more = Values.Directory.Index.ReadKeys(Index.BlockDirectory.Self, ref cursor, _scanned);
+            more = Values.Directory.Index.ReadKeys(BlockDirectory.Self, ref cursor, _scanned);
             foreach (var key in _scanned)
             {
                 if (key.Namespace != _namespace || !strings || Values.CopyLabel(key, label) is not (> 0 and var length))
@@ -96,7 +98,7 @@ internal sealed partial class RespSession
 
         // What other silos and Redis have goes too: the index knows of all of it.
         var doomed = new HashSet<BlockKey>();
-        for (var holder = 0; holder < Index.PrefixIndex.MaxHolders; holder++)
+        for (var holder = 0; holder < PrefixIndex.MaxHolders; holder++)
             ForEachShard(holder, key => doomed.Add(key));
         foreach (var keys in doomed.Chunk(KeysPerDelete))
             Values.Delete(keys);
@@ -106,7 +108,7 @@ internal sealed partial class RespSession
     private long CountKeys()
     {
         var count = 0L;
-        ForEachShard(Index.BlockDirectory.Self, _ => count++);
+        ForEachShard(BlockDirectory.Self, _ => count++);
         return count;
     }
 

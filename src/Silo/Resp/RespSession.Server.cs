@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <content>The connection itself and the server behind it.</content>
 internal sealed partial class RespSession
@@ -190,12 +190,18 @@ internal sealed partial class RespSession
     {
         if (_server.Tenants.Accepts(user, password))
         {
+            if (!TryAdmit(user))
+            {
+                RefuseClient();
+                return false;
+            }
+
             Bind(user);
             return true;
         }
 
         _server.Counters.Rejected();
-        LogRejected(Peer, "the user is unknown or its password is another one");
+        Thread.Sleep(_server.Audit.Refused("the Redis endpoint", Address, user, _server.Options.HandshakeTimeout / 2));
         _writer.Error("WRONGPASS invalid username-password pair or user is disabled.");
         return false;
     }

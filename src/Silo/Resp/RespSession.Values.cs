@@ -1,7 +1,8 @@
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Data;
+using KvCache.Silo.Values;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <content>Values: reading and writing.</content>
 internal sealed partial class RespSession
@@ -124,6 +125,7 @@ internal sealed partial class RespSession
                 error ??= keyRead ? null : BadKey;
                 var length = _reader.ReadLength();
                 left -= Arena.RoundUp(length + 1);
+                _reader.WaitForArgument();
                 var write = error is null && left >= 0 ? Values.Begin(KeyOf(_arguments[1]), length, _arguments[1]) : null;
                 if (write is not null)
                     _writes.Add(write);
@@ -170,6 +172,7 @@ internal sealed partial class RespSession
     private ValueWrite? ReceiveValue(bool wanted)
     {
         var length = _reader.ReadLength();
+        _reader.WaitForArgument();
         var write = wanted ? Values.Begin(KeyOf(_arguments[1]), length, _arguments[1]) : null;
         try
         {

@@ -1,9 +1,12 @@
 using System.Diagnostics;
 using System.Net.Sockets;
 using System.Text;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Data;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>One connection of the Redis endpoint: reads requests, in a pipeline or one by one, and answers in their order.</summary>
 internal sealed partial class RespSession : Connection
@@ -29,6 +32,8 @@ internal sealed partial class RespSession : Connection
         if (!server.Tenants.NeedSecrets)
             Bind(TenantRegistry.DefaultTenant);
     }
+
+    public override bool AsksProof => _server.Tenants.NeedSecrets;
 
     protected override long ReceivedBytes => _transport.ReceivedBytes;
 
@@ -80,6 +85,12 @@ internal sealed partial class RespSession : Connection
         if (RespCommands.Find(_arguments[0]) is not { } command)
         {
             Unknown(count - 1);
+            return;
+        }
+
+        if (!Authenticated && !AsksProof && !TryAdmit(TenantRegistry.DefaultTenant))
+        {
+            RefuseClient();
             return;
         }
 
@@ -141,8 +152,14 @@ internal sealed partial class RespSession : Connection
     {
         _user = tenant;
         _namespace = _server.Tenants.NamespaceOf(tenant);
-        Authenticated = true;
         _reader.Trusted = true;
+    }
+
+    private void RefuseClient()
+    {
+        _server.Counters.Rejected();
+        _writer.Error("ERR max number of clients reached");
+        _quit = true;
     }
 
     private bool IsKey(ReadOnlySpan<byte> key) => key.Length > 0 && key.Length <= _server.Options.MaxKeyBytes;

@@ -1,10 +1,13 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Data;
+using KvCache.Silo.Options;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>Who speaks Redis' protocol: a user is a tenant, its password the tenant's secret.</summary>
 internal sealed class RespTenants(TenantRegistry registry, IOptions<TenantOptions> tenants, IOptions<RespOptions> options)
@@ -32,7 +35,7 @@ internal sealed class RespTenants(TenantRegistry registry, IOptions<TenantOption
             return tenant == TenantRegistry.DefaultTenant; // like Redis' user without a password: any one will do
         Span<byte> given = stackalloc byte[SHA256.HashSizeInBytes], expected = stackalloc byte[SHA256.HashSizeInBytes];
         SHA256.HashData(password, given);
-        SHA256.HashData(registry.SecretOf(tenant), expected);
+        SHA256.HashData(registry.SecretsOf(tenant)[0], expected);
 
         // The silos' own tenant has a name that no client may use.
         return CryptographicOperations.FixedTimeEquals(given, expected) && tenant != WireProtocol.PeerTenant;

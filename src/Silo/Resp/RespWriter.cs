@@ -1,7 +1,8 @@
 using System.Buffers.Text;
 using System.Text;
+using KvCache.Silo.Connections;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Resp;
 
 /// <summary>
 /// Writes replies of Redis' protocol, version 2 or 3. Small ones are collected, so that the answers of a pipeline leave together; a value leaves

@@ -1,13 +1,13 @@
 using System.Diagnostics.Metrics;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Telemetry;
 
 /// <summary>
 /// What the block server counts. Hot paths add to plain fields; the meter <see cref="MeterName"/> and the stat message read them.
 /// </summary>
-public sealed class SiloCounters : IDisposable
+internal sealed class SiloCounters : IDisposable
 {
     /// <summary>Name of the meter.</summary>
     public const string MeterName = "KvCache";
@@ -15,7 +15,7 @@ public sealed class SiloCounters : IDisposable
     private readonly Meter _meter = new(MeterName);
     private readonly Histogram<double> _duration;
     private readonly long[] _puts = new long[Enum.GetValues<PutOutcome>().Length];
-    private long _hits, _absent, _corrupt, _matchedBlocks, _matchedOf, _receivedBytes, _sentBytes, _rejected, _badFrames;
+    private long _hits, _absent, _corrupt, _matchedBlocks, _matchedOf, _receivedBytes, _sentBytes, _rejected, _displaced, _badFrames;
     private int _connections;
 
     /// <summary>Registers the instruments.</summary>
@@ -32,6 +32,7 @@ public sealed class SiloCounters : IDisposable
         _meter.CreateObservableCounter("kvcache.io.received", () => Volatile.Read(ref _receivedBytes), "By", "Bytes received by the data plane.");
         _meter.CreateObservableCounter("kvcache.io.sent", () => Volatile.Read(ref _sentBytes), "By", "Bytes sent by the data plane.");
         _meter.CreateObservableCounter("kvcache.connections.rejected", () => Volatile.Read(ref _rejected), "{connection}", "Connections refused: limits, versions, authentication.");
+        _meter.CreateObservableCounter("kvcache.connections.displaced", () => Volatile.Read(ref _displaced), "{connection}", "Connections without a proof that were ended because others needed their places.");
         _meter.CreateObservableCounter("kvcache.frames.bad", () => Volatile.Read(ref _badFrames), "{frame}", "Frames that ended their connection.");
         _meter.CreateObservableUpDownCounter("kvcache.connections", () => Connections, "{connection}", "Open connections.");
         _meter.CreateObservableUpDownCounter("kvcache.store.blocks", () => store.GetStatistics().Blocks, "{block}", "Visible blocks.");
@@ -70,9 +71,17 @@ public sealed class SiloCounters : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _meter.Dispose();
 
-    internal void Hit() => Interlocked.Increment(ref _hits);
+    internal void Hit(TenantAccount account, int tokens)
+    {
+        Interlocked.Increment(ref _hits);
+        account.Read(tokens);
+    }
 
-    internal void MissAbsent() => Interlocked.Increment(ref _absent);
+    internal void MissAbsent(TenantAccount account)
+    {
+        Interlocked.Increment(ref _absent);
+        account.Missed();
+    }
 
     internal void MissCorrupt() => Interlocked.Increment(ref _corrupt);
 
@@ -95,6 +104,8 @@ public sealed class SiloCounters : IDisposable
     internal void Disconnected() => Interlocked.Decrement(ref _connections);
 
     internal void Rejected() => Interlocked.Increment(ref _rejected);
+
+    internal void Displaced() => Interlocked.Increment(ref _displaced);
 
     internal void BadFrame() => Interlocked.Increment(ref _badFrames);
 

@@ -1,14 +1,16 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Telemetry;
 
 /// <summary>What the stat message answers, as JSON.</summary>
 internal sealed record SiloStatistics
 {
     public required BlockStoreStatistics Store { get; init; }
+
+    /// <summary>What the asking tenant has and has used.</summary>
+    public required TenantStatistics Tenant { get; init; }
 
     public required long Hits { get; init; }
 
@@ -24,9 +26,10 @@ internal sealed record SiloStatistics
 
     public required int Connections { get; init; }
 
-    public static SiloStatistics Create(BlockStoreStatistics store, SiloCounters counters) => new()
+    public static SiloStatistics Create(BlockStore store, TenantAccount account, SiloCounters counters) => new()
     {
-        Store = store,
+        Store = store.GetStatistics(),
+        Tenant = store.GetStatistics(account),
         Hits = counters.Hits,
         MissesAbsent = counters.Absent,
         MissesCorrupt = counters.Corrupt,

@@ -1,9 +1,10 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers.Redis;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>What became of a block that was to be written to Redis.</summary>
-public enum PersistOutcome
+internal enum PersistOutcome
 {
     /// <summary>Redis confirmed it.</summary>
     Persisted,
@@ -34,7 +35,7 @@ public enum PersistOutcome
 }
 
 /// <summary>Why a block was read from Redis into the arena, or not. Everything but the first two is a miss.</summary>
-public enum PromoteOutcome
+internal enum PromoteOutcome
 {
     /// <summary>It was read, verified and published.</summary>
     Promoted,
@@ -85,10 +86,10 @@ public enum PromoteOutcome
 /// <summary>Answer to a promotion.</summary>
 /// <param name="Outcome">What happened.</param>
 /// <param name="Lease">The block, when it is in the store now; the receiver disposes it.</param>
-public readonly record struct PromoteResult(PromoteOutcome Outcome, BlockLease? Lease);
+internal readonly record struct PromoteResult(PromoteOutcome Outcome, BlockLease? Lease);
 
 /// <summary>A step of a scan.</summary>
 /// <param name="Keys">Blocks found since the step before. One may come twice. Valid during the call.</param>
 /// <param name="Found">Keys found so far.</param>
 /// <param name="DatabaseKeys">Keys that the database had at the start, those of others included: the scan looks at so many.</param>
-public readonly record struct RedisScanPage(IReadOnlyList<BlockKey> Keys, long Found, long DatabaseKeys);
+internal readonly record struct RedisScanPage(IReadOnlyList<BlockKey> Keys, long Found, long DatabaseKeys);

@@ -1,8 +1,12 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Tiers.Persisting;
+using KvCache.Silo.Tiers.Promoting;
+using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>
 /// Block payloads in Redis: written behind, straight out of the arena, and read straight into it, verified. It outlives silos.
@@ -14,7 +18,7 @@ namespace KvCache.Silo;
 /// share a connection with anything else.</para>
 /// <para>Dispose it before the store: what waits to be written holds leases.</para>
 /// </remarks>
-public sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
+internal sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
 {
     /// <summary>Longest life that is told to Redis and to the store, in milliseconds: ten years.</summary>
     internal const long LongestLife = 3650L * 24 * 60 * 60 * 1000;
@@ -155,6 +159,9 @@ public sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
         _promotions.Delete(batch.Keys);
         return accepted && !_health.IsOpen ? WaitAsync(batch.Confirmed, cancellationToken) : Task.FromResult(false);
     }
+
+    /// <summary>Whether a block waits to be written or read, or is just now.</summary>
+    public bool IsUnderWay(BlockKey key) => _queue.IsUnderWay(key) || _promotions.IsUnderWay(key);
 
     /// <summary>Whether Redis has a payload under the key of a block; it is not looked into.</summary>
     /// <returns>Null when Redis does not answer.</returns>

@@ -1,9 +1,11 @@
 using System.Diagnostics.Metrics;
+using KvCache.Silo.Telemetry;
+using KvCache.Silo.Tiers.Redis;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>What the Redis tier counts; the meter <see cref="SiloCounters.MeterName"/> reads it.</summary>
-public sealed class RedisTierCounters : IDisposable
+internal sealed class RedisTierCounters : IDisposable
 {
     private static readonly PersistOutcome[] PersistOutcomes = Enum.GetValues<PersistOutcome>();
 

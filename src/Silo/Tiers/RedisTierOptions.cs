@@ -1,9 +1,10 @@
 using System.ComponentModel.DataAnnotations;
+using KvCache.Silo.Tiers.Redis;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>The Redis tier: block payloads outside of the silos, written behind.</summary>
-public sealed class RedisTierOptions : IValidatableObject
+internal sealed class RedisTierOptions : IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Redis";

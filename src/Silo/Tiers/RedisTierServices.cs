@@ -1,15 +1,17 @@
+using KvCache.Engine.Storage;
+using KvCache.Silo.Cluster;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>Registration of the Redis tier.</summary>
-public static class RedisTierServices
+internal static class RedisTierServices
 {
     /// <summary>
     /// Adds the options, and the <see cref="RedisTier"/> where <c>KvCache:Redis:ConnectionString</c> is set; it needs a
-    /// <see cref="Storage.BlockStore"/>. Register it before what uses it, so that it stops after that.
+    /// <see cref="BlockStore"/>. Register it before what uses it, so that it stops after that.
     /// </summary>
     /// <param name="services">Services of the silo.</param>
     /// <param name="configuration">Configuration with the section <c>KvCache</c>.</param>

@@ -1,7 +1,7 @@
-namespace KvCache.Silo;
+namespace KvCache.Silo.Tiers;
 
 /// <summary>How the Redis tier is, for health reports.</summary>
-public sealed record RedisTierStatus
+internal sealed record RedisTierStatus
 {
     /// <summary>Where Redis is, without secrets.</summary>
     public required string Endpoint { get; init; }

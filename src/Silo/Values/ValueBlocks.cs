@@ -1,10 +1,12 @@
-using KvCache.Grains;
-using KvCache.Index;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Cluster;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Data;
+using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Values;
 
 /// <summary>
 /// Values of protocols whose layout is their own: a block has one layer with the value's bytes and, behind it, one with a label that the
@@ -50,13 +52,13 @@ internal sealed partial class ValueBlocks(
     {
         if (fetcher.Fetch(key.Namespace, [key.Hash]) is not { } lease)
         {
-            counters.MissAbsent();
+            counters.MissAbsent(store.Accounts.Of(key.Namespace));
             return null;
         }
 
         if (lease.FindDamage(lease.Layout.AllLayers) is not { } layer)
         {
-            counters.Hit();
+            counters.Hit(store.Accounts.Of(key.Namespace), lease.Layout.TokensPerBlock);
             return lease;
         }
 

@@ -1,6 +1,9 @@
-using KvCache.Wire;
+using KvCache.Checksums;
+using KvCache.Engine.Wire;
+using KvCache.Silo.Data;
+using KvCache.Silo.Telemetry;
 
-namespace KvCache.Silo;
+namespace KvCache.Silo.Values;
 
 /// <summary>
 /// A value on its way from a socket into the arena. It is filled from the front, and its checksum is computed while its bytes are still

@@ -1,6 +1,7 @@
+using KvCache.Orleans;
 using TorchSharp;
 
-namespace KvCache.ClusterTests;
+namespace KvCache.ClusterTests.Infrastructure;
 
 /// <summary>Namespaces, prefixes and tensors of tests.</summary>
 internal static class Blocks

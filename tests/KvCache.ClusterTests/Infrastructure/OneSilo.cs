@@ -1,6 +1,9 @@
 using KvCache.Client;
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Prefixes;
+using KvCache.Orleans;
+using KvCache.Silo.Hosting;
+using KvCache.Testing;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Runtime;
@@ -17,11 +20,12 @@ public sealed class OneSilo : IAsyncLifetime
 
     public ShiftedClock Clock { get; } = new();
 
+    /// <summary>The grains as an Orleans client of the tenant sees them.</summary>
     public IGrainFactory Grains => _cluster!.Client;
 
     public IServiceProvider Services => _cluster!.Silos[0].ServiceProvider;
 
-    public BlockStore Store => Services.GetRequiredService<BlockStore>();
+    internal BlockStore Store => Services.GetRequiredService<BlockStore>();
 
     public string[] Endpoints => Services.GetRequiredService<IDataPlaneAddresses>().Endpoints;
 
@@ -38,6 +42,7 @@ public sealed class OneSilo : IAsyncLifetime
             silo.Services.AddSingleton<TimeProvider>(Clock);
             silo.AddMemoryGrainStorage(PrefixDescriptor.StorageName).AddKvCache(configuration);
         });
+        builder.ConfigureClient(client => client.UseKvCacheTenant("default", ""));
         _cluster = builder.Build();
         await _cluster.DeployAsync();
         await Eventually.TrueAsync("the whole arena is committed", () => Store.Arena.CommittedBytes == Store.Arena.Capacity);
@@ -60,7 +65,7 @@ public sealed class OneSilo : IAsyncLifetime
     /// <summary>Ends every idle activation and waits until no prefix grain is active.</summary>
     public async Task DeactivatePrefixesAsync()
     {
-        var management = Grains.GetGrain<IManagementGrain>(0);
+        var management = Services.GetRequiredService<IGrainFactory>().GetGrain<IManagementGrain>(0);
         await Eventually.TrueAsync("no prefix grain is active", async () =>
         {
             await management.ForceActivationCollection(TimeSpan.Zero);

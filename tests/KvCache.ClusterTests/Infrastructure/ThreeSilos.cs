@@ -1,6 +1,11 @@
 using KvCache.Client;
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.ClusterTests.Infrastructure;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Prefixes;
+using KvCache.Orleans;
+using KvCache.Silo.Hosting;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Runtime;
@@ -21,7 +26,7 @@ public sealed class ThreeSilos : IAsyncLifetime
     /// <summary>The grains as code inside a silo calls them.</summary>
     public IGrainFactory GrainsAt(int silo) => At<IGrainFactory>(silo);
 
-    public BlockStore StoreAt(int silo) => At<BlockStore>(silo);
+    internal BlockStore StoreAt(int silo) => At<BlockStore>(silo);
 
     public SiloAddress AddressOf(int silo) => _cluster!.Silos[silo].SiloAddress;
 
@@ -36,6 +41,7 @@ public sealed class ThreeSilos : IAsyncLifetime
         }).Build();
         var builder = new InProcessTestClusterBuilder(Count);
         builder.ConfigureSilo((_, silo) => silo.AddMemoryGrainStorage(PrefixDescriptor.StorageName).AddKvCache(configuration));
+        builder.ConfigureClient(client => client.UseKvCacheTenant("default", ""));
         _cluster = builder.Build();
         await _cluster.DeployAsync();
         var readers = Enumerable.Range(0, Count).Select(Connect).ToArray();

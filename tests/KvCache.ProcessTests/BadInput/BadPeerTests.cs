@@ -1,4 +1,6 @@
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Engine.Wire;
+using KvCache.ProcessTests.Infrastructure;
 
 namespace KvCache.ProcessTests;
 
@@ -49,13 +51,13 @@ public sealed class BadPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, BadP
     }
 
     [Theory]
-    [InlineData(FrameType.Stat)]
-    [InlineData(FrameType.Authenticate)]
-    [InlineData(FrameType.Put)]
-    public void Nothing_is_answered_before_hello(FrameType type)
+    [InlineData(nameof(FrameType.Stat))]
+    [InlineData(nameof(FrameType.Authenticate))]
+    [InlineData(nameof(FrameType.Put))]
+    public void Nothing_is_answered_before_hello(string type)
     {
         using var peer = new RawPeer(Process.Tcp);
-        peer.Send(type, writer => writer.Bytes(new byte[32]));
+        peer.Send(Enum.Parse<FrameType>(type), writer => writer.Bytes(new byte[32]));
         peer.ExpectError(WireStatus.BadFrame, "hello (1) was expected");
         peer.ExpectClosed();
     }

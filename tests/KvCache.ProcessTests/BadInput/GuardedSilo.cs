@@ -1,3 +1,7 @@
+using KvCache.Client;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+
 namespace KvCache.ProcessTests;
 
 /// <summary>A silo with two tenants and short limits.</summary>
@@ -12,6 +16,7 @@ public sealed class GuardedSilo : IAsyncLifetime
         ["KvCache:DataPlane:HandshakeTimeout"] = "00:00:01",
         ["KvCache:DataPlane:FrameTimeout"] = "00:00:02",
         ["KvCache:DataPlane:MaxConnections"] = "24",
+        ["KvCache:Tenants:acme:MaxConnections"] = "24",
         ["KvCache:DataPlane:MaxNamespaces"] = "8",
     });
 

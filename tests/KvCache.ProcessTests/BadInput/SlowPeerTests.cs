@@ -1,9 +1,14 @@
 using System.Diagnostics;
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Engine.Wire;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 
 /// <summary>Peers that stop, creep or break off lose their own connection and give back what they held.</summary>
+[Collection(typeof(Apart))]
 public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, SlowPeerTests.Ns, blocks: 2)
 {
     private static readonly CacheNamespace Ns = Prefixes.Namespace("slow", KvLayout.Opaque([0, 1 << 20, 2 << 20], 16), GuardedSilo.Tenant);
@@ -111,6 +116,7 @@ public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, Slo
                 peers.Add(Authenticated());
             using (var refused = new RawPeer(Process.Tcp))
             {
+                refused.Prove(GuardedSilo.Tenant, GuardedSilo.Secret);
                 refused.ExpectError(WireStatus.LimitExceeded, "at most 24 connections");
                 refused.ExpectClosed();
             }

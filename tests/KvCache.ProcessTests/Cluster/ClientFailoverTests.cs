@@ -1,8 +1,18 @@
 using System.Diagnostics;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 
 /// <summary>A client whose silos are killed, frozen or full while it reads and stores.</summary>
+[Collection(typeof(Apart))]
 public sealed class ClientFailoverTests
 {
     private const int Blocks = 24;

@@ -1,8 +1,15 @@
 using System.Diagnostics;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 
 /// <summary>Silos that are killed or frozen, in a cluster without a Redis.</summary>
+[Collection(typeof(Apart))]
 public sealed class LostSiloTests
 {
     private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(5);

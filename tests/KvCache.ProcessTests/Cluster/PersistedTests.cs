@@ -1,9 +1,16 @@
 using System.Diagnostics;
-using KvCache.RedisTests;
+using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 
 /// <summary>A cluster with a Redis: what survives silos, and what happens when Redis does not.</summary>
+[Collection(typeof(Apart))]
 public sealed class PersistedTests
 {
     private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(5);

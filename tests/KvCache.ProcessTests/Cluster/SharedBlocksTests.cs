@@ -1,4 +1,9 @@
-using KvCache.Wire;
+using KvCache.Client;
+using KvCache.Engine.Wire;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

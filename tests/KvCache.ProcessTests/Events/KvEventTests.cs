@@ -1,9 +1,15 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Events;
 using KvCache.ProcessTests.Http;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
-namespace KvCache.ProcessTests.Events;
+namespace KvCache.ProcessTests;
 
 /// <summary>Events between a silo and programs with the real ZeroMQ.</summary>
 public sealed partial class KvEventTests

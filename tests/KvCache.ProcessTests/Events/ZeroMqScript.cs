@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.Events;
 

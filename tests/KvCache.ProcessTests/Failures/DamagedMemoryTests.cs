@@ -1,3 +1,8 @@
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
+
 namespace KvCache.ProcessTests;
 
 public sealed class DamagedMemoryTests

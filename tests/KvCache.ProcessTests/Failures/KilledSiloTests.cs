@@ -1,7 +1,15 @@
 using System.Diagnostics;
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Silo.Tiers.Redis;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 
+[Collection(typeof(Apart))]
 public sealed class KilledSiloTests
 {
     private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(3);

@@ -1,8 +1,17 @@
 using System.Diagnostics;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 
 /// <summary>A load that ended early, while the silo stood still in the middle of sending, never writes the caller's memory again.</summary>
+[Collection(typeof(Apart))]
 public sealed class PausedSiloTests
 {
     private const int Blocks = 6;

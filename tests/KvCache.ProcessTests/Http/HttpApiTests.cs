@@ -2,29 +2,36 @@ using System.Buffers.Text;
 using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
+using KvCache.Checksums;
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Http;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
-namespace KvCache.ProcessTests.Http;
+namespace KvCache.ProcessTests;
 
-public sealed class HttpApiTests : IAsyncLifetime
+public sealed class HttpApiTests(HttpApiTests.Silo shared) : IClassFixture<HttpApiTests.Silo>, IAsyncLifetime
 {
     private static readonly CacheNamespace Ns = Prefixes.Namespace("http", KvLayout.Create(4, 2, 16, KvDataType.Float16, 16));
 
-    private SiloProcess _silo = null!;
+    private readonly SiloProcess _silo = shared.Process;
+
     private HttpSilo _http = null!;
     private string _ns = null!;
 
     public async ValueTask InitializeAsync()
     {
-        _silo = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false));
         _http = new HttpSilo(_silo);
         _ns = await _http.RegisterAsync(Ns);
     }
 
-    public async ValueTask DisposeAsync()
+    public ValueTask DisposeAsync()
     {
         _http.Dispose();
         _silo.AssertHealthy();
-        await _silo.DisposeAsync();
+        return ValueTask.CompletedTask;
     }
 
     [Fact]
@@ -162,4 +169,13 @@ public sealed class HttpApiTests : IAsyncLifetime
     private static JsonArray Hashes(KvPrefix prefix) => new([.. prefix.Chain.Hashes.ToArray().Select(hash => (JsonNode)hash.ToString())]);
 
     private static (int Blocks, int Tokens, int Of) Match(JsonNode reply) => (reply["blocks"]!.GetValue<int>(), reply["tokens"]!.GetValue<int>(), reply["of"]!.GetValue<int>());
+
+    public sealed class Silo : IAsyncLifetime
+    {
+        internal SiloProcess Process { get; private set; } = null!;
+
+        public async ValueTask InitializeAsync() => Process = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false));
+
+        public ValueTask DisposeAsync() => Process.DisposeAsync();
+    }
 }

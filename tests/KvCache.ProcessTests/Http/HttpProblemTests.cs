@@ -2,8 +2,13 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json.Nodes;
+using KvCache.Checksums;
+using KvCache.Processes;
+using KvCache.ProcessTests.Http;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 
-namespace KvCache.ProcessTests.Http;
+namespace KvCache.ProcessTests;
 
 /// <summary>What is wrong is told, and leaves nothing behind.</summary>
 public sealed class HttpProblemTests(HttpProblemTests.Silo shared) : IClassFixture<HttpProblemTests.Silo>, IAsyncLifetime

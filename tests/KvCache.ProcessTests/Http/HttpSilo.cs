@@ -2,6 +2,8 @@ using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests.Http;
 

@@ -1,6 +1,11 @@
 using System.Net;
+using KvCache.Engine.Storage;
+using KvCache.Processes;
+using KvCache.ProcessTests.Http;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 
-namespace KvCache.ProcessTests.Http;
+namespace KvCache.ProcessTests;
 
 /// <summary>Large blocks pass through a silo whose large object heap could not hold one.</summary>
 public sealed class HttpStreamTests

@@ -1,10 +1,13 @@
 using System.Buffers.Text;
 using System.Net;
 using System.Text.Json.Nodes;
+using KvCache.Processes;
+using KvCache.ProcessTests.Http;
+using KvCache.ProcessTests.Infrastructure;
 
-namespace KvCache.ProcessTests.Http;
+namespace KvCache.ProcessTests;
 
-public sealed class HttpTenantTests
+public sealed class HttpTenantTests(HttpTenantTests.Silo shared) : IClassFixture<HttpTenantTests.Silo>
 {
     private const string AcmeSecret = "a secret of the tenant acme", GlobexSecret = "a secret of the tenant globex";
 
@@ -13,7 +16,7 @@ public sealed class HttpTenantTests
     [Fact]
     public async Task Two_tenants_with_equal_prompts_never_meet()
     {
-        await using var silo = await StartAsync();
+        var silo = shared.Process;
         using var acme = new HttpSilo(silo, AcmeSecret);
         using var globex = new HttpSilo(silo, GlobexSecret);
         int[] tokens = [.. Enumerable.Range(0, 16)];
@@ -67,7 +70,7 @@ public sealed class HttpTenantTests
     [InlineData("a secret of the tenant acme and more")]
     public async Task Without_a_tenants_secret_nothing_but_health_is_served(string? token)
     {
-        await using var silo = await StartAsync();
+        var silo = shared.Process;
         using var http = new HttpSilo(silo, token);
         foreach (var path in new[] { "/v1/stats", "/V1/stats", "/%761/stats", "/v1/nothing" })
         {
@@ -93,15 +96,22 @@ public sealed class HttpTenantTests
         Assert.Equal("ok", await http.Client.GetStringAsync("/healthz"));
     }
 
-    private static Task<SiloProcess> StartAsync() => SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
-    {
-        ["KvCache:Tenants:acme:Secret"] = AcmeSecret,
-        ["KvCache:Tenants:globex:Secret"] = GlobexSecret,
-    }));
-
     private static async Task<int> FoundAsync(HttpSilo http, string path, JsonObject body, string member)
     {
         using var response = await http.PostAsync(path, body);
         return (await HttpSilo.JsonAsync(response))[member]!.GetValue<int>();
+    }
+
+    public sealed class Silo : IAsyncLifetime
+    {
+        internal SiloProcess Process { get; private set; } = null!;
+
+        public async ValueTask InitializeAsync() => Process = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
+        {
+            ["KvCache:Tenants:acme:Secret"] = AcmeSecret,
+            ["KvCache:Tenants:globex:Secret"] = GlobexSecret,
+        }));
+
+        public ValueTask DisposeAsync() => Process.DisposeAsync();
     }
 }

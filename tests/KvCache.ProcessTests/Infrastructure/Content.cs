@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 
-namespace KvCache.ProcessTests;
+namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>
 /// The one right content of a block: a function of its key and of the position, so that any wrong byte is found, whatever

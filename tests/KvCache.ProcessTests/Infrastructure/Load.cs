@@ -1,6 +1,11 @@
 using System.Diagnostics;
+using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.QuickStart;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
-namespace KvCache.ProcessTests;
+namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>
 /// Clients that read prefixes over and over, check every byte, and store what they miss, until they are stopped. What a cluster

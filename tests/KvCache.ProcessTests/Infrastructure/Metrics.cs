@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace KvCache.ProcessTests;
+namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>Reads what a silo's <c>/metrics</c> answers.</summary>
 internal static class Metrics

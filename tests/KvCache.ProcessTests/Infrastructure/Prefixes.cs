@@ -1,4 +1,8 @@
-namespace KvCache.ProcessTests;
+using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.TorchSharp;
+
+namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>Namespaces and prefixes of tests.</summary>
 internal static class Prefixes

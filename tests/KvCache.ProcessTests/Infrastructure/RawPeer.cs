@@ -1,9 +1,13 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Wire;
+using KvCache.QuickStart;
+using KvCache.Testing;
 
-namespace KvCache.ProcessTests;
+namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>A client that speaks the data plane byte by byte, rightly or wrongly.</summary>
 internal sealed class RawPeer : IDisposable
@@ -14,8 +18,11 @@ internal sealed class RawPeer : IDisposable
 
     public RawPeer(string endpoint)
     {
-        var address = IPEndPoint.Parse(endpoint["tcp:".Length..]);
-        _socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { ReceiveTimeout = (int)Eventually.Bound.TotalMilliseconds };
+        EndPoint address = endpoint.StartsWith("unix:", StringComparison.Ordinal)
+            ? new UnixDomainSocketEndPoint(endpoint["unix:".Length..])
+            : IPEndPoint.Parse(endpoint["tcp:".Length..]);
+        var protocol = address is IPEndPoint ? ProtocolType.Tcp : ProtocolType.Unspecified;
+        _socket = new Socket(address.AddressFamily, SocketType.Stream, protocol) { ReceiveTimeout = (int)Eventually.Bound.TotalMilliseconds };
         _socket.Connect(address);
         _frames = new FrameSocket(_socket);
     }
@@ -24,12 +31,17 @@ internal sealed class RawPeer : IDisposable
     public static RawPeer Authenticated(string endpoint, string tenant, string secret)
     {
         var peer = new RawPeer(endpoint);
-        var nonce = peer.Hello(tenant);
-        peer.ExpectReply(FrameType.HelloReply, out var meta);
-        var serverNonce = meta[2..];
-        peer.Send(FrameType.Authenticate, writer => writer.Bytes(WireProtocol.ClientProof(System.Text.Encoding.UTF8.GetBytes(secret), nonce, serverNonce, tenant)));
+        peer.Prove(tenant, secret);
         peer.ExpectReply(FrameType.AuthenticateReply, out _);
         return peer;
+    }
+
+    /// <summary>Says hello and proves to be a tenant; the silo's verdict is still to come.</summary>
+    public void Prove(string tenant, string secret)
+    {
+        var nonce = Hello(tenant);
+        ExpectReply(FrameType.HelloReply, out var meta);
+        Send(FrameType.Authenticate, writer => writer.Bytes(WireProtocol.ClientProof(System.Text.Encoding.UTF8.GetBytes(secret), nonce, meta[2..], tenant)));
     }
 
     /// <summary>Sends hello and returns its nonce.</summary>
@@ -87,11 +99,11 @@ internal sealed class RawPeer : IDisposable
     }
 
     /// <summary>The meta part of a put of blocks without a parent.</summary>
-    public static Action<WireWriter> PutMeta(uint handle, KvPrefix prefix) => writer =>
+    public static Action<WireWriter> PutMeta(uint handle, KvPrefix prefix, byte flags = 0) => writer =>
     {
         writer.UInt32(handle);
         writer.UInt32(0);
-        writer.UInt8(0);
+        writer.UInt8(flags);
         writer.UInt8(1);
         writer.Hashes([default]);
         writer.UInt32(0);

@@ -1,9 +1,12 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
-using KvCache.RedisTests;
+using KvCache.Client;
+using KvCache.Engine.Wire;
+using KvCache.Processes;
+using KvCache.Testing;
 
-namespace KvCache.ProcessTests;
+namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>
 /// Silos that form a cluster, each a process of its own: with a Redis the list of members is there, without one the first silo keeps it and has to stay.
@@ -13,6 +16,10 @@ internal sealed class SiloCluster : IAsyncDisposable
     // Below the ports that a kernel gives to outgoing connections, so that a silo finds its ports free when it comes back.
     private const int FirstPort = 12_000, LastPort = 30_000;
 
+    private const string Secret = "a secret of the cluster's silos";
+
+    private static readonly System.Collections.Concurrent.ConcurrentDictionary<int, bool> Given = [];
+
     private readonly SiloSettings[] _settings;
     private readonly SiloProcess?[] _silos;
     private readonly List<SiloProcess> _gone = [];
@@ -20,13 +27,13 @@ internal sealed class SiloCluster : IAsyncDisposable
     private SiloCluster(int silos, RedisProcess? redis, SiloSettings common)
     {
         _silos = new SiloProcess?[silos];
-        var ports = FreePorts(3 * silos);
+        var ports = FreePorts(2 * silos);
         _settings = [.. Enumerable.Range(0, silos).Select(i => common with
         {
-            Tcp = $"127.0.0.1:{ports[3 * i]}",
-            SiloPort = ports[(3 * i) + 1],
-            GatewayPort = ports[(3 * i) + 2],
+            Tcp = $"127.0.0.1:{ports[2 * i]}",
+            SiloPort = ports[(2 * i) + 1],
             UseUnix = false,
+            Settings = new Dictionary<string, string>(common.Settings ?? new Dictionary<string, string>()) { ["KvCache:Cluster:Secret"] = Secret },
             Arguments = [.. common.Arguments ?? [], "--cluster", redis is null ? "localhost" : "redis", .. redis is null ? i == 0 ? [] : ["--primary", $"{ports[1]}"] : (string[])["--redis", redis.Tcp]],
         })];
     }
@@ -138,7 +145,7 @@ internal sealed class SiloCluster : IAsyncDisposable
     /// <summary>Blocks of a prefix that a silo itself holds, counted from the first up to the first that it does not hold.</summary>
     public int BlocksAt(int silo, KvPrefix prefix)
     {
-        using var connection = Wire.BlockConnection.Connect(Wire.SiloEndpoint.TryParse(this[silo].Tcp)!, prefix.Namespace.Tenant, "");
+        using var connection = BlockConnection.Connect(SiloEndpoint.TryParse(this[silo].Tcp)!, prefix.Namespace.Tenant, "");
         var layer = new LayerRange(0, 1);
         var memory = Enumerable.Range(0, prefix.BlockCount).Select(_ => (Memory<byte>)new byte[prefix.Namespace.Layout.RangeBytes(layer)]).ToArray();
         var blocks = 0;
@@ -179,7 +186,7 @@ internal sealed class SiloCluster : IAsyncDisposable
         while (ports.Count < count)
         {
             var port = Random.Shared.Next(FirstPort, LastPort);
-            if (!ports.Contains(port) && IsFree(port))
+            if (IsFree(port) && Given.TryAdd(port, true)) // clusters of other tests start at the same time
                 ports.Add(port);
         }
 

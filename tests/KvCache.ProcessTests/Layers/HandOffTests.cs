@@ -1,5 +1,12 @@
 using System.Threading.Channels;
-using KvCache.Wire;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

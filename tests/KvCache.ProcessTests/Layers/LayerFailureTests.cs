@@ -1,6 +1,15 @@
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
+using KvCache.TorchSharp;
+
 namespace KvCache.ProcessTests;
 
 /// <summary>What a load by layers does when silos, memory or connections fail.</summary>
+[Collection(typeof(Apart))]
 public sealed class LayerFailureTests
 {
     private static readonly CacheNamespace Ns = Prefixes.Namespace("layers", KvLayout.Create(8, 8, 128, KvDataType.Float16, 256)); // layers of 1 MiB

@@ -1,4 +1,10 @@
+using KvCache.Engine.Storage;
 using KvCache.InferenceNode;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

@@ -1,4 +1,13 @@
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

@@ -2,8 +2,10 @@ using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 
-namespace KvCache.ProcessTests;
+namespace KvCache.ProcessTests.LmCache;
 
 /// <summary>What describes a value: format, element type, four dimensions, location.</summary>
 internal sealed record LmShape(int Format, int Type, int Location, int D0, int D1, int D2, int D3)

@@ -1,3 +1,9 @@
+using KvCache.Engine.Storage;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.LmCache;
+using KvCache.ProcessTests.Resp;
+using KvCache.Testing;
+
 namespace KvCache.ProcessTests;
 
 public sealed class LmCacheTests(RespSilo silo) : IClassFixture<RespSilo>

@@ -1,5 +1,9 @@
-using System.ComponentModel.DataAnnotations;
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.TorchSharp;
+using Microsoft.Extensions.Options;
 
 namespace KvCache.ProcessTests;
 
@@ -63,7 +67,7 @@ public sealed class ClientSettingsTests(GuardedSilo silo) : IClassFixture<Guarde
     [InlineData("http://127.0.0.1:7400")]
     public void An_endpoint_that_is_no_address_is_told(string endpoint)
     {
-        var error = Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.Endpoints.Add(endpoint)));
+        var error = Assert.Throws<OptionsValidationException>(() => silo.Process.Connect(configure: options => options.Endpoints.Add(endpoint)));
 
         Assert.Contains("tcp:host:port or unix:/path was expected", error.Message, StringComparison.Ordinal);
     }
@@ -71,12 +75,12 @@ public sealed class ClientSettingsTests(GuardedSilo silo) : IClassFixture<Guarde
     [Fact]
     public void Settings_out_of_bounds_are_told()
     {
-        Assert.Throws<ValidationException>(() => new KvCacheClient(new KvCacheClientOptions()));
-        Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.DataConnections = 0));
-        Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.LoadTimeout = TimeSpan.Zero));
-        Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.BreakerFailures = 0));
-        Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.SiloPatience = TimeSpan.Zero));
-        Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.MaxSilos = -1));
-        Assert.Throws<ValidationException>(() => silo.Process.Connect(configure: options => options.Tenant = ""));
+        Assert.Throws<OptionsValidationException>(() => new KvCacheClient(new KvCacheClientOptions()));
+        Assert.Throws<OptionsValidationException>(() => silo.Process.Connect(configure: options => options.DataConnections = 0));
+        Assert.Throws<OptionsValidationException>(() => silo.Process.Connect(configure: options => options.LoadTimeout = TimeSpan.Zero));
+        Assert.Throws<OptionsValidationException>(() => silo.Process.Connect(configure: options => options.BreakerFailures = 0));
+        Assert.Throws<OptionsValidationException>(() => silo.Process.Connect(configure: options => options.SiloPatience = TimeSpan.Zero));
+        Assert.Throws<OptionsValidationException>(() => silo.Process.Connect(configure: options => options.MaxSilos = -1));
+        Assert.Throws<OptionsValidationException>(() => silo.Process.Connect(configure: options => options.Tenant = ""));
     }
 }

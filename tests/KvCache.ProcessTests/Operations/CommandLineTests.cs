@@ -1,12 +1,19 @@
 using System.Net;
 using System.Net.Sockets;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 
 /// <summary>What the silo program says to whoever starts and stops it.</summary>
 public sealed class CommandLineTests
 {
-    private static readonly string[] FreePorts = ["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0"];
+    private static readonly string[] FreePorts = ["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0"];
 
     [Theory]
     [InlineData("12banana' is not a size", "--arena", "12banana")]
@@ -22,6 +29,7 @@ public sealed class CommandLineTests
     [InlineData("banana", "--http", "banana")]
     [InlineData("99999", "--silo-port", "99999")]
     [InlineData("-3", "--gateway-port", "-3")]
+    [InlineData("a port, 0 for a free one, or 'none' was expected", "--gateway-port", "open")]
     public async Task A_wrong_option_ends_the_start_with_one_sentence(string sentence, string option, string value)
     {
         var result = await RunAsync([option, value]);
@@ -157,7 +165,7 @@ public sealed class CommandLineTests
     private static Task<ProgramResult> RunAsync(string[] arguments)
     {
         var free = FreePorts.Chunk(2).Where(option => !arguments.Contains(option[0])).SelectMany(option => option);
-        return ProgramResult.RunAsync(SiloProcess.Command([.. arguments.Contains("--arena") ? [] : (string[])["--arena", "2MiB"], .. free, .. arguments]), Eventually.Bound);
+        return Report.RunAsync(ProgramCommand.Silo([.. arguments.Contains("--arena") ? [] : (string[])["--arena", "2MiB"], .. free, .. arguments]), Eventually.Bound);
     }
 
     private static string AssertOneSentence(ProgramResult result)

@@ -1,5 +1,10 @@
 using System.Net;
 using System.Text.Json;
+using KvCache.Orleans;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

@@ -1,8 +1,8 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
-using KvCache.QuickStart;
-using Xunit;
+using KvCache.Processes;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 
@@ -39,7 +39,7 @@ public sealed partial class QuickStartTests : IDisposable
     [Fact(Timeout = Limit)]
     public async Task The_cache_changes_no_token_of_somebody_elses_model()
     {
-        var model = FindStories();
+        var model = Repository.Beside("shared/models/stories260K.bin");
         if (model is null)
             Assert.Skip("stories260K.bin and tok512.model (karpathy/tinyllamas) are not in shared/models beside the repository.");
 
@@ -51,20 +51,25 @@ public sealed partial class QuickStartTests : IDisposable
     [Fact(Timeout = Limit)]
     public async Task When_it_is_stopped_its_silo_stops_too()
     {
-        var serves = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
-        await using var process = Start(
-            line =>
-            {
-                if (SiloLine().Match(line) is { Success: true } match)
-                    serves.TrySetResult(int.Parse(match.Groups[1].ValueSpan, CultureInfo.InvariantCulture));
-            });
-        var silo = await serves.Task.WaitAsync(TestContext.Current.CancellationToken);
+        await using var process = StartUntilItsSiloServes(out var serves);
+        var silo = await serves.WaitAsync(TestContext.Current.CancellationToken);
 
         Assert.True(await process.StopAsync(), process.LastLines);
 
         Assert.Equal(130, await process.WaitAsync(TestContext.Current.CancellationToken));
-        Assert.DoesNotContain(silo, Process.GetProcesses().Select(other => other.Id));
+        Assert.False(Lives(silo));
         Assert.Empty(Directory.EnumerateDirectories(_folder));
+    }
+
+    [Fact(Timeout = Limit)]
+    public async Task When_it_is_killed_its_silo_ends_too()
+    {
+        await using var process = StartUntilItsSiloServes(out var serves);
+        var silo = await serves.WaitAsync(TestContext.Current.CancellationToken);
+
+        await process.KillAsync();
+
+        await Eventually.TrueAsync("the silo of the killed quick start has ended", () => !Lives(silo));
     }
 
     [Fact(Timeout = Limit)]
@@ -87,26 +92,28 @@ public sealed partial class QuickStartTests : IDisposable
         Assert.True(exitCode == 0, $"Exit code {exitCode}:\n{process.LastLines}");
     }
 
+    private ChildProcess StartUntilItsSiloServes(out Task<int> silo)
+    {
+        var serves = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
+        silo = serves.Task;
+        return Start(line =>
+        {
+            if (SiloLine().Match(line) is { Success: true } match)
+                serves.TrySetResult(int.Parse(match.Groups[1].ValueSpan, CultureInfo.InvariantCulture));
+        });
+    }
+
+    private static bool Lives(int process) => Process.GetProcesses().Any(other => other.Id == process);
+
     // Its folder is made in TMPDIR, so that what it leaves behind is seen.
     private ChildProcess Start(Action<string> onOutput, params string[] arguments) =>
-        ChildProcess.Start("KvCache.QuickStart.dll", arguments, new Dictionary<string, string> { ["TMPDIR"] = _folder }, onOutput);
+        ChildProcess.Start(ProgramCommand.Own("KvCache.QuickStart.dll", arguments, ("TMPDIR", _folder)), onOutput);
 
     private void AssertPassed()
     {
         Assert.Contains("identical: yes", _output);
         Assert.Contains("control: zeroed KV changes the text: yes", _output);
         Assert.Empty(Directory.EnumerateDirectories(_folder));
-    }
-
-    private static string? FindStories()
-    {
-        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-        {
-            if (File.Exists(Path.Combine(folder.FullName, "KvCache.sln")))
-                return Path.GetFullPath(Path.Combine(folder.FullName, "..", "shared", "models", "stories260K.bin")) is var path && File.Exists(path) ? path : null;
-        }
-
-        return null;
     }
 
     [GeneratedRegex(@"^Silo: process (\d+) serves")]

@@ -1,4 +1,8 @@
 using System.Globalization;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.LmCache;
+using KvCache.ProcessTests.Resp;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 

@@ -1,4 +1,6 @@
 using System.Text;
+using KvCache.ProcessTests.Resp;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 

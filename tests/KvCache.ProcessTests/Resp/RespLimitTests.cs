@@ -1,7 +1,16 @@
+using KvCache.Engine.Storage;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.LmCache;
+using KvCache.ProcessTests.Resp;
+using KvCache.QuickStart;
+using KvCache.Testing;
+
 
 namespace KvCache.ProcessTests;
 
 /// <summary>What the Redis endpoint bears, and from whom.</summary>
+[Collection(typeof(Apart))]
 public sealed class RespLimitTests
 {
     private const string Secret = "a secret of sixteen bytes", OtherSecret = "another secret, as long";
@@ -120,7 +129,7 @@ public sealed class RespLimitTests
         var peers = Enumerable.Range(0, 4).Select(_ => new RespPeer(silo)).ToList();
         Assert.All(peers, peer => Assert.Equal("+PONG", peer.Call("PING")));
         using (var fifth = new RespPeer(silo))
-            Assert.Equal("-ERR max number of clients reached", fifth.Reply());
+            Assert.Equal("-ERR max number of clients reached", fifth.Call("PING"));
         peers[0].SendRaw("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100\r\nx"); // and nothing more
         Assert.Equal("closed", peers[0].Reply());
         Assert.Equal("+PONG", peers[1].Call("PING"));
@@ -206,8 +215,8 @@ public sealed class RespLimitTests
     {
         foreach (var (setting, words) in new[] { ("Resp", "no tenant has a secret"), ("LmCache", "has no authentication") })
         {
-            var result = await ProgramResult.RunAsync(
-                SiloProcess.Command(["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0", "--gateway-port", "0"], new Dictionary<string, string> { [$"KvCache:{setting}:Listen"] = "0.0.0.0:0" }),
+            var result = await Report.RunAsync(
+                ProgramCommand.Silo(["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0"], new Dictionary<string, string> { [$"KvCache:{setting}:Listen"] = "0.0.0.0:0" }),
                 Eventually.Bound);
             Assert.Equal(2, result.ExitCode);
             Assert.Contains(words, result.Errors, StringComparison.Ordinal);

@@ -1,8 +1,10 @@
 using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
 
-namespace KvCache.ProcessTests;
+namespace KvCache.ProcessTests.Resp;
 
 /// <summary>
 /// A client of the Redis endpoint that sends exact bytes and shows replies as short text: <c>+OK</c>, <c>:1</c>, <c>"value"</c>, <c>nil</c>,

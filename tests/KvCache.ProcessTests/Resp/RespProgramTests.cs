@@ -1,4 +1,8 @@
 using System.Diagnostics;
+using KvCache.Processes;
+using KvCache.ProcessTests.Resp;
+using KvCache.QuickStart;
+using KvCache.Testing;
 using StackExchange.Redis;
 
 namespace KvCache.ProcessTests;
@@ -102,7 +106,7 @@ public sealed class RespProgramTests(RespSilo silo) : IClassFixture<RespSilo>
     {
         var path = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Select(folder => Path.Combine(folder, program)).FirstOrDefault(File.Exists);
         Assert.SkipWhen(path is null, $"There is no {program} on PATH.");
-        var result = await ProgramResult.RunAsync(new ProcessStartInfo(path, arguments), TimeSpan.FromMinutes(2));
+        var result = await Report.RunAsync(new ProcessStartInfo(path, arguments), TimeSpan.FromMinutes(2));
         Assert.Equal(0, result.ExitCode);
         return result;
     }

@@ -1,3 +1,7 @@
+using KvCache.Engine.Storage;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+
 namespace KvCache.ProcessTests;
 
 /// <summary>A silo with the Redis endpoint and the lm:// endpoint, without tenants.</summary>

@@ -1,6 +1,13 @@
 using System.Diagnostics;
-using KvCache.Storage;
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 using TorchSharp;
 
 namespace KvCache.ProcessTests;

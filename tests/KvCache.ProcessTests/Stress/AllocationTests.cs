@@ -1,8 +1,16 @@
 using System.Diagnostics.Tracing;
 using System.Net;
 using System.Net.Sockets;
-using KvCache.Grains;
-using KvCache.Silo;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Grains.Prefixes;
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Silo.Hosting;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -11,6 +19,7 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.ProcessTests;
 
 /// <summary>Blocks of 32 MiB move without managed memory: nothing per byte, little per block, nothing on the large object heap.</summary>
+[Collection(typeof(Apart))]
 public sealed class AllocationTests
 {
     private const int Blocks = 8;
@@ -96,7 +105,7 @@ public sealed class AllocationTests
             .AddKvCache(builder.Configuration));
         var host = builder.Build();
         await host.StartAsync();
-        var store = host.Services.GetRequiredService<Storage.BlockStore>();
+        var store = host.Services.GetRequiredService<BlockStore>();
         await Eventually.TrueAsync("the arena is committed", () => store.Arena.CommittedBytes == store.Arena.Capacity);
         return host;
     }

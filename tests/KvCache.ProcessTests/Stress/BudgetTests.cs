@@ -1,6 +1,14 @@
+using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
+
 namespace KvCache.ProcessTests;
 
 /// <summary>What one client can keep from eviction is a share of the memory, not of the bytes in it.</summary>
+[Collection(typeof(Apart))]
 public sealed class BudgetTests
 {
     private const int Pages = 1024; // of 4 KiB: an arena of 4 MiB
@@ -52,14 +60,14 @@ public sealed class BudgetTests
         await using var client = silo.Connect();
         for (var request = 0; request < Requests; request++)
         {
-            var prefix = Prefixes.New(Tiny, Wire.WireProtocol.MaxBlocksPerRequest);
+            var prefix = Prefixes.New(Tiny, WireProtocol.MaxBlocksPerRequest);
             await client.MustStoreAsync(prefix);
             Assert.Equal(prefix.BlockCount, (await client.MatchAsync(prefix)).Blocks);
         }
 
         var used = await client.StoreCounterAsync("arenaUsedBytes");
-        Assert.Equal((long)Requests * Wire.WireProtocol.MaxBlocksPerRequest * 4096, used);
-        Report.Line($"{Requests * Wire.WireProtocol.MaxBlocksPerRequest} blocks of one byte take {used >> 20} MiB of the arena, the silo has {silo.ResidentBytes >> 20} MiB resident.");
+        Assert.Equal((long)Requests * WireProtocol.MaxBlocksPerRequest * 4096, used);
+        Report.Line($"{Requests * WireProtocol.MaxBlocksPerRequest} blocks of one byte take {used >> 20} MiB of the arena, the silo has {silo.ResidentBytes >> 20} MiB resident.");
         Assert.InRange(silo.ResidentBytes, 0, 1L << 30);
         silo.AssertHealthy();
     }

@@ -1,6 +1,14 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
+using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 
@@ -8,6 +16,7 @@ namespace KvCache.ProcessTests;
 /// Eight clients do everything at random with four times more blocks than the arena holds. Set <c>KVCACHE_STRESS_SECONDS</c>
 /// to let them do it for longer than ten seconds.
 /// </summary>
+[Collection(typeof(Apart))]
 public sealed class StressTests
 {
     private const int Clients = 8;
@@ -113,7 +122,7 @@ public sealed class StressTests
             Content.Fill(buffers[block], prefix.Key(block));
         var options = new StoreOptions(random.Next(4) == 0 ? TimeSpan.FromSeconds(1) : null);
         var result = await client.StoreAsync(prefix, 0, [.. buffers.Select(buffer => (ReadOnlyMemory<byte>)buffer)], options);
-        if (result.Reason != MissReason.None || result.FirstRefusal is Wire.PutOutcome.Corrupt or Wire.PutOutcome.Failed or Wire.PutOutcome.TooLarge)
+        if (result.Reason != MissReason.None || result.FirstRefusal is PutOutcome.Corrupt or PutOutcome.Failed or PutOutcome.TooLarge)
             _wrong.Enqueue($"A store ended with {result}.");
         Count("blocks stored", result.Stored);
         Count("blocks found stored", result.AlreadyStored);

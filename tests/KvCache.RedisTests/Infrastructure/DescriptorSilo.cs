@@ -1,6 +1,9 @@
+using KvCache.Checksums;
+using KvCache.Engine.Storage;
 using KvCache.Grains;
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.Grains.Prefixes;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Descriptors;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Configuration;
@@ -8,7 +11,7 @@ using Orleans.Runtime;
 using Orleans.Storage;
 using Orleans.TestingHost;
 
-namespace KvCache.RedisTests;
+namespace KvCache.RedisTests.Infrastructure;
 
 /// <summary>A silo with grain storage and the tier, as an Orleans host starts them, and nothing else of the cache.</summary>
 internal sealed class DescriptorSilo : IAsyncDisposable

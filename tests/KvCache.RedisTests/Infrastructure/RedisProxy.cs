@@ -1,8 +1,9 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.CompilerServices;
+using KvCache.Testing;
 
-namespace KvCache.RedisTests;
+namespace KvCache.RedisTests.Infrastructure;
 
 /// <summary>Stands between the tier and Redis, and can stop the bytes of either direction in the middle of a payload.</summary>
 internal sealed class RedisProxy : IDisposable

@@ -1,16 +1,18 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.Checksums;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 
-namespace KvCache.RedisTests;
+namespace KvCache.RedisTests.Infrastructure;
 
 /// <summary>A block store and a tier over it, with short limits.</summary>
 internal sealed class TierFixture : IAsyncDisposable
 {
-    public static readonly NamespaceId Namespace = new(0x1122334455667788, 0x99AABBCCDDEEFF00);
+    public static readonly NamespaceId Namespace = new(new TenantId(0x1122334455667788), 0x99AABBCCDDEEFF00);
 
     public TierFixture(string connection, int arenaMib = 64, Action<RedisTierOptions>? configure = null)
     {

@@ -1,4 +1,4 @@
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Engine;
 
 /// <summary>Random numbers that are the same on every machine and every version of the runtime (SplitMix64; Steele, Lea and Flood, 2014).</summary>
 internal sealed class Dice(ulong seed)

@@ -1,4 +1,6 @@
-namespace KvCache.Simulation;
+using KvCache.SimulationTests.Model;
+
+namespace KvCache.SimulationTests.Engine;
 
 /// <summary>Something on its way from one node to another.</summary>
 /// <param name="Text">What it says, for the trace.</param>

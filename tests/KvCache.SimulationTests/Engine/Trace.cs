@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Engine;
 
 /// <summary>What happened in a schedule, in words; kept only when a failing schedule is run again.</summary>
 internal sealed class Trace(bool kept)

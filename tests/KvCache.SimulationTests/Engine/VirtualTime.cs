@@ -1,4 +1,4 @@
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Engine;
 
 /// <summary>The time of a schedule, which stands still while a step runs.</summary>
 internal sealed class VirtualTime

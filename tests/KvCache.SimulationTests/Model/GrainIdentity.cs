@@ -2,7 +2,7 @@ using Orleans;
 using Orleans.Runtime;
 using Orleans.Serialization.Invocation;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Model;
 
 /// <summary>A grain's surroundings, of which a prefix grain needs its own name only.</summary>
 internal sealed class GrainIdentity(GrainId id) : IGrainContext

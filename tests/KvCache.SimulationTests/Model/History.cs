@@ -1,4 +1,7 @@
-namespace KvCache.Simulation;
+using KvCache.Engine.Storage;
+using KvCache.SimulationTests.Engine;
+
+namespace KvCache.SimulationTests.Model;
 
 /// <summary>One write of a block, and everything that the outside was told about it.</summary>
 internal sealed class Write(int block, ulong generation, ulong id, int silo)
@@ -42,7 +45,7 @@ internal sealed class Write(int block, ulong generation, ulong id, int silo)
     public override string ToString() => $"K{block} #{id} of S{silo} (generation {Short(Generation)})";
 
     public static string Short(ulong generation) =>
-        $"{((long)(generation >> Storage.BlockStore.GenerationClockShift)) - VirtualTime.Start.ToUnixTimeMilliseconds()}ms+{generation & ((1 << Storage.BlockStore.GenerationClockShift) - 1)}";
+        $"{((long)(generation >> BlockStore.GenerationClockShift)) - VirtualTime.Start.ToUnixTimeMilliseconds()}ms+{generation & ((1 << BlockStore.GenerationClockShift) - 1)}";
 }
 
 /// <summary>All writes of a schedule.</summary>

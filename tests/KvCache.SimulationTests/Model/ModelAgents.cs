@@ -1,8 +1,9 @@
 using KvCache.Grains;
-using KvCache.Silo;
+using KvCache.Silo.Cluster;
+using KvCache.SimulationTests.Worlds;
 using Orleans.Runtime;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Model;
 
 /// <summary>What a silo asks of others, as messages; what <see cref="SiloAgent"/> does is done when they arrive.</summary>
 internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
@@ -31,13 +32,13 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
             },
             () => world.Grains.LostTouch(key));
 
-        public ValueTask<bool[]> DeleteAsync(BlockKey[] keys, ulong stamp)
+        public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp)
         {
             world.NoteStamp(asking, keys[0], stamp);
             return Ask(
                 "delete",
                 keys[0],
-                () => Array.ConvertAll(keys, key => world.DeleteAt(asked, key, stamp)),
+                () => SiloAgent.ReportOf(Array.ConvertAll(keys, key => world.DeleteAt(asked, key, stamp)), stamp),
                 () => world.MissedDelete(asking, keys[0]));
         }
 

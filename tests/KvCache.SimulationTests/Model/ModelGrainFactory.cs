@@ -1,10 +1,10 @@
-using KvCache.Grains;
-using KvCache.Storage;
+using KvCache.Orleans;
+using KvCache.SimulationTests.Worlds;
 using Orleans;
 using Orleans.Concurrency;
 using Orleans.Runtime;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Model;
 
 /// <summary>Gives references to prefix grains, whose calls are messages of the schedule.</summary>
 internal sealed class ModelGrainFactory(World world, ModelSilo silo) : IGrainFactory

@@ -1,12 +1,14 @@
 using System.Runtime.CompilerServices;
-using KvCache.Grains;
+using KvCache.Grains.Prefixes;
+using KvCache.Silo.Hosting;
+using KvCache.SimulationTests.Worlds;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 using Orleans;
 using Orleans.Runtime;
 using Orleans.Storage;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Model;
 
 /// <summary>An activation of a prefix grain. As in Orleans, it serves one call at a time.</summary>
 internal sealed class Activation(ModelSilo silo, int block, PrefixGrain grain)

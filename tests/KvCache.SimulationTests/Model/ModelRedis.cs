@@ -1,6 +1,6 @@
-using KvCache.Silo;
+using KvCache.Silo.Tiers.Payloads;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Model;
 
 /// <summary>A payload in Redis.</summary>
 internal sealed record Payload(PayloadHeader Header, byte[] Bytes, uint[] Checksums);

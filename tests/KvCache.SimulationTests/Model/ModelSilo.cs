@@ -1,13 +1,16 @@
 using System.Net;
-using KvCache.Grains;
-using KvCache.Index;
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Data;
+using KvCache.Silo.Options;
+using KvCache.SimulationTests.Engine;
+using KvCache.SimulationTests.Worlds;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Model;
 
 /// <summary>A silo: the production parts that decide, put together as the host does it, over a tiny arena.</summary>
 internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposable

@@ -1,8 +1,14 @@
-using KvCache.Silo;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Silo.Cluster;
+using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Payloads;
+using KvCache.Silo.Tiers.Persisting;
+using KvCache.Silo.Tiers.Promoting;
+using KvCache.Silo.Tiers.Redis;
+using KvCache.SimulationTests.Engine;
 using Microsoft.Extensions.Logging.Abstractions;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Model;
 
 /// <summary>
 /// The Redis tier without threads and sockets: the queue and the table of promotions are those of production; what their threads do is done
@@ -90,6 +96,8 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         _promotions.Expire(key, end);
         return Task.FromResult(false); // nobody here waits for Redis to confirm it
     }
+
+    public bool IsUnderWay(BlockKey key) => _queue.IsUnderWay(key) || _promotions.IsUnderWay(key);
 
     public Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken)
     {

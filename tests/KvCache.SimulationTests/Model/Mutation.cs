@@ -1,7 +1,7 @@
-using KvCache.Index;
-using KvCache.Storage;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Model;
 
 /// <summary>A step that a silo of the model leaves out or does wrong, to show that the rules notice.</summary>
 internal enum Mutation

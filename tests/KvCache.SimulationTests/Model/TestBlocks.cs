@@ -1,7 +1,8 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using KvCache.Engine.Storage;
 
-namespace KvCache.Simulation;
+namespace KvCache.SimulationTests.Model;
 
 /// <summary>The blocks of a schedule: one chain, two layers each, of which each says which write it comes from.</summary>
 internal static class TestBlocks
@@ -22,7 +23,7 @@ internal static class TestBlocks
 
     public static int NumberOf(BlockKey key) => Array.IndexOf(Keys, key);
 
-    public static Storage.BlockLineage LineageOf(int block) => new(block == 0 ? default : Keys[block - 1].Hash, block, 0, 0);
+    public static BlockLineage LineageOf(int block) => new(block == 0 ? default : Keys[block - 1].Hash, block, 0, 0);
 
     public static void Fill(Span<byte> bytes, int block, ulong write)
     {

@@ -1,8 +1,8 @@
 using CsCheck;
-using KvCache.Client;
+using KvCache.Client.Caching;
 using Xunit;
 
-namespace KvCache.UnitTests.Caching;
+namespace KvCache.UnitTests;
 
 public sealed class LatencyHistogramTests
 {

@@ -1,9 +1,11 @@
 using KvCache.Client;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.TorchSharp;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Caching;
+namespace KvCache.UnitTests;
 
 /// <summary>Loading by layers from the caches of this process.</summary>
 public sealed class LayerLoadTests : IAsyncDisposable

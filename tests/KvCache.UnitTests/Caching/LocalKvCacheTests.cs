@@ -1,11 +1,12 @@
 using System.Runtime.CompilerServices;
 using KvCache.Client;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.TorchSharp;
 using KvCache.UnitTests.Support;
-using KvCache.Wire;
 using Xunit;
 
-namespace KvCache.UnitTests.Caching;
+namespace KvCache.UnitTests;
 
 public sealed class LocalKvCacheTests
 {
@@ -289,5 +290,5 @@ public sealed class LocalKvCacheTests
 
     private static async Task<int> CountAsync(LocalKvCache cache, KvPrefix prefix) => (await cache.MatchAsync(prefix, default, Token)).Blocks;
 
-    private LocalKvCache Create() => new(new ByteSize(CachedBlocks * Arena.PageBytes), null, _time);
+    private LocalKvCache Create() => new(new ByteSize(CachedBlocks * Arena.PageBytes), _time);
 }

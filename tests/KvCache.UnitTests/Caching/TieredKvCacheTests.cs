@@ -1,9 +1,12 @@
 using KvCache.Client;
-using KvCache.Storage;
+using KvCache.Client.Caching;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.TorchSharp;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Caching;
+namespace KvCache.UnitTests;
 
 public sealed class TieredKvCacheTests : IAsyncDisposable
 {
@@ -17,8 +20,8 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
 
     public TieredKvCacheTests()
     {
-        _near = new LocalKvCache(new ByteSize(16 * Arena.PageBytes), null, _time);
-        _far = new LocalKvCache(new ByteSize(16 * Arena.PageBytes), null, _time);
+        _near = new LocalKvCache(new ByteSize(16 * Arena.PageBytes), _time);
+        _far = new LocalKvCache(new ByteSize(16 * Arena.PageBytes), _time);
         _cache = new TieredKvCache(_near, _far) { NearLife = Minute };
         _blocks = Blocks.Of(_prefix, seed: 1);
     }

@@ -1,8 +1,8 @@
-using KvCache.Client;
-using KvCache.Wire;
+using KvCache.Client.Cluster;
+using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Cluster;
+namespace KvCache.UnitTests;
 
 public sealed class FetchPlanTests
 {

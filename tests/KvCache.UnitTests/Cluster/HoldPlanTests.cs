@@ -1,9 +1,8 @@
-using KvCache.Client;
+using KvCache.Client.Cluster;
 using KvCache.UnitTests.Support;
-using KvCache.Wire;
 using Xunit;
 
-namespace KvCache.UnitTests.Cluster;
+namespace KvCache.UnitTests;
 
 public sealed class HoldPlanTests
 {

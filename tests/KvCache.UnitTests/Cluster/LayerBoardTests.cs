@@ -1,7 +1,7 @@
-using KvCache.Client;
+using KvCache.Client.Cluster;
 using Xunit;
 
-namespace KvCache.UnitTests.Cluster;
+namespace KvCache.UnitTests;
 
 public sealed class LayerBoardTests
 {

@@ -1,8 +1,8 @@
-using KvCache.Resilience;
+using KvCache.Engine.Resilience;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Connections;
+namespace KvCache.UnitTests;
 
 public sealed class CircuitBreakerTests
 {

@@ -2,9 +2,10 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.IO.Hashing;
 using CsCheck;
+using KvCache.Encodings;
 using Xunit;
 
-namespace KvCache.UnitTests.Encodings;
+namespace KvCache.UnitTests;
 
 public sealed class BatchTensorSerializerTests
 {

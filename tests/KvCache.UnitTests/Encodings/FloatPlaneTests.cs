@@ -2,10 +2,12 @@ using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using CsCheck;
+using KvCache.Checksums;
+using KvCache.Encodings.Planes;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Encodings;
+namespace KvCache.UnitTests;
 
 public sealed unsafe class FloatPlaneTests
 {

@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 using CsCheck;
 using Xunit;
 
-namespace KvCache.UnitTests.Encodings;
+namespace KvCache.UnitTests;
 
 public sealed class TensorSerializerTests
 {

@@ -1,7 +1,7 @@
-using KvCache.Events;
+using KvCache.Engine.Events;
 using Xunit;
 
-namespace KvCache.UnitTests.Events;
+namespace KvCache.UnitTests;
 
 public sealed class EngineBlocksTests
 {

@@ -1,21 +1,21 @@
 using CsCheck;
-using KvCache.Events;
+using KvCache.Engine.Events;
 using Xunit;
 
-namespace KvCache.UnitTests.Events;
+namespace KvCache.UnitTests;
 
 public sealed class KvEventTests
 {
     private static readonly BlockHash First = PrefixHasher.HashText("first"), Second = PrefixHasher.HashText("second");
 
     [Theory]
-    [InlineData(KvEventFormat.Arrays, false)]
-    [InlineData(KvEventFormat.Arrays, true)]
-    [InlineData(KvEventFormat.Maps, false)]
-    [InlineData(KvEventFormat.Maps, true)]
-    public void What_is_written_is_read_in_either_form_and_with_either_kind_of_hash(KvEventFormat format, bool integers)
+    [InlineData(nameof(KvEventFormat.Arrays), false)]
+    [InlineData(nameof(KvEventFormat.Arrays), true)]
+    [InlineData(nameof(KvEventFormat.Maps), false)]
+    [InlineData(nameof(KvEventFormat.Maps), true)]
+    public void What_is_written_is_read_in_either_form_and_with_either_kind_of_hash(string format, bool integers)
     {
-        var writer = new KvEventWriter(format, integers);
+        var writer = new KvEventWriter(Enum.Parse<KvEventFormat>(format), integers);
         writer.Stored(First, default, 256, KvEvent.Memory);
         writer.Stored(Second, First, 256, KvEvent.Redis);
         writer.Removed(First, KvEvent.Memory);

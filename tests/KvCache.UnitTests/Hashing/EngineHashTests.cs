@@ -1,8 +1,9 @@
 using System.Buffers;
 using System.Security.Cryptography;
+using KvCache.Hashing.Engines;
 using Xunit;
 
-namespace KvCache.UnitTests.Hashing;
+namespace KvCache.UnitTests;
 
 public sealed class EngineHashTests
 {

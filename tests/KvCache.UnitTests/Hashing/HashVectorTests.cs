@@ -1,7 +1,7 @@
 using System.Text.RegularExpressions;
 using Xunit;
 
-namespace KvCache.UnitTests.Hashing;
+namespace KvCache.UnitTests;
 
 public sealed partial class HashVectorTests
 {
@@ -16,6 +16,12 @@ public sealed partial class HashVectorTests
         Layout = KvLayout.Create(layers: 2, kvHeads: 1, headDim: 4, KvDataType.Float16, tokensPerBlock: 16),
     };
 
+    private static readonly CacheNamespace Formatted = Acme with
+    {
+        NumberFormat = "fp8_e4m3",
+        Fields = new Dictionary<string, string> { ["scales"] = "k=0.5,v=2", ["rope"] = "" },
+    };
+
     private static readonly Dictionary<string, Func<string>> Computed = new()
     {
         ["h₀"] = () => PrefixHasher.TokenRoot.ToString(),
@@ -25,6 +31,8 @@ public sealed partial class HashVectorTests
         ["text \"Grüße\", part 3"] = () => PrefixHasher.HashText("Grüße", 3).ToString(),
         ["engine key 00 01 02 ff, group 1"] = () => PrefixHasher.HashEngineKey([0, 1, 2, 255], 1).ToString(),
         ["namespace id of tenant `acme`, model `m`, revision `r1`, no LoRA, rank 1 of 2, salt `s`, layout 2 layers, 1 head, dim 4, float16, 16 tokens per block, K and V"] = () => Acme.Id.ToString(),
+        ["the same with number format `fp8_e4m3` and the fields `rope` (empty) and `scales` = `k=0.5,v=2`"] = () => Formatted.Id.ToString(),
+        ["tenant id of `acme`"] = () => TenantId.Of("acme").ToString(),
         ["vLLM root, PYTHONHASHSEED `0`"] = () => VllmBlockHasher.Root("0").ToString(),
         ["vLLM block of tokens 0..15, PYTHONHASHSEED `0`"] = () => Vllm()[0].ToString(),
         ["vLLM block of tokens 16..31 behind it"] = () => Vllm()[1].ToString(),

@@ -1,7 +1,7 @@
 using CsCheck;
 using Xunit;
 
-namespace KvCache.UnitTests.Hashing;
+namespace KvCache.UnitTests;
 
 public sealed class NameTests
 {
@@ -34,7 +34,7 @@ public sealed class NameTests
     public void The_key_of_a_grain_is_the_key_of_its_block() =>
         Gen.Select(Gen.ULong, Gen.ULong, HashBytes).Sample((high, low, bytes) =>
         {
-            var key = new BlockKey(new NamespaceId(high, low), new BlockHash(bytes));
+            var key = new BlockKey(new NamespaceId(new TenantId(high), low), new BlockHash(bytes));
             Assert.True(BlockKey.TryParseGrainKey(key.ToGrainKey(), out var parsed));
             Assert.Equal(key, parsed);
             Assert.Equal(key.GetHashCode(), parsed.GetHashCode());
@@ -44,7 +44,7 @@ public sealed class NameTests
     public void What_is_not_quite_the_key_of_a_grain_is_none() =>
         Gen.Select(Gen.Int[0, 96], Gen.Char["/g \0"]).Sample((at, wrong) =>
         {
-            var text = new BlockKey(new NamespaceId(1, 2), PrefixHasher.TokenRoot).ToGrainKey().ToCharArray();
+            var text = new BlockKey(new NamespaceId(new TenantId(1), 2), PrefixHasher.TokenRoot).ToGrainKey().ToCharArray();
             var same = text[at] == wrong;
             text[at] = wrong;
             Assert.Equal(same, BlockKey.TryParseGrainKey(new string(text), out _));

@@ -3,7 +3,7 @@ using CsCheck;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Hashing;
+namespace KvCache.UnitTests;
 
 public sealed class PrefixHasherTests
 {

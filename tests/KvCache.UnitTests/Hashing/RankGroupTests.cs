@@ -1,7 +1,7 @@
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Hashing;
+namespace KvCache.UnitTests;
 
 public sealed class RankGroupTests
 {

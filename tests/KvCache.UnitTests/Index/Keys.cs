@@ -1,12 +1,12 @@
 using System.Runtime.InteropServices;
-using KvCache.Index;
+using KvCache.Hashing;
 
 namespace KvCache.UnitTests.Index;
 
 /// <summary>Block keys for index tests.</summary>
 internal static class Keys
 {
-    public static readonly NamespaceId Namespace = new(0x1122334455667788, 0x99AABBCCDDEEFF00);
+    public static readonly NamespaceId Namespace = new(new TenantId(0x1122334455667788), 0x99AABBCCDDEEFF00);
 
     public static BlockHash Hash(int number) => new(MemoryMarshal.AsBytes((ReadOnlySpan<ulong>)[(ulong)number, 0, ~(ulong)number, 7]));
 

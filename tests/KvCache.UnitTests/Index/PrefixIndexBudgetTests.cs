@@ -1,8 +1,10 @@
 using System.Diagnostics;
-using KvCache.Index;
+using KvCache.Engine.Index;
+using KvCache.UnitTests.Index;
+using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Index;
+namespace KvCache.UnitTests;
 
 /// <summary>An index of a million blocks, built once.</summary>
 public sealed class MillionBlocks
@@ -17,7 +19,7 @@ public sealed class MillionBlocks
         AddTime = watch.Elapsed;
     }
 
-    public PrefixIndex Index { get; } = new();
+    internal PrefixIndex Index { get; } = new();
 
     public TimeSpan AddTime { get; }
 }

@@ -1,7 +1,8 @@
-using KvCache.Index;
+using KvCache.Engine.Index;
+using KvCache.UnitTests.Index;
 using Xunit;
 
-namespace KvCache.UnitTests.Index;
+namespace KvCache.UnitTests;
 
 public sealed class PrefixIndexConcurrencyTests
 {

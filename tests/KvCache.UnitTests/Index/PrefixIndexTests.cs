@@ -1,9 +1,10 @@
 using System.Runtime.CompilerServices;
 using CsCheck;
-using KvCache.Index;
+using KvCache.Engine.Index;
+using KvCache.UnitTests.Index;
 using Xunit;
 
-namespace KvCache.UnitTests.Index;
+namespace KvCache.UnitTests;
 
 public sealed class PrefixIndexTests
 {
@@ -53,7 +54,7 @@ public sealed class PrefixIndexTests
         Assert.Equal(70, index.Match(Keys.Namespace, hashes, holders));
         Assert.All(Enumerable.Range(0, 70), i => Assert.Equal(1UL << (i % 63), holders[i]));
         Assert.Equal(29, index.Match(Keys.Namespace, hashes.AsSpan(71), holders));
-        Assert.Equal(0, index.Match(new NamespaceId(1, 2), hashes, holders));
+        Assert.Equal(0, index.Match(new NamespaceId(new TenantId(1), 2), hashes, holders));
         Assert.Equal(0, index.Match(Keys.Namespace, [], []));
         Assert.Throws<ArgumentException>(() => index.Match(Keys.Namespace, hashes, new ulong[99]));
     }

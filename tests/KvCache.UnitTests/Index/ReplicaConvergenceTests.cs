@@ -1,8 +1,10 @@
 using CsCheck;
-using KvCache.Index;
+using KvCache.Engine.Index;
+using KvCache.UnitTests.Index;
+using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Index;
+namespace KvCache.UnitTests;
 
 public sealed class ReplicaConvergenceTests
 {

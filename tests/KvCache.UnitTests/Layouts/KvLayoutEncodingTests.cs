@@ -1,8 +1,8 @@
 using CsCheck;
-using KvCache.Wire;
+using KvCache.Binary;
 using Xunit;
 
-namespace KvCache.UnitTests.Layouts;
+namespace KvCache.UnitTests;
 
 public sealed class KvLayoutEncodingTests
 {

@@ -1,7 +1,7 @@
 using CsCheck;
 using Xunit;
 
-namespace KvCache.UnitTests.Layouts;
+namespace KvCache.UnitTests;
 
 public sealed class KvLayoutTests
 {

@@ -1,17 +1,20 @@
 using CsCheck;
-using KvCache.UnitTests.Layouts;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Namespaces;
+namespace KvCache.UnitTests;
 
 public sealed class CacheNamespaceTests
 {
     // Few characters, tags and lengths among them, so that fields that run into each other would be met.
     private static readonly Gen<string> Text = Gen.String[Gen.Char["a\0\u0001\u0002\u0003é"], 0, 3];
 
-    private static readonly Gen<CacheNamespace> Namespaces =
-        Gen.Select(Gen.Select(Text, Text, Text), Gen.Select(Text, Text), Gen.Int[0, 1], Gen.Int[2, 3], KvLayoutTests.Any).Select((a, b, rank, size, layout) => new CacheNamespace
+    private static readonly Gen<IReadOnlyDictionary<string, string>> Extra =
+        Gen.Select(Text, Text).Array[0, 3].Select(pairs => (IReadOnlyDictionary<string, string>)pairs.GroupBy(pair => "k" + pair.Item1)
+            .ToDictionary(group => group.Key, group => group.First().Item2, StringComparer.Ordinal));
+
+    private static readonly Gen<CacheNamespace> Namespaces = Gen.Select(
+        Gen.Select(Text, Text, Text), Gen.Select(Text, Text, Text, Extra), Gen.Int[0, 1], Gen.Int[2, 3], KvLayoutTests.Any, (a, b, rank, size, layout) => new CacheNamespace
         {
             Tenant = "t" + a.Item1,
             Model = a.Item2,
@@ -21,6 +24,8 @@ public sealed class CacheNamespaceTests
             TensorParallelRank = rank,
             TensorParallelSize = size,
             Layout = layout,
+            NumberFormat = b.Item3,
+            Fields = b.Item4,
         });
 
     [Fact]
@@ -36,7 +41,7 @@ public sealed class CacheNamespaceTests
 
     [Fact]
     public void Two_namespaces_that_differ_in_a_field_differ_in_their_encoding_and_id() =>
-        Gen.Select(Namespaces, Namespaces, Gen.Int[0, 255]).Sample((a, b, taken) =>
+        Gen.Select(Namespaces, Namespaces, Gen.Int[0, 1023]).Sample((a, b, taken) =>
         {
             // Most fields are taken over, so that near misses are frequent.
             var near = new CacheNamespace
@@ -49,12 +54,65 @@ public sealed class CacheNamespaceTests
                 TensorParallelRank = (taken & 32) != 0 ? a.TensorParallelRank : b.TensorParallelRank,
                 TensorParallelSize = (taken & 64) != 0 ? a.TensorParallelSize : b.TensorParallelSize,
                 Layout = (taken & 128) != 0 ? a.Layout : b.Layout,
+                NumberFormat = (taken & 256) != 0 ? a.NumberFormat : b.NumberFormat,
+                Fields = (taken & 512) != 0 ? a.Fields : b.Fields,
             };
             var equal = Fields(a).Equals(Fields(near));
             Assert.Equal(equal, a.Encoded.SequenceEqual(near.Encoded));
             Assert.Equal(equal, a.Id == near.Id);
             Assert.Equal(equal, a == near);
         }, iter: 5000);
+
+    [Fact]
+    public void Each_field_alone_makes_another_namespace()
+    {
+        var ns = Names.Namespace with { TensorParallelSize = 4, Fields = new Dictionary<string, string> { ["scales"] = "a", ["rope"] = "" } };
+        CacheNamespace[] changed =
+        [
+            ns with { Tenant = "other" },
+            ns with { Model = "other" },
+            ns with { Revision = "other" },
+            ns with { LoraAdapter = "other" },
+            ns with { TensorParallelRank = 1 },
+            ns with { TensorParallelSize = 8 },
+            ns with { Salt = "other" },
+            ns with { Layout = KvLayout.Opaque(ns.Layout.BlockBytes, ns.Layout.TokensPerBlock) },
+            .. new[] { "fp8_e4m3", "fp8_e5m2", "int4_per_token_head", "nvfp4" }.Select(format => ns with { NumberFormat = format }),
+            ns with { Fields = new Dictionary<string, string> { ["scales"] = "b", ["rope"] = "" } },
+            ns with { Fields = new Dictionary<string, string> { ["scales"] = "a" } },
+            ns with { Fields = new Dictionary<string, string> { ["scales"] = "", ["rope"] = "a" } },
+            ns with { Fields = new Dictionary<string, string> { ["scale"] = "sa", ["rope"] = "" } },
+        ];
+
+        Assert.Equal(changed.Length + 1, changed.Append(ns).Select(each => each.Id).Distinct().Count());
+        Assert.Equal(ns.Id, (ns with { Fields = new Dictionary<string, string> { ["rope"] = "", ["scales"] = "a" } }).Id);
+    }
+
+    [Fact]
+    public void Fields_are_sorted_by_their_bytes_and_bounded()
+    {
+        // U+FF5E comes before U+1F600 in UTF-8, and behind it in UTF-16.
+        var ns = Names.Namespace with { Fields = new Dictionary<string, string> { ["\U0001F600"] = "2", ["\uFF5E"] = "1" } };
+        Assert.Equal(ns, CacheNamespace.Decode(ns.Encoded));
+        var text = System.Text.Encoding.UTF8.GetString(ns.Encoded);
+        Assert.True(text.IndexOf('\uFF5E', StringComparison.Ordinal) < text.IndexOf("\U0001F600", StringComparison.Ordinal));
+
+        Assert.Contains("65 entries; at most 64", Refused(Enumerable.Range(0, 65).ToDictionary(i => $"{i}", _ => "")), StringComparison.Ordinal);
+        Assert.Contains("is empty", Refused(new() { [""] = "x" }), StringComparison.Ordinal);
+        Assert.Contains("Fields[scales] has 257 bytes", Refused(new() { ["scales"] = new string('x', 257) }), StringComparison.Ordinal);
+
+        static string Refused(Dictionary<string, string> fields) =>
+            Assert.Throws<ArgumentException>(() => (Names.Namespace with { Fields = fields }).Id).Message;
+    }
+
+    [Fact]
+    public void Fields_that_their_owner_changes_later_stay_as_they_were()
+    {
+        var fields = new Dictionary<string, string> { ["scales"] = "a" };
+        var ns = Names.Namespace with { Fields = fields };
+        fields["scales"] = "b";
+        Assert.Equal("a", CacheNamespace.Decode(ns.Encoded).Fields["scales"]);
+    }
 
     [Fact]
     public void A_copy_with_another_field_has_another_id() =>
@@ -151,6 +209,7 @@ public sealed class CacheNamespaceTests
         }
     }
 
-    private static (string, string, string, string, string, int, int, KvLayout) Fields(CacheNamespace ns) =>
-        (ns.Tenant, ns.Model, ns.Revision, ns.LoraAdapter, ns.Salt, ns.TensorParallelRank, ns.TensorParallelSize, ns.Layout);
+    private static (string, string, string, string, string, int, int, KvLayout, string, string) Fields(CacheNamespace ns) =>
+        (ns.Tenant, ns.Model, ns.Revision, ns.LoraAdapter, ns.Salt, ns.TensorParallelRank, ns.TensorParallelSize, ns.Layout, ns.NumberFormat,
+            string.Join('|', ns.Fields.OrderBy(field => field.Key, StringComparer.Ordinal).Select(field => $"{field.Key.Length}{field.Key}{field.Value.Length}{field.Value}")));
 }

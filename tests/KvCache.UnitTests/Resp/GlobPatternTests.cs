@@ -1,8 +1,8 @@
 using System.Text;
-using KvCache.Silo;
+using KvCache.Silo.Resp;
 using Xunit;
 
-namespace KvCache.UnitTests.Resp;
+namespace KvCache.UnitTests;
 
 public sealed class GlobPatternTests
 {

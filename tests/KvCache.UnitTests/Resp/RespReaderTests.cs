@@ -1,10 +1,11 @@
 using System.Net.Sockets;
 using System.Text;
 using CsCheck;
-using KvCache.Silo;
+using KvCache.Silo.Resp;
+using KvCache.UnitTests.Resp;
 using Xunit;
 
-namespace KvCache.UnitTests.Resp;
+namespace KvCache.UnitTests;
 
 public sealed class RespReaderTests
 {

@@ -1,8 +1,9 @@
 using System.Text;
-using KvCache.Silo;
+using KvCache.Silo.Resp;
+using KvCache.UnitTests.Resp;
 using Xunit;
 
-namespace KvCache.UnitTests.Resp;
+namespace KvCache.UnitTests;
 
 public sealed class RespWriterTests
 {

@@ -1,4 +1,4 @@
-using KvCache.Silo;
+using KvCache.Silo.Connections;
 
 namespace KvCache.UnitTests.Resp;
 

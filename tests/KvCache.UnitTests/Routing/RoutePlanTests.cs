@@ -1,8 +1,8 @@
 using KvCache.Client;
-using KvCache.Wire;
+using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Routing;
+namespace KvCache.UnitTests;
 
 public sealed class RoutePlanTests
 {

@@ -1,10 +1,10 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Runtime.Versioning;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 using Xunit;
 
-namespace KvCache.UnitTests.Storage;
+namespace KvCache.UnitTests;
 
 [SupportedOSPlatform("linux")]
 public sealed class AlignedMappingTests

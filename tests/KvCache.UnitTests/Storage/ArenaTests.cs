@@ -1,9 +1,9 @@
 using System.Runtime.Versioning;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Storage;
+namespace KvCache.UnitTests;
 
 public sealed class ArenaTests
 {

@@ -1,8 +1,10 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.UnitTests.Index;
+using KvCache.UnitTests.Storage;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Storage;
+namespace KvCache.UnitTests;
 
 public sealed class BlockStoreConcurrencyTests
 {

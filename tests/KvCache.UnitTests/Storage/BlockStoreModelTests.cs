@@ -1,7 +1,8 @@
 using CsCheck;
+using KvCache.UnitTests.Storage;
 using Xunit;
 
-namespace KvCache.UnitTests.Storage;
+namespace KvCache.UnitTests;
 
 public sealed class BlockStoreModelTests
 {

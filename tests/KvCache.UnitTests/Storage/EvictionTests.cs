@@ -1,7 +1,8 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.UnitTests.Storage;
 using Xunit;
 
-namespace KvCache.UnitTests.Storage;
+namespace KvCache.UnitTests;
 
 public sealed class EvictionTests
 {

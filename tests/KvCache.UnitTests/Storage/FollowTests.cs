@@ -1,7 +1,8 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.UnitTests.Storage;
 using Xunit;
 
-namespace KvCache.UnitTests.Storage;
+namespace KvCache.UnitTests;
 
 /// <summary>Reading blocks that are still being written.</summary>
 public sealed class FollowTests : IDisposable

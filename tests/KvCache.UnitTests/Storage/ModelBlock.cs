@@ -1,4 +1,4 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 
 namespace KvCache.UnitTests.Storage;
 

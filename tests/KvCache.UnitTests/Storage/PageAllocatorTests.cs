@@ -1,8 +1,8 @@
 using CsCheck;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 using Xunit;
 
-namespace KvCache.UnitTests.Storage;
+namespace KvCache.UnitTests;
 
 public sealed class PageAllocatorTests
 {

@@ -1,9 +1,10 @@
-using KvCache.Index;
-using KvCache.Storage;
+using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
+using KvCache.UnitTests.Storage;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Storage;
+namespace KvCache.UnitTests;
 
 public sealed class ReplacingWriteTests
 {

@@ -1,4 +1,4 @@
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 using KvCache.UnitTests.Support;
 
 namespace KvCache.UnitTests.Storage;
@@ -6,7 +6,7 @@ namespace KvCache.UnitTests.Storage;
 /// <summary>A small store with a clock that stands, and short ways to fill it.</summary>
 internal sealed class StoreFixture : IDisposable
 {
-    private static readonly NamespaceId Namespace = new(1, 2);
+    private static readonly NamespaceId Namespace = new(new TenantId(1), 2);
 
     public StoreFixture(int pages, BlockStoreOptions? options = null) => Store = new BlockStore(Memory.Arena(pages), options, Time);
 

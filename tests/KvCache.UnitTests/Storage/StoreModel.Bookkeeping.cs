@@ -1,13 +1,13 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
 using Xunit;
 
 namespace KvCache.UnitTests.Storage;
 
 internal sealed partial class StoreModel
 {
-    private static readonly NamespaceId Namespace = new(1, 2);
+    private static readonly NamespaceId Namespace = new(new TenantId(1), 2);
 
     private static int ParentOf(int key) => key == 0 ? -1 : (key - 1) / 2; // a binary tree of prefixes
 

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
-using KvCache.Storage;
+using KvCache.Engine.Storage;
+using KvCache.UnitTests.Index;
 using KvCache.UnitTests.Support;
 using Xunit;
 

@@ -1,9 +1,11 @@
 using System.Buffers.Binary;
 using CsCheck;
-using KvCache.Wire;
+using KvCache.Caching;
+using KvCache.Engine.Wire;
+using KvCache.UnitTests.Wire;
 using Xunit;
 
-namespace KvCache.UnitTests.Wire;
+namespace KvCache.UnitTests;
 
 public sealed class FrameHeaderTests
 {

@@ -3,11 +3,14 @@ using System.IO.Hashing;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using CsCheck;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Wire;
 using KvCache.UnitTests.Support;
-using KvCache.Wire;
+using KvCache.UnitTests.Wire;
 using Xunit;
 
-namespace KvCache.UnitTests.Wire;
+namespace KvCache.UnitTests;
 
 public sealed class FrameSocketTests
 {

@@ -1,9 +1,9 @@
 using CsCheck;
+using KvCache.Engine.Wire;
 using KvCache.UnitTests.Support;
-using KvCache.Wire;
 using Xunit;
 
-namespace KvCache.UnitTests.Wire;
+namespace KvCache.UnitTests;
 
 public sealed class LayerFrameTests
 {
@@ -48,7 +48,7 @@ public sealed class LayerFrameTests
     public async Task Pieces_leave_in_their_order_whatever_the_socket_takes_at_once()
     {
         var layout = KvLayout.Opaque([0, 3_000_001, 6_000_000], 16);
-        using var arena = KvCache.Storage.Arena.CreatePrivate(8 << 20);
+        using var arena = KvCache.Engine.Storage.Arena.CreatePrivate(8 << 20);
         arena.Commit();
         Assert.True(arena.TryAllocate(layout.BlockBytes, out var offset));
         new Random(1).NextBytes(arena.Span(offset, layout.BlockBytes));

@@ -1,5 +1,7 @@
 using CsCheck;
-using KvCache.Wire;
+using KvCache.Binary;
+using KvCache.Caching;
+using KvCache.Engine.Wire;
 
 namespace KvCache.UnitTests.Wire;
 

@@ -1,8 +1,8 @@
 using System.Net;
-using KvCache.Wire;
+using KvCache.Engine.Wire;
 using Xunit;
 
-namespace KvCache.UnitTests.Wire;
+namespace KvCache.UnitTests;
 
 public sealed class SiloEndpointTests
 {

@@ -1,8 +1,8 @@
 using CsCheck;
-using KvCache.Wire;
+using KvCache.Binary;
 using Xunit;
 
-namespace KvCache.UnitTests.Wire;
+namespace KvCache.UnitTests;
 
 public sealed class WireReaderTests
 {

@@ -2,7 +2,7 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 
-namespace KvCache;
+namespace KvCache.Encodings.Planes;
 
 /// <summary>
 /// Lossless compression of 16-bit floats: chunk by chunk, exponents and mantissas apart (<see cref="FloatPlanes"/>), each plane entropy-coded by its own frequencies

@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
-namespace KvCache;
+namespace KvCache.Encodings.Planes;
 
 /// <summary>
 /// Takes 16-bit floats apart into two planes of bytes and puts them together again. An element is rotated left by one bit: its upper byte is then the exponent

@@ -3,7 +3,7 @@ using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
-namespace KvCache;
+namespace KvCache.Encodings.Planes;
 
 /// <summary>
 /// How often each byte value occurs in a plane, scaled to <see cref="Total"/>: the model of the entropy coder. Integers only, so that every machine

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
-namespace KvCache;
+namespace KvCache.Encodings.Planes;
 
 /// <summary>Decodes a plane that <see cref="RansEncoder"/> wrote.</summary>
 /// <remarks>

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
-namespace KvCache;
+namespace KvCache.Encodings.Planes;
 
 /// <summary>Entropy coding of a plane; see <see cref="RansDecoder"/> for the method.</summary>
 /// <remarks>

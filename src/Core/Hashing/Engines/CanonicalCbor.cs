@@ -3,7 +3,7 @@ using System.Buffers.Binary;
 using System.Numerics;
 using System.Text;
 
-namespace KvCache;
+namespace KvCache.Hashing.Engines;
 
 /// <summary>
 /// Writes the few kinds of CBOR items that block hashes are made of, in canonical form (RFC 8949, section 4.2.1: the shortest head of every

@@ -1,4 +1,5 @@
 using System.Buffers;
+using KvCache.Hashing.Engines;
 
 namespace KvCache;
 

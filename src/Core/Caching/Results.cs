@@ -1,0 +1,66 @@
+namespace KvCache;
+
+/// <summary>How much of a prefix is stored.</summary>
+public sealed class CacheMatch : IAsyncDisposable
+{
+    private Func<ValueTask>? _release;
+
+    /// <summary>Creates a match.</summary>
+    /// <param name="blocks">Blocks found from the first on.</param>
+    /// <param name="tokensPerBlock">Tokens of a block.</param>
+    /// <param name="reason">Why not more.</param>
+    /// <param name="release">Ends the hold, or null when there is none.</param>
+    public CacheMatch(int blocks, int tokensPerBlock, MissReason reason, Func<ValueTask>? release = null)
+    {
+        Blocks = blocks;
+        Tokens = blocks * tokensPerBlock;
+        Reason = reason;
+        _release = release;
+    }
+
+    /// <summary>Blocks found, counted from the first of the prefix. It is advice: the load is the truth.</summary>
+    public int Blocks { get; }
+
+    /// <summary>Tokens of the found blocks.</summary>
+    public int Tokens { get; }
+
+    /// <summary>Why not more; <see cref="MissReason.None"/> when the whole prefix was found.</summary>
+    public MissReason Reason { get; }
+
+    /// <summary>Whether found blocks are kept from eviction.</summary>
+    public bool Held => _release is not null;
+
+    /// <summary>Ends the hold.</summary>
+    public ValueTask DisposeAsync() => Interlocked.Exchange(ref _release, null)?.Invoke() ?? default;
+}
+
+/// <summary>Outcome of a load.</summary>
+/// <param name="Blocks">Blocks that are complete and verified, counted from the first destination.</param>
+/// <param name="Reason">Why not more; <see cref="MissReason.None"/> when all were loaded.</param>
+public readonly record struct LoadResult(int Blocks, MissReason Reason);
+
+/// <summary>A layer that a layer-wise load hands over.</summary>
+/// <param name="Layer">Index of the layer in a block.</param>
+/// <param name="Blocks">
+/// The layer, like all layers before it, is complete and verified in so many blocks, counted from the first destination. The number never rises from one layer to the next; with 0
+/// the load is over.
+/// </param>
+/// <param name="Reason">Why not in all blocks; <see cref="MissReason.None"/> when it is in all.</param>
+public readonly record struct LoadedLayer(int Layer, int Blocks, MissReason Reason);
+
+/// <summary>Outcome of a store, in blocks.</summary>
+/// <param name="Stored">Stored by this call.</param>
+/// <param name="AlreadyStored">Found stored, and not sent or not used.</param>
+/// <param name="Refused">Not stored: no memory, another writer, revoked, or damaged on the way.</param>
+/// <param name="Reason">Why the call ended early, or <see cref="MissReason.None"/>.</param>
+/// <param name="FirstRefusal">Outcome of the first refused block, or null.</param>
+public readonly record struct StoreResult(int Stored, int AlreadyStored, int Refused, MissReason Reason, PutOutcome? FirstRefusal)
+{
+    /// <summary>Adds what became of one block.</summary>
+    public StoreResult With(PutOutcome outcome) => outcome switch
+    {
+        PutOutcome.Stored => this with { Stored = Stored + 1 },
+        PutOutcome.AlreadyStored => this with { AlreadyStored = AlreadyStored + 1 },
+        _ => this with { Refused = Refused + 1, FirstRefusal = FirstRefusal ?? outcome },
+    };
+}

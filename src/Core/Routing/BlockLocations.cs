@@ -1,0 +1,21 @@
+namespace KvCache;
+
+/// <summary>A silo that holds blocks.</summary>
+/// <param name="IsHere">Whether it is the silo that was asked.</param>
+/// <param name="Endpoints">Its data-plane addresses, best first.</param>
+public sealed record BlockHolder(bool IsHere, IReadOnlyList<string> Endpoints);
+
+/// <summary>Consecutive blocks with the same holders.</summary>
+/// <param name="Blocks">Number of blocks.</param>
+/// <param name="Holders">Bit i stands for silo i of the answer, bit 63 for Redis.</param>
+public readonly record struct BlockRun(int Blocks, ulong Holders)
+{
+    /// <summary>Bit of Redis.</summary>
+    public const ulong Redis = 1UL << 63;
+}
+
+/// <summary>Who holds the blocks of a chain, from the first up to the first that nobody holds.</summary>
+/// <param name="Found">Number of blocks found.</param>
+/// <param name="Silos">The silos.</param>
+/// <param name="Runs">Runs of blocks; together they have <paramref name="Found"/> blocks.</param>
+public sealed record BlockLocations(int Found, IReadOnlyList<BlockHolder> Silos, IReadOnlyList<BlockRun> Runs);

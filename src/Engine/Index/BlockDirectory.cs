@@ -1,0 +1,188 @@
+using KvCache.Engine.Storage;
+
+namespace KvCache.Engine.Index;
+
+/// <summary>
+/// What this silo knows of the cluster's blocks, and what it tells the others: every change of its block store enters the index and the
+/// log, and what others say of deletions reaches the store.
+/// </summary>
+/// <remarks>
+/// <para>A change enters the index before the log (see <see cref="IndexLog"/> for why), and both while the store's lock is held, so that index,
+/// log and store tell the same story in the same order.</para>
+/// <para>A deletion is a stamp: every generation below it is dead on every silo, in Redis and on the way. Whoever hears of it remembers it
+/// before it looks for what to remove, and a publication asks whether it is dead under the lock under which it becomes visible: whichever
+/// comes first, the block does not stay.</para>
+/// <para>All members are thread-safe.</para>
+/// </remarks>
+internal sealed class BlockDirectory : IBlockObserver, IIndexSink
+{
+    /// <summary>Slot of this silo in its own index.</summary>
+    public const int Self = 0;
+
+    private BlockStore? _store;
+
+    /// <summary>Creates the directory of a store that is attached later.</summary>
+    /// <param name="index">Who has which blocks.</param>
+    /// <param name="log">What the others are told.</param>
+    /// <param name="tombstones">Deleted blocks.</param>
+    public BlockDirectory(PrefixIndex index, IndexLog log, Tombstones tombstones)
+    {
+        Index = index;
+        Log = log;
+        Tombstones = tombstones;
+    }
+
+    /// <summary>Who has which blocks.</summary>
+    public PrefixIndex Index { get; }
+
+    /// <summary>What the others are told.</summary>
+    public IndexLog Log { get; }
+
+    /// <summary>Deleted blocks.</summary>
+    public Tombstones Tombstones { get; }
+
+    /// <summary>
+    /// Called when a block is deleted or replaced here, not when others tell of it: what lies outside of memory has to go too. Short, and never back
+    /// into the directory.
+    /// </summary>
+    public Action<BlockKey>? Buried { get; set; }
+
+    /// <summary>Names the store, which was created with this directory as its observer.</summary>
+    public void Attach(BlockStore store) => _store = store;
+
+    /// <inheritdoc/>
+    public bool MayPublish(BlockKey key, ulong generation) => !Tombstones.IsDead(key, generation);
+
+    /// <inheritdoc/>
+    public void Published(BlockKey key, ulong generation)
+    {
+        Index.Add(key, Self);
+        Log.Append(new IndexDelta(IndexOperation.Added, key, generation));
+    }
+
+    /// <inheritdoc/>
+    public void Removed(BlockKey key, ulong generation)
+    {
+        Index.Remove(key, Self);
+        Log.Append(new IndexDelta(IndexOperation.Removed, key, generation));
+    }
+
+    /// <summary>Redis has the payload of a block.</summary>
+    /// <param name="key">The block.</param>
+    /// <param name="generation">The generation that was written.</param>
+    /// <returns>False when it was deleted meanwhile; the payload has to go.</returns>
+    public bool Persisted(BlockKey key, ulong generation)
+    {
+        if (Tombstones.IsDead(key, generation))
+            return false;
+        Index.Add(key, PrefixIndex.RedisHolder);
+        Log.Append(new IndexDelta(IndexOperation.Persisted, key, generation));
+        if (!Tombstones.IsDead(key, generation))
+            return true;
+        Unpersisted(key);
+        return false;
+    }
+
+    /// <summary>A scan has found the payload of a block in Redis. Every silo scans for itself, so nobody is told.</summary>
+    public void FoundInRedis(BlockKey key)
+    {
+        // A payload of a deleted block is on its way out.
+        if (!Tombstones.IsDead(key, 0))
+            Index.Add(key, PrefixIndex.RedisHolder);
+    }
+
+    /// <summary>Redis does not have the payload of a block.</summary>
+    public void Unpersisted(BlockKey key)
+    {
+        if (Index.Remove(key, PrefixIndex.RedisHolder))
+            Log.Append(new IndexDelta(IndexOperation.Unpersisted, key, 0));
+    }
+
+    /// <summary>
+    /// Who knows whether a block may be on its way here, or from here to Redis, or at a silo that is not heard, where the store and the index do not tell. Added to while the
+    /// silo is put together.
+    /// </summary>
+    public ICollection<Func<BlockKey, bool>> UnderWay { get; } = [];
+
+    /// <summary>
+    /// Deletes a block here and now. Others are told by who has asked everybody, with <see cref="Announce"/>. Of a block that is unknown here nothing is
+    /// remembered: not visible, not being written, not on its way, and the index knows of no holder.
+    /// </summary>
+    /// <param name="key">The block.</param>
+    /// <param name="stamp">Stamp of the deletion, where another silo gave it; null for a new one.</param>
+    public Deletion Delete(BlockKey key, ulong? stamp = null)
+    {
+        var store = _store!;
+        if (stamp is { } heard)
+            store.Witness(heard);
+
+        // What was here is older than this, whatever the clocks of the silos say.
+        var mine = store.NewGeneration();
+        if (!store.Knows(key) && Index.HoldersOf(key) == 0 && !UnderWay.Any(isUnderWay => isUnderWay(key)))
+            return new Deletion(Removed: false, Known: false, mine);
+        return new Deletion(Entomb(key, mine, Audience.Tier), Known: true, mine);
+    }
+
+    /// <summary>Tells everybody of a deletion that somebody knew the block of.</summary>
+    /// <param name="key">The block.</param>
+    /// <param name="stamp">The latest stamp that any silo gave it.</param>
+    public void Announce(BlockKey key, ulong stamp)
+    {
+        _store!.Witness(stamp);
+        Tombstones.Bury(key, stamp);
+        _store.Bury(key, stamp);
+        Tell(key, stamp);
+    }
+
+    /// <summary>A block was replaced by a generation: everything older is dead.</summary>
+    public void Supersede(BlockKey key, ulong generation) => Entomb(key, generation, Audience.Everybody);
+
+    /// <inheritdoc/>
+    public void Bury(BlockKey key, ulong stamp) => Entomb(key, stamp, Audience.Nobody);
+
+    private bool Entomb(BlockKey key, ulong stamp, Audience audience)
+    {
+        // Witnessed first: a replacing write that the store publishes meanwhile is then above the tombstone, or was published before it.
+        _store!.Witness(stamp);
+        var news = Tombstones.Bury(key, stamp);
+        var removed = _store.Bury(key, stamp);
+        if (!news)
+            return removed;
+        if (audience == Audience.Everybody)
+        {
+            Tell(key, stamp);
+            return removed;
+        }
+
+        // Heard late, perhaps: what Redis has by now may be younger than the deletion, and whoever deleted has seen to the rest.
+        Index.Remove(key, PrefixIndex.RedisHolder);
+        if (audience == Audience.Tier)
+            Buried?.Invoke(key);
+        return removed;
+    }
+
+    private void Tell(BlockKey key, ulong stamp)
+    {
+        Log.Append(new IndexDelta(IndexOperation.Deleted, key, stamp));
+        Unpersisted(key);
+        Buried?.Invoke(key);
+    }
+
+    private enum Audience
+    {
+        /// <summary>It was heard of from another silo.</summary>
+        Nobody,
+
+        /// <summary>What lies outside of memory.</summary>
+        Tier,
+
+        /// <summary>The other silos too.</summary>
+        Everybody,
+    }
+}
+
+/// <summary>What deleting a block on one silo did.</summary>
+/// <param name="Removed">It was visible there.</param>
+/// <param name="Known">It was there in any form, or the index named a holder: the deletion has to be remembered, by everybody.</param>
+/// <param name="Stamp">At least the given stamp, and larger than everything that was there.</param>
+internal readonly record struct Deletion(bool Removed, bool Known, ulong Stamp);

@@ -1,0 +1,29 @@
+namespace KvCache.Engine.Index;
+
+/// <summary>What a silo says about a block.</summary>
+internal enum IndexOperation : byte
+{
+    /// <summary>The block is visible on this silo.</summary>
+    Added = 1,
+
+    /// <summary>The block is no longer visible on this silo.</summary>
+    Removed = 2,
+
+    /// <summary>The payload is in Redis.</summary>
+    Persisted = 3,
+
+    /// <summary>The payload is no longer in Redis.</summary>
+    Unpersisted = 4,
+
+    /// <summary>The block was deleted: every generation below the stamp is dead, wherever it lies.</summary>
+    Deleted = 5,
+}
+
+/// <summary>One numbered statement of a silo about one block; its number is its place in the <see cref="IndexLog"/>.</summary>
+/// <param name="Operation">What happened.</param>
+/// <param name="Key">To which block.</param>
+/// <param name="Stamp">
+/// Generation of the block, or for <see cref="IndexOperation.Deleted"/> the first generation that may live. Generations are
+/// time-ordered (Unix milliseconds shifted left by 20 bits, and a counter), so that stamps compare with generations of other silos.
+/// </param>
+internal readonly record struct IndexDelta(IndexOperation Operation, BlockKey Key, ulong Stamp);

@@ -1,0 +1,31 @@
+namespace KvCache.Engine.Storage;
+
+/// <content>Looking at blocks that nobody reads.</content>
+internal sealed partial class BlockStore
+{
+    /// <summary>Shape and end of life of the visible block, or null. Neither extends its life nor counts as use.</summary>
+    public (KvLayout Layout, DateTimeOffset? ExpiresAt)? Peek(BlockKey key)
+    {
+        lock (_lock)
+            return Find(key) is { } entry ? (entry.Layout, entry.End) : null;
+    }
+
+    /// <summary>Copies a small layer of the visible block. Neither extends its life nor counts as use.</summary>
+    /// <param name="key">Key of the block.</param>
+    /// <param name="fromEnd">Which layer: 1 for the last.</param>
+    /// <param name="destination">Receives it; the store waits meanwhile, so it is for a few KiB.</param>
+    /// <returns>Bytes of the layer; 0 when the block is not visible, or the layer is not there or longer than the destination.</returns>
+    public int CopyLayer(BlockKey key, int fromEnd, Span<byte> destination)
+    {
+        lock (_lock)
+        {
+            if (Find(key) is not { } entry || entry.Layout.Layers - fromEnd is not (>= 0 and var layer))
+                return 0;
+            var bytes = entry.Layout.LayerBytes(layer);
+            if (bytes > destination.Length)
+                return 0;
+            Arena.Span(entry.Offset, entry.Length).Slice(entry.Layout.LayerOffset(layer), bytes).CopyTo(destination);
+            return bytes;
+        }
+    }
+}

@@ -1,0 +1,38 @@
+namespace KvCache.Engine.Storage;
+
+/// <summary>What a store counts; guarded by its lock.</summary>
+internal sealed class BlockStoreCounters
+{
+    public long BlockBytes;
+    public long PinnedBytes;
+    public long CopiedBytes;
+    public int LeasedBlocks;
+    public long Published;
+    public long Evicted;
+    public long EvictedBytes;
+    public long Expired;
+    public long Deleted;
+    public long Corrupt;
+    public long Refused;
+
+    public BlockStoreStatistics Snapshot(int blocks, int writing, Arena arena) => new()
+    {
+        Blocks = blocks,
+        BlockBytes = BlockBytes,
+        LeasedBlocks = LeasedBlocks,
+        PinnedBytes = PinnedBytes,
+        CopiedBytes = CopiedBytes,
+        Writing = writing,
+        ArenaBytes = arena.Capacity,
+        ArenaCommittedBytes = arena.CommittedBytes,
+        ArenaUsedBytes = arena.UsedBytes,
+        Fragmentation = arena.Fragmentation,
+        Published = Published,
+        Evicted = Evicted,
+        EvictedBytes = EvictedBytes,
+        Expired = Expired,
+        Deleted = Deleted,
+        Corrupt = Corrupt,
+        Refused = Refused,
+    };
+}

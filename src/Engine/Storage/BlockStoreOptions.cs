@@ -1,0 +1,39 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace KvCache.Engine.Storage;
+
+/// <summary>Limits of a <see cref="BlockStore"/>.</summary>
+internal sealed class BlockStoreOptions
+{
+    /// <summary>
+    /// Largest share of the arena that pinned blocks may take, 0 to 0.95. Default 0.5: past it a pin is refused, so that
+    /// pins cannot starve everybody else.
+    /// </summary>
+    [Range(0, 0.95)]
+    public double MaxPinnedShare { get; set; } = 0.5;
+
+    /// <summary>
+    /// Largest share of a tenant's part of the arena that may be being written, 0.01 to 1. Default 0.5. A tenant's part is its guaranteed share, or an equal part of
+    /// what is guaranteed to nobody; without configured tenants it is the whole arena. One block at a time may be larger.
+    /// </summary>
+    [Range(0.01, 1.0)]
+    public double MaxWritingShare { get; set; } = 0.5;
+
+    /// <summary>Largest share of a tenant's part of the arena that holds and mapped leases may keep, over all its connections, 0 to 1. Default 0.5.</summary>
+    [Range(0, 1.0)]
+    public double MaxHeldShare { get; set; } = 0.5;
+
+    /// <summary>
+    /// Largest share of the arena for copies of blocks that other silos hold, 0 to 1. Default 0.25. Copies are evicted before
+    /// everything else.
+    /// </summary>
+    [Range(0, 1.0)]
+    public double MaxCopiedShare { get; set; } = 0.25;
+
+    /// <summary>
+    /// Blocks that an allocation looks at, from the least recently used one on, for one whose prefix has no deeper block in
+    /// use. Default 128. Larger values keep prefixes closed for longer under many leases, smaller ones bound the work.
+    /// </summary>
+    [Range(1, 100_000)]
+    public int EvictionScan { get; set; } = 128;
+}

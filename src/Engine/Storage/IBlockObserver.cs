@@ -1,0 +1,17 @@
+namespace KvCache.Engine.Storage;
+
+/// <summary>
+/// Hears what becomes visible in a store and what goes, in the order in which it happens. Called under the store's lock: short, and never
+/// back into the store.
+/// </summary>
+internal interface IBlockObserver
+{
+    /// <summary>Whether a generation may still become visible, or was deleted while it was being written.</summary>
+    bool MayPublish(BlockKey key, ulong generation);
+
+    /// <summary>A block is visible.</summary>
+    void Published(BlockKey key, ulong generation);
+
+    /// <summary>A block is no longer visible.</summary>
+    void Removed(BlockKey key, ulong generation);
+}

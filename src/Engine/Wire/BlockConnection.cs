@@ -1,0 +1,394 @@
+using System.Buffers.Binary;
+using System.Net;
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
+using KvCache.Binary;
+using KvCache.Caching;
+
+namespace KvCache.Engine.Wire;
+
+/// <summary>
+/// One connection to a silo's data plane: blocking calls, one at a time, on the thread that owns it. Everything that goes
+/// wrong is an exception here; the client turns it into a miss.
+/// </summary>
+/// <remarks>After any exception but <see cref="SiloException"/> the connection is out of step and must be disposed.</remarks>
+internal sealed partial class BlockConnection : IDisposable
+{
+    private readonly FrameSocket _socket;
+    private readonly WireWriter _request = new(4096);
+    private readonly Dictionary<NamespaceId, uint> _namespaces = [];
+    private uint[] _expected = new uint[64];
+    private uint[] _actual = new uint[64];
+    // Begins anywhere, so that an answer that was meant for another connection fits none of this one's questions.
+    private ulong _requestId = FirstRequestId();
+
+    private BlockConnection(FrameSocket socket) => _socket = socket;
+
+    /// <summary>Bytes received so far.</summary>
+    public long ReceivedBytes => _socket.ReceivedBytes;
+
+    /// <summary>Bytes sent so far.</summary>
+    public long SentBytes => _socket.SentBytes;
+
+    /// <summary>Connects and authenticates.</summary>
+    /// <param name="endpoint">Where the silo listens.</param>
+    /// <param name="tenant">Tenant of the client.</param>
+    /// <param name="secret">The tenant's secret.</param>
+    /// <param name="socketBuffer">Kernel buffers in bytes; 0 for the default (<see cref="FrameSocket.ApplyBuffers"/>).</param>
+    /// <param name="cancellationToken">Ends the attempt from another thread.</param>
+    /// <exception cref="SocketException">Nobody listens, or the connection broke.</exception>
+    /// <exception cref="SiloException">The silo refused: version, tenant, secret or limits.</exception>
+    /// <exception cref="KvFormatException">What listens there does not speak this protocol, or does not know the secret.</exception>
+    public static BlockConnection Connect(SiloEndpoint endpoint, string tenant, string secret, int socketBuffer = 0, CancellationToken cancellationToken = default)
+    {
+        var socket = endpoint.CreateSocket();
+        FrameSocket? frames = null;
+        try
+        {
+            FrameSocket.ApplyBuffers(socket, socketBuffer);
+
+            using (cancellationToken.UnsafeRegister(static s => ((Socket)s!).Dispose(), socket))
+            {
+                if (endpoint.EndPoint is DnsEndPoint name)
+                    socket.Connect(SiloEndpoint.Await(Dns.GetHostAddressesAsync(name.Host, CancellationToken.None), cancellationToken), name.Port);
+                else
+                    socket.Connect(endpoint.EndPoint);
+            }
+
+            cancellationToken.ThrowIfCancellationRequested();
+            frames = new FrameSocket(socket, maxPayload: KvLayout.MaxBlockBytes);
+            var connection = new BlockConnection(frames);
+            using (cancellationToken.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
+                connection.Authenticate(tenant, Encoding.UTF8.GetBytes(secret));
+            cancellationToken.ThrowIfCancellationRequested();
+            return connection;
+        }
+        catch
+        {
+            frames?.Dispose();
+            socket.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Asks how much of a chain is stored.</summary>
+    /// <param name="namespaces">Namespaces of the ranks; what all of them have is found.</param>
+    /// <param name="hashes">The chain, at most <see cref="WireProtocol.MaxBlocksPerRequest"/> blocks.</param>
+    /// <param name="hold">Time to keep the found blocks; zero only looks.</param>
+    /// <returns>Blocks found, and the id of the hold or 0.</returns>
+    public (int Found, ulong HoldId) Match(ReadOnlySpan<CacheNamespace> namespaces, ReadOnlySpan<BlockHash> hashes, TimeSpan hold)
+    {
+        foreach (var ns in namespaces)
+            Open(ns);
+        var request = Begin();
+        request.UInt32((uint)hold.TotalMilliseconds);
+        request.UInt32((uint)namespaces.Length);
+        foreach (var ns in namespaces)
+            request.UInt32(Open(ns));
+        request.UInt32((uint)hashes.Length);
+        request.Hashes(hashes);
+        var reader = Exchange(FrameType.Match, FrameType.MatchReply);
+        var found = reader.Count(hashes.Length, "found");
+        var holdId = reader.UInt64();
+        _ = reader.UInt32(); // granted time: holds end by themselves
+        reader.End();
+        return (found, holdId);
+    }
+
+    /// <summary>Asks which silos hold a chain.</summary>
+    /// <param name="ns">Namespace.</param>
+    /// <param name="hashes">The chain, at most <see cref="WireProtocol.MaxBlocksPerRequest"/> blocks.</param>
+    public BlockLocations Locate(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes)
+    {
+        var handle = Open(ns);
+        var request = Begin();
+        request.UInt32(handle);
+        request.UInt32((uint)hashes.Length);
+        request.Hashes(hashes);
+        var reader = Exchange(FrameType.Locate, FrameType.LocateReply);
+        var found = reader.Count(hashes.Length, "found");
+        var silos = new BlockHolder[reader.UInt8()];
+        for (var i = 0; i < silos.Length; i++)
+            silos[i] = new BlockHolder(reader.UInt8() == 1, Endpoints(ref reader));
+        var runs = new BlockRun[reader.Count(found, "runs")];
+        var blocks = 0;
+        for (var i = 0; i < runs.Length; i++)
+        {
+            runs[i] = new BlockRun(reader.Count(found - blocks, "blocks of a run"), reader.UInt64());
+            blocks += runs[i].Blocks;
+        }
+
+        reader.End();
+        return blocks == found ? new BlockLocations(found, silos, runs) : throw new KvFormatException($"The silo found {found} blocks and located {blocks}.");
+    }
+
+    /// <summary>Reads blocks into the caller's memory, up to the first that is missing or damaged.</summary>
+    /// <param name="ns">Namespace.</param>
+    /// <param name="hashes">The blocks.</param>
+    /// <param name="range">Layers to read.</param>
+    /// <param name="destinations">Memory for blocks, each as large as the layers.</param>
+    /// <param name="firstDestination">Index of the first block's memory.</param>
+    /// <param name="localOnly">Only what this silo holds; otherwise it fetches what it lacks from other silos and Redis.</param>
+    /// <param name="delivered">Is raised for each block that is complete and verified, also when an exception is thrown later.</param>
+    /// <returns>Whether everything was delivered, a block was missing, or one was damaged.</returns>
+    public MissReason Get(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, int firstDestination, bool localOnly, ref int delivered)
+    {
+        var handle = Open(ns);
+        var request = Begin();
+        request.UInt32(handle);
+        request.UInt8(localOnly ? WireProtocol.GetLocalOnly : (byte)0);
+        request.UInt32((uint)range.First);
+        request.UInt32((uint)range.Count);
+        request.UInt32((uint)hashes.Length);
+        request.Hashes(hashes);
+        Send(FrameType.Get);
+        var bytes = ns.Layout.RangeBytes(range);
+        EnsureChecksums(range.Count);
+        Span<uint> expected = _expected.AsSpan(0, range.Count), actual = _actual.AsSpan(0, range.Count);
+        (int Index, ulong Generation)? damaged = null;
+        var complete = 0;
+        for (var next = 0; ; next++)
+        {
+            var header = Receive(FrameType.GetBlock, FrameType.GetEnd, out var reader);
+            if (header.Type == FrameType.GetEnd)
+                break;
+            if (next >= hashes.Length || reader.UInt32() != next || header.PayloadLength != bytes)
+                throw new KvFormatException("The silo sent a block that was not asked for.");
+            var generation = reader.UInt64();
+            reader.Bytes(range.Count * sizeof(uint)).CopyTo(MemoryMarshal.AsBytes(expected));
+            reader.EndAligned();
+            if (damaged is not null)
+            {
+                _socket.Drain(bytes);
+                continue;
+            }
+
+            _socket.ReceiveLayers(destinations[firstDestination + next].Span, ns.Layout, range, actual);
+            if (actual.SequenceEqual(expected))
+                (complete, delivered) = (complete + 1, delivered + 1);
+            else
+                damaged = (next, generation);
+        }
+
+        if (damaged is not { } block)
+            return complete == hashes.Length ? MissReason.None : MissReason.Absent;
+        Verify(ns, hashes[block.Index], block.Generation);
+        return MissReason.Corrupt;
+    }
+
+    /// <summary>Stores blocks of one chain.</summary>
+    /// <param name="ns">Namespace.</param>
+    /// <param name="hashes">One a block.</param>
+    /// <param name="parent">Hash of the block before the first one, or zero.</param>
+    /// <param name="depth">Index of the first block in its chain.</param>
+    /// <param name="blocks">Bytes of blocks.</param>
+    /// <param name="firstBlock">Index of the first block's bytes.</param>
+    /// <param name="options">Time to live and what eviction should know.</param>
+    /// <returns>One outcome a block, and where there is more room.</returns>
+    public PutReply Put(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int firstBlock, StoreOptions options)
+    {
+        var handle = Open(ns);
+        var request = Begin();
+        WritePut(request, handle, hashes, parent, depth, options);
+        request.Align();
+        _socket.SendPut(request, NextRequestId(), blocks, firstBlock, hashes.Length, ns.Layout);
+        try
+        {
+            var reply = ReadPutReply(FrameType.PutReply, hashes.Length);
+            _socket.EndPut();
+            return reply;
+        }
+        catch (SiloException)
+        {
+            _socket.EndPut(); // a refusal comes behind the last byte
+            throw;
+        }
+    }
+
+    /// <summary>Keeps blocks from eviction, or no longer.</summary>
+    /// <returns>Number of blocks for which it worked.</returns>
+    public int Pin(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, TimeSpan duration)
+    {
+        var handle = Open(ns);
+        var request = Begin();
+        request.UInt32(handle);
+        request.UInt32((uint)Math.Ceiling(duration.TotalSeconds));
+        request.UInt32((uint)hashes.Length);
+        request.Hashes(hashes);
+        return Count(FrameType.Pin, FrameType.PinReply);
+    }
+
+    /// <summary>Deletes blocks.</summary>
+    /// <returns>Number of blocks that were stored.</returns>
+    public int Delete(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes)
+    {
+        var handle = Open(ns);
+        var request = Begin();
+        request.UInt32(handle);
+        request.UInt32((uint)hashes.Length);
+        request.Hashes(hashes);
+        return Count(FrameType.Delete, FrameType.DeleteReply);
+    }
+
+    /// <summary>Ends the hold of a match that was made on this connection.</summary>
+    public bool Release(ulong holdId)
+    {
+        Begin().UInt64(holdId);
+        return Count(FrameType.Release, FrameType.ReleaseReply) == 1;
+    }
+
+    /// <summary>The silo's counters, as JSON in UTF-8.</summary>
+    public byte[] Stat()
+    {
+        Begin();
+        Send(FrameType.Stat);
+        var reader = Reply(FrameType.StatReply);
+        return reader.Bytes(reader.Remaining).ToArray();
+    }
+
+    /// <summary>Ends the connection from any thread; a call in progress fails.</summary>
+    public void Abort() => _socket.Abort();
+
+    /// <inheritdoc/>
+    public void Dispose() => _socket.Dispose();
+
+    private void Authenticate(string tenant, byte[] secret)
+    {
+        var nonce = RandomNumberGenerator.GetBytes(WireProtocol.NonceSize);
+        var request = Begin();
+        request.UInt16(WireProtocol.Version);
+        request.UInt16(WireProtocol.Version);
+        request.Bytes(nonce);
+        request.Text(tenant);
+        var reader = Exchange(FrameType.Hello, FrameType.HelloReply);
+        var version = reader.UInt16();
+        if (version != WireProtocol.Version)
+            throw new KvFormatException($"The silo chose version {version}; {WireProtocol.Version} was offered.");
+        var serverNonce = reader.Bytes(WireProtocol.NonceSize).ToArray();
+        reader.End();
+
+        request = Begin();
+        request.Bytes(WireProtocol.ClientProof(secret, nonce, serverNonce, tenant));
+        reader = Exchange(FrameType.Authenticate, FrameType.AuthenticateReply);
+        if (!CryptographicOperations.FixedTimeEquals(reader.Bytes(WireProtocol.ProofSize), WireProtocol.ServerProof(secret, nonce, serverNonce, tenant)))
+            throw new KvFormatException("What listens there does not know the tenant's secret: it is not a silo of this cluster.");
+    }
+
+    private uint Open(CacheNamespace ns)
+    {
+        if (_namespaces.TryGetValue(ns.Id, out var handle))
+            return handle;
+        Begin().Bytes(ns.Encoded);
+        var reader = Exchange(FrameType.OpenNamespace, FrameType.OpenNamespaceReply);
+        handle = reader.UInt32();
+        if (NamespaceId.Read(reader.Bytes(NamespaceId.Size)) != ns.Id)
+            throw new KvFormatException("The silo computes another id for the namespace: client and silo do not agree on docs/hashing.md.");
+        reader.End();
+        _namespaces.Add(ns.Id, handle);
+        return handle;
+    }
+
+    /// <summary>Asks the silo to check a block that was found damaged; it drops the block when its memory is.</summary>
+    public void Verify(CacheNamespace ns, BlockHash hash, ulong generation)
+    {
+        var handle = Open(ns);
+        var request = Begin();
+        request.UInt32(handle);
+        request.Hashes([hash]);
+        request.UInt64(generation);
+        _ = Count(FrameType.Verify, FrameType.VerifyReply);
+    }
+
+    private static void WritePut(WireWriter request, uint handle, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, StoreOptions options, byte flags = 0)
+    {
+        request.UInt32(handle);
+        request.UInt32(options.TimeToLive is { } life ? (uint)Math.Ceiling(life.TotalSeconds) : 0);
+        request.UInt8((byte)(flags | (options.Durability == Durability.Persisted ? WireProtocol.PutPersisted : 0)));
+        request.UInt8((byte)options.Replicas);
+        request.Hashes([parent]);
+        request.UInt32((uint)depth);
+        request.UInt64(options.RequestId);
+        request.UInt32((uint)options.SuffixTokens);
+        request.UInt32((uint)hashes.Length);
+        request.Hashes(hashes);
+    }
+
+    private PutReply ReadPutReply(FrameType type, int blocks)
+    {
+        var reader = Reply(type);
+        var count = reader.Count(blocks, "blocks");
+        var outcomes = MemoryMarshal.Cast<byte, PutOutcome>(reader.Bytes(count)).ToArray();
+        var alternatives = Endpoints(ref reader);
+        reader.End();
+        return count == blocks ? new PutReply(outcomes, alternatives) : throw new KvFormatException($"The silo answered for {count} of {blocks} blocks.");
+    }
+
+    private static string[] Endpoints(ref WireReader reader)
+    {
+        var endpoints = new string[reader.UInt8()];
+        for (var i = 0; i < endpoints.Length; i++)
+            endpoints[i] = reader.Text(SiloEndpoint.MaxTextBytes, "endpoint");
+        return endpoints;
+    }
+
+    private WireWriter Begin()
+    {
+        _request.Reset();
+        _request.Take(FrameHeader.Size);
+        return _request;
+    }
+
+    private void Send(FrameType type) => _socket.Send(_request, type, WireStatus.Ok, NextRequestId());
+
+    // 0 stands for the whole connection.
+    private ulong NextRequestId() => _requestId = _requestId == ulong.MaxValue ? 1 : _requestId + 1;
+
+    private static ulong FirstRequestId()
+    {
+        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
+        RandomNumberGenerator.Fill(bytes);
+        return BinaryPrimitives.ReadUInt64LittleEndian(bytes);
+    }
+
+    private WireReader Exchange(FrameType request, FrameType reply)
+    {
+        Send(request);
+        return Reply(reply);
+    }
+
+    private int Count(FrameType request, FrameType reply)
+    {
+        var reader = Exchange(request, reply);
+        var count = reader.Count(int.MaxValue, "count");
+        reader.End();
+        return count;
+    }
+
+    private WireReader Reply(FrameType type)
+    {
+        Receive(type, type, out var reader);
+        return reader;
+    }
+
+    private FrameHeader Receive(FrameType type, FrameType alternative, out WireReader reader)
+    {
+        if (!_socket.TryReceive(out var header, out var meta))
+            throw new SocketException((int)SocketError.ConnectionReset, "The silo closed the connection.");
+        reader = new WireReader(meta);
+        if (header.Type == FrameType.Error && (header.RequestId == _requestId || header.RequestId == 0))
+            throw new SiloException(header.Status, reader.Text(ushort.MaxValue, "message"));
+        if (header.RequestId != _requestId || (header.Type != type && header.Type != alternative))
+            throw new KvFormatException($"The silo answered request {_requestId} with a frame of type {(byte)header.Type} for request {header.RequestId}.");
+        return header;
+    }
+
+    private void EnsureChecksums(int layers)
+    {
+        if (_expected.Length >= layers)
+            return;
+        _expected = new uint[layers];
+        _actual = new uint[layers];
+    }
+}

@@ -1,0 +1,39 @@
+using System.Text;
+using KvCache.Orleans.Access;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.Extensions.DependencyInjection;
+using Orleans.Configuration;
+using Orleans.Hosting;
+using Orleans.Serialization;
+
+namespace KvCache.Orleans;
+
+/// <summary>Orleans clients that call the grains of their tenant's prefixes.</summary>
+public static class KvCacheTenantExtensions
+{
+    /// <summary>
+    /// Lets an Orleans client through the gateway of KvCache silos as a tenant: every connection begins with a proof of the secret, and calls carry
+    /// the ticket that the gateway gives for it. What it gets is <see cref="IPrefixGrain"/>s of its tenant, by prefix
+    /// (<see cref="PrefixGrainExtensions.GetPrefix(IGrainFactory, CacheNamespace, ReadOnlySpan{int})"/>); every other call is refused.
+    /// </summary>
+    /// <param name="client">The client; its cluster id and gateways are the caller's to configure.</param>
+    /// <param name="tenant">Name of the tenant, at most 256 bytes of UTF-8; <c>default</c> for silos without tenants.</param>
+    /// <param name="secret">The tenant's secret; it stays in this process.</param>
+    /// <exception cref="ArgumentException">The name is empty or too long.</exception>
+    /// <remarks>A client that no gateway lets in fails its start with a <see cref="UnauthorizedAccessException"/>.</remarks>
+    public static IClientBuilder UseKvCacheTenant(this IClientBuilder client, string tenant, string secret)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(tenant);
+        ArgumentNullException.ThrowIfNull(secret);
+        if (Encoding.UTF8.GetByteCount(tenant) > CacheNamespace.MaxTextBytes)
+            throw new ArgumentException($"A tenant's name has at most {CacheNamespace.MaxTextBytes} bytes of UTF-8.", nameof(tenant));
+        var access = new TenantAccess(tenant, secret);
+        client.Services.AddSingleton(access);
+        client.Services.Configure<ClientConnectionOptions>(options => options.ConfigureConnection(connection => connection.Use(access.Prove)));
+        client.Services.AddSingleton<IOutgoingGrainCallFilter, TicketCalls>();
+        client.Services.AddSingleton<IClientConnectionRetryFilter, RefusedStart>();
+        client.Services.AddHostedService<TicketRenewal>();
+        client.Services.AddSerializer(serializer => serializer.AddAssembly(typeof(IPrefixGrain).Assembly));
+        return client;
+    }
+}

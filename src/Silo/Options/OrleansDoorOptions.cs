@@ -1,0 +1,24 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace KvCache.Silo.Options;
+
+/// <summary>What Orleans' ports bear from peers, and what clients get. Bound from <c>KvCache:Orleans</c>.</summary>
+internal sealed class OrleansDoorOptions
+{
+    /// <summary>Section of the configuration.</summary>
+    public const string Section = "KvCache:Orleans";
+
+    /// <summary>Time for the proof ahead of Orleans' own bytes, whatever is sent meanwhile. Default 5 s.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.100", "00:10:00")]
+    public TimeSpan HandshakeTimeout { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Connections of a port that may be without a proof at a time. Default 256; a further one ends the oldest.</summary>
+    [Range(1, 65_536)]
+    public int MaxUnproven { get; set; } = 256;
+
+    /// <summary>
+    /// Life of a client's ticket. Default 10 minutes: so long a tenant that was taken away can go on calling. Clients fetch a new one at half of it.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:02", "1.00:00:00")]
+    public TimeSpan TicketLife { get; set; } = TimeSpan.FromMinutes(10);
+}

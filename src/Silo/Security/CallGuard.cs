@@ -1,0 +1,131 @@
+using System.Security.Cryptography;
+using KvCache.Grains.Prefixes;
+using KvCache.Orleans;
+using KvCache.Orleans.Access;
+using Microsoft.Extensions.Logging;
+using Orleans;
+using Orleans.Runtime;
+using Orleans.Serialization.Invocation;
+
+namespace KvCache.Silo.Security;
+
+/// <summary>
+/// Lets through the grain calls of this cluster's silos, and of clients what their ticket is for: grains of prefixes of their tenant. Everything
+/// else that comes through a gateway, whatever sender it names, is refused by whichever silo it reaches.
+/// </summary>
+/// <remarks>
+/// <para>The sender that a message names proves nothing: a client writes it itself, as it does the interface in the message's head. What counts is the
+/// mark in the request context and the request that would be run.</para>
+/// <para>The mark goes to silos only, and a response repeats the request context of whoever sends it. So it is set only for the time of the call
+/// (an async method leaves the context of its caller alone), and never for a client's own objects.</para>
+/// </remarks>
+internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGrainCallFilter
+{
+    private readonly TicketOffice _tickets;
+    private readonly LineBudget _lines;
+    private readonly ILogger _logger;
+    private readonly SiloMark _own;
+    private readonly byte[][] _accepted;
+
+    public CallGuard(ClusterSecrets secrets, TicketOffice tickets, TimeProvider time, ILogger<CallGuard> logger)
+    {
+        _tickets = tickets;
+        _logger = logger;
+        _lines = new LineBudget(time);
+        _accepted = [.. secrets.All.Select(secret => HMACSHA256.HashData(secret, "kvcache.orleans.call.v1"u8))];
+        _own = new SiloMark { Mac = _accepted[0] };
+    }
+
+    /// <summary>Marks what runs from here on as this silo's own, so that its calls need not be marked one by one.</summary>
+    public void EnterThread() => RequestContext.Set(CallMarks.Key, _own);
+
+    /// <summary>Refuses a call that comes with other rights than it needs.</summary>
+    public Task Invoke(IIncomingGrainCallContext context)
+    {
+        var mark = RequestContext.Get(CallMarks.Key);
+        if (ReferenceEquals(mark, _own) || IsAllowed(mark, context))
+            return context.Invoke();
+        var call = $"{context.Request.GetInterfaceName()}.{context.Request.GetMethodName()}";
+        if (_lines.TryTake(out var left))
+            LogRefused(call, context.TargetId, left);
+        return Task.FromException(new UnauthorizedAccessException($"{call} of {context.TargetId} is refused: {Reason(mark)}"));
+    }
+
+    /// <summary>Marks a call of this silo.</summary>
+    public Task Invoke(IOutgoingGrainCallContext context)
+    {
+        if (context.TargetId.IsClient() && !context.TargetId.Key.AsSpan().StartsWith("hosted-"u8))
+            return UnmarkedAsync(context);
+        return ReferenceEquals(RequestContext.Get(CallMarks.Key), _own) ? context.Invoke() : MarkedAsync(context);
+    }
+
+    /// <summary>Refuses to place an activation for a call that would be refused: nothing is activated for it.</summary>
+    /// <exception cref="UnauthorizedAccessException">The call is not allowed.</exception>
+    public void CheckPlacement(GrainId target, Dictionary<string, object>? context)
+    {
+        object? mark = null;
+        context?.TryGetValue(CallMarks.Key, out mark);
+        if (ReferenceEquals(mark, _own) || IsSilo(mark) || IsTenants(mark, target))
+            return;
+        if (_lines.TryTake(out var left))
+            LogRefused("An activation", target, left);
+        throw new UnauthorizedAccessException($"A call of {target} is refused: {Reason(mark)}");
+    }
+
+    private static string Reason(object? mark) => mark is TenantTicket
+        ? "the ticket has ended, or is one of another tenant than the grain's; it is for prefixes of its tenant alone."
+        : "it carries no ticket of a tenant. Orleans clients need UseKvCacheTenant.";
+
+    private static bool IsForClients(IInvokable request) =>
+        request.GetInterfaceType() is var type && (type == typeof(IPrefixGrain) || type == typeof(ITicketGrain) || type.FullName == "Orleans.Runtime.IGrainCallCancellationExtension");
+
+    private bool IsAllowed(object? mark, IIncomingGrainCallContext context) =>
+        IsSilo(mark)
+        || (IsTenants(mark, context.TargetId) && IsForClients(context.Request))
+        || IsManifest(context.Request)
+        || IsTimer(context);
+
+    private bool IsSilo(object? mark)
+    {
+        if (mark is not SiloMark { Mac: { } mac })
+            return false;
+        foreach (var accepted in _accepted)
+        {
+            if (CryptographicOperations.FixedTimeEquals(mac, accepted))
+                return true;
+        }
+
+        return false;
+    }
+
+    private bool IsTenants(object? mark, GrainId target)
+    {
+        if (mark is not TenantTicket { Bytes: { } bytes } || !_tickets.TryRead(bytes, out var tenant))
+            return false;
+        if (target.Type == PrefixGrain.Type)
+            return BlockKey.TryParseGrainKey(target.Key.ToString(), out var key) && key.Namespace.Tenant == tenant;
+        return target.Type == TicketGrain.Type && target.Key.ToString() == tenant.ToString();
+    }
+
+    // Which grains and interfaces there are: a client cannot start without it, and it tells nothing of a tenant.
+    private static bool IsManifest(IInvokable request) => request.GetInterfaceType().FullName == "Orleans.Runtime.IClusterManifestSystemTarget";
+
+    // A timer calls its own grain, past the filter of outgoing calls. What came from a connection is a request that Orleans generated the code of.
+    private static bool IsTimer(IIncomingGrainCallContext context) =>
+        context.Request is not RequestBase && context.Request.GetInterfaceName() == "IGrainTimerInvoker" && context.SourceId == context.TargetId;
+
+    private async Task MarkedAsync(IOutgoingGrainCallContext context)
+    {
+        RequestContext.Set(CallMarks.Key, _own);
+        await context.Invoke().ConfigureAwait(false);
+    }
+
+    private static async Task UnmarkedAsync(IOutgoingGrainCallContext context)
+    {
+        RequestContext.Remove(CallMarks.Key);
+        await context.Invoke().ConfigureAwait(false);
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Call} of {Grain} was refused: it comes neither from a silo nor from a client of its tenant ({Left} more such lines were left out)")]
+    private partial void LogRefused(string call, GrainId grain, int left);
+}

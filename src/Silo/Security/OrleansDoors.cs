@@ -1,0 +1,145 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.IO.Pipelines;
+using KvCache.Orleans.Access;
+using KvCache.Silo.Connections;
+using KvCache.Silo.Data;
+using KvCache.Silo.Options;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace KvCache.Silo.Security;
+
+/// <summary>
+/// The proofs of Orleans' connections, as middleware ahead of Orleans' own bytes: the cluster's secret between silos, a tenant's at the gateway
+/// (<see cref="DoorHandshake"/>). What has not proved itself ends after <see cref="OrleansDoorOptions.HandshakeTimeout"/>, whatever it sends.
+/// </summary>
+internal sealed partial class OrleansDoors(
+    ClusterSecrets secrets, TenantRegistry tenants, TicketOffice tickets, ClusterEntry entry, IOptions<OrleansDoorOptions> options, TimeProvider time, ILogger<OrleansDoors> logger)
+{
+    private const int MaxPreambleBytes = 1024; // Orleans' own limit
+    private static readonly TimeSpan PartingTime = TimeSpan.FromSeconds(1);
+
+    private readonly UnprovenConnections _silos = new(options.Value.MaxUnproven), _clients = new(options.Value.MaxUnproven);
+    private readonly LineBudget _lines = new(time);
+
+    /// <summary>Says at start where no secret is asked for.</summary>
+    public void TellWhatIsOpen()
+    {
+        if (secrets.Own.Length == 0)
+            LogNoSecret();
+    }
+
+    /// <summary>Incoming connections of other silos.</summary>
+    public ConnectionDelegate AcceptSilo(ConnectionDelegate next) => connection =>
+        AcceptAsync(connection, OrleansDoor.Silo, _silos, name => name.Length == 0 ? secrets.All : [], _ => new DoorTicket([], TimeSpan.Zero), next);
+
+    /// <summary>Incoming connections of Orleans clients.</summary>
+    public ConnectionDelegate AcceptClient(ConnectionDelegate next) => connection =>
+        AcceptAsync(connection, OrleansDoor.Gateway, _clients, tenants.ClientSecretsOf, tickets.Issue, next);
+
+    /// <summary>Outgoing connections to other silos.</summary>
+    public ConnectionDelegate ConnectSilo(ConnectionDelegate next) => async connection =>
+    {
+        try
+        {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(connection.ConnectionClosed);
+            limit.CancelAfter(options.Value.HandshakeTimeout);
+            await DoorHandshake.ProveAsync(connection.Transport, OrleansDoor.Silo, "", secrets.Own, limit.Token);
+        }
+        catch (Exception e) when (e is IOException or OperationCanceledException or InvalidOperationException)
+        {
+            connection.Abort();
+            var sentence = $"The silo {connection.RemoteEndPoint} does not let this one in. {e.Message} {ClusterOptions.Section}:Secret has to be the same on every silo of the cluster.";
+            if (e is not DoorRefusedException)
+                throw new ConnectionAbortedException($"The silo {connection.RemoteEndPoint} did not end the proof: {e.Message}", e);
+            entry.Refuse(sentence);
+            if (_lines.TryTake(out var left))
+                LogNotLetIn(sentence, left);
+            throw new ConnectionAbortedException(sentence, e);
+        }
+
+        entry.Enter();
+        await next(connection);
+    };
+
+    private async Task AcceptAsync(
+        ConnectionContext connection, OrleansDoor door, UnprovenConnections unproven, Func<string, IReadOnlyList<byte[]>> secretsOf, Func<string, DoorTicket> ticketFor, ConnectionDelegate next)
+    {
+        string? reason = "its proof is wrong";
+        var place = unproven.Enter(connection);
+        try
+        {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(connection.ConnectionClosed);
+            limit.CancelAfter(options.Value.HandshakeTimeout);
+            var name = await DoorHandshake.CheckAsync(connection.Transport, door, secretsOf, ticketFor, limit.Token);
+            if (name is null)
+                await PartAsync(connection);
+            else
+                reason = door == OrleansDoor.Gateway && await NamesASiloAsync(connection.Transport.Input, limit.Token) ? "it takes the name of a silo" : null;
+        }
+        catch (OperationCanceledException)
+        {
+            reason = "it did not end its proof in time";
+        }
+        catch (Exception e) when (e is IOException or InvalidOperationException)
+        {
+            reason = e.Message;
+        }
+        finally
+        {
+            unproven.Leave(place);
+        }
+
+        if (reason is null)
+        {
+            await next(connection);
+            return;
+        }
+
+        if (_lines.TryTake(out var left))
+            LogTurnedAway(connection.RemoteEndPoint?.ToString() ?? "somebody", door, reason, left);
+        connection.Abort();
+    }
+
+    // An abort drops what was not sent yet, and a peer with a wrong secret should hear that it is wrong: it closes the connection then.
+    private static async Task PartAsync(ConnectionContext connection)
+    {
+        using var limit = new CancellationTokenSource(PartingTime);
+        await connection.Transport.Output.CompleteAsync();
+        try
+        {
+            await connection.Transport.Input.ReadAsync(limit.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            // It did not.
+        }
+    }
+
+    // A client says in its preamble who it is. As a silo's own client it would get the answers to that silo's calls, and the mark that goes with them.
+    private static async Task<bool> NamesASiloAsync(PipeReader reader, CancellationToken cancellationToken)
+    {
+        var head = await reader.ReadAtLeastAsync(sizeof(int), cancellationToken);
+        if (head.Buffer.Length < sizeof(int))
+            throw new EndOfStreamException("it closed the connection behind its proof");
+        var length = BinaryPrimitives.ReadInt32LittleEndian(head.Buffer.Slice(0, sizeof(int)).ToArray());
+        reader.AdvanceTo(head.Buffer.Start);
+        if (length is < 0 or > MaxPreambleBytes)
+            throw new InvalidDataException($"it sent a preamble of {length} bytes");
+        var preamble = await reader.ReadAtLeastAsync(sizeof(int) + length, cancellationToken);
+        var text = preamble.Buffer.Slice(0, Math.Min(preamble.Buffer.Length, sizeof(int) + length)).ToArray();
+        reader.AdvanceTo(preamble.Buffer.Start);
+        return text.AsSpan().IndexOf("hosted-"u8) >= 0;
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "KvCache:Cluster:Secret is empty: every user of this machine can join the cluster and read every block. That is fit for a machine with one user")]
+    private partial void LogNoSecret();
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Peer} was turned away at Orleans' {Door} port: {Reason} ({Left} more such lines were left out)")]
+    private partial void LogTurnedAway(string peer, OrleansDoor door, string reason, int left);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Sentence} ({Left} more such lines were left out)")]
+    private partial void LogNotLetIn(string sentence, int left);
+}

@@ -1,0 +1,72 @@
+using KvCache.Grains.Prefixes;
+using KvCache.Silo.Tiers.Redis;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Options;
+using Orleans.Hosting;
+using Orleans.Persistence;
+using Orleans.Storage;
+using StackExchange.Redis;
+
+namespace KvCache.Silo.Tiers.Descriptors;
+
+/// <summary>Registration of grain state.</summary>
+internal static class RedisStorageServices
+{
+    /// <summary>
+    /// Adds the grain storage named <see cref="PrefixDescriptor.StorageName"/>: in Redis where <c>KvCache:Redis:ConnectionString</c> is set,
+    /// beside the payloads and under the same key prefix, else in memory. The former needs the <see cref="RedisTier"/>
+    /// (<see cref="RedisTierServices.AddRedisTier"/>).
+    /// </summary>
+    /// <param name="silo">The silo.</param>
+    /// <param name="configuration">Configuration with the section <c>KvCache</c>.</param>
+    public static ISiloBuilder AddKvCacheRedisStorage(this ISiloBuilder silo, IConfiguration configuration)
+    {
+        if (string.IsNullOrEmpty(configuration[$"{RedisTierOptions.Section}:{nameof(RedisTierOptions.ConnectionString)}"]))
+            return silo.AddMemoryGrainStorage(PrefixDescriptor.StorageName, options => options.GrainStorageSerializer = new PrefixDescriptorSerializer());
+        silo.AddRedisGrainStorage(RedisDescriptorStorage.ProviderName, options => options.Configure<IOptions<RedisTierOptions>>((storage, tier) => Configure(storage, tier.Value)));
+        silo.Services.AddKeyedSingleton<IGrainStorage>(PrefixDescriptor.StorageName, static (services, _) => new RedisDescriptorStorage(
+            services.GetRequiredKeyedService<IGrainStorage>(RedisDescriptorStorage.ProviderName), services.GetRequiredService<RedisTier>()));
+        return silo;
+    }
+
+    private static void Configure(RedisStorageOptions storage, RedisTierOptions tier)
+    {
+        var names = new RedisKeySpace(tier.KeyPrefix);
+        storage.ConfigurationOptions = ConnectionOf(tier);
+        storage.GrainStorageSerializer = new PrefixDescriptorSerializer();
+        storage.DeleteStateOnClear = true;
+
+        // Whole seconds, or the provider's EXPIRE fails.
+        storage.EntryExpiry = tier.DefaultTimeToLive > TimeSpan.Zero ? TimeSpan.FromSeconds(Math.Ceiling(tier.DefaultTimeToLive.TotalSeconds)) : null;
+        storage.GetStorageKey = (_, grain) =>
+        {
+            var key = new byte[names.DescriptorKeyBytes];
+            names.WriteDescriptor(RedisDescriptorStorage.KeyOf(grain), key);
+            return key;
+        };
+    }
+
+    private static ConfigurationOptions ConnectionOf(RedisTierOptions tier)
+    {
+        if (!RedisEndpoint.TryParse(tier.ConnectionString, out var endpoint, out var problem))
+            throw new FormatException($"{RedisTierOptions.Section}:ConnectionString: {problem}.");
+        return new ConfigurationOptions
+        {
+            EndPoints = { endpoint.Address },
+            User = endpoint.User,
+            Password = endpoint.Password,
+            DefaultDatabase = endpoint.Database,
+            ClientName = "kvcache-descriptors",
+            AbortOnConnectFail = false, // a silo starts without Redis
+            BacklogPolicy = BacklogPolicy.FailFast,
+            ConnectTimeout = (int)tier.ConnectTimeout.TotalMilliseconds,
+            AsyncTimeout = (int)tier.CommandTimeout.TotalMilliseconds,
+            SyncTimeout = (int)tier.CommandTimeout.TotalMilliseconds,
+
+            // Keys and channels of its own, outside of what an ACL for the key prefix allows.
+            ConfigurationChannel = "",
+            TieBreaker = "",
+        };
+    }
+}

@@ -1,0 +1,147 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using KvCache.Checksums;
+using KvCache.Engine.Storage;
+
+namespace KvCache.Silo.Tiers.Payloads;
+
+/// <summary>What a payload says about itself.</summary>
+/// <param name="Key">The block.</param>
+/// <param name="Generation">The write that produced the bytes.</param>
+/// <param name="Layout">Shape of the block.</param>
+/// <param name="Lineage">Where it stands in its prefix.</param>
+/// <param name="Copies">How many silos should keep it; 0 when nobody asked for a number.</param>
+/// <param name="ExpiresAt">End of its life in Unix milliseconds; 0 when the block has none.</param>
+internal readonly record struct PayloadHeader(BlockKey Key, ulong Generation, KvLayout Layout, BlockLineage Lineage, byte Copies, long ExpiresAt);
+
+/// <summary>
+/// Layout of a payload in Redis: fixed fields, the CRC-32 of every layer, the encoding of the block's layout, the CRC-32 of all that, and the
+/// bytes of the block. Numbers are little-endian. The head names the block, so that a value under a foreign key is noticed.
+/// </summary>
+/// <remarks>
+/// The end of the block's life has a CRC-32 of its own and is left out of the head's: it is the one thing that may change, and is then
+/// written over in place, without anybody reading or computing the rest.
+/// </remarks>
+internal static class PayloadFormat
+{
+    /// <summary>Bytes before the checksums of the layers.</summary>
+    public const int FixedBytes = LifeOffset + LifeBytes;
+
+    /// <summary>Where the end of the block's life stands.</summary>
+    public const int LifeOffset = 124;
+
+    /// <summary>Bytes of the end of a life, its checksum included.</summary>
+    public const int LifeBytes = sizeof(long) + sizeof(uint);
+
+    /// <summary>Bytes of the marks of this format and version.</summary>
+    public const int MarkBytes = 2 * sizeof(uint);
+
+    /// <summary>Longest string that Redis takes (its <c>proto-max-bulk-len</c>).</summary>
+    public const long MaxValueBytes = 512L << 20;
+
+    private const uint Magic = 0x4C42564B; // "KVBL"
+    private const uint Version = 2;
+
+    /// <summary>Bytes before a block of this layout.</summary>
+    public static int HeadBytes(KvLayout layout) => HeadBytes(layout.Layers, layout.EncodedBytes);
+
+    /// <summary>Writes everything that comes before the block.</summary>
+    /// <param name="head"><see cref="HeadBytes(KvLayout)"/> bytes.</param>
+    /// <param name="header">What to say.</param>
+    /// <param name="checksums">CRC-32 of every layer.</param>
+    /// <param name="layout">The canonical encoding of the header's layout.</param>
+    public static void Write(Span<byte> head, in PayloadHeader header, ReadOnlySpan<uint> checksums, ReadOnlySpan<byte> layout)
+    {
+        WriteMarks(head);
+        BinaryPrimitives.WriteInt32LittleEndian(head[8..], checksums.Length);
+        BinaryPrimitives.WriteInt32LittleEndian(head[12..], layout.Length);
+        header.Key.Namespace.CopyTo(head[16..]);
+        header.Key.Hash.CopyTo(head[32..]);
+        BinaryPrimitives.WriteUInt64LittleEndian(head[64..], header.Generation);
+        header.Lineage.Parent.CopyTo(head[72..]);
+        BinaryPrimitives.WriteInt32LittleEndian(head[104..], header.Lineage.Depth);
+        BinaryPrimitives.WriteInt32LittleEndian(head[108..], header.Lineage.SuffixTokens);
+        BinaryPrimitives.WriteUInt64LittleEndian(head[112..], header.Lineage.RequestId);
+        BinaryPrimitives.WriteInt32LittleEndian(head[120..], header.Copies);
+        WriteLife(head.Slice(LifeOffset, LifeBytes), header.ExpiresAt);
+        MemoryMarshal.AsBytes(checksums).CopyTo(head[FixedBytes..]);
+        layout.CopyTo(head[(FixedBytes + (checksums.Length * sizeof(uint)))..]);
+        BinaryPrimitives.WriteUInt32LittleEndian(head[^sizeof(uint)..], ChecksumOf(head));
+    }
+
+    /// <summary>Writes what every payload of this version begins with, <see cref="MarkBytes"/> bytes.</summary>
+    public static void WriteMarks(Span<byte> head)
+    {
+        BinaryPrimitives.WriteUInt32LittleEndian(head, Magic);
+        BinaryPrimitives.WriteUInt32LittleEndian(head[4..], Version);
+    }
+
+    /// <summary>Writes the end of a block's life.</summary>
+    /// <param name="life"><see cref="LifeBytes"/> bytes, which stand at <see cref="LifeOffset"/> of a payload.</param>
+    /// <param name="expiresAt">Unix milliseconds; 0 for none.</param>
+    public static void WriteLife(Span<byte> life, long expiresAt)
+    {
+        BinaryPrimitives.WriteInt64LittleEndian(life, expiresAt);
+        BinaryPrimitives.WriteUInt32LittleEndian(life[sizeof(long)..], BlockChecksum.Compute(life[..sizeof(long)]));
+    }
+
+    /// <summary>Looks for the marks of the format, and for how long the head is.</summary>
+    /// <param name="fixedPart">The first <see cref="FixedBytes"/> bytes. Nothing has vouched for them yet.</param>
+    /// <param name="headBytes">Bytes before the block, within bounds.</param>
+    /// <returns><see cref="PromoteOutcome.Promoted"/>, or what is wrong with it.</returns>
+    public static PromoteOutcome ReadLength(ReadOnlySpan<byte> fixedPart, out int headBytes)
+    {
+        headBytes = 0;
+        if (BinaryPrimitives.ReadUInt32LittleEndian(fixedPart) != Magic)
+            return PromoteOutcome.Malformed;
+        if (BinaryPrimitives.ReadUInt32LittleEndian(fixedPart[4..]) != Version)
+            return PromoteOutcome.OtherVersion;
+        var layers = BinaryPrimitives.ReadInt32LittleEndian(fixedPart[8..]);
+        var layout = BinaryPrimitives.ReadInt32LittleEndian(fixedPart[12..]);
+        if (layers is <= 0 or > KvLayout.MaxLayers || layout is <= 0 or > KvLayout.MaxEncodedBytes)
+            return PromoteOutcome.Malformed;
+        headBytes = HeadBytes(layers, layout);
+        return PromoteOutcome.Promoted;
+    }
+
+    /// <summary>Reads a head whose length is that of <see cref="ReadLength"/>.</summary>
+    /// <param name="head">The head.</param>
+    /// <param name="layouts">Reads the layout.</param>
+    /// <param name="header">What it says.</param>
+    /// <returns><see cref="PromoteOutcome.Promoted"/>, or what is wrong with it.</returns>
+    public static PromoteOutcome Read(ReadOnlySpan<byte> head, LayoutMemo layouts, out PayloadHeader header)
+    {
+        header = default;
+        var life = head.Slice(LifeOffset, LifeBytes);
+        if (BinaryPrimitives.ReadUInt32LittleEndian(head[^sizeof(uint)..]) != ChecksumOf(head)
+            || BinaryPrimitives.ReadUInt32LittleEndian(life[sizeof(long)..]) != BlockChecksum.Compute(life[..sizeof(long)]))
+            return PromoteOutcome.Corrupt;
+        var checksums = BinaryPrimitives.ReadInt32LittleEndian(head[8..]);
+        var layout = layouts.Read(head[(FixedBytes + (checksums * sizeof(uint)))..^sizeof(uint)]);
+        var lineage = new BlockLineage(
+            new BlockHash(head[72..]),
+            BinaryPrimitives.ReadInt32LittleEndian(head[104..]),
+            BinaryPrimitives.ReadUInt64LittleEndian(head[112..]),
+            BinaryPrimitives.ReadInt32LittleEndian(head[108..]));
+        var copies = BinaryPrimitives.ReadUInt32LittleEndian(head[120..]);
+        var expiresAt = BinaryPrimitives.ReadInt64LittleEndian(life);
+        if (layout is null || layout.Layers != checksums || lineage.Depth < 0 || lineage.SuffixTokens < 0 || copies > byte.MaxValue || expiresAt < 0)
+            return PromoteOutcome.Malformed;
+        header = new PayloadHeader(
+            new BlockKey(NamespaceId.Read(head[16..]), new BlockHash(head[32..])),
+            BinaryPrimitives.ReadUInt64LittleEndian(head[64..]),
+            layout,
+            lineage,
+            (byte)copies,
+            expiresAt);
+        return PromoteOutcome.Promoted;
+    }
+
+    /// <summary>The checksums of the layers inside a head that was read.</summary>
+    public static ReadOnlySpan<uint> Checksums(ReadOnlySpan<byte> head) =>
+        MemoryMarshal.Cast<byte, uint>(head.Slice(FixedBytes, BinaryPrimitives.ReadInt32LittleEndian(head[8..]) * sizeof(uint)));
+
+    private static int HeadBytes(int layers, int layoutBytes) => FixedBytes + (layers * sizeof(uint)) + layoutBytes + sizeof(uint);
+
+    private static uint ChecksumOf(ReadOnlySpan<byte> head) => BlockChecksum.Append(BlockChecksum.Compute(head[..LifeOffset]), head[FixedBytes..^sizeof(uint)]);
+}
