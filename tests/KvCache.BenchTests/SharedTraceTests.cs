@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using KvCache.Bench.Simulation;
 using KvCache.Bench.Traces;
 using KvCache.Eviction;
@@ -18,8 +17,8 @@ public sealed class SharedTraceTests
     [InlineData("synthetic_trace.jsonl", 3000, "default", 0.2080, 0.4467)]
     public void Cells_are_as_documented(string file, int capacity, string policy, double least, double most)
     {
-        var path = Path.Combine(TracesBesideTheRepository(), file);
-        Assert.SkipUnless(File.Exists(path), $"There is no {path}.");
+        var path = Repository.Beside($"shared/traces/{file}");
+        Assert.SkipWhen(path is null, $"There is no shared/traces/{file} beside the repository.");
         var trace = SimulatedTrace.Of(TraceRequest.Read(path));
         long hits;
         if (policy == "min")
@@ -34,7 +33,4 @@ public sealed class SharedTraceTests
 
         Assert.InRange(Math.Round((double)hits / trace.Accesses, 4), least, most);
     }
-
-    private static string TracesBesideTheRepository([CallerFilePath] string thisFile = "") =>
-        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(thisFile)!, "..", "..", "..", "shared", "traces"));
 }

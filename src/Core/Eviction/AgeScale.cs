@@ -17,10 +17,8 @@ internal static class AgeScale
     {
         if (age < 1 << FirstBits)
             return 0;
-        var log = 63 - BitOperations.LeadingZeroCount((ulong)age);
-        // The half step: whether the square is at least 2^(2 log + 1).
-        var half = log >= 31 || (ulong)age * (ulong)age >= 1UL << ((2 * log) + 1) ? 1 : 0;
-        return Math.Min(Buckets - 1, (2 * (log - FirstBits)) + half + 1);
+        var bucket = (2 * (BitOperations.Log2((ulong)age) - FirstBits)) + 1;
+        return Math.Min(Buckets - 1, bucket >= Buckets || age < Starts[bucket + 1] ? bucket : bucket + 1);
     }
 
     /// <summary>Age in milliseconds with which a bucket begins.</summary>

@@ -17,16 +17,13 @@ internal static class GittinsIndex
     {
         const int n = AgeScale.Buckets;
         Span<double> cost = stackalloc double[n];
-        Span<double> hits = stackalloc double[n];
+        Span<double> survival = stackalloc double[n]; // hits are what it falls by
         Span<int> hull = stackalloc int[n];
-        double survival = 1;
-        cost[0] = hits[0] = 0;
+        (cost[0], survival[0]) = (0, 1);
         for (var i = 0; i + 1 < n; i++)
         {
-            var next = survival * (1 - hazard[i]);
-            cost[i + 1] = cost[i] + (AgeScale.Width(i) * (survival + next) / 2000);
-            hits[i + 1] = 1 - next;
-            survival = next;
+            survival[i + 1] = survival[i] * (1 - hazard[i]);
+            cost[i + 1] = cost[i] + (AgeScale.Width(i) * (survival[i] + survival[i + 1]) / 2000);
         }
 
         var top = 0;
@@ -34,14 +31,14 @@ internal static class GittinsIndex
         scores[n - 1] = 0;
         for (var i = n - 2; i >= 0; i--)
         {
-            var best = Slope(cost, hits, i, hull[top]);
-            for (; top > 0 && Slope(cost, hits, i, hull[top - 1]) is var other && other >= best; top--)
+            var best = Slope(cost, survival, i, hull[top]);
+            for (; top > 0 && Slope(cost, survival, i, hull[top - 1]) is var other && other >= best; top--)
                 best = other;
             scores[i] = (float)best;
             hull[++top] = i;
         }
     }
 
-    private static double Slope(ReadOnlySpan<double> cost, ReadOnlySpan<double> hits, int from, int to) =>
-        (hits[to] - hits[from]) / Math.Max(1e-12, cost[to] - cost[from]);
+    private static double Slope(ReadOnlySpan<double> cost, ReadOnlySpan<double> survival, int from, int to) =>
+        (survival[from] - survival[to]) / Math.Max(1e-12, cost[to] - cost[from]);
 }
