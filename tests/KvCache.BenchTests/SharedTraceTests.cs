@@ -1,6 +1,7 @@
 using KvCache.Bench.Simulation;
 using KvCache.Bench.Traces;
 using KvCache.Eviction;
+using KvCache.Testing;
 
 namespace KvCache.BenchTests;
 

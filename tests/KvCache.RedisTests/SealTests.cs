@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 using KvCache.Checksums;
-using KvCache.Engine.Storage;
 using KvCache.Grains.Prefixes;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;

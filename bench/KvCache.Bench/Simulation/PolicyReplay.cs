@@ -1,5 +1,6 @@
 using KvCache.Bench.Traces;
 using KvCache.Eviction;
+using KvCache.InferenceNode.Loading;
 
 namespace KvCache.Bench.Simulation;
 

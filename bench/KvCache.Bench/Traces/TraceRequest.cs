@@ -2,6 +2,7 @@ using System.IO.Compression;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using KvCache.Eviction;
+using KvCache.Silo.Data;
 
 namespace KvCache.Bench.Traces;
 

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Net.Sockets;
 using System.Security.Cryptography.X509Certificates;
-using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Values;

@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
-using KvCache.Engine.Wire;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
 using KvCache.Silo.Values;

@@ -3,7 +3,7 @@ using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.Testing;
 
-namespace KvCache.ProcessTests.Security;
+namespace KvCache.ProcessTests;
 
 /// <summary>Secrets are exchanged while silos serve.</summary>
 public sealed class SecretRotationTests : IDisposable

@@ -2,12 +2,12 @@ using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Cryptography.X509Certificates;
-using KvCache.Client;
-using KvCache.ProcessTests.Infrastructure;
 using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.Security;
 using KvCache.Testing;
 
-namespace KvCache.ProcessTests.Security;
+namespace KvCache.ProcessTests;
 
 /// <summary>Certificates are replaced while a silo serves; wrong ones are told in a sentence.</summary>
 public sealed class TlsRotationTests : IDisposable

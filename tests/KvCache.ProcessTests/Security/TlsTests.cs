@@ -4,15 +4,15 @@ using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
-using KvCache.Client;
 using KvCache.Engine.Security;
 using KvCache.Engine.Wire;
-using KvCache.ProcessTests.Infrastructure;
 using KvCache.Processes;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.Security;
 using KvCache.Silo.LmCache;
 using KvCache.Testing;
 
-namespace KvCache.ProcessTests.Security;
+namespace KvCache.ProcessTests;
 
 /// <summary>Every TCP port of a silo with TLS, and those who come with the wrong certificates.</summary>
 public sealed class TlsTests : IDisposable

@@ -1,7 +1,7 @@
 using KvCache.Eviction;
 using Xunit;
 
-namespace KvCache.UnitTests.Eviction;
+namespace KvCache.UnitTests;
 
 public sealed class GittinsIndexTests
 {

@@ -1,7 +1,8 @@
 using KvCache.Eviction;
+using KvCache.UnitTests.Eviction;
 using Xunit;
 
-namespace KvCache.UnitTests.Eviction;
+namespace KvCache.UnitTests;
 
 public sealed class LearnedPolicyTests
 {

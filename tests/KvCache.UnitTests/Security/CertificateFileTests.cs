@@ -2,7 +2,7 @@ using KvCache.Engine.Security;
 using KvCache.Testing;
 using Xunit;
 
-namespace KvCache.UnitTests.Security;
+namespace KvCache.UnitTests;
 
 public sealed class CertificateFileTests : IDisposable
 {

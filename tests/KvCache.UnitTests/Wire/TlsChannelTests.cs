@@ -9,7 +9,7 @@ using KvCache.Testing;
 using KvCache.UnitTests.Support;
 using Xunit;
 
-namespace KvCache.UnitTests.Wire;
+namespace KvCache.UnitTests;
 
 public sealed class TlsChannelTests : IDisposable
 {
