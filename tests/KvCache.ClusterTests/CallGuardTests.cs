@@ -53,8 +53,9 @@ public sealed class CallGuardTests(ITestOutputHelper output)
                 silo.Services.Remove(placement);
             silo.Services.AddPlacementDirector<PrefixPlacement, PrefixPlacementDirector>();
         });
-        builder.ConfigureClient(client => client.UseKvCacheTenant("default", ""));
-        var cluster = builder.Build();
+        InProcessTestCluster cluster = null!;
+        TrustedClient.Configure(builder, () => cluster);
+        cluster = builder.Build();
         await cluster.DeployAsync();
         return cluster;
     }

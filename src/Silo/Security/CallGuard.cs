@@ -27,7 +27,6 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     private readonly TicketOffice _tickets;
     private readonly LineBudget _lines;
     private readonly ILogger _logger;
-    private readonly SiloMark _own;
     private readonly byte[][] _accepted;
 
     public CallGuard(ClusterSecrets secrets, TicketOffice tickets, TimeProvider time, ILogger<CallGuard> logger)
@@ -36,14 +35,17 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
         _logger = logger;
         _lines = new LineBudget(time);
         _accepted = [.. secrets.All.Select(secret => HMACSHA256.HashData(secret, "kvcache.orleans.call.v1"u8))];
-        _own = new SiloMark { Mac = _accepted[0] };
+        Mark = new SiloMark { Mac = _accepted[0] };
     }
+
+    /// <summary>The mark of this silo's calls.</summary>
+    public SiloMark Mark { get; }
 
     /// <summary>Refuses a call that comes with other rights than it needs.</summary>
     public Task Invoke(IIncomingGrainCallContext context)
     {
         var mark = RequestContext.Get(CallMarks.Key);
-        if (ReferenceEquals(mark, _own) || IsAllowed(mark, context))
+        if (ReferenceEquals(mark, Mark) || IsAllowed(mark, context))
             return context.Invoke();
         var call = $"{context.Request.GetInterfaceName()}.{context.Request.GetMethodName()}";
         if (_lines.TryTake(out var left))
@@ -56,7 +58,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     {
         if (context.TargetId.IsClient() && !context.TargetId.Key.AsSpan().StartsWith("hosted-"u8))
             return UnmarkedAsync(context);
-        return ReferenceEquals(RequestContext.Get(CallMarks.Key), _own) ? context.Invoke() : MarkedAsync(context);
+        return ReferenceEquals(RequestContext.Get(CallMarks.Key), Mark) ? context.Invoke() : MarkedAsync(context);
     }
 
     /// <summary>Refuses to place an activation for a call that would be refused: nothing is activated for it.</summary>
@@ -65,7 +67,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     {
         object? mark = null;
         context?.TryGetValue(CallMarks.Key, out mark);
-        if (ReferenceEquals(mark, _own) || IsSilo(mark) || IsTenants(mark, target))
+        if (ReferenceEquals(mark, Mark) || IsSilo(mark) || IsTenants(mark, target))
             return;
         if (_lines.TryTake(out var left))
             LogRefused("An activation", target, left);
@@ -119,7 +121,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
 
     private async Task MarkedAsync(IOutgoingGrainCallContext context)
     {
-        RequestContext.Set(CallMarks.Key, _own);
+        RequestContext.Set(CallMarks.Key, Mark);
         await context.Invoke().ConfigureAwait(false);
     }
 
