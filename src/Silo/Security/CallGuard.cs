@@ -42,13 +42,14 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     // Those of the secrets of now: they may have been exchanged.
     private Marks Now => ReferenceEquals(_marks.Secrets, _secrets.All) ? _marks : _marks = Marks.Of(_secrets.All);
 
-    private SiloMark Own => Now.Own;
+    /// <summary>The mark of this silo's calls.</summary>
+    public SiloMark Mark => Now.Own;
 
     /// <summary>Refuses a call that comes with other rights than it needs.</summary>
     public Task Invoke(IIncomingGrainCallContext context)
     {
         var mark = RequestContext.Get(CallMarks.Key);
-        if (ReferenceEquals(mark, Own) || IsAllowed(mark, context))
+        if (ReferenceEquals(mark, Mark) || IsAllowed(mark, context))
             return context.Invoke();
         var call = $"{context.Request.GetInterfaceName()}.{context.Request.GetMethodName()}";
         if (_lines.TryTake(out var left))
@@ -61,7 +62,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     {
         if (context.TargetId.IsClient() && !context.TargetId.Key.AsSpan().StartsWith("hosted-"u8))
             return UnmarkedAsync(context);
-        return ReferenceEquals(RequestContext.Get(CallMarks.Key), Own) ? context.Invoke() : MarkedAsync(context);
+        return ReferenceEquals(RequestContext.Get(CallMarks.Key), Mark) ? context.Invoke() : MarkedAsync(context);
     }
 
     /// <summary>Refuses to place an activation for a call that would be refused: nothing is activated for it.</summary>
@@ -70,7 +71,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     {
         object? mark = null;
         context?.TryGetValue(CallMarks.Key, out mark);
-        if (ReferenceEquals(mark, Own) || IsSilo(mark) || IsTenants(mark, target))
+        if (ReferenceEquals(mark, Mark) || IsSilo(mark) || IsTenants(mark, target))
             return;
         if (_lines.TryTake(out var left))
             LogRefused("An activation", target, left);
@@ -124,7 +125,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
 
     private async Task MarkedAsync(IOutgoingGrainCallContext context)
     {
-        RequestContext.Set(CallMarks.Key, Own);
+        RequestContext.Set(CallMarks.Key, Mark);
         await context.Invoke().ConfigureAwait(false);
     }
 
