@@ -4,6 +4,7 @@ using KvCache.Binary;
 using KvCache.Caching;
 using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
 using KvCache.Silo.Accounts;
