@@ -84,7 +84,12 @@ internal static class TenantEndpoints
         var given = http.Request.Headers.Authorization.ToString();
         given = given.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) ? given[7..].Trim() : "";
         if (CryptographicOperations.FixedTimeEquals(SHA256.HashData(Encoding.UTF8.GetBytes(given)), SHA256.HashData(Encoding.UTF8.GetBytes(token))))
-            return await next(context);
+        {
+            return http.RequestServices.GetRequiredService<HttpConnections>().TryProve(http)
+                ? await next(context)
+                : HttpProblem.Busy("All connections for requests with a token are taken. Try again, or another silo.").ToResult();
+        }
+
         await Task.Delay(http.RequestServices.GetRequiredService<AuditLog>().Refused("administration", http.Connection.RemoteIpAddress, "", WrongProofs.Longest), http.RequestAborted);
         return HttpProblem.Unauthenticated("The token is not the administrator's. Send it as 'Authorization: Bearer TOKEN'.").ToResult();
     }

@@ -33,7 +33,10 @@ internal sealed class SiloCluster : IAsyncDisposable
             Tcp = $"127.0.0.1:{ports[2 * i]}",
             SiloPort = ports[(2 * i) + 1],
             UseUnix = false,
-            Settings = new Dictionary<string, string>(common.Settings ?? new Dictionary<string, string>()) { ["KvCache:Cluster:Secret"] = Secret },
+            Settings = new Dictionary<string, string>((common.Settings ?? new Dictionary<string, string>()).Select(setting => KeyValuePair.Create(setting.Key, setting.Value.Replace("{silo}", $"{i}", StringComparison.Ordinal))))
+            {
+                ["KvCache:Cluster:Secret"] = Secret,
+            },
             Arguments = [.. common.Arguments ?? [], "--cluster", redis is null ? "localhost" : "redis", .. redis is null ? i == 0 ? [] : ["--primary", $"{ports[1]}"] : (string[])["--redis", redis.Tcp]],
         })];
     }
@@ -50,7 +53,7 @@ internal sealed class SiloCluster : IAsyncDisposable
     /// <summary>Starts silos, and waits until each of them can be asked for the blocks of all others.</summary>
     /// <param name="silos">How many.</param>
     /// <param name="redis">Keeps the list of members, and persisted blocks; null for a cluster without one.</param>
-    /// <param name="settings">What all silos have in common.</param>
+    /// <param name="settings">What all silos have in common; <c>{silo}</c> in a value is the number of the silo.</param>
     public static async Task<SiloCluster> StartAsync(int silos, RedisProcess? redis = null, SiloSettings? settings = null)
     {
         var cluster = new SiloCluster(silos, redis, settings ?? new SiloSettings());
