@@ -1,8 +1,9 @@
 namespace KvCache.Bench.Simulation;
 
 /// <summary>
-/// MIN (Belady 1966) for prefix chains: after each request, of all that is resident or was just seen, those blocks stay whose next request comes
-/// first; of equals the shallower ones. A block's next use is never before that of the block before it, so that what stays is closed under prefixes.
+/// MIN (Belady 1966) for prefix chains: after each request, of all that is resident or was just seen, those blocks stay whose next
+/// request comes first; of equals the shallower ones. A block's next use is never before that of the block before it, so that what stays
+/// is closed under prefixes.
 /// </summary>
 internal static class OfflineOptimum
 {

@@ -5,8 +5,8 @@ using KvCache.InferenceNode.Loading;
 namespace KvCache.Bench.Simulation;
 
 /// <summary>
-/// A store without bytes: what a silo asks of a policy, in the same order. A request is looked up as a prefix up to the first miss, then all of
-/// its blocks are stored.
+/// A store without bytes: what a silo asks of a policy, in the same order. A request is looked up as a prefix up to the first miss, then
+/// all of its blocks are stored.
 /// </summary>
 /// <remarks>
 /// What a policy does not admit, and all behind it, counts as seen. Time is the trace's.

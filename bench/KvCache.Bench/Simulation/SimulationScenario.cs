@@ -30,7 +30,7 @@ internal sealed class SimulationScenario : Scenario
 
     private readonly Option<string[]> _policies = new("--policy")
     {
-        Description = $"Policies: all, or of {string.Join(", ", KnownPolicies)}. min is the offline optimum, store the silo's block store as it is.",
+        Description = $"all, or some of {string.Join(", ", KnownPolicies)}. min is the offline optimum, store the silo's block store.",
         HelpName = "NAME,...",
         DefaultValueFactory = _ => [All],
         CustomParser = result => [.. result.Tokens.SelectMany(token => token.Value.Split(','))],
@@ -38,7 +38,7 @@ internal sealed class SimulationScenario : Scenario
 
     private readonly Option<string?> _hints = new("--hints")
     {
-        Description = "on: default is told how answers ended, where a trace tells; off: it never is. Without it, default and default+hints are two policies.",
+        Description = "Whether default is told how answers ended. Without it, default and default+hints are two policies.",
         HelpName = "on|off",
     };
 
@@ -54,7 +54,8 @@ internal sealed class SimulationScenario : Scenario
 
     public override string Name => "sim";
 
-    public override string Description => "Hit ratios of eviction policies on workload traces, and how much of the gap from LRU to the offline optimum each closes.";
+    public override string Description =>
+        "Hit ratios of eviction policies on workload traces, and how much of the gap from LRU to the offline optimum each closes.";
 
     public override IEnumerable<Option> Options => [_traces, _files, _capacities, _policies, _hints];
 
@@ -100,7 +101,8 @@ internal sealed class SimulationScenario : Scenario
         {
             var hits = name switch { Yardstick => least, Optimum => most, _ => Hits(name, trace, capacity, cancellation) };
             var closed = most == least ? (double?)null : Math.Round((double)(hits - least) / (most - least), 3);
-            yield return new SimulationRow(name, file, capacity, hits, trace.Accesses, Math.Round((double)hits / Math.Max(1, trace.Accesses), 4), closed);
+            var ratio = Math.Round((double)hits / Math.Max(1, trace.Accesses), 4);
+            yield return new SimulationRow(name, file, capacity, hits, trace.Accesses, ratio, closed);
         }
     }
 

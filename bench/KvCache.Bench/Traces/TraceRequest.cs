@@ -10,10 +10,12 @@ namespace KvCache.Bench.Traces;
 /// <param name="Timestamp">Arrival in milliseconds.</param>
 /// <param name="InputLength">Tokens of the prompt.</param>
 /// <param name="OutputLength">Tokens of the answer.</param>
-/// <param name="HashIds">One id for every <see cref="TokensPerBlock"/> tokens of the prompt; equal ids are equal prefixes up to there.</param>
+/// <param name="HashIds">One id for every <see cref="TokensPerBlock"/> tokens of the prompt; equal ids are equal prefixes up to
+/// there.</param>
 /// <param name="Session">The conversation it belongs to, where a trace tells.</param>
 /// <param name="End">How the answer ended, where a trace tells: <c>tool_use</c>, <c>end_turn</c>, <c>one_shot</c>, or empty.</param>
-internal sealed record TraceRequest(long Timestamp, int InputLength, int OutputLength, int[] HashIds, int? Session = null, string? End = null)
+internal sealed record TraceRequest(
+    long Timestamp, int InputLength, int OutputLength, int[] HashIds, int? Session = null, string? End = null)
 {
     /// <summary>Tokens of a block; the last one of a request may have fewer.</summary>
     public const int TokensPerBlock = 512;

@@ -2,7 +2,10 @@ using System.Numerics;
 
 namespace KvCache.Eviction;
 
-/// <summary>Ages in geometric buckets: each is √2 times as wide as the one before it, from milliseconds to weeks, so that no time constant is chosen.</summary>
+/// <summary>
+/// Ages in geometric buckets: each is √2 times as wide as the one before it, from milliseconds to weeks, so that no time constant is
+/// chosen.
+/// </summary>
 internal static class AgeScale
 {
     /// <summary>Number of buckets. The first holds all below 64 ms; the last has no end.</summary>

@@ -1,8 +1,8 @@
 namespace KvCache.Eviction;
 
 /// <summary>
-/// Adaptive replacement cache (Megiddo and Modha, FAST 2003), tail first: blocks touched once and blocks touched again in two LRU lists, whose shares
-/// follow hits among what was evicted from each.
+/// Adaptive replacement cache (Megiddo and Modha, FAST 2003), tail first: blocks touched once and blocks touched again in two LRU lists,
+/// whose shares follow hits among what was evicted from each.
 /// </summary>
 internal sealed class ArcPolicy : OrderedPolicy
 {

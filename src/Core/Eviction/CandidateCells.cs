@@ -3,8 +3,8 @@ using System.Numerics;
 namespace KvCache.Eviction;
 
 /// <summary>
-/// Blocks that can go, in a list for every class and slice of time: all in one list score alike. A tournament over the classes names the least
-/// score of all in O(1) and follows a change in O(log classes).
+/// Blocks that can go, in a list for every class and slice of time: all in one list score alike. A tournament over the classes names the
+/// least score of all in O(1) and follows a change in O(log classes).
 /// </summary>
 internal sealed class CandidateCells
 {

@@ -1,8 +1,8 @@
 namespace KvCache.Eviction;
 
 /// <summary>
-/// Lists of blocks by the time they were added, tail first: a block that is added by the same request as the one before it in its chain goes just
-/// behind that one, so that a chain loses its end before its start. Every block is in at most one of the lists.
+/// Lists of blocks by the time they were added, tail first: a block that is added by the same request as the one before it in its chain
+/// goes just behind that one, so that a chain loses its end before its start. Every block is in at most one of the lists.
 /// </summary>
 /// <param name="slots">Slots of the store.</param>
 /// <param name="lists">Number of lists.</param>
@@ -22,7 +22,11 @@ internal sealed class ChainLists(int slots, int lists = 1, bool tailFirst = true
     /// <summary>When a block was added.</summary>
     public long Added(int slot) => _places[slot].Added;
 
+    /// <summary>The oldest block of a list, or -1.</summary>
     public int Oldest(int list) => _lists[list].Oldest;
+
+    /// <summary>The next newer block of the same list, or -1.</summary>
+    public int Newer(int slot) => _links.Newer[slot];
 
     /// <param name="list">The list.</param>
     /// <param name="slot">A block that is in no list.</param>
@@ -53,8 +57,8 @@ internal sealed class ChainLists(int slots, int lists = 1, bool tailFirst = true
     }
 
     /// <summary>
-    /// The oldest block of a list that can go, or -1. Where use is recorded tail first, all that must be passed over is in use, or before something
-    /// that is, and therefore little and new.
+    /// The oldest block of a list that can go, or -1. Where use is recorded tail first, all that must be passed over is in use, or before
+    /// something that is, and therefore little and new.
     /// </summary>
     public int OldestThatCanGo(int list, ResidentTree tree)
     {

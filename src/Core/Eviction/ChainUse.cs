@@ -15,7 +15,9 @@ internal struct ChainUse
     /// <summary>Tokens of a full block.</summary>
     public int TokensPerBlock;
 
-    /// <summary>A number that the store gives a tenant, from 0: what is learned of one is its own, as soon as there is enough of it.</summary>
+    /// <summary>
+    /// A number that the store gives a tenant, from 0: what is learned of one is its own, as soon as there is enough of it.
+    /// </summary>
     public int Tenant;
 
     /// <summary>How the answer ended, if it is known already.</summary>
@@ -24,7 +26,9 @@ internal struct ChainUse
     /// <summary>Tokens behind the last block that was known, resident or remembered. Set by <see cref="IEvictionPolicy.Look"/>.</summary>
     public int SuffixTokens;
 
-    /// <summary>Milliseconds since the last known block was touched; negative when there is none. Set by <see cref="IEvictionPolicy.Look"/>.</summary>
+    /// <summary>
+    /// Milliseconds since the last known block was touched; negative when there is none. Set by <see cref="IEvictionPolicy.Look"/>.
+    /// </summary>
     public long Gap;
 
     /// <summary>Requests that appended to the chain, this one included, if it appends. Set by <see cref="IEvictionPolicy.Look"/>.</summary>

@@ -1,6 +1,9 @@
 namespace KvCache.Eviction;
 
-/// <summary>Fingerprints in the order in which they came, each once; the oldest can be dropped, and any can be taken out. Allocates nothing once made.</summary>
+/// <summary>
+/// Fingerprints in the order in which they came, each once; the oldest can be dropped, and any can be taken out. Allocates nothing once
+/// made.
+/// </summary>
 /// <param name="capacity">Most fingerprints.</param>
 internal sealed class FingerprintQueue(int capacity)
 {

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace KvCache.Eviction;
 
 /// <summary>What is remembered of a block after it went.</summary>
@@ -10,8 +12,8 @@ internal struct Trail
 }
 
 /// <summary>
-/// Remembers blocks that went, 12 bytes each, by fingerprint: sets of eight, in each of which the one that was touched longest ago is forgotten
-/// first. Two of 4 billion fingerprints are taken for the same, which costs a wrong guess.
+/// Remembers blocks that went, 12 bytes each, by fingerprint: sets of eight, in each of which the one that was touched longest ago is
+/// forgotten first. Two of 4 billion fingerprints are taken for the same, which costs a wrong guess.
 /// </summary>
 internal sealed class GhostTable
 {
@@ -39,7 +41,7 @@ internal sealed class GhostTable
     public bool TryGet(ulong fingerprint, out Trail trail)
     {
         ref var entry = ref Find(fingerprint);
-        if (System.Runtime.CompilerServices.Unsafe.IsNullRef(ref entry))
+        if (Unsafe.IsNullRef(ref entry))
         {
             trail = default;
             return false;
@@ -96,7 +98,7 @@ internal sealed class GhostTable
                 return ref entry;
         }
 
-        return ref System.Runtime.CompilerServices.Unsafe.NullRef<Entry>();
+        return ref Unsafe.NullRef<Entry>();
     }
 
     private Span<Entry> Set(ulong fingerprint) => _entries.AsSpan((int)(((fingerprint >> 32) * _sets) >> 32) * Ways, Ways);

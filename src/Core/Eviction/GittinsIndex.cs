@@ -1,17 +1,18 @@
 namespace KvCache.Eviction;
 
 /// <summary>
-/// What it is worth to keep a block, by its age: the most hits for a block-second that keeping it for some time from that age on brings (the index
-/// of Gittins 1979 for a job whose remaining time is known only as a distribution; "Gittins index" of scheduling and caching).
+/// What it is worth to keep a block, by its age: the most hits for a block-second that keeping it for some time from that age on brings
+/// (the index of Gittins 1979 for a job whose remaining time is known only as a distribution; "Gittins index" of scheduling and caching).
 /// </summary>
 internal static class GittinsIndex
 {
     /// <summary>Computes the index at the start of every age bucket.</summary>
-    /// <param name="hazard">By bucket of <see cref="AgeScale"/>: the chance that a block that was not used before its start is used in it.</param>
+    /// <param name="hazard">By bucket of <see cref="AgeScale"/>: the chance that a block that was not used before its start is used in
+    /// it.</param>
     /// <param name="scores">By bucket: hits for a block-second.</param>
     /// <remarks>
-    /// With C(t) the block-seconds and H(t) the hits that keeping a fresh block until t costs and brings, the index at a is the steepest way from
-    /// (C(a), H(a)) to a later point of the curve: a walk over its upper hull from the right, O(buckets).
+    /// With C(t) the block-seconds and H(t) the hits that keeping a fresh block until t costs and brings, the index at a is the steepest
+    /// way from (C(a), H(a)) to a later point of the curve: a walk over its upper hull from the right, O(buckets).
     /// </remarks>
     public static void Compute(ReadOnlySpan<float> hazard, Span<float> scores)
     {

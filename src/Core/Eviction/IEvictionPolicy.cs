@@ -1,13 +1,14 @@
 namespace KvCache.Eviction;
 
 /// <summary>
-/// Decides which block of a full store goes. The store owns the blocks and names each by a slot, a small number that it chooses; a policy keeps
-/// what it knows in arrays by slot, does no I/O, takes its time from its caller, and allocates nothing for a touch, an insert or a victim.
-/// Not thread-safe: a store has one for each of its shards, under the shard's lock.
+/// Decides which block of a full store goes. The store owns the blocks and names each by a slot, a small number that it chooses; a policy
+/// keeps what it knows in arrays by slot, does no I/O, takes its time from its caller, and allocates nothing for a touch, an insert or a
+/// victim. Not thread-safe: a store has one for each of its shards, under the shard's lock.
 /// </summary>
 /// <remarks>
 /// Victims are always leaves of what is resident, and never held: what remains can be reached from its root. A request calls
-/// <see cref="Look"/> once, then <see cref="Touch"/>, <see cref="Insert"/> and <see cref="Pass"/> for its blocks in the order of their chain.
+/// <see cref="Look"/> once, then <see cref="Touch"/>, <see cref="Insert"/> and <see cref="Pass"/> for its blocks in the order of their
+/// chain.
 /// </remarks>
 internal interface IEvictionPolicy
 {
@@ -41,7 +42,9 @@ internal interface IEvictionPolicy
     /// <param name="now">Time, in milliseconds of the caller's clock.</param>
     void Remove(int slot, bool evicted, long now);
 
-    /// <summary>Keeps a block from being a victim, and so all before it in its chain, until it is released as often as it was held.</summary>
+    /// <summary>
+    /// Keeps a block from being a victim, and so all before it in its chain, until it is released as often as it was held.
+    /// </summary>
     void Hold(int slot);
 
     /// <summary>Takes a hold back.</summary>
@@ -63,8 +66,8 @@ internal enum VictimChoice
 
 /// <summary>What can go.</summary>
 /// <param name="Slot">Slot of a leaf.</param>
-/// <param name="Score">What keeping it is worth, in hits per block and second; shards that compare it evict like one cache. Policies that only
-/// know an order answer the inverse of its age, which orders by age over shards.</param>
+/// <param name="Score">What keeping it is worth, in hits per block and second; shards that compare it evict like one cache. Policies that
+/// only know an order answer the inverse of its age, which orders by age over shards.</param>
 internal readonly record struct Victim(int Slot, double Score)
 {
     /// <summary>A victim of a policy that knows only since when it was not touched.</summary>

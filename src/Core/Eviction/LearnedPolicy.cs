@@ -1,9 +1,9 @@
 namespace KvCache.Eviction;
 
 /// <summary>
-/// Keeps what will be used again soonest for the room it takes: blocks fall into classes (<see cref="ReuseClass"/>), the time until the next touch is
-/// learned for each (<see cref="ReuseLearner"/>), and the leaf goes whose class and age promise the fewest hits for a block-second
-/// (<see cref="GittinsIndex"/>). docs/eviction.md says how and how well.
+/// Keeps what will be used again soonest for the room it takes: blocks fall into classes (<see cref="ReuseClass"/>), the time until the
+/// next touch is learned for each (<see cref="ReuseLearner"/>), and the leaf goes whose class and age promise the fewest hits for a
+/// block-second (<see cref="GittinsIndex"/>). docs/eviction.md says how and how well.
 /// </summary>
 internal sealed class LearnedPolicy : IEvictionPolicy
 {

@@ -3,8 +3,8 @@ namespace KvCache.Eviction;
 /// <summary>Least recently used.</summary>
 /// <param name="slots">Slots of the store.</param>
 /// <param name="tailFirst">
-/// Whether, of the blocks that a request touches, deeper ones become older than shallower ones. Victims are leaves in any case, so that it makes
-/// the choice cheap rather than better: the oldest block is a leaf, instead of the start of the oldest chain.
+/// Whether, of the blocks that a request touches, deeper ones become older than shallower ones. Victims are leaves in any case, so that
+/// it makes the choice cheap rather than better: the oldest block is a leaf, instead of the start of the oldest chain.
 /// </param>
 internal sealed class LruPolicy(int slots, bool tailFirst = true) : OrderedPolicy(slots)
 {

@@ -1,8 +1,8 @@
 namespace KvCache.Eviction;
 
 /// <summary>
-/// Whether plain recency would hit more than what was learned: both run as shadows over one in eight blocks or fewer. Recency is preferred only once its lead is
-/// beyond doubt, and only for as long as it leads.
+/// Whether plain recency would hit more than what was learned: both run as shadows over one in eight blocks or fewer. Recency is
+/// preferred only once its lead is beyond doubt, and only for as long as it leads.
 /// </summary>
 internal sealed class PolicyContest
 {

@@ -3,9 +3,9 @@ using System.Numerics;
 namespace KvCache.Eviction;
 
 /// <summary>
-/// The class of a block: what is known of it that tells when it is used again, packed into a number. The parts, from the coarsest to the finest, are
-/// how the answer of its last request ended, how much that request appended, how often the block was touched (or, touched once, how many requests
-/// made its chain), how long the chain had rested before, and whose it is.
+/// The class of a block: what is known of it that tells when it is used again, packed into a number. The parts, from the coarsest to the
+/// finest, are how the answer of its last request ended, how much that request appended, how often the block was touched (or, touched
+/// once, how many requests made its chain), how long the chain had rested before, and whose it is.
 /// </summary>
 internal static class ReuseClass
 {
@@ -23,9 +23,12 @@ internal static class ReuseClass
     /// <param name="use">The request.</param>
     public static int Of(int touches, int level, bool partial, in ChainUse use)
     {
-        var kind = partial ? PartialKind : touches > 1 ? 4 + Math.Min(3, BitOperations.Log2((uint)touches - 1)) : Math.Clamp(level, 1, 4) - 1;
-        return ((int)use.End << EndShift) | (SuffixOf(use.SuffixTokens) << SuffixShift) | (kind << KindShift) | (GapOf(use.Gap) << GapShift) |
-            (Math.Min(use.Tenant + 1, MostTenants) << TenantShift);
+        var kind = partial ? PartialKind : touches > 1 ? KindOfTouches(touches) : Math.Clamp(level, 1, 4) - 1;
+        return ((int)use.End << EndShift)
+            | (SuffixOf(use.SuffixTokens) << SuffixShift)
+            | (kind << KindShift)
+            | (GapOf(use.Gap) << GapShift)
+            | (Math.Min(use.Tenant + 1, MostTenants) << TenantShift);
     }
 
     /// <summary>The same class, when it is known how the answer ended.</summary>
@@ -34,7 +37,9 @@ internal static class ReuseClass
     /// <summary>The same class of nobody's.</summary>
     public static int OfAnyTenant(int key) => key & ((1 << TenantShift) - 1);
 
-    /// <summary>The part of a class that its ancestor on a level has in common with it: 0 is all there is, the last level the class itself.</summary>
+    /// <summary>
+    /// The part of a class that its ancestor on a level has in common with it: 0 is all there is, the last level the class itself.
+    /// </summary>
     public static int Ancestor(int key, int level) => level switch
     {
         0 => 0,
@@ -45,9 +50,13 @@ internal static class ReuseClass
         _ => key,
     };
 
+    // 2, 3 and 4, 5 to 8, more.
+    private static int KindOfTouches(int touches) => 4 + Math.Min(3, BitOperations.Log2((uint)touches - 1));
+
     // Below 256 tokens, then one for each doubling.
     private static int SuffixOf(int tokens) => tokens < 256 ? 0 : Math.Min(7, BitOperations.Log2((uint)tokens) - 7);
 
-    // None, then below 4 seconds, and one for each factor of four: loops of tools, people who read along, people who think, come back tomorrow.
+    // None, then below 4 seconds, and one for each factor of four: loops of tools, people who read along, people who think, come back
+    // tomorrow.
     private static int GapOf(long gap) => gap < 0 ? 0 : 1 + Math.Clamp((BitOperations.Log2((ulong)gap + 1) - 10) / 2, 0, 6);
 }

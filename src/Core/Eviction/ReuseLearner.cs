@@ -1,15 +1,17 @@
+using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 
 namespace KvCache.Eviction;
 
 /// <summary>
-/// Learns when blocks of a class are used again. For every class and age bucket it counts the intervals between two touches that ended there, those
-/// that were given up there (the block was forgotten), and those that are still open; from these follows the hazard of each age, from hazards the
-/// score of a block. A class that has seen little borrows from the coarser one above it.
+/// Learns when blocks of a class are used again. For every class and age bucket it counts the intervals between two touches that ended
+/// there, those that were given up there (the block was forgotten), and those that are still open; from these follows the hazard of each
+/// age, from hazards the score of a block. A class that has seen little borrows from the coarser one above it.
 /// </summary>
 /// <remarks>
 /// Intervals that are still open count as what they are, not used so far (Kaplan and Meier 1958): without them, all that is learned
-/// early comes from blocks that were used soon. Blocks of one request share their fate, so that evidence is counted in requests, not in blocks.
+/// early comes from blocks that were used soon. Blocks of one request share their fate, so that evidence is counted in requests, not in
+/// blocks.
 /// </remarks>
 internal sealed class ReuseLearner
 {
@@ -18,7 +20,9 @@ internal sealed class ReuseLearner
     /// <summary>What the coarser class counts for, in requests.</summary>
     private const float Borrowed = 4;
 
-    /// <summary>The hazard that is assumed of each bucket where nothing is known: equal ones make scores fall as 1/age, which is LRU.</summary>
+    /// <summary>
+    /// The hazard that is assumed of each bucket where nothing is known: equal ones make scores fall as 1/age, which is LRU.
+    /// </summary>
     private const float AssumedHazard = 0.08f;
 
     /// <summary>When this many requests were counted, summed over classes, all counts are halved.</summary>
@@ -150,8 +154,8 @@ internal sealed class ReuseLearner
             return;
         foreach (ref var facts in _facts.AsSpan(0, Count))
             (facts.Requests, facts.Touches) = (facts.Requests / 2, facts.Touches / 2);
-        System.Numerics.Tensors.TensorPrimitives.Multiply(_reused, 0.5f, _reused);
-        System.Numerics.Tensors.TensorPrimitives.Multiply(_lost, 0.5f, _lost);
+        TensorPrimitives.Multiply(_reused, 0.5f, _reused);
+        TensorPrimitives.Multiply(_lost, 0.5f, _lost);
     }
 
     // Adds a class to all nodes that it is part of.
@@ -172,8 +176,8 @@ internal sealed class ReuseLearner
             _tree[node].Requests += _facts[id].Requests;
             var nodeEnded = _nodeEnded.AsSpan(node * Buckets, Buckets);
             var nodeLost = _nodeLost.AsSpan(node * Buckets, Buckets);
-            System.Numerics.Tensors.TensorPrimitives.Add(nodeEnded, reused, nodeEnded);
-            System.Numerics.Tensors.TensorPrimitives.Add(nodeLost, lost, nodeLost);
+            TensorPrimitives.Add(nodeEnded, reused, nodeEnded);
+            TensorPrimitives.Add(nodeLost, lost, nodeLost);
         }
     }
 
@@ -217,7 +221,7 @@ internal sealed class ReuseLearner
     private ushort Add(int key)
     {
         if (Count == MostClasses)
-            throw new InvalidOperationException($"There are {MostClasses} classes of blocks, and no more than {MostClasses - MostOwnClasses} without tenant exist.");
+            throw new InvalidOperationException($"There are {MostClasses} classes of blocks, more than there can be.");
         var id = Count++;
         if (Count > _facts.Length)
             Grow(Math.Max(64, 2 * _facts.Length));

@@ -1,8 +1,8 @@
 namespace KvCache.Eviction;
 
 /// <summary>
-/// S3-FIFO (Yang et al., SOSP 2023), tail first: a small queue for what is new, a main queue for what was used in it, and fingerprints of what left the
-/// small one unused. A block that cannot go because something is behind it gets another round.
+/// S3-FIFO (Yang et al., SOSP 2023), tail first: a small queue for what is new, a main queue for what was used in it, and fingerprints of
+/// what left the small one unused. Blocks that cannot go because something is behind them are passed over.
 /// </summary>
 internal sealed class S3FifoPolicy : OrderedPolicy
 {
@@ -44,35 +44,36 @@ internal sealed class S3FifoPolicy : OrderedPolicy
 
     protected override int Oldest(in ArrivingBlock block, out long added)
     {
-        // Every use allows one more round, and so does having something behind it.
-        for (var rounds = (MostUses + 2) * (_queues.Count(Small) + _queues.Count(Main)); rounds > 0; rounds--)
+        var first = _queues.Count(Small) >= _smallTarget ? Small : Main;
+        var slot = OldestUnused(first);
+        if (slot < 0)
+            slot = OldestUnused(1 - first);
+        added = slot < 0 ? 0 : _queues.Added(slot);
+        return slot;
+    }
+
+    // Walks a queue from its old end; what was used goes to the new end of the main one.
+    private int OldestUnused(int queue)
+    {
+        for (var moved = true; moved;)
         {
-            var queue = _queues.Count(Small) >= _smallTarget || _queues.Count(Main) == 0 ? Small : Main;
-            var slot = _queues.Oldest(queue);
-            if (slot < 0)
-                break;
-            if (queue == Small && _uses[slot] > 1)
+            moved = false;
+            for (int slot = _queues.Oldest(queue), newer; slot >= 0; slot = newer)
             {
-                _uses[slot] = 0;
-                _queues.Move(Main, slot);
-            }
-            else if (queue == Main && _uses[slot] > 0)
-            {
-                _uses[slot]--;
-                _queues.Move(Main, slot);
-            }
-            else if (!Tree.CanGo(slot))
-            {
-                _queues.Move(Main, slot);
-            }
-            else
-            {
-                added = _queues.Added(slot);
-                return slot;
+                newer = _queues.Newer(slot);
+                if (_uses[slot] > (queue == Small ? 1 : 0))
+                {
+                    _uses[slot] = (byte)(queue == Small ? 0 : _uses[slot] - 1);
+                    _queues.Move(Main, slot);
+                    moved = true;
+                }
+                else if (Tree.CanGo(slot))
+                {
+                    return slot;
+                }
             }
         }
 
-        added = 0;
         return -1;
     }
 }

@@ -1,9 +1,9 @@
 namespace KvCache.Eviction;
 
 /// <summary>
-/// A store of fingerprints only, over a sample of all blocks: what a policy would hit in a cache of a given size, at a fraction of its cost. Each block
-/// is in the sample or not by its fingerprint, and the one before it in the sample is its parent, so that chains stay chains (spatial sampling as in
-/// SHARDS, Waldspurger et al., FAST 2015).
+/// A store of fingerprints only, over a sample of all blocks: what a policy would hit in a cache of a given size, at a fraction of its
+/// cost. Each block is in the sample or not by its fingerprint, and the one before it in the sample is its parent, so that chains stay
+/// chains (spatial sampling as in SHARDS, Waldspurger et al., FAST 2015).
 /// </summary>
 /// <param name="policy">The policy, with as many slots.</param>
 /// <param name="slots">Sampled blocks that it holds.</param>

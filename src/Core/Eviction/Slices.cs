@@ -1,8 +1,10 @@
+using System.Numerics;
+
 namespace KvCache.Eviction;
 
 /// <summary>
-/// Time in slices that grow with their age (an exponential histogram): a slice is never wider than a share of its age. All that began in one slice is
-/// as old as the others in it, as far as the policy can tell.
+/// Time in slices that grow with their age (an exponential histogram): a slice is never wider than a share of its age. All that began in
+/// one slice is as old as the others in it, as far as the policy can tell.
 /// </summary>
 internal sealed class Slices
 {
@@ -13,22 +15,24 @@ internal sealed class Slices
     private readonly byte[] _ids = new byte[Max];
     private ulong _used;
 
+    /// <summary>Slices at present.</summary>
     public int Count { get; private set; }
 
     /// <summary>Id of a slice by its order, oldest first.</summary>
     public int Id(int order) => _ids[order];
 
+    /// <summary>When a slice began, by its order.</summary>
     public long Start(int order) => _starts[order];
 
-    public long End(int order, long now) => order + 1 < Count ? _starts[order + 1] : now;
-
     /// <summary>Age of what began in a slice, in milliseconds.</summary>
-    public long Age(int order, long now) => Math.Max(0, now - ((_starts[order] + End(order, now)) / 2));
+    public long Age(int order, long now)
+    {
+        var end = order + 1 < Count ? _starts[order + 1] : now;
+        return Math.Max(0, now - ((_starts[order] + end) / 2));
+    }
 
     /// <summary>Id of the slice in which something began.</summary>
-    public int Find(long began) => _ids[Order(began)];
-
-    public int Order(long began)
+    public int Find(long began)
     {
         int low = 0, high = Count - 1;
         while (low < high)
@@ -40,7 +44,7 @@ internal sealed class Slices
                 high = middle - 1;
         }
 
-        return low;
+        return _ids[low];
     }
 
     /// <summary>Begins a slice, and tells which two became one for it.</summary>
@@ -73,7 +77,7 @@ internal sealed class Slices
             Merge(best, merge);
         }
 
-        var id = System.Numerics.BitOperations.TrailingZeroCount(~_used);
+        var id = BitOperations.TrailingZeroCount(~_used);
         _used |= 1UL << id;
         _starts[Count] = now;
         _ids[Count++] = (byte)id;

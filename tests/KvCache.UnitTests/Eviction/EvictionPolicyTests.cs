@@ -29,8 +29,9 @@ public sealed class EvictionPolicyTests
 
             if (held.Count > 5)
                 store.Release(held.Dequeue());
-            if (random.Next(10) == 0 && store.Resident.Where(path => !held.Any(other => other.StartsWith(path, StringComparison.Ordinal))).FirstOrDefault() is { } deleted)
-                store.Delete(deleted, step * 700L);
+            var free = store.Resident.FirstOrDefault(path => !held.Any(other => other.StartsWith(path, StringComparison.Ordinal)));
+            if (random.Next(10) == 0 && free is not null)
+                store.Delete(free, step * 700L);
             if (random.Next(5) == 0 && store.Resident.LastOrDefault() is { } told)
                 store.Tell(told, AnswerEnd.ToolCall);
         }

@@ -82,15 +82,16 @@ public sealed class LearnedPolicyTests
         var forgotten = 0;
         for (var i = 1; i <= 1000; i++)
         {
-            if (ghosts.Add(PolicyStore.Fingerprint($"{i}"), new Trail { Touched = i * 16, Class = (ushort)i, Touches = 3, Level = 2 }, out _))
+            var trail = new Trail { Touched = i * 16, Class = (ushort)i, Touches = 3, Level = 2 };
+            if (ghosts.Add(PolicyStore.Fingerprint($"{i}"), trail, out _))
                 forgotten++;
         }
 
         var kept = Enumerable.Range(1, 1000).Where(i => ghosts.TryGet(PolicyStore.Fingerprint($"{i}"), out _)).ToList();
         Assert.Equal(1000 - forgotten, kept.Count);
         Assert.True(kept.Average() > 900);
-        Assert.True(ghosts.TryTake(PolicyStore.Fingerprint("1000"), out var trail));
-        Assert.Equal(new Trail { Touched = 16_000, Class = 1000, Touches = 3, Level = 2 }, trail);
+        Assert.True(ghosts.TryTake(PolicyStore.Fingerprint("1000"), out var last));
+        Assert.Equal(new Trail { Touched = 16_000, Class = 1000, Touches = 3, Level = 2 }, last);
         Assert.False(ghosts.TryTake(PolicyStore.Fingerprint("1000"), out _));
     }
 

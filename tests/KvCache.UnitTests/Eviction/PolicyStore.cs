@@ -4,8 +4,8 @@ using Xunit;
 namespace KvCache.UnitTests.Eviction;
 
 /// <summary>
-/// A store without bytes that checks after every step what it asks of a policy: victims are leaves that nobody holds, it is never fuller than its
-/// capacity, and what is resident can be reached.
+/// A store without bytes that checks after every step what it asks of a policy: victims are leaves that nobody holds, it is never fuller
+/// than its capacity, and what is resident can be reached.
 /// </summary>
 internal sealed class PolicyStore(IEvictionPolicy policy, int capacity)
 {
@@ -28,15 +28,26 @@ internal sealed class PolicyStore(IEvictionPolicy policy, int capacity)
         var fingerprints = paths.Select(Fingerprint).ToArray();
         var hits = paths.TakeWhile(_slots.ContainsKey).Count();
         var last = hits == 0 ? -1 : _slots[paths[hits - 1]];
-        var use = new ChainUse { Request = ++_requests, Now = now, Tokens = chain.Length * 512, TokensPerBlock = 512, End = end, Tenant = tenant };
+        var use = new ChainUse
+        {
+            Request = ++_requests,
+            Now = now,
+            Tokens = chain.Length * 512,
+            TokensPerBlock = 512,
+            End = end,
+            Tenant = tenant,
+        };
         policy.Look(fingerprints, hits, last, ref use);
         foreach (var path in paths[..hits])
             policy.Touch(_slots[path], use);
         var stored = hits;
         if (last >= 0)
             Hold(last);
-        for (; stored < chain.Length && TryStore(paths[stored], new ArrivingBlock(fingerprints[stored], last, Partial: false), use) is >= 0 and var slot; stored++)
+        for (; stored < chain.Length; stored++)
         {
+            var slot = TryStore(paths[stored], new ArrivingBlock(fingerprints[stored], last, Partial: false), use);
+            if (slot < 0)
+                break;
             Hold(slot);
             if (last >= 0)
                 Release(last);
@@ -61,7 +72,8 @@ internal sealed class PolicyStore(IEvictionPolicy policy, int capacity)
     /// <summary>Deletes a block and all behind it.</summary>
     public void Delete(string path, long now)
     {
-        foreach (var below in _slots.Keys.Where(key => key.StartsWith(path, StringComparison.Ordinal)).OrderByDescending(key => key.Length).ToList())
+        var all = _slots.Keys.Where(key => key.StartsWith(path, StringComparison.Ordinal)).OrderByDescending(key => key.Length);
+        foreach (var below in all.ToList())
             Remove(_slots[below], evicted: false, now);
     }
 
