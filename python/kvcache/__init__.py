@@ -11,6 +11,7 @@ from .hashing import (CHAIN_ROOT, DataType, Namespace, OpaqueLayout, StructuredL
                       prefix_chain, text_hash)
 from .namespace import Location, Match, OpenNamespace, PutOutcomes, Silo
 from .options import CacheOptions
+from .tls import Tls
 from .version import VERSION
 from .wire import Outcome, Status
 
@@ -18,4 +19,4 @@ __version__ = VERSION
 
 __all__ = ["CHAIN_ROOT", "Cache", "CacheOptions", "Client", "DataType", "Deadline", "Found", "KvCacheError", "Limits",
            "Location", "Match", "Namespace", "OpaqueLayout", "OpenNamespace", "Outcome", "PutOutcomes", "Silo",
-           "Statistics", "Status", "StructuredLayout", "engine_key_hash", "prefix_chain", "split", "text_hash"]
+           "Statistics", "Status", "StructuredLayout", "Tls", "engine_key_hash", "prefix_chain", "split", "text_hash"]

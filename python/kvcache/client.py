@@ -16,6 +16,7 @@ from .errors import KvCacheError
 from .forks import renews_after_fork
 from .hashing import Namespace
 from .namespace import Match, OpenNamespace, join
+from .tls import Tls
 from .wire import (AUTHENTICATE, GOES_ON, HELLO, MATCH, MAX_MATCHED_NAMESPACES, MAX_META, OPEN, RELEASE, REPLY, STAT, VERSION,
                    pack)
 
@@ -37,15 +38,16 @@ class Client:
     In a child of a fork the parent's clients are closed, and go on in the parent.
     """
 
-    def __init__(self, endpoint: str, tenant: str = "default", secret: bytes = b"", timeout: Timeout = 30.0):
-        """``endpoint`` is ``tcp:host:port`` or ``unix:path``. Connecting and the proofs of both sides share the timeout."""
+    def __init__(self, endpoint: str, tenant: str = "default", secret: bytes = b"", timeout: Timeout = 30.0,
+                 tls: Optional[Tls] = None):
+        """``endpoint`` is ``tcp:host:port``, ``tls:host:port`` or ``unix:path``. Connecting and the proofs of both sides share the timeout."""
         self._timeout = timeout if isinstance(timeout, (int, float)) else 30.0
         self._lock = threading.Lock()
         self._closed: Optional[str] = None
         self.limits = Limits(MAX_META, 0, 0)
         deadline = Deadline.of(timeout, self._timeout)
         try:
-            self._connection = Connection(endpoint, deadline)
+            self._connection = Connection(endpoint, deadline, tls)
         except OSError as error:
             raise KvCacheError(f"no connection to {endpoint}: {error}") from error
         renews_after_fork(self)

@@ -4,10 +4,11 @@ from __future__ import annotations
 import os
 import socket
 import zlib
-from typing import Any, Iterable, Tuple, Union
+from typing import Any, Iterable, Optional, Tuple, Union
 
 from .deadline import Deadline
 from .errors import KvCacheError
+from .tls import Tls
 from .wire import ERROR, GET, HEADER, MAGIC, MAX_META, REPLY
 
 # Pieces this small are still in the processor's cache when their checksum is computed.
@@ -20,12 +21,12 @@ class Connection:
     It is of the process that opened it: a child of a fork, even one that Python was not told of, neither sends nor receives.
     """
 
-    def __init__(self, endpoint: str, deadline: Deadline):
+    def __init__(self, endpoint: str, deadline: Deadline, tls: Optional[Tls] = None):
         self.deadline = deadline
         # Begins anywhere, so that an answer that was meant for another connection fits none of this one's questions.
         self._last_id = int.from_bytes(os.urandom(8), "little")
         self._process = os.getpid()
-        self._socket = connect(endpoint, deadline.remaining)
+        self._socket = connect(endpoint, deadline, tls)
 
     def close(self) -> None:
         """Gives up this process's end. Where a fork has shared the socket, the other process goes on with it."""
@@ -101,19 +102,20 @@ class ConnectionEnd(KvCacheError):
 
 
 def parse_endpoint(endpoint: str) -> Union[str, Tuple[str, int]]:
-    """The path of ``unix:path``, or host and port of ``tcp:host:port``; ``ValueError`` for anything else."""
+    """The path of ``unix:path``, or host and port of ``tcp:host:port`` and ``tls:host:port``; ``ValueError`` for anything else."""
     kind, _, address = endpoint.partition(":")
     if kind == "unix" and address:
         return address
     host, _, port = address.rpartition(":")
-    if kind != "tcp" or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError(f"{endpoint!r} is neither tcp:host:port nor unix:path")
+    if kind not in ("tcp", "tls") or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(f"{endpoint!r} is neither tcp:host:port nor tls:host:port nor unix:path")
     return host.strip("[]"), int(port)
 
 
-def connect(endpoint: str, timeout: float) -> socket.socket:
-    """A connected socket to ``tcp:host:port`` or ``unix:path``."""
+def connect(endpoint: str, deadline: Deadline, tls: Optional[Tls] = None) -> socket.socket:
+    """A connected socket to ``tcp:host:port``, ``tls:host:port`` or ``unix:path``."""
     address = parse_endpoint(endpoint)
+    timeout = deadline.remaining
     if isinstance(address, str):
         connection = socket.socket(socket.AF_UNIX)
         try:
@@ -126,4 +128,11 @@ def connect(endpoint: str, timeout: float) -> socket.socket:
     connection = socket.create_connection(address, timeout)
     # Requests are small and each waits for its answer.
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
+    if not endpoint.startswith("tls:"):
+        return connection
+    try:
+        connection.settimeout(max(deadline.remaining, 0.001))
+        return (tls or Tls()).wrap(connection, address[0])
+    except BaseException:
+        connection.close()
+        raise

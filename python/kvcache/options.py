@@ -5,23 +5,28 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any, Dict, Iterable, Mapping, Tuple, Type, TypeVar, Union
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type, TypeVar, Union
 
 from .connection import parse_endpoint
 from .hashing import MAX_TEXT_BYTES
+from .tls import Tls
 
 T = TypeVar("T", bound="EngineOptions")
+TLS_SETTINGS = tuple("tls_" + item.name for item in fields(Tls))
 
 
 @dataclass(frozen=True)
 class CacheOptions:
     """How a cache reaches its silos. Times are in seconds."""
 
-    #: ``unix:path`` or ``tcp:host:port``, in order of preference: the first that answers is used.
+    #: ``unix:path``, ``tcp:host:port`` or ``tls:host:port``, in order of preference: the first that answers is used.
     endpoints: Tuple[str, ...] = ("tcp:127.0.0.1:7400",)
     tenant: str = "default"
     #: The tenant's secret. ``from_mapping`` also takes ``secret_env``, the name of an environment variable that holds it.
     secret: bytes = b""
+    #: Whom to trust at ``tls:`` endpoints, and what to show. ``from_mapping`` takes ``tls_ca``, ``tls_server_name``,
+    #: ``tls_certificate`` and ``tls_key``.
+    tls: Optional[Tls] = None
     #: Connections for bytes, to each silo.
     connections: int = 4
     #: Connections for small requests, to each silo.
@@ -43,7 +48,7 @@ class CacheOptions:
     read_threads: int = 4
 
     def __post_init__(self) -> None:
-        check_types(self, skip=("endpoints", "secret"))
+        check_types(self, skip=("endpoints", "secret", "tls"))
         if not self.endpoints:
             raise ValueError("endpoints: name at least one, for example tcp:127.0.0.1:7400")
         for endpoint in self.endpoints:
@@ -57,7 +62,7 @@ class CacheOptions:
     @classmethod
     def names(cls) -> Tuple[str, ...]:
         """The keys that ``from_mapping`` knows."""
-        return tuple(item.name for item in fields(cls)) + ("secret_env",)
+        return tuple(item.name for item in fields(cls) if item.name != "tls") + ("secret_env",) + TLS_SETTINGS
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> CacheOptions:
@@ -71,6 +76,9 @@ class CacheOptions:
             if variable not in os.environ:
                 raise ValueError(f"secret_env: there is no environment variable {variable}")
             values["secret"] = os.environ[variable]
+        tls = {name[len("tls_"):]: str(values.pop(name)) for name in TLS_SETTINGS if name in values}
+        if tls:
+            values["tls"] = Tls(**tls)
         if isinstance(values.get("secret"), str):
             values["secret"] = values["secret"].encode()
         return cls(**values)

@@ -1,4 +1,5 @@
-// A prefix is a virtual grain: this program obtains the grain of a prefix through the gateway of a silo, stores its KV once, and reads it layer by layer.
+// A prefix is a virtual grain: this program obtains the grain of a prefix through the gateway of a silo, stores its KV once, and reads it
+// layer by layer.
 //   KvCache__Tenants__acme__Secret='a secret of the tenant acme' dotnet KvCache.Silo.dll --gateway-port 7411
 //   KVCACHE_SECRET='a secret of the tenant acme' dotnet run --project samples/OrleansClient -- 127.0.0.1:7411 acme
 using System.Net;

@@ -7,7 +7,7 @@ namespace KvCache.Client;
 public sealed class KvCacheClientOptions
 {
     /// <summary>
-    /// Data-plane addresses of silos, in order of preference: <c>tcp:host:port</c> or <c>unix:/path</c>. The first that
+    /// Data-plane addresses of silos, in order of preference: <c>tcp:host:port</c>, <c>tls:host:port</c> or <c>unix:/path</c>. The first that
     /// answers is the home silo: it is asked where blocks are and gets what is stored. Further silos of its cluster are found through it.
     /// </summary>
     public IList<string> Endpoints { get; } = [];
@@ -17,6 +17,9 @@ public sealed class KvCacheClientOptions
 
     /// <summary>The tenant's secret; it never travels. Default empty.</summary>
     public string Secret { get; set; } = "";
+
+    /// <summary>Whom to trust and what to show at endpoints with TLS. Default: the authorities of the machine, and nothing.</summary>
+    public KvCacheTlsOptions Tls { get; } = new();
 
     /// <summary>Connections for bulk bytes to each silo. Default 2; a further one carries matches. Each has a thread.</summary>
     public int DataConnections { get; set; } = 2;
@@ -84,9 +87,11 @@ public sealed class KvCacheClientOptions
         foreach (var endpoint in Endpoints)
         {
             if (SiloEndpoint.TryParse(endpoint) is null)
-                failures.Add($"The endpoint '{endpoint}' is not an address; tcp:host:port or unix:/path was expected.");
+                failures.Add($"The endpoint '{endpoint}' is not an address; tcp:host:port, tls:host:port or unix:/path was expected.");
         }
 
+        if (Tls.FindProblem() is { } problem)
+            failures.Add(problem);
         if (string.IsNullOrEmpty(Tenant))
             failures.Add("Tenant is empty; the name of a tenant was expected, default where silos know none.");
         Check(nameof(DataConnections), DataConnections, 1, 64);

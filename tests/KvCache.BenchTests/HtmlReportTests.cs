@@ -1,5 +1,6 @@
 using KvCache.Bench.Reports;
 using KvCache.Bench.Reports.Html;
+using KvCache.Testing;
 
 namespace KvCache.BenchTests;
 

@@ -1,65 +1,66 @@
 using KvCache.Bench.Simulation;
+using KvCache.Bench.Traces;
+using KvCache.Eviction;
 
 namespace KvCache.BenchTests;
 
 public sealed class SimulatedCacheTests
 {
     [Fact]
-    public void Only_a_prefix_is_hit()
-    {
-        using var cache = new ListCache(10, ListOrder.Used);
-        Assert.Equal(0, cache.Serve([1, 2, 3]));
-        Assert.Equal(2, cache.Serve([1, 2, 4]));
-        // 3 is there, and cannot be reached behind 9.
-        Assert.Equal(1, cache.Serve([1, 9, 3]));
-    }
-
-    [Fact]
-    public void Fifo_forgets_what_came_first_and_lru_what_was_used_first()
-    {
-        using var fifo = new ListCache(2, ListOrder.Inserted);
-        using var lru = new ListCache(2, ListOrder.Used);
-        foreach (var cache in new[] { fifo, lru })
-        {
-            cache.Serve([1]);
-            cache.Serve([2]);
-            cache.Serve([1]);
-            cache.Serve([3]);
-        }
-
-        Assert.Equal(0, fifo.Serve([1]));
-        Assert.Equal(1, lru.Serve([1]));
-    }
-
-    [Fact]
-    public void Tail_first_loses_the_end_of_a_chain_before_its_start()
-    {
-        using var lru = new ListCache(3, ListOrder.Used);
-        using var tailFirst = new ListCache(3, ListOrder.TailFirst);
-        foreach (var cache in new[] { lru, tailFirst })
-        {
-            cache.Serve([1, 2, 3]);
-            cache.Serve([9]);
-        }
-
-        Assert.Equal(0, lru.Serve([1, 2, 3]));
-        Assert.Equal(2, tailFirst.Serve([1, 2, 3]));
-    }
-
-    [Fact]
-    public void The_block_store_is_never_fuller_than_its_capacity_and_evicts_like_tail_first_lru()
+    public void The_block_store_evicts_like_tail_first_lru()
     {
         const int capacity = 64;
+        var trace = RandomTrace(2000);
         using var store = new StoreCache(capacity);
-        using var expected = new ListCache(capacity, ListOrder.TailFirst);
-        var random = new Random(7);
-        for (var request = 0; request < 2000; request++)
+        var expected = new PolicyReplay(trace, capacity, new LruPolicy(capacity), hints: false);
+        foreach (var request in trace.Requests)
         {
-            // Chains of a tree: a block's id names its way from the root.
+            Assert.Equal(expected.Serve(request), store.Serve(request.Chain));
+            Assert.InRange(expected.Count, 0, capacity);
+        }
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(7)]
+    [InlineData(64)]
+    public void No_policy_hits_more_than_the_offline_optimum_and_a_cache_that_holds_all_hits_as_much(int capacity)
+    {
+        var trace = RandomTrace(1000);
+        var optimum = OfflineOptimum.Hits(trace, capacity, default);
+        foreach (var name in EvictionPolicies.Names)
+        {
+            Assert.InRange(Hits(trace, name, capacity), 0, optimum);
+            Assert.Equal(OfflineOptimum.Hits(trace, trace.Blocks, default), Hits(trace, name, trace.Blocks));
+        }
+    }
+
+    [Fact]
+    public void The_offline_optimum_keeps_what_comes_back_first()
+    {
+        // One block fits: 1 is worth keeping over 2 and 3, which never come back, and over 4 until it is used.
+        var trace = SimulatedTrace.Of([Request(1), Request(2), Request(1), Request(4), Request(3), Request(4)]);
+        Assert.Equal(2, OfflineOptimum.Hits(trace, 1, default));
+    }
+
+    private static long Hits(SimulatedTrace trace, string policy, int capacity)
+    {
+        var replay = new PolicyReplay(trace, capacity, EvictionPolicies.Create(policy, capacity), hints: true);
+        return trace.Requests.Sum(request => (long)replay.Serve(request));
+    }
+
+    private static TraceRequest Request(params int[] chain) => new(0, chain.Length * TraceRequest.TokensPerBlock, 1, chain);
+
+    // Chains of a tree: a block's id names its way from the root.
+    private static SimulatedTrace RandomTrace(int requests)
+    {
+        var random = new Random(7);
+        return SimulatedTrace.Of(Enumerable.Range(0, requests).Select(second =>
+        {
             var chain = new int[random.Next(1, 8)];
             for (var i = 0; i < chain.Length; i++)
                 chain[i] = ((i == 0 ? 0 : chain[i - 1]) * 3) + random.Next(1, 4);
-            Assert.Equal(expected.Serve(chain), store.Serve(chain));
-        }
+            return Request(chain) with { Timestamp = second * 1000 };
+        }));
     }
 }

@@ -35,7 +35,8 @@ public sealed class DamageTests
         { 125, nameof(PromoteOutcome.Corrupt) }, // expiry
         { 133, nameof(PromoteOutcome.Corrupt) }, // checksum of the expiry
         { PayloadFormat.FixedBytes, nameof(PromoteOutcome.Corrupt) }, // checksum of a layer
-        { HeadBytes - 10, nameof(PromoteOutcome.Corrupt) }, // layout
+        { HeadBytes - 26, nameof(PromoteOutcome.Corrupt) }, // layout
+        { HeadBytes - 10, nameof(PromoteOutcome.Corrupt) }, // its MAC
         { HeadBytes - 1, nameof(PromoteOutcome.Corrupt) }, // checksum of the head
         { HeadBytes, nameof(PromoteOutcome.Corrupt) }, // first byte of the block
         { HeadBytes + Bytes - 1, nameof(PromoteOutcome.Corrupt) }, // last byte of the block
@@ -161,7 +162,7 @@ public sealed class DamageTests
         await using var fixture = new TierFixture(redis.Tcp);
         await fixture.PersistAsync(Key, Layout);
         var value = Read(redis, fixture, Key);
-        PayloadFormat.WriteLife(value.AsSpan(PayloadFormat.LifeOffset, PayloadFormat.LifeBytes), DateTimeOffset.UtcNow.AddSeconds(-1).ToUnixTimeMilliseconds());
+        PayloadFormat.WriteLife(value.AsSpan(PayloadFormat.LifeOffset, PayloadFormat.LifeBytes), Key, DateTimeOffset.UtcNow.AddSeconds(-1).ToUnixTimeMilliseconds(), key: null);
         Write(redis, fixture, Key, value);
         Assert.Equal(PromoteOutcome.Expired, await fixture.PromoteAsync(Key, Layout));
         Assert.False(fixture.Store.Contains(Key));
@@ -194,7 +195,7 @@ public sealed class DamageTests
 
     private static void Sign(Span<byte> head) => BinaryPrimitives.WriteUInt32LittleEndian(
         head[^sizeof(uint)..],
-        BlockChecksum.Append(BlockChecksum.Compute(head[..PayloadFormat.LifeOffset]), head[PayloadFormat.FixedBytes..^sizeof(uint)]));
+        BlockChecksum.Append(BlockChecksum.Compute(head[..PayloadFormat.LifeOffset]), head[(PayloadFormat.LifeOffset + PayloadFormat.LifeBytes)..^sizeof(uint)]));
 
     private static byte[] Read(RedisProcess redis, TierFixture fixture, BlockKey key)
     {

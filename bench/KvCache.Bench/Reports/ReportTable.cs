@@ -29,7 +29,7 @@ internal static class ReportTable
             console.Write(Fill(NewTable("row", "unit"), rates, r => [r.Name, Size(r.Bytes, r.Batch), $"{r.Connections}", r.Unit, Figure(r.Median), Figure(r.Min), Figure(r.Max)]));
         var simulated = report.Rows.OfType<SimulationRow>().ToList();
         if (simulated.Count > 0)
-            console.Write(Fill(NewSimulationTable(), simulated, r => [r.Name, r.Trace, $"{r.Capacity}", $"{r.Hits}", $"{r.Accesses}", r.Ratio.ToString("0.0000", CultureInfo.InvariantCulture)]));
+            console.Write(Fill(NewSimulationTable(), simulated, r => [r.Name, r.Trace, $"{r.Capacity}", $"{r.Hits}", $"{r.Accesses}", r.Ratio.ToString("0.0000", CultureInfo.InvariantCulture), r.GapClosed?.ToString("0.0 %", CultureInfo.InvariantCulture) ?? ""]));
         if (report.Ratios is { Count: > 0 } ratios)
             console.Write(Fill(NewTable("ratio", null), ratios, r => [r.Name, Size(r.Bytes, r.Batch), $"{r.Connections}", Figure(r.Median), Figure(r.Min), Figure(r.Max)]));
     }
@@ -51,7 +51,7 @@ internal static class ReportTable
     }
 
     private static Table NewSimulationTable() => new Table().RoundedBorder().AddColumn("policy").AddColumn("trace")
-        .AddColumn(Right("capacity")).AddColumn(Right("hits")).AddColumn(Right("accesses")).AddColumn(Right("ratio"));
+        .AddColumn(Right("capacity")).AddColumn(Right("hits")).AddColumn(Right("accesses")).AddColumn(Right("ratio")).AddColumn(Right("of LRU→MIN"));
 
     private static TableColumn Right(string title) => new TableColumn(title).RightAligned();
 

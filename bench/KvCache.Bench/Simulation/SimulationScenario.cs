@@ -2,23 +2,25 @@ using System.CommandLine;
 using KvCache.Bench.Cli;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Traces;
+using KvCache.Eviction;
 
 namespace KvCache.Bench.Simulation;
 
-/// <summary>Hit ratios of eviction policies on workload traces.</summary>
+/// <summary>Hit ratios of eviction policies on workload traces, between LRU and the offline optimum.</summary>
 internal sealed class SimulationScenario : Scenario
 {
-    private static readonly (string Name, Func<int, ISimulatedCache> Create)[] Policies =
-    [
-        ("fifo", capacity => new ListCache(capacity, ListOrder.Inserted)),
-        ("lru", capacity => new ListCache(capacity, ListOrder.Used)),
-        ("lru/t", capacity => new ListCache(capacity, ListOrder.TailFirst)),
-        ("store", capacity => new StoreCache(capacity)),
-    ];
+    private const string All = "all", Optimum = "min", Yardstick = "lru/t", StoreToday = "store", WithHints = "default+hints";
 
     private readonly Option<DirectoryInfo> _traces = TraceFolder.CreateOption();
 
-    private readonly Option<long[]> _capacities = new("--capacities")
+    private readonly Option<FileInfo[]> _files = new("--trace")
+    {
+        Description = "Traces (*.jsonl, *.jsonl.gz), instead of all of the folder.",
+        HelpName = "FILE",
+        AllowMultipleArgumentsPerToken = true,
+    };
+
+    private readonly Option<long[]> _capacities = new("--capacity")
     {
         Description = "Blocks that the cache holds.",
         HelpName = "BLOCKS,...",
@@ -26,48 +28,106 @@ internal sealed class SimulationScenario : Scenario
         DefaultValueFactory = _ => [1000, 3000, 10_000, 30_000],
     };
 
+    private readonly Option<string[]> _policies = new("--policy")
+    {
+        Description = $"all, or some of {string.Join(", ", KnownPolicies)}. min is the offline optimum, store the silo's block store.",
+        HelpName = "NAME,...",
+        DefaultValueFactory = _ => [All],
+        CustomParser = result => [.. result.Tokens.SelectMany(token => token.Value.Split(','))],
+    };
+
+    private readonly Option<string?> _hints = new("--hints")
+    {
+        Description = "Whether default is told how answers ended. Without it, default and default+hints are two policies.",
+        HelpName = "on|off",
+    };
+
+    public SimulationScenario()
+    {
+        _hints.AcceptOnlyFromAmong("on", "off");
+        _policies.Validators.Add(result =>
+        {
+            foreach (var name in result.GetValueOrDefault<string[]>()!.Where(name => name != All && !KnownPolicies.Contains(name)))
+                result.AddError($"There is no policy '{name}'; there are {All}, {string.Join(", ", KnownPolicies)}.");
+        });
+    }
+
     public override string Name => "sim";
 
-    public override string Description => "Hit ratios of eviction policies on workload traces: FIFO, LRU, tail-first LRU and the silo's block store.";
+    public override string Description =>
+        "Hit ratios of eviction policies on workload traces, and how much of the gap from LRU to the offline optimum each closes.";
 
-    public override IEnumerable<Option> Options => [_traces, _capacities];
+    public override IEnumerable<Option> Options => [_traces, _files, _capacities, _policies, _hints];
+
+    private static IReadOnlyList<string> KnownPolicies { get; } = [.. EvictionPolicies.Names, WithHints, Optimum, StoreToday];
 
     public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var folder = context.Arguments.GetRequiredValue(_traces);
-        var files = TraceFolder.Find(folder);
+        var files = context.Arguments.GetValue(_files) is { Length: > 0 } named ? [.. named] : TraceFolder.Find(folder);
         if (files.Count == 0)
             return BenchReport.OfSkipped(Name, TraceFolder.Missing(folder), context.Log);
+        var policies = ChosenPolicies(context.Arguments.GetRequiredValue(_policies), context.Arguments.GetValue(_hints));
         var rows = new List<BenchRow>();
         foreach (var file in files)
         {
-            var requests = TraceRequest.Read(file.FullName);
-            context.Log($"{file.Name}: {requests.Count:N0} requests");
+            var trace = SimulatedTrace.Of(TraceRequest.Read(file.FullName));
+            context.Log($"{file.Name}: {trace.Requests.Count:N0} requests, {trace.Accesses:N0} blocks, {trace.Blocks:N0} different");
             foreach (var capacity in context.Arguments.GetRequiredValue(_capacities))
-            {
-                foreach (var (name, create) in Policies)
-                    rows.Add(Simulate(name, create((int)capacity), file.Name, (int)capacity, requests, cancellation));
-            }
+                rows.AddRange(Simulate(file.Name, trace, (int)capacity, policies, cancellation));
         }
 
-        // One pass is exact: nothing here depends on time.
+        // One pass is exact: nothing here depends on the time of this machine.
         return new BenchReport(Name, 1, MachineInfo.Current, rows);
     }
 
-    private static SimulationRow Simulate(
-        string name, ISimulatedCache cache, string trace, int capacity, List<TraceRequest> requests, CancellationToken cancellation)
+    private static List<string> ChosenPolicies(string[] names, string? hints)
     {
-        using (cache)
+        IEnumerable<string> chosen = names.Contains(All) ? KnownPolicies.Where(name => name != StoreToday) : names;
+        return [.. chosen.Select(name => (name, hints) switch
         {
-            long hits = 0, accesses = 0;
-            foreach (var request in requests)
-            {
-                cancellation.ThrowIfCancellationRequested();
-                hits += cache.Serve(request.HashIds);
-                accesses += request.HashIds.Length;
-            }
+            (EvictionPolicies.Default, "on") => WithHints,
+            (WithHints, "off") => EvictionPolicies.Default,
+            _ => name,
+        }).Distinct()];
+    }
 
-            return new SimulationRow(name, trace, capacity, hits, accesses, accesses == 0 ? 0 : Math.Round((double)hits / accesses, 4));
+    private static IEnumerable<BenchRow> Simulate(
+        string file, SimulatedTrace trace, int capacity, List<string> policies, CancellationToken cancellation)
+    {
+        var least = Hits(Yardstick, trace, capacity, cancellation);
+        var most = OfflineOptimum.Hits(trace, capacity, cancellation);
+        foreach (var name in policies)
+        {
+            var hits = name switch { Yardstick => least, Optimum => most, _ => Hits(name, trace, capacity, cancellation) };
+            var closed = most == least ? (double?)null : Math.Round((double)(hits - least) / (most - least), 3);
+            var ratio = Math.Round((double)hits / Math.Max(1, trace.Accesses), 4);
+            yield return new SimulationRow(name, file, capacity, hits, trace.Accesses, ratio, closed);
         }
+    }
+
+    private static long Hits(string name, SimulatedTrace trace, int capacity, CancellationToken cancellation)
+    {
+        if (name == StoreToday)
+        {
+            using var store = new StoreCache(capacity);
+            return Hits(trace, request => store.Serve(request.Chain), cancellation);
+        }
+
+        var hints = name == WithHints;
+        var replay = new PolicyReplay(trace, capacity, EvictionPolicies.Create(hints ? EvictionPolicies.Default : name, capacity), hints);
+        return Hits(trace, replay.Serve, cancellation);
+    }
+
+    private static long Hits(SimulatedTrace trace, Func<SimulatedRequest, int> serve, CancellationToken cancellation)
+    {
+        long hits = 0;
+        foreach (var request in trace.Requests)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            hits += serve(request);
+        }
+
+        return hits;
     }
 }

@@ -8,7 +8,7 @@ namespace KvCache.Bench.Simulation;
 /// The silo's own block store over an arena of one page a block, driven as its front ends drive it: a get leases the blocks that are there,
 /// a put reserves and publishes those that are not. What decides is the production code.
 /// </summary>
-internal sealed class StoreCache : ISimulatedCache
+internal sealed class StoreCache : IDisposable
 {
     private static readonly KvLayout Layout = KvLayout.Opaque([0, Arena.PageBytes], TraceRequest.TokensPerBlock);
     private readonly BlockStore _store;
@@ -22,6 +22,8 @@ internal sealed class StoreCache : ISimulatedCache
         _store = new BlockStore(arena);
     }
 
+    /// <summary>Looks a chain up as a prefix, up to the first miss, then stores all of its blocks.</summary>
+    /// <returns>Blocks found.</returns>
     public int Serve(ReadOnlySpan<int> chain)
     {
         _requests++;

@@ -1,5 +1,8 @@
+using System.IO.Compression;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using KvCache.Eviction;
+using KvCache.Silo.Data;
 
 namespace KvCache.Bench.Traces;
 
@@ -7,18 +10,35 @@ namespace KvCache.Bench.Traces;
 /// <param name="Timestamp">Arrival in milliseconds.</param>
 /// <param name="InputLength">Tokens of the prompt.</param>
 /// <param name="OutputLength">Tokens of the answer.</param>
-/// <param name="HashIds">One id for every <see cref="TokensPerBlock"/> tokens of the prompt; equal ids are equal prefixes up to there.</param>
-internal sealed record TraceRequest(long Timestamp, int InputLength, int OutputLength, int[] HashIds)
+/// <param name="HashIds">One id for every <see cref="TokensPerBlock"/> tokens of the prompt; equal ids are equal prefixes up to
+/// there.</param>
+/// <param name="Session">The conversation it belongs to, where a trace tells.</param>
+/// <param name="End">How the answer ended, where a trace tells: <c>tool_use</c>, <c>end_turn</c>, <c>one_shot</c>, or empty.</param>
+internal sealed record TraceRequest(
+    long Timestamp, int InputLength, int OutputLength, int[] HashIds, int? Session = null, string? End = null)
 {
     /// <summary>Tokens of a block; the last one of a request may have fewer.</summary>
     public const int TokensPerBlock = 512;
 
-    /// <summary>Reads a trace, one JSON object a line.</summary>
+    /// <summary><see cref="End"/> as policies are told it.</summary>
+    [JsonIgnore]
+    public AnswerEnd AnswerEnd => End switch
+    {
+        "tool_use" or "tool_call" => AnswerEnd.ToolCall,
+        "end_turn" or "end_of_turn" => AnswerEnd.EndOfTurn,
+        "one_shot" => AnswerEnd.OneShot,
+        _ => AnswerEnd.Unknown,
+    };
+
+    /// <summary>Reads a trace, one JSON object a line; compressed by gzip if its name ends with <c>.gz</c>.</summary>
     /// <exception cref="IOException">The file cannot be read, or a line is not a request.</exception>
     public static List<TraceRequest> Read(string path)
     {
         var requests = new List<TraceRequest>();
-        foreach (var line in File.ReadLines(path))
+        using var file = File.OpenRead(path);
+        using Stream stream = path.EndsWith(".gz", StringComparison.Ordinal) ? new GZipStream(file, CompressionMode.Decompress) : file;
+        using var reader = new StreamReader(stream);
+        while (reader.ReadLine() is { } line)
             requests.Add(Parse(line) ?? throw new IOException($"Line {requests.Count + 1} of {path} is not a request."));
         return requests;
     }

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Net.Sockets;
 using KvCache.Caching;
 using KvCache.Engine.Resilience;
+using KvCache.Engine.Security;
 using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 
@@ -17,6 +18,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
 
     private readonly SiloEndpoint _endpoint;
     private readonly KvCacheClientOptions _options;
+    private readonly TlsClient _tls;
     private readonly CircuitBreaker _breaker;
     private readonly ILogger _logger;
     private readonly int _max;
@@ -29,10 +31,11 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     private long _failures;
     private int _disposed;
 
-    public ConnectionLanes(SiloEndpoint endpoint, KvCacheClientOptions options, int max, bool bulk, CircuitBreaker breaker, ILogger logger)
+    public ConnectionLanes(SiloEndpoint endpoint, KvCacheClientOptions options, TlsClient tls, int max, bool bulk, CircuitBreaker breaker, ILogger logger)
     {
         _endpoint = endpoint;
         _options = options;
+        _tls = tls;
         _max = max;
         _bulk = bulk;
         _breaker = breaker;
@@ -174,7 +177,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(call.Token, _stopping.Token);
         try
         {
-            var connection = lane.Connection ??= BlockConnection.Connect(_endpoint, _options.Tenant, _options.Secret, (int)_options.SocketBuffer.Bytes, ending.Token);
+            var connection = lane.Connection ??= BlockConnection.Connect(_endpoint, _options.Tenant, _options.Secret, _tls, (int)_options.SocketBuffer.Bytes, ending.Token);
             using (ending.Token.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
                 reason = call.Body(connection);
             if (ending.IsCancellationRequested)

@@ -1,4 +1,6 @@
 using System.Collections.Immutable;
+using System.Net.Sockets;
+using KvCache.Engine.Security;
 using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 
@@ -14,6 +16,7 @@ internal sealed class SiloDirectory : IAsyncDisposable
     private static readonly TimeSpan IdleLimit = TimeSpan.FromMinutes(2);
 
     private readonly KvCacheClientOptions _options;
+    private readonly TlsClient _tls;
     private readonly ILogger _logger;
     private readonly Lock _lock = new();
     private readonly Dictionary<string, SiloConnector> _named = [];
@@ -23,8 +26,9 @@ internal sealed class SiloDirectory : IAsyncDisposable
     public SiloDirectory(KvCacheClientOptions options, ILogger logger)
     {
         _options = options;
+        _tls = options.Tls.Create();
         _logger = logger;
-        Configured = [.. options.Endpoints.Select(endpoint => new SiloConnector(SiloEndpoint.TryParse(endpoint)!, options, logger))];
+        Configured = [.. options.Endpoints.Select(endpoint => new SiloConnector(SiloEndpoint.TryParse(endpoint)!, options, _tls, logger))];
     }
 
     /// <summary>Silos of the settings. The first one that answers is the home silo.</summary>
@@ -62,10 +66,10 @@ internal sealed class SiloDirectory : IAsyncDisposable
                 }
             }
 
-            // Only TCP: the path of a Unix socket means something else on another machine.
+            // No Unix socket: its path means something else on another machine.
             foreach (var endpoint in endpoints)
             {
-                if (endpoint.StartsWith("tcp:", StringComparison.Ordinal) && SiloEndpoint.TryParse(endpoint) is { } address)
+                if (SiloEndpoint.TryParse(endpoint) is { EndPoint: not UnixDomainSocketEndPoint } address)
                     return Add(address);
             }
         }
@@ -101,7 +105,7 @@ internal sealed class SiloDirectory : IAsyncDisposable
 
         if (_named.Count >= _options.MaxSilos)
             return null;
-        return _named[address.Text] = new SiloConnector(address, _options, _logger);
+        return _named[address.Text] = new SiloConnector(address, _options, _tls, _logger);
     }
 
     private void End(SiloConnector silo) => _ending = Task.WhenAll(_ending, silo.DisposeAsync().AsTask());

@@ -29,6 +29,9 @@ public sealed class SiloException : Exception
     internal SiloException(WireStatus status, string message)
         : base($"The silo answered: {message} (status {(int)status}, {status})") => Status = status;
 
+    internal SiloException(WireStatus status, string message, Exception innerException)
+        : base(message, innerException) => Status = status;
+
     /// <summary>What kind of error.</summary>
     internal WireStatus Status { get; }
 

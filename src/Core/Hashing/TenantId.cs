@@ -3,7 +3,8 @@ using System.Security.Cryptography;
 namespace KvCache;
 
 /// <summary>
-/// Eight bytes that name a tenant in front of every <see cref="NamespaceId"/>: the first of <c>SHA256("kvcache.tenant.v1" ‖ name)</c>. Names are
+/// Eight bytes that name a tenant in front of every <see cref="NamespaceId"/>: the first of <c>SHA256("kvcache.tenant.v1" ‖ name)</c>.
+/// Names are
 /// the administrator's to choose, not the clients', so that 64 bits are enough; two configured tenants that met would be refused at start.
 /// </summary>
 /// <param name="Value">The bytes, as they lie in memory.</param>

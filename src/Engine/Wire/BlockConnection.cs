@@ -2,10 +2,12 @@ using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Text;
 using KvCache.Binary;
 using KvCache.Caching;
+using KvCache.Engine.Security;
 
 namespace KvCache.Engine.Wire;
 
@@ -39,9 +41,14 @@ internal sealed partial class BlockConnection : IDisposable
     /// <param name="socketBuffer">Kernel buffers in bytes; 0 for the default (<see cref="FrameSocket.ApplyBuffers"/>).</param>
     /// <param name="cancellationToken">Ends the attempt from another thread.</param>
     /// <exception cref="SocketException">Nobody listens, or the connection broke.</exception>
-    /// <exception cref="SiloException">The silo refused: version, tenant, secret or limits.</exception>
+    /// <exception cref="SiloException">The silo refused: version, tenant, secret or limits; or its certificate is not trusted.</exception>
     /// <exception cref="KvFormatException">What listens there does not speak this protocol, or does not know the secret.</exception>
-    public static BlockConnection Connect(SiloEndpoint endpoint, string tenant, string secret, int socketBuffer = 0, CancellationToken cancellationToken = default)
+    public static BlockConnection Connect(SiloEndpoint endpoint, string tenant, string secret, int socketBuffer = 0, CancellationToken cancellationToken = default) =>
+        Connect(endpoint, tenant, secret, null, socketBuffer, cancellationToken);
+
+    // As above. Where the endpoint has TLS, the authorities of the machine are trusted unless others are named.
+    internal static BlockConnection Connect(
+        SiloEndpoint endpoint, string tenant, string secret, TlsClient? tls, int socketBuffer = 0, CancellationToken cancellationToken = default)
     {
         var socket = endpoint.CreateSocket();
         FrameSocket? frames = null;
@@ -58,10 +65,17 @@ internal sealed partial class BlockConnection : IDisposable
             }
 
             cancellationToken.ThrowIfCancellationRequested();
-            frames = new FrameSocket(socket, maxPayload: KvLayout.MaxBlockBytes);
+            ByteChannel channel = endpoint.IsTls
+                ? new TlsChannel(socket, stream => (tls ?? TlsClient.Default).Authenticate(stream, endpoint.Host))
+                : new PlainChannel(socket);
+            frames = new FrameSocket(channel, maxPayload: KvLayout.MaxBlockBytes);
             var connection = new BlockConnection(frames);
             using (cancellationToken.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
+            {
+                Agree(channel);
                 connection.Authenticate(tenant, Encoding.UTF8.GetBytes(secret));
+            }
+
             cancellationToken.ThrowIfCancellationRequested();
             return connection;
         }
@@ -253,6 +267,18 @@ internal sealed partial class BlockConnection : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _socket.Dispose();
+
+    private static void Agree(ByteChannel channel)
+    {
+        try
+        {
+            channel.Handshake();
+        }
+        catch (AuthenticationException e)
+        {
+            throw new SiloException(WireStatus.AuthenticationFailed, e.Message, e);
+        }
+    }
 
     private void Authenticate(string tenant, byte[] secret)
     {

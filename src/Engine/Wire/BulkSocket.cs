@@ -29,20 +29,6 @@ internal static class BulkSocket
             socket.SetRawSocketOption(SocketLevel, ReceiveLowWater, MemoryMarshal.AsBytes(new ReadOnlySpan<int>(in bytes)));
     }
 
-    /// <summary>Sends three runs of bytes, any of which may be empty, with as few calls of the kernel as can be.</summary>
-    /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    public static unsafe void SendAll(Socket socket, ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
-    {
-        if (first.Length + second.Length + third.Length == 0)
-            return;
-        fixed (byte* a = first, b = second, c = third)
-        {
-            Span<UnmanagedPiece> pieces = stackalloc UnmanagedPiece[] { new((nint)a, first.Length), new((nint)b, second.Length), new((nint)c, third.Length) };
-            while (pieces.Length > 0)
-                GatheredSend.Send(socket, ref pieces);
-        }
-    }
-
     /// <summary>Ends a connection from any thread: calls that wait for the peer return with an error.</summary>
     public static void Abort(Socket socket)
     {

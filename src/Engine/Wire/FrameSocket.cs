@@ -6,7 +6,7 @@ using KvCache.Caching;
 namespace KvCache.Engine.Wire;
 
 /// <summary>
-/// Frames over one connected stream socket, with blocking calls on the thread that owns the connection: straight out of, and
+/// Frames over one connected stream socket, plain or encrypted, with blocking calls on the thread that owns the connection: straight out of, and
 /// into, the memory that the caller names.
 /// </summary>
 /// <remarks>
@@ -22,7 +22,7 @@ internal sealed class FrameSocket : IDisposable
     /// </summary>
     public const int ChunkBytes = 256 * 1024;
 
-    private readonly Socket _socket;
+    private readonly ByteChannel _channel;
     private PutSender? _putSender;
     private byte[] _frame = new byte[4096];
     private int _begun; // bytes of the next header that are there
@@ -32,11 +32,19 @@ internal sealed class FrameSocket : IDisposable
     /// <param name="maxMeta">Longest meta part that is accepted, in bytes.</param>
     /// <param name="maxPayload">Longest payload that is accepted, in bytes.</param>
     public FrameSocket(Socket socket, int maxMeta = WireProtocol.MaxMetaBytes, long maxPayload = long.MaxValue)
+        : this(new PlainChannel(socket), maxMeta, maxPayload)
     {
-        _socket = socket;
+    }
+
+    /// <summary>Takes over a connection.</summary>
+    /// <param name="channel">The connection, after its handshake or before; disposed with this object.</param>
+    /// <param name="maxMeta">Longest meta part that is accepted, in bytes.</param>
+    /// <param name="maxPayload">Longest payload that is accepted, in bytes.</param>
+    internal FrameSocket(ByteChannel channel, int maxMeta = WireProtocol.MaxMetaBytes, long maxPayload = long.MaxValue)
+    {
+        _channel = channel;
         MaxMeta = maxMeta;
         MaxPayload = maxPayload;
-        BulkSocket.Tune(socket);
     }
 
     /// <summary>Longest meta part that is accepted, in bytes.</summary>
@@ -46,7 +54,10 @@ internal sealed class FrameSocket : IDisposable
     public long MaxPayload { get; set; }
 
     /// <summary>The process at the other end, where the socket tells it (<see cref="Engine.Wire.PeerProcess.Of"/>).</summary>
-    public PeerProcess? PeerProcess => Engine.Wire.PeerProcess.Of(_socket);
+    public PeerProcess? PeerProcess => Engine.Wire.PeerProcess.Of(_channel.Socket);
+
+    /// <summary>Whether pages may be lent to the kernel.</summary>
+    public bool LendsPages => _channel.LendsPages;
 
     /// <summary>Bytes received so far, headers included.</summary>
     public long ReceivedBytes { get; private set; }
@@ -90,7 +101,7 @@ internal sealed class FrameSocket : IDisposable
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
     public bool WaitForFrame()
     {
-        _begun = _socket.Receive(_frame.AsSpan(0, FrameHeader.Size));
+        _begun = _channel.Receive(_frame.AsSpan(0, FrameHeader.Size));
         ReceivedBytes += _begun;
         return _begun > 0;
     }
@@ -117,11 +128,7 @@ internal sealed class FrameSocket : IDisposable
     /// wait too; the next receive tells.
     /// </summary>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    public void WaitForBytes()
-    {
-        Span<byte> first = stackalloc byte[1];
-        _socket.Receive(first, SocketFlags.Peek);
-    }
+    public void WaitForBytes() => _channel.WaitForBytes();
 
     /// <summary>Receives until the span is full.</summary>
     /// <exception cref="SocketException">The connection broke, ended or was aborted.</exception>
@@ -129,7 +136,7 @@ internal sealed class FrameSocket : IDisposable
     {
         while (destination.Length > 0)
         {
-            var got = _socket.Receive(destination);
+            var got = _channel.Receive(destination);
             if (got == 0)
                 throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection in the middle of a frame.");
             ReceivedBytes += got;
@@ -149,7 +156,7 @@ internal sealed class FrameSocket : IDisposable
         var cursor = new ChecksumCursor(layout, range, checksums);
         while (destination.Length > 0)
         {
-            var got = _socket.Receive(destination[..Math.Min(destination.Length, ChunkBytes)]);
+            var got = _channel.Receive(destination[..Math.Min(destination.Length, ChunkBytes)]);
             if (got == 0)
                 throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection in the middle of a block.");
             ReceivedBytes += got;
@@ -221,27 +228,19 @@ internal sealed class FrameSocket : IDisposable
 
     /// <summary>Sends all bytes.</summary>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    public void SendAll(ReadOnlySpan<byte> bytes)
-    {
-        while (bytes.Length > 0)
-        {
-            var sent = _socket.Send(bytes);
-            SentBytes += sent;
-            bytes = bytes[sent..];
-        }
-    }
+    public void SendAll(ReadOnlySpan<byte> bytes) => SendAll(bytes, default, default);
 
     /// <summary>Sends runs of bytes, at most 1,024; changes the pieces.</summary>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
     internal void SendAll(Span<UnmanagedPiece> pieces)
     {
         while (pieces.Length > 0)
-            SentBytes += GatheredSend.Send(_socket, ref pieces);
+            SentBytes += _channel.Send(ref pieces);
     }
 
     /// <summary>Sends runs of bytes that stay as they are until the peer has answered.</summary>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    internal void SendAll(PagePipe pipe, ReadOnlySpan<UnmanagedPiece> pieces) => SentBytes += pipe.Send(_socket, pieces);
+    internal void SendAll(PagePipe pipe, ReadOnlySpan<UnmanagedPiece> pieces) => SentBytes += pipe.Send(_channel.Socket, pieces);
 
     /// <summary>Sends a frame whose payload lies in many places, with as few calls of the kernel as can be.</summary>
     /// <param name="head">Header and meta part, complete; frames before it may come along.</param>
@@ -262,20 +261,20 @@ internal sealed class FrameSocket : IDisposable
 
     private void SendAll(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
     {
-        BulkSocket.SendAll(_socket, first, second, third);
+        _channel.SendAll(first, second, third);
         SentBytes += first.Length + second.Length + third.Length;
     }
 
     /// <summary>Ends the connection from any thread: calls that wait for the peer return with an error.</summary>
-    public void Abort() => BulkSocket.Abort(_socket);
+    public void Abort() => _channel.Abort();
 
     /// <summary>Closes the socket. Only the owning thread calls this, when no other uses the connection.</summary>
     public void Dispose()
     {
         // What was lent to the kernel is not to be sent any more. A peer that has got it already finds that checksums differ when it was changed.
-        if (_putSender is { IsOpen: true } && _socket.ProtocolType == ProtocolType.Tcp)
-            _socket.LingerState = new LingerOption(true, 0);
-        _socket.Dispose();
+        if (_putSender is { IsOpen: true } && _channel.Socket.ProtocolType == ProtocolType.Tcp)
+            _channel.Socket.LingerState = new LingerOption(true, 0);
+        _channel.Dispose();
         _putSender?.Dispose();
     }
 }

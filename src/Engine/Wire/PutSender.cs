@@ -45,7 +45,7 @@ internal sealed unsafe class PutSender(FrameSocket socket) : IDisposable
     {
         if (_checksums.Length < layout.Layers)
             _checksums = GC.AllocateUninitializedArray<uint>(Math.Max(MaxChecksums, layout.Layers), pinned: true);
-        _lends = layout.BlockBytes >= LeastLentBlock && HasPipe();
+        _lends = socket.LendsPages && layout.BlockBytes >= LeastLentBlock && HasPipe();
         (_maxParts, _maxQueued) = _lends ? (PagePipe.MaxParts, PagePipe.Capacity) : (MaxParts, CopiedBytes);
         _queued = _partCount = _checksumCount = 0;
         if (frame.Length < PagePipe.LeastLent)

@@ -9,10 +9,24 @@ namespace KvCache.Engine.Wire;
 /// <param name="EndPoint">The address for a socket.</param>
 internal sealed record SiloEndpoint(string Text, EndPoint EndPoint)
 {
+    /// <summary>What an address with TLS begins with.</summary>
+    public const string TlsScheme = "tls:";
+
     /// <summary>Longest text of an address.</summary>
     public const int MaxTextBytes = 512;
 
-    /// <summary>Parses <c>tcp:host:port</c> or <c>unix:/path</c>; null for anything else.</summary>
+    /// <summary>Whether the address is spoken to with TLS.</summary>
+    public bool IsTls => Text.StartsWith(TlsScheme, StringComparison.Ordinal);
+
+    /// <summary>The host that was written, without brackets: the name that a certificate must have. Empty for a Unix socket.</summary>
+    public string Host => EndPoint switch
+    {
+        IPEndPoint ip => ip.Address.ToString(),
+        DnsEndPoint name => name.Host,
+        _ => "",
+    };
+
+    /// <summary>Parses <c>tcp:host:port</c>, <c>tls:host:port</c> or <c>unix:/path</c>; null for anything else.</summary>
     public static SiloEndpoint? TryParse(string? text)
     {
         if (text is null)
@@ -30,7 +44,7 @@ internal sealed record SiloEndpoint(string Text, EndPoint EndPoint)
         }
 
         var colon = text.LastIndexOf(':');
-        if (!text.StartsWith("tcp:", StringComparison.Ordinal) || colon <= 4
+        if (!(text.StartsWith("tcp:", StringComparison.Ordinal) || text.StartsWith(TlsScheme, StringComparison.Ordinal)) || colon <= 4
             || !ushort.TryParse(text.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port) || port == 0)
             return null;
         var host = text[4..colon];

@@ -7,12 +7,15 @@ using System.Text;
 namespace KvCache.Orleans.Access;
 
 /// <summary>
-/// The mutual proof ahead of Orleans' own bytes, on its silo port and its gateway (docs/security.md): whoever connects proves the secret first, so
+/// The mutual proof ahead of Orleans' own bytes, on its silo port and its gateway (docs/security.md): whoever connects proves the secret
+/// first, so
 /// that an unproven peer gets nothing that depends on it, then the silo does, which at the gateway hands out a ticket.
 /// </summary>
 /// <remarks>
-/// hello: magic (8), door (1), length of the name (2, little-endian), nonce (32), name; challenge: nonce (32); proof: HMAC-SHA-256 (32); answer: 0, or 1 with the
-/// silo's proof (32), life of the ticket in seconds (u32, little-endian), its length (1) and the ticket. Each proof covers role, door, both nonces and name.
+/// hello: magic (8), door (1), length of the name (2, little-endian), nonce (32), name; challenge: nonce (32); proof: HMAC-SHA-256 (32);
+/// answer: 0, or 1 with the
+/// silo's proof (32), life of the ticket in seconds (u32, little-endian), its length (1) and the ticket. Each proof covers role, door, both
+/// nonces and name.
 /// </remarks>
 internal static class DoorHandshake
 {
@@ -30,18 +33,21 @@ internal static class DoorHandshake
     /// <returns>Ticket and its life; at the silo port an empty one.</returns>
     /// <exception cref="DoorRefusedException">The silo has another secret.</exception>
     /// <exception cref="IOException">The connection broke.</exception>
-    public static async Task<DoorTicket> ProveAsync(IDuplexPipe transport, OrleansDoor door, string name, byte[] secret, CancellationToken cancellationToken)
+    public static async Task<DoorTicket> ProveAsync(
+        IDuplexPipe transport, OrleansDoor door, string name, byte[] secret, CancellationToken cancellationToken)
     {
         var text = Encoding.UTF8.GetBytes(name);
         var nonce = RandomNumberGenerator.GetBytes(NonceSize);
         byte[] hello = [.. Magic, (byte)door, (byte)text.Length, (byte)(text.Length >> 8), .. nonce, .. text];
         await transport.Output.WriteAsync(hello, cancellationToken).ConfigureAwait(false);
         var challenge = await ReadAsync(transport.Input, NonceSize, cancellationToken).ConfigureAwait(false);
-        await transport.Output.WriteAsync(Proof(secret, isSilo: false, door, nonce, challenge, text), cancellationToken).ConfigureAwait(false);
+        var proof = Proof(secret, isSilo: false, door, nonce, challenge, text);
+        await transport.Output.WriteAsync(proof, cancellationToken).ConfigureAwait(false);
         if ((await ReadAsync(transport.Input, 1, cancellationToken).ConfigureAwait(false))[0] != Accepted)
             throw new DoorRefusedException("It does not take the secret.");
         var answer = await ReadAsync(transport.Input, ProofSize + sizeof(uint) + 1, cancellationToken).ConfigureAwait(false);
-        if (!CryptographicOperations.FixedTimeEquals(answer.AsSpan(0, ProofSize), Proof(secret, isSilo: true, door, nonce, challenge, text)))
+        proof = Proof(secret, isSilo: true, door, nonce, challenge, text);
+        if (!CryptographicOperations.FixedTimeEquals(answer.AsSpan(0, ProofSize), proof))
             throw new DoorRefusedException("It does not know the secret itself.");
         var ticket = await ReadAsync(transport.Input, answer[^1], cancellationToken).ConfigureAwait(false);
         return new DoorTicket(ticket, TimeSpan.FromSeconds(BinaryPrimitives.ReadUInt32LittleEndian(answer.AsSpan(ProofSize))));
@@ -56,7 +62,11 @@ internal static class DoorHandshake
     /// <returns>The proven name, or null when the proof was wrong.</returns>
     /// <exception cref="IOException">The connection broke, or something else was sent.</exception>
     public static async Task<string?> CheckAsync(
-        IDuplexPipe transport, OrleansDoor door, Func<string, IReadOnlyList<byte[]>> secretsOf, Func<string, DoorTicket> ticketFor, CancellationToken cancellationToken)
+        IDuplexPipe transport,
+        OrleansDoor door,
+        Func<string, IReadOnlyList<byte[]>> secretsOf,
+        Func<string, DoorTicket> ticketFor,
+        CancellationToken cancellationToken)
     {
         var hello = await ReadAsync(transport.Input, HelloSize, cancellationToken).ConfigureAwait(false);
         var length = BinaryPrimitives.ReadUInt16LittleEndian(hello.AsSpan(NameAt));
@@ -68,7 +78,9 @@ internal static class DoorHandshake
         await transport.Output.WriteAsync(challenge, cancellationToken).ConfigureAwait(false);
         var proof = await ReadAsync(transport.Input, ProofSize, cancellationToken).ConfigureAwait(false);
         var name = Encoding.UTF8.GetString(text);
-        if (secretsOf(name).FirstOrDefault(secret => CryptographicOperations.FixedTimeEquals(proof, Proof(secret, isSilo: false, door, nonce, challenge, text))) is not { } found)
+        var found = secretsOf(name).FirstOrDefault(secret =>
+            CryptographicOperations.FixedTimeEquals(proof, Proof(secret, isSilo: false, door, nonce, challenge, text)));
+        if (found is null)
         {
             await transport.Output.WriteAsync(new byte[] { Refused }, cancellationToken).ConfigureAwait(false);
             return null;
@@ -77,14 +89,16 @@ internal static class DoorHandshake
         var ticket = ticketFor(name);
         var life = new byte[sizeof(uint)];
         BinaryPrimitives.WriteUInt32LittleEndian(life, (uint)ticket.Life.TotalSeconds);
-        byte[] answer = [Accepted, .. Proof(found, isSilo: true, door, nonce, challenge, text), .. life, checked((byte)ticket.Bytes.Length), .. ticket.Bytes];
+        proof = Proof(found, isSilo: true, door, nonce, challenge, text);
+        byte[] answer = [Accepted, .. proof, .. life, checked((byte)ticket.Bytes.Length), .. ticket.Bytes];
         await transport.Output.WriteAsync(answer, cancellationToken).ConfigureAwait(false);
         return name;
     }
 
     private static byte[] Proof(byte[] secret, bool isSilo, OrleansDoor door, byte[] nonce, byte[] challenge, byte[] name)
     {
-        byte[] signed = [.. isSilo ? "kvcache.orleans.silo.v1"u8 : "kvcache.orleans.peer.v1"u8, (byte)door, .. nonce, .. challenge, .. name];
+        var role = isSilo ? "kvcache.orleans.silo.v1"u8 : "kvcache.orleans.peer.v1"u8;
+        byte[] signed = [.. role, (byte)door, .. nonce, .. challenge, .. name];
         return HMACSHA256.HashData(secret, signed);
     }
 

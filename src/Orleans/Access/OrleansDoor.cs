@@ -1,6 +1,8 @@
 namespace KvCache.Orleans.Access;
 
-/// <summary>Which of Orleans' ports a proof is for: it is part of what is signed, so that a proof for one port is none for another.</summary>
+/// <summary>
+/// Which of Orleans' ports a proof is for: it is part of what is signed, so that a proof for one port is none for another.
+/// </summary>
 internal enum OrleansDoor : byte
 {
     /// <summary>Between silos; the cluster's secret is proven.</summary>

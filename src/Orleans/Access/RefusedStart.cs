@@ -14,7 +14,8 @@ internal sealed class RefusedStart(TenantAccess access) : IClientConnectionRetry
     {
         if (access.Refusal is { } refusal)
             throw new UnauthorizedAccessException(refusal, exception);
-        if (exception is not (OrleansMessageRejectionException or ConnectionFailedException or SiloUnavailableException) || ++_attempts > Attempts)
+        if (exception is not (OrleansMessageRejectionException or ConnectionFailedException or SiloUnavailableException)
+            || ++_attempts > Attempts)
             return false;
         await Task.Delay(Pause * _attempts, cancellationToken).ConfigureAwait(false);
         return true;

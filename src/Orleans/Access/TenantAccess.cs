@@ -6,7 +6,9 @@ using Microsoft.AspNetCore.Connections;
 
 namespace KvCache.Orleans.Access;
 
-/// <summary>What an Orleans client has of its tenant: the secret, which stays here, and the ticket of the last gateway that took it.</summary>
+/// <summary>
+/// What an Orleans client has of its tenant: the secret, which stays here, and the ticket of the last gateway that took it.
+/// </summary>
 internal sealed class TenantAccess(string tenant, string secret)
 {
     private static readonly TimeSpan HandshakeLimit = TimeSpan.FromSeconds(10);
@@ -57,16 +59,19 @@ internal sealed class TenantAccess(string tenant, string secret)
         {
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(connection.ConnectionClosed);
             limit.CancelAfter(HandshakeLimit);
-            var ticket = await DoorHandshake.ProveAsync(connection.Transport, OrleansDoor.Gateway, tenant, _secret, limit.Token).ConfigureAwait(false);
+            var proving = DoorHandshake.ProveAsync(connection.Transport, OrleansDoor.Gateway, tenant, _secret, limit.Token);
+            var ticket = await proving.ConfigureAwait(false);
             Take(ticket.Bytes, ticket.Life);
             Refusal = null;
         }
         catch (Exception e) when (e is IOException or OperationCanceledException or InvalidOperationException)
         {
-            if (e is DoorRefusedException)
-                Refusal = $"The gateway {connection.RemoteEndPoint} refuses the Orleans client of tenant '{tenant}'. {e.Message} The tenant is unknown there, or its secret is another one.";
             connection.Abort();
-            throw new ConnectionAbortedException(Refusal ?? $"The gateway {connection.RemoteEndPoint} did not end the proof: {e.Message}", e);
+            if (e is not DoorRefusedException)
+                throw new ConnectionAbortedException($"The gateway {connection.RemoteEndPoint} did not end the proof: {e.Message}", e);
+            Refusal = $"The gateway {connection.RemoteEndPoint} refuses the Orleans client of tenant '{tenant}'. {e.Message} "
+                + "The tenant is unknown there, or its secret is another one.";
+            throw new ConnectionAbortedException(Refusal, e);
         }
 
         _connections[connection] = true;

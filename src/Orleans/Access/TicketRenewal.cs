@@ -4,7 +4,8 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Orleans.Access;
 
 /// <summary>
-/// Fetches a new ticket at half of its life, through the ticket itself. Where that came too late, as after a pause of the process, connections are
+/// Fetches a new ticket at half of its life, through the ticket itself. Where that came too late, as after a pause of the process,
+/// connections are
 /// made anew instead.
 /// </summary>
 internal sealed partial class TicketRenewal(TenantAccess access, IGrainFactory grains, ILogger<TicketRenewal> logger) : BackgroundService
@@ -22,7 +23,8 @@ internal sealed partial class TicketRenewal(TenantAccess access, IGrainFactory g
                 continue;
             try
             {
-                if (await grain.RenewAsync(access.Tenant, access.ProveForRenewal()).AsTask().WaitAsync(stoppingToken).ConfigureAwait(false) is { } ticket)
+                var renewing = grain.RenewAsync(access.Tenant, access.ProveForRenewal()).AsTask();
+                if (await renewing.WaitAsync(stoppingToken).ConfigureAwait(false) is { } ticket)
                     access.Take(ticket.Bytes, ticket.Life);
                 else
                     LogNotRenewed(access.Tenant, "its secret is no longer valid");

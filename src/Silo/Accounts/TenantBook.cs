@@ -11,6 +11,11 @@ internal sealed record TenantEntry
 
     public string Secret { get; init; } = "";
 
+    public string OtherSecret { get; init; } = "";
+
+    /// <summary>A file of the silo's own configuration that has the secrets instead.</summary>
+    public string SecretFile { get; init; } = "";
+
     public double Share { get; init; }
 
     public double MaxShare { get; init; } = 1;
@@ -27,12 +32,23 @@ internal sealed record TenantEntry
 
     public bool IsOpen => !Disabled && !Deleted;
 
-    public TenantOptions.Tenant ToOptions() => new() { Secret = Secret, Share = Deleted ? 0 : Share, MaxShare = MaxShare, PinShare = PinShare, MaxConnections = MaxConnections };
+    public TenantOptions.Tenant ToOptions() => new()
+    {
+        Secret = Secret,
+        OtherSecret = OtherSecret,
+        SecretFile = SecretFile,
+        Share = Deleted ? 0 : Share,
+        MaxShare = MaxShare,
+        PinShare = PinShare,
+        MaxConnections = MaxConnections,
+    };
 
     public static TenantEntry Of(TenantOptions.Tenant tenant) => new()
     {
         Version = 0,
         Secret = tenant.Secret,
+        OtherSecret = tenant.OtherSecret,
+        SecretFile = tenant.SecretFile,
         Share = tenant.Share,
         MaxShare = tenant.MaxShare,
         PinShare = tenant.PinShare,

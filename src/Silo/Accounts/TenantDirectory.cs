@@ -115,7 +115,7 @@ internal sealed class TenantDirectory
     private void Apply()
     {
         var all = Merged(_book);
-        _registry.Apply(all.Where(tenant => tenant.Value.IsOpen).ToDictionary(tenant => tenant.Key, tenant => tenant.Value.Secret));
+        _registry.Apply(all.Where(tenant => tenant.Value.IsOpen).Select(tenant => KeyValuePair.Create(tenant.Key, tenant.Value.ToOptions())));
         _quotas.Apply(
             all.Where(tenant => !tenant.Value.Deleted).ToDictionary(tenant => tenant.Key, tenant => tenant.Value.ToOptions()),
             [.. all.Where(tenant => !tenant.Value.IsOpen).Select(tenant => tenant.Key)]);

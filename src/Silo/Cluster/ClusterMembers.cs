@@ -1,6 +1,8 @@
 using System.Collections.Immutable;
 using KvCache.Engine.Index;
+using KvCache.Engine.Security;
 using KvCache.Silo.Options;
+using KvCache.Silo.Security;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
@@ -15,16 +17,20 @@ internal sealed class ClusterMembers
     private readonly BlockDirectory _directory;
     private readonly RedisBlocks _redis;
     private readonly IOptions<ClusterOptions> _options;
+    private readonly ClusterSecrets _secrets;
+    private readonly TlsClient _tls;
     private readonly Random _random;
     private readonly PeerSilo?[] _bySlot = new PeerSilo?[PrefixIndex.MaxHolders];
     private ImmutableArray<PeerSilo> _peers = [];
 
-    public ClusterMembers(ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, Random? random = null)
+    public ClusterMembers(ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, ClusterSecrets secrets, TlsClient tls, Random? random = null)
     {
         _local = local;
         _directory = directory;
         _redis = redis;
         _options = options;
+        _secrets = secrets;
+        _tls = tls;
         _random = random ?? Random.Shared;
 
         // As long as one is not heard, nobody here can say that a block is nowhere.
@@ -100,7 +106,7 @@ internal sealed class ClusterMembers
             var slot = Array.IndexOf(_bySlot, null, BlockDirectory.Self + 1, PrefixIndex.RedisHolder - 1);
             if (slot < 0)
                 return null;
-            var peer = new PeerSilo(address, new IndexReplica(_directory.Index, slot, _directory), _options.Value.Secret);
+            var peer = new PeerSilo(address, new IndexReplica(_directory.Index, slot, _directory), _secrets, _tls);
             Volatile.Write(ref _bySlot[slot], peer);
             _peers = _peers.Add(peer);
             return peer;

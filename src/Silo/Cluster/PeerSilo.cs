@@ -1,7 +1,10 @@
 using System.Diagnostics;
+using System.Text;
 using KvCache.Engine.Index;
+using KvCache.Engine.Security;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Hosting;
+using KvCache.Silo.Security;
 using Orleans.Runtime;
 
 namespace KvCache.Silo.Cluster;
@@ -11,7 +14,8 @@ internal sealed class PeerSilo : IDisposable
 {
     private const int MaxIdleConnections = 4;
 
-    private readonly string _secret;
+    private readonly ClusterSecrets _secrets;
+    private readonly TlsClient _tls;
     private readonly Stack<BlockConnection> _idle = new();
     private string[] _endpoints = [];
     private long _available;
@@ -20,11 +24,12 @@ internal sealed class PeerSilo : IDisposable
     private bool _connected;
     private bool _disposed;
 
-    public PeerSilo(SiloAddress address, IndexReplica replica, string secret)
+    public PeerSilo(SiloAddress address, IndexReplica replica, ClusterSecrets secrets, TlsClient tls)
     {
         Address = address;
         Replica = replica;
-        _secret = secret;
+        _secrets = secrets;
+        _tls = tls;
     }
 
     public SiloAddress Address { get; }
@@ -96,7 +101,7 @@ internal sealed class PeerSilo : IDisposable
     {
         var endpoint = Endpoints.Select(SiloEndpoint.TryParse).FirstOrDefault(parsed => parsed is not null)
             ?? throw new IOException($"Silo {Address} has not told its address yet.");
-        return BlockConnection.Connect(endpoint, WireProtocol.PeerTenant, _secret, 0, cancellationToken);
+        return BlockConnection.Connect(endpoint, WireProtocol.PeerTenant, Encoding.UTF8.GetString(_secrets.Own), _tls, 0, cancellationToken);
     }
 
     public void Dispose()

@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using System.Security.Authentication;
+using System.Security.Cryptography.X509Certificates;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Options;
 using KvCache.Silo.Telemetry;
@@ -14,7 +16,7 @@ namespace KvCache.Silo.Connections;
 /// </summary>
 internal abstract partial class Connection : IDisposable
 {
-    private readonly Socket _socket;
+    private readonly ByteChannel _channel;
     private readonly ConnectionOptions _options;
     private readonly SiloCounters _counters;
     private readonly ILogger _logger;
@@ -29,15 +31,15 @@ internal abstract partial class Connection : IDisposable
     private long _lastActive = Stopwatch.GetTimestamp();
     private long _reportedIn, _reportedOut;
 
-    /// <summary>Takes over an accepted socket.</summary>
-    /// <param name="socket">The socket; disposed with this object.</param>
+    /// <summary>Takes over an accepted connection.</summary>
+    /// <param name="channel">The connection, before its handshake; disposed with this object.</param>
     /// <param name="peer">Its other end, for the log.</param>
     /// <param name="options">Limits.</param>
     /// <param name="counters">What is counted.</param>
     /// <param name="logger">Log of the front end.</param>
-    protected Connection(Socket socket, string peer, ConnectionOptions options, SiloCounters counters, ILogger logger)
+    protected Connection(ByteChannel channel, string peer, ConnectionOptions options, SiloCounters counters, ILogger logger)
     {
-        _socket = socket;
+        _channel = channel;
         _options = options;
         _counters = counters;
         Peer = peer;
@@ -79,7 +81,8 @@ internal abstract partial class Connection : IDisposable
     {
         try
         {
-            Serve();
+            if (_channel is not TlsChannel tls || Agree(tls))
+                Serve();
         }
         catch (Exception e) when (e is SocketException or ObjectDisposedException)
         {
@@ -120,17 +123,17 @@ internal abstract partial class Connection : IDisposable
     {
         if (Told.TryTake(out _))
             LogAborted(Peer, reason);
-        BulkSocket.Abort(_socket);
+        _channel.Abort();
     }
 
     /// <summary>Ends the connection because another one needs its place: counted, and not worth a line each.</summary>
-    public void Displace() => BulkSocket.Abort(_socket);
+    public void Displace() => _channel.Abort();
 
     /// <summary>Releases what the connection holds. Called when its thread has ended.</summary>
     public virtual void Dispose()
     {
         ReportBytes();
-        _socket.Dispose();
+        _channel.Dispose();
     }
 
     /// <summary>Serves until the peer closes the connection.</summary>
@@ -163,6 +166,32 @@ internal abstract partial class Connection : IDisposable
         Volatile.Write(ref _lastActive, Stopwatch.GetTimestamp());
         Volatile.Write(ref _frameBegan, 0);
         ReportBytes();
+    }
+
+    /// <summary>The peer has shown a certificate that stands for a tenant. Called before <see cref="Serve"/>.</summary>
+    protected virtual void Certify(X509Certificate2 certificate)
+    {
+    }
+
+    // Part of the handshake to the watchdog. A peer that does not agree is told so by TLS itself.
+    private bool Agree(TlsChannel tls)
+    {
+        try
+        {
+            BeginFrame();
+            tls.Handshake();
+        }
+        catch (Exception e) when (e is SocketException or AuthenticationException)
+        {
+            _counters.Rejected();
+            LogRejected(Peer, e.Message);
+            return false;
+        }
+
+        if (tls.RemoteCertificate is { } certificate)
+            Certify(certificate);
+        EndFrame();
+        return true;
     }
 
     private void ReportBytes()

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using KvCache.Engine.Security;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Accounts;
 using KvCache.Silo.Options;
@@ -21,7 +22,8 @@ namespace KvCache.Silo.Connections;
 /// <param name="section">Section of its configuration, for messages.</param>
 /// <param name="options">Limits.</param>
 /// <param name="counters">What is counted.</param>
-/// <param name="open">Makes a connection of an accepted socket and the name of its peer.</param>
+/// <param name="tls">What the TCP port shows; null for a plain one.</param>
+/// <param name="open">Makes a connection of an accepted one and the name of its peer.</param>
 /// <param name="quotas">How many connections a tenant may have.</param>
 /// <param name="reserved">Places that only other silos get.</param>
 /// <param name="logger">Log of the front end.</param>
@@ -30,7 +32,8 @@ internal sealed partial class ConnectionListener(
     string section,
     ConnectionOptions options,
     SiloCounters counters,
-    Func<Socket, string, Connection> open,
+    TlsServer? tls,
+    Func<ByteChannel, string, Connection> open,
     TenantQuotas quotas,
     int reserved,
     ILogger logger)
@@ -65,15 +68,17 @@ internal sealed partial class ConnectionListener(
             return _admitted.GetValueOrDefault(tenant);
     }
 
-    /// <summary>Listens on a Unix socket that only this user may open.</summary>
-    /// <exception cref="IOException">The path is taken.</exception>
-    public void ListenUnix(string path)
+    /// <summary>Listens on a Unix socket.</summary>
+    /// <param name="path">Its path.</param>
+    /// <param name="mode">Its mode, octal.</param>
+    /// <param name="group">Its group; empty for the user's own.</param>
+    /// <exception cref="IOException">The path is taken, or the file cannot be given to the group.</exception>
+    public void ListenUnix(string path, string mode, string group)
     {
         UnixSocketFile.RemoveStale(path);
         Listen(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), new UnixDomainSocketEndPoint(path));
         _unix = path;
-        if (!OperatingSystem.IsWindows())
-            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        UnixAccess.Apply(path, mode, group);
     }
 
     /// <summary>Listens on a TCP address.</summary>
@@ -167,7 +172,7 @@ internal sealed partial class ConnectionListener(
         {
             ApplyBuffers(socket);
             var remote = socket.RemoteEndPoint as IPEndPoint;
-            connection = open(socket, remote?.ToString() ?? "unix");
+            connection = open(SiloTls.Accept(socket, tls), remote?.ToString() ?? "unix");
             connection.Address = remote?.Address;
             connection.Admission = Admit;
             lock (_connections)

@@ -3,7 +3,7 @@ using KvCache.Engine.Wire;
 
 namespace KvCache.Silo.Connections;
 
-/// <summary>A connected socket, with blocking calls on the thread that owns the connection.</summary>
+/// <summary>A connection, plain or encrypted, with blocking calls on the thread that owns the connection.</summary>
 internal sealed class SocketTransport : ITransport
 {
     // The watchdog sees how much a slow reader has taken only between calls.
@@ -12,15 +12,14 @@ internal sealed class SocketTransport : ITransport
     // A receive of a large value waits for this much.
     private const int LowWater = FrameSocket.ChunkBytes / 2;
 
-    private readonly Socket _socket;
+    private readonly ByteChannel _channel;
     private bool _waitsForMore;
 
-    public SocketTransport(Socket socket)
+    public SocketTransport(ByteChannel channel)
     {
-        _socket = socket;
-        BulkSocket.Tune(socket);
-        if (socket.ProtocolType == ProtocolType.Tcp)
-            socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
+        _channel = channel;
+        if (channel.Socket.ProtocolType == ProtocolType.Tcp)
+            channel.Socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
     }
 
     public long ReceivedBytes { get; private set; }
@@ -29,17 +28,13 @@ internal sealed class SocketTransport : ITransport
 
     public int Receive(Span<byte> destination)
     {
-        var got = _socket.Receive(destination);
+        var got = _channel.Receive(destination);
         ReceivedBytes += got;
         return got;
     }
 
     /// <summary>Waits until some bytes have come, and leaves them where they are.</summary>
-    public void WaitForBytes()
-    {
-        Span<byte> first = stackalloc byte[1];
-        _socket.Receive(first, SocketFlags.Peek);
-    }
+    public void WaitForBytes() => _channel.WaitForBytes();
 
     public void Expect(int bytes)
     {
@@ -48,18 +43,18 @@ internal sealed class SocketTransport : ITransport
         if (more == _waitsForMore)
             return;
         _waitsForMore = more;
-        BulkSocket.SetLowWater(_socket, more ? LowWater : 1);
+        _channel.SetLowWater(more ? LowWater : 1);
     }
 
     public void Send(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third)
     {
         for (; second.Length > PieceBytes; second = second[PieceBytes..], first = default)
         {
-            BulkSocket.SendAll(_socket, first, second[..PieceBytes], default);
+            _channel.SendAll(first, second[..PieceBytes], default);
             SentBytes += first.Length + PieceBytes;
         }
 
-        BulkSocket.SendAll(_socket, first, second, third);
+        _channel.SendAll(first, second, third);
         SentBytes += first.Length + second.Length + third.Length;
     }
 }

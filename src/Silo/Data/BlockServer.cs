@@ -1,7 +1,9 @@
 using System.Net;
 using System.Security.Cryptography;
 using System.Text.Json;
+using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
 using KvCache.Silo.Accounts;
@@ -9,6 +11,7 @@ using KvCache.Silo.Cluster;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Hosting;
 using KvCache.Silo.Options;
+using KvCache.Silo.Security;
 using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -38,6 +41,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         TenantQuotas quotas,
         AuditLog audit,
         SiloCounters counters,
+        SiloTls tls,
         ILocalSiloDetails silo,
         IOptions<DataPlaneOptions> options,
         IOptions<ArenaOptions> arena,
@@ -45,6 +49,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         ILoggerFactory loggers)
     {
         Store = store;
+        Tls = tls.For(TlsPorts.DataPlane);
         Cluster = cluster;
         Writer = writer;
         Fetcher = fetcher;
@@ -66,7 +71,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             DataPlaneOptions.Section,
             Options,
             counters,
-            (socket, peer) => new Session(this, socket, peer, sessionLogger),
+            Tls,
+            (channel, peer) => new Session(this, channel, peer, sessionLogger),
             quotas,
             clustering.Value.Mode == ClusterMode.None ? 0 : Math.Min(PlacesOfPeers, Options.MaxConnections / 8),
             _logger);
@@ -83,6 +89,9 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     public IGrainFactory Grains { get; }
 
     public TenantRegistry Tenants { get; }
+
+    /// <summary>What the TCP port shows; null for a plain one.</summary>
+    public TlsServer? Tls { get; }
 
     public TenantQuotas Quotas { get; }
 
@@ -115,7 +124,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         var endpoints = new List<string>();
         if (Options.Unix.Length > 0)
         {
-            _listener.ListenUnix(Options.Unix);
+            _listener.ListenUnix(Options.Unix, Options.UnixMode, Options.UnixGroup);
             endpoints.Add($"unix:{Options.Unix}");
         }
 
@@ -124,7 +133,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             var address = _listener.ListenTcp(Options.Tcp);
             TcpPort = address.Port;
             var reachable = address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any) ? _silo.SiloAddress.Endpoint.Address : address.Address;
-            var tcp = $"tcp:{(Options.Advertised.Length > 0 ? Options.Advertised : new IPEndPoint(reachable, TcpPort).ToString())}";
+            var tcp = $"{(Tls is null ? "tcp:" : SiloEndpoint.TlsScheme)}{(Options.Advertised.Length > 0 ? Options.Advertised : new IPEndPoint(reachable, TcpPort).ToString())}";
             endpoints.Add(tcp);
             EndpointsForOthers = [tcp];
         }

@@ -35,7 +35,7 @@ internal sealed partial class Session
         if (!_socket.TryReceive(out var proof, out meta) || proof.Type != FrameType.Authenticate || meta.Length != WireProtocol.ProofSize)
             throw new ProtocolException(WireStatus.BadFrame, $"Behind hello, an authenticate frame with {WireProtocol.ProofSize} bytes was expected.");
         byte[]? secret = null;
-        foreach (var valid in _server.Tenants.SecretsOf(tenant))
+        foreach (var valid in SecretsOf(tenant))
         {
             if (CryptographicOperations.FixedTimeEquals(meta, WireProtocol.ClientProof(valid, clientNonce, serverNonce, tenant)))
                 secret = valid;
@@ -61,4 +61,7 @@ internal sealed partial class Session
         reply.UInt32((uint)_server.Options.MaxHold.TotalMilliseconds);
         _socket.Send(reply, FrameType.AuthenticateReply, WireStatus.Ok, proof.RequestId);
     }
+
+    // A certificate that stands for a tenant is its secret: the proof is then made with the empty one, and no other tenant can be claimed.
+    private IReadOnlyList<byte[]> SecretsOf(string tenant) => _certified is null ? _server.Tenants.SecretsOf(tenant) : _certified == tenant ? [[]] : [];
 }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using System.Security.Cryptography.X509Certificates;
 using KvCache.Binary;
 using KvCache.Caching;
 using KvCache.Engine.Storage;
@@ -21,16 +22,17 @@ internal sealed partial class Session : Connection
     private readonly HoldTable _holds;
     private readonly PutPipeline _puts;
     private string _tenant = "";
+    private string? _certified; // the tenant that its certificate stands for
     private TenantAccount? _account; // known with the proof
     private bool _isPeer;
     private bool _movesBlocks;
     private ulong[] _masks = [];
 
-    public Session(BlockServer server, Socket socket, string peer, ILogger logger)
-        : base(socket, peer, server.Options, server.Counters, logger)
+    public Session(BlockServer server, ByteChannel channel, string peer, ILogger logger)
+        : base(channel, peer, server.Options, server.Counters, logger)
     {
         _server = server;
-        _socket = new FrameSocket(socket, MaxMetaBeforeProof, maxPayload: 0);
+        _socket = new FrameSocket(channel, MaxMetaBeforeProof, maxPayload: 0);
         _holds = new HoldTable((long)(server.Options.MaxHeldShare * server.Store.Arena.Capacity));
         _puts = new PutPipeline(server.Writer, server.Options.PutWindow, _socket);
     }
@@ -52,6 +54,8 @@ internal sealed partial class Session : Connection
         EndSegment();
         base.Dispose();
     }
+
+    protected override void Certify(X509Certificate2 certificate) => _certified = _server.Tls?.TenantOf(certificate);
 
     protected override void Serve()
     {

@@ -3,6 +3,7 @@ using System.Net;
 using KvCache.Engine.Events;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Data;
+using KvCache.Silo.Options;
 
 namespace KvCache.Silo.Events;
 
@@ -70,6 +71,8 @@ internal sealed class EventOptions : IValidatableObject
     {
         if (Publish.Length > 0 && !IPEndPoint.TryParse(Publish, out _))
             yield return new ValidationResult($"{Section}:Publish is '{Publish}'; ip:port was expected, for example 127.0.0.1:5557.", [nameof(Publish)]);
+        if (!ConnectionOptions.IsLoopback(Publish))
+            yield return new ValidationResult($"{Section}:Publish is {Publish}, which other machines can reach, and ZeroMQ's subscribers neither prove who they are nor speak TLS. Listen on 127.0.0.1, and let others come through a tunnel.", [nameof(Publish)]);
         foreach (var (name, engine) in Engines)
         {
             if (SiloEndpoint.TryParse("tcp:" + engine.Endpoint) is null)

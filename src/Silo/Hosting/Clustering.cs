@@ -5,7 +5,6 @@ using KvCache.Silo.Tiers;
 using KvCache.Silo.Tiers.Redis;
 using Orleans.Configuration;
 using Orleans.Hosting;
-using StackExchange.Redis;
 using ClusterOptions = KvCache.Silo.Options.ClusterOptions;
 
 namespace KvCache.Silo.Hosting;
@@ -26,12 +25,11 @@ internal static class Clustering
                 var redis = configuration[$"{RedisTierOptions.Section}:{nameof(RedisTierOptions.ConnectionString)}"];
                 if (string.IsNullOrEmpty(redis))
                     throw new FormatException($"The cluster is to be found in Redis, and {RedisTierOptions.Section}:ConnectionString (--redis) is empty.");
-                if (!RedisEndpoint.TryParse(redis, out var endpoint, out var problem))
-                    throw new FormatException($"{RedisTierOptions.Section}:ConnectionString: {problem}.");
+                var endpoint = RedisEndpoint.Create(configuration.GetSection(RedisTierOptions.Section).Get<RedisTierOptions>()!);
                 var address = options.Address.Length > 0 ? IPAddress.Parse(options.Address) : OwnAddress(endpoint);
                 if (ports.Gateway > 0 && !IPAddress.IsLoopback(address) && !configuration.GetSection(TenantOptions.Section).GetChildren().Any())
                     throw new FormatException($"The gateway for Orleans clients listens on {address}, which other machines can reach, and no tenant has a secret. Set {TenantOptions.Section}:NAME:Secret, or leave out --gateway-port.");
-                silo.UseRedisClustering(clustering => clustering.ConfigurationOptions = Connect(endpoint))
+                silo.UseRedisClustering(clustering => clustering.ConfigurationOptions = RedisClients.Configure(endpoint))
                     .ConfigureEndpoints(address, ports.Silo, ports.Gateway, listenOnAnyHostAddress: false);
                 break;
             default:
@@ -58,19 +56,6 @@ internal static class Clustering
             membership.DefunctSiloExpiration = TimeSpan.FromMinutes(30);
         });
         return silo;
-    }
-
-    private static ConfigurationOptions Connect(RedisEndpoint endpoint)
-    {
-        var connection = new ConfigurationOptions
-        {
-            User = endpoint.User,
-            Password = endpoint.Password,
-            DefaultDatabase = endpoint.Database,
-            AbortOnConnectFail = false,
-        };
-        connection.EndPoints.Add(endpoint.Address);
-        return connection;
     }
 
     // The address of this host that faces Redis is one that the other silos can reach too.

@@ -1,4 +1,5 @@
 using KvCache.Engine.Index;
+using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
 using KvCache.Grains;
 using KvCache.Grains.Cluster;
@@ -46,6 +47,9 @@ internal static class KvCacheServices
         services.AddOptions<AccountOptions>().Bind(configuration.GetSection(AccountOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<RespOptions>().Bind(configuration.GetSection(RespOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<LmCacheOptions>().Bind(configuration.GetSection(LmCacheOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<TlsOptions>().Bind(configuration.GetSection(TlsOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<ReloadOptions>().Bind(configuration.GetSection(ReloadOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddSingleton<IValidateOptions<TlsOptions>, TlsOptionsValidator>();
         services.AddSingleton<IValidateOptions<RespOptions>, RespOptionsValidator>();
         services.AddSingleton<IValidateOptions<LmCacheOptions>, LmCacheOptionsValidator>();
         services.AddSingleton<IValidateOptions<TenantOptions>, TenantOptionsValidator>();
@@ -53,6 +57,7 @@ internal static class KvCacheServices
         // Idle activations of prefixes go after a minute (see PrefixGrain), so the collector must look more often than that.
         services.Configure<GrainCollectionOptions>(options => options.CollectionQuantum = TimeSpan.FromSeconds(15));
         services.TryAddSingleton(TimeProvider.System);
+        AddTls(silo, configuration);
         services.AddSingleton(CreateDirectory);
         services.AddSingleton(CreateStore);
         services.AddPrefixGrains();
@@ -93,6 +98,17 @@ internal static class KvCacheServices
         return silo;
     }
 
+    // Read now: a certificate that cannot be used is told before anything is started.
+    private static void AddTls(ISiloBuilder silo, IConfiguration configuration)
+    {
+        var tls = SiloTls.Create(configuration);
+        silo.UseSiloTls(tls);
+        silo.Services.AddSingleton(tls).AddSingleton(tls.Peers).AddSingleton<ILiveFiles>(tls);
+        silo.Services.AddSingleton<ILiveFiles>(provider => provider.GetRequiredService<TenantRegistry>());
+        silo.Services.AddSingleton<ILiveFiles>(provider => provider.GetRequiredService<ClusterSecrets>());
+        AddHosted<FileReloader>(silo.Services);
+    }
+
     private static void AddHosted<T>(IServiceCollection services)
         where T : class, IHostedService
     {
@@ -117,6 +133,8 @@ internal static class KvCacheServices
             services.GetRequiredService<TimeProvider>(),
             directory,
             accounts: services.GetRequiredService<TenantAccounts>());
+        if (arena.Path.Length > 0)
+            UnixAccess.Apply(arena.Path, arena.Mode, arena.Group);
         directory.Attach(store);
         return store;
     }

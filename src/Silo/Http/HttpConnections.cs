@@ -100,8 +100,13 @@ internal sealed class HttpConnections : IDisposable
     {
         foreach (var entry in _unproven.Snapshot())
         {
-            if (Volatile.Read(ref entry.Quiet) is not 0 and var since && Stopwatch.GetElapsedTime(since) > _limits.HandshakeTimeout)
+            if (Volatile.Read(ref entry.Quiet) is var since && since == 0)
+                continue;
+            var quiet = Stopwatch.GetElapsedTime(since);
+            if (quiet > 2 * _limits.HandshakeTimeout)
                 entry.Connection.Abort(new ConnectionAbortedException("It did not prove who it is in time."));
+            else if (quiet > _limits.HandshakeTimeout)
+                entry.Connection.Features.Get<IConnectionLifetimeNotificationFeature>()?.RequestClose(); // in order: a request may be on its way
         }
     }
 

@@ -2,6 +2,7 @@ using System.Net;
 using KvCache.Silo.Accounts;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
+using KvCache.Silo.Security;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.Extensions.Options;
@@ -11,7 +12,7 @@ namespace KvCache.Silo.Http;
 /// <summary>
 /// Stands before every request of the API, before anything of it is read: as whom it comes, and whether there is room for it.
 /// </summary>
-internal sealed class HttpGate(TenantRegistry tenants, HttpConnections connections, AuditLog audit, ProblemWriter problems, IOptions<HttpApiOptions> options, IServer server)
+internal sealed class HttpGate(TenantRegistry tenants, HttpConnections connections, AuditLog audit, ProblemWriter problems, IOptions<HttpApiOptions> options, SiloTls tls, IServer server)
 {
     /// <summary>Path of the API.</summary>
     public const string Path = "/v1";
@@ -75,6 +76,12 @@ internal sealed class HttpGate(TenantRegistry tenants, HttpConnections connectio
 
     private (HttpProblem? Problem, TimeSpan Delay) Refuse(HttpContext context)
     {
+        if (tls.Server?.TenantOf(context.Connection.ClientCertificate) is { } certified)
+        {
+            context.Items[TenantItem] = certified;
+            return (null, default);
+        }
+
         if (!tenants.HasSecrets)
         {
             context.Items[TenantItem] = TenantRegistry.DefaultTenant;

@@ -42,8 +42,8 @@ internal sealed class Operators(IOptions<AccountOptions> options, TenantRegistry
                 return OperatorRole.Scraper;
         }
 
-        // Over a Unix socket there is no address: it has the machine's own locks.
-        return _showLoopback && (context.Connection.RemoteIpAddress is not { } address || IPAddress.IsLoopback(address)) ? OperatorRole.Scraper : OperatorRole.None;
+        // Whoever shows a token wants to be known by it. Over a Unix socket there is no address: it has the machine's own locks.
+        return _showLoopback && header.Length == 0 && (context.Connection.RemoteIpAddress is not { } address || IPAddress.IsLoopback(address)) ? OperatorRole.Scraper : OperatorRole.None;
     }
 
     /// <summary>Lets in whoever may do at least so much.</summary>

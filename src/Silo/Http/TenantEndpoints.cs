@@ -10,6 +10,9 @@ internal sealed record TenantRequest
 {
     public string? Secret { get; set; }
 
+    /// <summary>A second secret that is valid too, while the first is exchanged.</summary>
+    public string? OtherSecret { get; set; }
+
     public double? Share { get; set; }
 
     public double? MaxShare { get; set; }
@@ -24,6 +27,8 @@ internal sealed record TenantRequest
         ? entry with
         {
             Secret = Secret ?? entry.Secret,
+            OtherSecret = OtherSecret ?? (Secret is null ? entry.OtherSecret : ""),
+            SecretFile = Secret is null ? entry.SecretFile : "",
             Share = Share ?? entry.Share,
             MaxShare = MaxShare ?? entry.MaxShare,
             PinShare = PinShare ?? entry.PinShare,

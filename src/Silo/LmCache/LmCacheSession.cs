@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using System.Security.Cryptography.X509Certificates;
+using KvCache.Engine.Wire;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Values;
 using Microsoft.Extensions.Logging;
@@ -15,13 +17,17 @@ internal sealed class LmCacheSession : Connection
     private readonly LmCacheServer _server;
     private readonly SocketTransport _transport;
     private readonly byte[] _request = new byte[LmCacheHeader.RequestBytes];
+    private string _tenant;
+    private NamespaceId _namespace;
     private readonly byte[] _reply = new byte[LmCacheHeader.ReplyBytes];
 
-    public LmCacheSession(LmCacheServer server, Socket socket, string peer, ILogger logger)
-        : base(socket, peer, server.Options, server.Counters, logger)
+    public LmCacheSession(LmCacheServer server, ByteChannel channel, string peer, ILogger logger)
+        : base(channel, peer, server.Options, server.Counters, logger)
     {
         _server = server;
-        _transport = new SocketTransport(socket);
+        _tenant = server.Options.Tenant;
+        _namespace = server.Namespace;
+        _transport = new SocketTransport(channel);
     }
 
     public override bool AsksProof => false;
@@ -29,6 +35,12 @@ internal sealed class LmCacheSession : Connection
     protected override long ReceivedBytes => _transport.ReceivedBytes;
 
     protected override long SentBytes => _transport.SentBytes;
+
+    protected override void Certify(X509Certificate2 certificate)
+    {
+        if (_server.Tls?.TenantOf(certificate) is { } tenant)
+            (_tenant, _namespace) = (tenant, _server.NamespaceOf(tenant));
+    }
 
     protected override void Serve()
     {
@@ -38,7 +50,7 @@ internal sealed class LmCacheSession : Connection
             BeginFrame();
             Fill(_request.AsSpan(begun));
             var began = Stopwatch.GetTimestamp();
-            if (!Authenticated && !TryAdmit(_server.Options.Tenant))
+            if (!Authenticated && !TryAdmit(_tenant))
                 return; // the protocol has no words for it
             var key = LmCacheHeader.Parse(_request, out var command, out var length, out var shape);
             if (Serve((LmCacheCommand)command, key, length, in shape) is not { } type)
@@ -126,7 +138,7 @@ internal sealed class LmCacheSession : Connection
     }
 
     // With or without a format in front: two formats of one chunk are two values.
-    private BlockKey KeyOf(ReadOnlySpan<byte> key) => new(_server.Namespace, PrefixHasher.HashEngineKey(key, Group));
+    private BlockKey KeyOf(ReadOnlySpan<byte> key) => new(_namespace, PrefixHasher.HashEngineKey(key, Group));
 
     private void Fill(Span<byte> destination)
     {

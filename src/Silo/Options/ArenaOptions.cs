@@ -1,5 +1,6 @@
 using System.ComponentModel.DataAnnotations;
 using KvCache.Engine.Storage;
+using KvCache.Silo.Security;
 
 namespace KvCache.Silo.Options;
 
@@ -16,10 +17,19 @@ internal sealed class ArenaOptions : IValidatableObject
     public ByteSize Size { get; set; } = ByteSize.MiB(1024);
 
     /// <summary>
-    /// Path of the shared-memory file, best under /dev/shm; created with mode 0600, deleted at shutdown. Default empty:
+    /// Path of the shared-memory file, best under /dev/shm; deleted at shutdown. Default empty:
     /// private memory that no other process can map.
     /// </summary>
     public string Path { get; set; } = "";
+
+    /// <summary>
+    /// Mode of the file, octal. Default 0600: the silo's user alone. Engines of other users that read in place need 0640 and a group; whoever may open the file
+    /// sees every tenant's blocks.
+    /// </summary>
+    public string Mode { get; set; } = "0600";
+
+    /// <summary>Group of the file, name or number. Default empty: that of the silo's user.</summary>
+    public string Group { get; set; } = "";
 
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
@@ -28,6 +38,8 @@ internal sealed class ArenaOptions : IValidatableObject
             yield return new ValidationResult($"{Section}:Size is {Size}; at least 1MiB was expected.", [nameof(Size)]);
         if (Size.Bytes / Arena.PageBytes > int.MaxValue)
             yield return new ValidationResult($"{Section}:Size is {Size}; at most 8TiB were expected.", [nameof(Size)]);
+        if (Path.Length > 0 && UnixAccess.FindProblem($"{Section}:", Mode, Group) is { } access)
+            yield return new ValidationResult(access, [nameof(Mode)]);
         if (Path.Length > 0 && !System.IO.Path.IsPathFullyQualified(Path))
             yield return new ValidationResult($"{Section}:Path is '{Path}'; an absolute path was expected, for example /dev/shm/kvcache.arena.", [nameof(Path)]);
     }

@@ -45,6 +45,11 @@ internal sealed class ClusterOptions : IValidatableObject
     /// <summary>A second secret that other silos may prove, while the secret is exchanged. Default empty: there is none.</summary>
     public string OtherSecret { get; set; } = "";
 
+    /// <summary>
+    /// File with the secret, and with a second one that other silos may prove in a second line, instead of the two settings. Default empty. Read again when it changes.
+    /// </summary>
+    public string SecretFile { get; set; } = "";
+
     /// <summary>Most blocks that the index knows. Default 4,194,304 (at most 484 MiB); further ones are found only where they lie.</summary>
     [Range(1, int.MaxValue)]
     public int MaxIndexEntries { get; set; } = 4 * 1024 * 1024;
@@ -75,7 +80,9 @@ internal sealed class ClusterOptions : IValidatableObject
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
-        if (Mode == ClusterMode.Redis && Secret.Length == 0)
+        if (SecretFile.Length > 0 && Secret.Length > 0)
+            yield return new ValidationResult($"{Section} has a Secret and a SecretFile; one of them was expected.", [nameof(SecretFile)]);
+        if (Mode == ClusterMode.Redis && Secret.Length == 0 && SecretFile.Length == 0)
             yield return new ValidationResult($"{Section}:Secret is empty, and the silos are found through Redis, by whoever reaches their ports. Set it, the same for every silo.", [nameof(Secret)]);
         if (OtherSecret.Length > 0 && Secret.Length == 0)
             yield return new ValidationResult($"{Section}:OtherSecret is set, and Secret is empty; the silo's own secret was expected there.", [nameof(OtherSecret)]);

@@ -1,6 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
 using KvCache.Engine.Storage;
+using KvCache.Silo.Security;
 
 namespace KvCache.Silo.Options;
 
@@ -16,8 +17,14 @@ internal sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
     /// </summary>
     public string Tcp { get; set; } = "127.0.0.1:7400";
 
-    /// <summary>Path of a Unix socket, created with mode 0600; empty for none (the default).</summary>
+    /// <summary>Path of a Unix socket; empty for none (the default).</summary>
     public string Unix { get; set; } = "";
+
+    /// <summary>Mode of the Unix socket, octal. Default 0600: the silo's user alone. Engines of other users need 0660 and a group.</summary>
+    public string UnixMode { get; set; } = "0600";
+
+    /// <summary>Group of the Unix socket, name or number. Default empty: that of the silo's user.</summary>
+    public string UnixGroup { get; set; } = "";
 
     /// <summary>Address that is told to others, when it is not the one listened on (containers, NAT). Default empty.</summary>
     public string Advertised { get; set; } = "";
@@ -69,6 +76,8 @@ internal sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
             yield return new ValidationResult($"{Section} has neither Tcp nor Unix; at least one was expected.", [nameof(Tcp)]);
         if (Unix.Length > 0 && (!Path.IsPathFullyQualified(Unix) || System.Text.Encoding.UTF8.GetByteCount(Unix) > 107))
             yield return new ValidationResult($"{Section}:Unix is '{Unix}'; an absolute path of at most 107 bytes was expected.", [nameof(Unix)]);
+        if (Unix.Length > 0 && UnixAccess.FindProblem($"{Section}:Unix", UnixMode, UnixGroup) is { } access)
+            yield return new ValidationResult(access, [nameof(UnixMode)]);
         if (SharedMemory && Unix.Length == 0)
             yield return new ValidationResult($"{Section}:SharedMemory is on, and Unix is empty; memory is shared over a Unix socket.", [nameof(SharedMemory)]);
         if (MaxSegmentBytes.Bytes < Arena.PageBytes)

@@ -17,7 +17,8 @@ internal sealed class OrleansDoorOptions
     public int MaxUnproven { get; set; } = 256;
 
     /// <summary>
-    /// Life of a client's ticket. Default 10 minutes: so long a tenant that was taken away can go on calling. Clients fetch a new one at half of it.
+    /// Life of a client's ticket. Default 10 minutes: so long a tenant that was taken away can go on calling. Clients fetch a new one at
+    /// half of it.
     /// </summary>
     [Range(typeof(TimeSpan), "00:00:02", "1.00:00:00")]
     public TimeSpan TicketLife { get; set; } = TimeSpan.FromMinutes(10);

@@ -1,4 +1,3 @@
-using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using System.Net;
 using System.Text;
@@ -30,7 +29,11 @@ internal sealed class TenantOptions
                 return $"A tenant has an empty name; {Section}:NAME:Secret was expected.";
             if (Encoding.UTF8.GetByteCount(name) > CacheNamespace.MaxTextBytes)
                 return $"A tenant name has at most {CacheNamespace.MaxTextBytes} bytes of UTF-8; '{name[..16]}…' is longer.";
-            if (Encoding.UTF8.GetByteCount(tenant.Secret) < MinSecretBytes)
+            if (tenant.SecretFile.Length > 0 && (tenant.Secret.Length > 0 || tenant.OtherSecret.Length > 0))
+                return $"{Section}:{name} has a Secret and a SecretFile; one of them was expected.";
+            if (tenant.OtherSecret.Length > 0 && Encoding.UTF8.GetByteCount(tenant.OtherSecret) < MinSecretBytes)
+                return $"{Section}:{name}:OtherSecret is too short; at least {MinSecretBytes} bytes were expected.";
+            if (tenant.SecretFile.Length == 0 && Encoding.UTF8.GetByteCount(tenant.Secret) < MinSecretBytes)
                 return $"The secret of tenant '{name}' is too short; {Section}:{name}:Secret needs at least {MinSecretBytes} bytes.";
             if (tenant.Share is not (>= 0 and <= 1))
                 return $"{Section}:{name}:Share is {Number(tenant.Share)}; 0 to 1 was expected.";
@@ -47,8 +50,9 @@ internal sealed class TenantOptions
         var shares = tenants.Values.Sum(tenant => tenant.Share);
         if (shares > 1 + 1e-9)
             return $"The tenants' shares are {Number(shares)} together; at most 1 can be guaranteed. Lower {Section}:NAME:Share.";
-        return tenants.GroupBy(tenant => tenant.Value.Secret, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } equal
-            ? $"The tenants '{string.Join("', '", equal.Select(tenant => tenant.Key))}' have the same secret, so that a token would not tell them apart. Give every tenant a secret of its own."
+        var secrets = tenants.SelectMany(tenant => new[] { tenant.Value.Secret, tenant.Value.OtherSecret }.Where(secret => secret.Length > 0).Select(secret => (Tenant: tenant.Key, Secret: secret)));
+        return secrets.GroupBy(secret => secret.Secret, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } equal
+            ? $"The tenants '{string.Join("', '", equal.Select(secret => secret.Tenant))}' have the same secret, so that a token would not tell them apart. Give every tenant a secret of its own."
             : null;
     }
 
@@ -61,8 +65,13 @@ internal sealed class TenantOptions
         /// Shared secret of the tenant's clients, at least 16 bytes of UTF-8 and different for every tenant. It never travels on the data plane; in the HTTP API it
         /// is the bearer token.
         /// </summary>
-        [Required]
         public string Secret { get; set; } = "";
+
+        /// <summary>A second secret that is valid too, while the secret is exchanged. Default empty: there is none.</summary>
+        public string OtherSecret { get; set; } = "";
+
+        /// <summary>File with the secret, and with the second one in a second line, instead of the two settings. Default empty. Read again when it changes.</summary>
+        public string SecretFile { get; set; } = "";
 
         /// <summary>
         /// Share of every silo's arena that other tenants' blocks never take from this one, 0 to 1. Default 0; all tenants' shares are 1 together at most. What is not used is lent
@@ -86,7 +95,7 @@ internal sealed class TenantOptionsValidator(IOptions<DataPlaneOptions> dataPlan
 {
     public ValidateOptionsResult Validate(string? name, TenantOptions options)
     {
-        if (options.Tenants.Count > 0 && cluster.Value is { Mode: not ClusterMode.None, Secret.Length: 0 })
+        if (options.Tenants.Count > 0 && cluster.Value is { Mode: not ClusterMode.None, Secret.Length: 0, SecretFile.Length: 0 })
             return ValidateOptionsResult.Fail($"Tenants have secrets, and the silos of the cluster have none among themselves. Set {ClusterOptions.Section}:Secret, the same for every silo.");
         if (TenantOptions.Explain(options.Tenants) is { } reason)
             return ValidateOptionsResult.Fail(reason);

@@ -1,9 +1,12 @@
 using System.Net;
+using System.Net.Sockets;
+using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Accounts;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
+using KvCache.Silo.Security;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Values;
 using Microsoft.Extensions.Logging;
@@ -18,9 +21,10 @@ internal sealed partial class RespServer : IHostedService, IDisposable
     private readonly ILogger<RespServer> _logger;
     private long _lastClient;
 
-    public RespServer(ValueBlocks values, RespTenants tenants, TenantQuotas quotas, AuditLog audit, SiloCounters counters, IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
+    public RespServer(ValueBlocks values, RespTenants tenants, TenantQuotas quotas, AuditLog audit, SiloCounters counters, SiloTls tls, IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
     {
         Values = values;
+        Tls = tls.For(TlsPorts.Resp);
         Tenants = tenants;
         Audit = audit;
         Counters = counters;
@@ -38,13 +42,17 @@ internal sealed partial class RespServer : IHostedService, IDisposable
             RespOptions.Section,
             Options,
             counters,
-            (socket, peer) => new RespSession(this, socket, peer, sessionLogger),
+            tls.For(TlsPorts.Resp),
+            (channel, peer) => new RespSession(this, channel, peer, sessionLogger),
             quotas,
             reserved: 0,
             _logger);
     }
 
     public ValueBlocks Values { get; }
+
+    /// <summary>What the port shows; null for a plain one.</summary>
+    public TlsServer? Tls { get; }
 
     public RespTenants Tenants { get; }
 

@@ -186,7 +186,7 @@ internal sealed partial class RespSession
 
     private bool LogIn(string user, ReadOnlySpan<byte> password)
     {
-        if (_server.Tenants.Accepts(user, password))
+        if (_certified is null ? _server.Tenants.Accepts(user, password) : user == _certified)
         {
             if (!TryAdmit(user))
             {

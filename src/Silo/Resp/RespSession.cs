@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using System.Security.Cryptography.X509Certificates;
 using System.Text;
+using KvCache.Engine.Wire;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Data;
 using KvCache.Silo.Values;
@@ -20,13 +22,14 @@ internal sealed partial class RespSession : Connection
     private readonly RespArguments _arguments = new();
     private NamespaceId _namespace;
     private bool _quit;
+    private string? _certified;
 
-    public RespSession(RespServer server, Socket socket, string peer, ILogger logger)
-        : base(socket, peer, server.Options, server.Counters, logger)
+    public RespSession(RespServer server, ByteChannel channel, string peer, ILogger logger)
+        : base(channel, peer, server.Options, server.Counters, logger)
     {
         _server = server;
         _id = server.NextClient();
-        _transport = new SocketTransport(socket);
+        _transport = new SocketTransport(channel);
         _writer = new RespWriter(_transport);
         _reader = new RespReader(_transport, _writer.Flush) { MaxLength = (int)server.Options.MaxValueSize.Bytes };
         if (!server.Tenants.NeedSecrets)
@@ -40,6 +43,13 @@ internal sealed partial class RespSession : Connection
     protected override long SentBytes => _transport.SentBytes;
 
     private ValueBlocks Values => _server.Values;
+
+    protected override void Certify(X509Certificate2 certificate)
+    {
+        _certified = _server.Tls?.TenantOf(certificate);
+        if (_certified is { } tenant && TryAdmit(tenant))
+            Bind(tenant);
+    }
 
     protected override void Serve()
     {

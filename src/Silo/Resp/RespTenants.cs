@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
-using KvCache.Engine.Wire;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
 using KvCache.Silo.Values;
@@ -35,10 +34,14 @@ internal sealed class RespTenants(TenantRegistry registry, IOptions<TenantOption
             return tenant == TenantRegistry.DefaultTenant; // like Redis' user without a password: any one will do
         Span<byte> given = stackalloc byte[SHA256.HashSizeInBytes], expected = stackalloc byte[SHA256.HashSizeInBytes];
         SHA256.HashData(password, given);
-        SHA256.HashData(registry.SecretsOf(tenant)[0], expected);
+        var accepted = false;
+        foreach (var secret in registry.ClientSecretsOf(tenant))
+        {
+            SHA256.HashData(secret, expected);
+            accepted |= CryptographicOperations.FixedTimeEquals(given, expected);
+        }
 
-        // The silos' own tenant has a name that no client may use.
-        return CryptographicOperations.FixedTimeEquals(given, expected) && tenant != WireProtocol.PeerTenant;
+        return accepted;
     }
 
     /// <summary>Name of a user's bytes; not well-formed text is nobody's name.</summary>

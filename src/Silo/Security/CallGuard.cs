@@ -10,13 +10,16 @@ using Orleans.Serialization.Invocation;
 namespace KvCache.Silo.Security;
 
 /// <summary>
-/// Lets through the grain calls of this cluster's silos, and of clients what their ticket is for: grains of prefixes of their tenant. Everything
+/// Lets through the grain calls of this cluster's silos, and of clients what their ticket is for: grains of prefixes of their tenant.
+/// Everything
 /// else that comes through a gateway, whatever sender it names, is refused by whichever silo it reaches.
 /// </summary>
 /// <remarks>
-/// <para>The sender that a message names proves nothing: a client writes it itself, as it does the interface in the message's head. What counts is the
+/// <para>The sender that a message names proves nothing: a client writes it itself, as it does the interface in the message's head. What
+/// counts is the
 /// mark in the request context and the request that would be run.</para>
-/// <para>The mark goes to silos only, and a response repeats the request context of whoever sends it. So it is set only for the time of the call
+/// <para>The mark goes to silos only, and a response repeats the request context of whoever sends it. So it is set only for the time of the
+/// call
 /// (an async method leaves the context of its caller alone), and never for a client's own objects.</para>
 /// </remarks>
 internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGrainCallFilter
@@ -24,26 +27,29 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     private readonly TicketOffice _tickets;
     private readonly LineBudget _lines;
     private readonly ILogger _logger;
-    private readonly SiloMark _own;
-    private readonly byte[][] _accepted;
+    private readonly ClusterSecrets _secrets;
+    private volatile Marks _marks;
 
     public CallGuard(ClusterSecrets secrets, TicketOffice tickets, TimeProvider time, ILogger<CallGuard> logger)
     {
         _tickets = tickets;
         _logger = logger;
         _lines = new LineBudget(time);
-        _accepted = [.. secrets.All.Select(secret => HMACSHA256.HashData(secret, "kvcache.orleans.call.v1"u8))];
-        _own = new SiloMark { Mac = _accepted[0] };
+        _secrets = secrets;
+        _marks = Marks.Of(secrets.All);
     }
 
-    /// <summary>Marks what runs from here on as this silo's own, so that its calls need not be marked one by one.</summary>
-    public void EnterThread() => RequestContext.Set(CallMarks.Key, _own);
+    // Those of the secrets of now: they may have been exchanged.
+    private Marks Now => ReferenceEquals(_marks.Secrets, _secrets.All) ? _marks : _marks = Marks.Of(_secrets.All);
+
+    /// <summary>The mark of this silo's calls.</summary>
+    public SiloMark Mark => Now.Own;
 
     /// <summary>Refuses a call that comes with other rights than it needs.</summary>
     public Task Invoke(IIncomingGrainCallContext context)
     {
         var mark = RequestContext.Get(CallMarks.Key);
-        if (ReferenceEquals(mark, _own) || IsAllowed(mark, context))
+        if (ReferenceEquals(mark, Mark) || IsAllowed(mark, context))
             return context.Invoke();
         var call = $"{context.Request.GetInterfaceName()}.{context.Request.GetMethodName()}";
         if (_lines.TryTake(out var left))
@@ -56,7 +62,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     {
         if (context.TargetId.IsClient() && !context.TargetId.Key.AsSpan().StartsWith("hosted-"u8))
             return UnmarkedAsync(context);
-        return ReferenceEquals(RequestContext.Get(CallMarks.Key), _own) ? context.Invoke() : MarkedAsync(context);
+        return ReferenceEquals(RequestContext.Get(CallMarks.Key), Mark) ? context.Invoke() : MarkedAsync(context);
     }
 
     /// <summary>Refuses to place an activation for a call that would be refused: nothing is activated for it.</summary>
@@ -65,7 +71,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     {
         object? mark = null;
         context?.TryGetValue(CallMarks.Key, out mark);
-        if (ReferenceEquals(mark, _own) || IsSilo(mark) || IsTenants(mark, target))
+        if (ReferenceEquals(mark, Mark) || IsSilo(mark) || IsTenants(mark, target))
             return;
         if (_lines.TryTake(out var left))
             LogRefused("An activation", target, left);
@@ -76,8 +82,8 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
         ? "the ticket has ended, or is one of another tenant than the grain's; it is for prefixes of its tenant alone."
         : "it carries no ticket of a tenant. Orleans clients need UseKvCacheTenant.";
 
-    private static bool IsForClients(IInvokable request) =>
-        request.GetInterfaceType() is var type && (type == typeof(IPrefixGrain) || type == typeof(ITicketGrain) || type.FullName == "Orleans.Runtime.IGrainCallCancellationExtension");
+    private static bool IsForClients(IInvokable request) => request.GetInterfaceType() is var type
+        && (type == typeof(IPrefixGrain) || type == typeof(ITicketGrain) || type.FullName == "Orleans.Runtime.IGrainCallCancellationExtension");
 
     private bool IsAllowed(object? mark, IIncomingGrainCallContext context) =>
         IsSilo(mark)
@@ -89,7 +95,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     {
         if (mark is not SiloMark { Mac: { } mac })
             return false;
-        foreach (var accepted in _accepted)
+        foreach (var accepted in Now.Accepted)
         {
             if (CryptographicOperations.FixedTimeEquals(mac, accepted))
                 return true;
@@ -108,15 +114,18 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     }
 
     // Which grains and interfaces there are: a client cannot start without it, and it tells nothing of a tenant.
-    private static bool IsManifest(IInvokable request) => request.GetInterfaceType().FullName == "Orleans.Runtime.IClusterManifestSystemTarget";
+    private static bool IsManifest(IInvokable request) =>
+        request.GetInterfaceType().FullName == "Orleans.Runtime.IClusterManifestSystemTarget";
 
-    // A timer calls its own grain, past the filter of outgoing calls. What came from a connection is a request that Orleans generated the code of.
+    // A timer calls its own grain, past the filter of outgoing calls. What came from a connection is a request that Orleans generated the
+    // code of.
     private static bool IsTimer(IIncomingGrainCallContext context) =>
-        context.Request is not RequestBase && context.Request.GetInterfaceName() == "IGrainTimerInvoker" && context.SourceId == context.TargetId;
+        context.Request is not RequestBase && context.Request.GetInterfaceName() == "IGrainTimerInvoker"
+        && context.SourceId == context.TargetId;
 
     private async Task MarkedAsync(IOutgoingGrainCallContext context)
     {
-        RequestContext.Set(CallMarks.Key, _own);
+        RequestContext.Set(CallMarks.Key, Mark);
         await context.Invoke().ConfigureAwait(false);
     }
 
@@ -126,6 +135,17 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
         await context.Invoke().ConfigureAwait(false);
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Call} of {Grain} was refused: it comes neither from a silo nor from a client of its tenant ({Left} more such lines were left out)")]
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "{Call} of {Grain} was refused: it comes neither from a silo nor from a client of its tenant ({Left} more were left out)")]
     private partial void LogRefused(string call, GrainId grain, int left);
+
+    private sealed record Marks(IReadOnlyList<byte[]> Secrets, byte[][] Accepted, SiloMark Own)
+    {
+        public static Marks Of(IReadOnlyList<byte[]> secrets)
+        {
+            byte[][] accepted = [.. secrets.Select(secret => HMACSHA256.HashData(secret, "kvcache.orleans.call.v1"u8))];
+            return new Marks(secrets, accepted, new SiloMark { Mac = accepted[0] });
+        }
+    }
 }

@@ -1,7 +1,8 @@
 namespace KvCache.Silo.Security;
 
 /// <summary>
-/// Whether the silos that this one knocks at let it in. Orleans tries on for ever; a silo that starts with a wrong secret has to say so and end.
+/// Whether the silos that this one knocks at let it in. Orleans tries on for ever; a silo that starts with a wrong secret has to say so and
+/// end.
 /// </summary>
 internal sealed class ClusterEntry
 {

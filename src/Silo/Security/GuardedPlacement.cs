@@ -18,8 +18,11 @@ internal sealed class GuardedPlacement(IPlacementDirector director, CallGuard gu
     {
         for (var i = 0; i < services.Count; i++)
         {
-            if (services[i] is { IsKeyedService: true } placement && placement.ServiceType == typeof(IPlacementDirector) && placement.ServiceKey as Type != ClientObservers)
-                services[i] = ServiceDescriptor.KeyedSingleton<IPlacementDirector>(placement.ServiceKey, (provider, key) => new GuardedPlacement(Create(placement, provider, key), provider.GetRequiredService<CallGuard>()));
+            var placement = services[i];
+            if (!placement.IsKeyedService || placement.ServiceType != typeof(IPlacementDirector) || placement.ServiceKey as Type == ClientObservers)
+                continue;
+            services[i] = ServiceDescriptor.KeyedSingleton<IPlacementDirector>(placement.ServiceKey, (provider, key) =>
+                new GuardedPlacement(Create(placement, provider, key), provider.GetRequiredService<CallGuard>()));
         }
     }
 

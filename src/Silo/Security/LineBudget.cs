@@ -1,6 +1,8 @@
 namespace KvCache.Silo.Security;
 
-/// <summary>How many lines a log gets of what strangers can cause as often as they like: a few a minute, and how many were left out.</summary>
+/// <summary>
+/// How many lines a log gets of what strangers can cause as often as they like: a few a minute, and how many were left out.
+/// </summary>
 internal sealed class LineBudget(TimeProvider time)
 {
     private const int LinesAMinute = 10;

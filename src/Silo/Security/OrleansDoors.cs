@@ -12,11 +12,18 @@ using Microsoft.Extensions.Options;
 namespace KvCache.Silo.Security;
 
 /// <summary>
-/// The proofs of Orleans' connections, as middleware ahead of Orleans' own bytes: the cluster's secret between silos, a tenant's at the gateway
-/// (<see cref="DoorHandshake"/>). What has not proved itself ends after <see cref="OrleansDoorOptions.HandshakeTimeout"/>, whatever it sends.
+/// The proofs of Orleans' connections, as middleware ahead of Orleans' own bytes: the cluster's secret between silos, a tenant's at the
+/// gateway (<see cref="DoorHandshake"/>). What has not proved itself ends after
+/// <see cref="OrleansDoorOptions.HandshakeTimeout"/>, whatever it sends.
 /// </summary>
 internal sealed partial class OrleansDoors(
-    ClusterSecrets secrets, TenantRegistry tenants, TicketOffice tickets, ClusterEntry entry, IOptions<OrleansDoorOptions> options, TimeProvider time, ILogger<OrleansDoors> logger)
+    ClusterSecrets secrets,
+    TenantRegistry tenants,
+    TicketOffice tickets,
+    ClusterEntry entry,
+    IOptions<OrleansDoorOptions> options,
+    TimeProvider time,
+    ILogger<OrleansDoors> logger)
 {
     private const int MaxPreambleBytes = 1024; // Orleans' own limit
     private static readonly TimeSpan PartingTime = TimeSpan.FromSeconds(1);
@@ -33,7 +40,7 @@ internal sealed partial class OrleansDoors(
 
     /// <summary>Incoming connections of other silos.</summary>
     public ConnectionDelegate AcceptSilo(ConnectionDelegate next) => connection =>
-        AcceptAsync(connection, OrleansDoor.Silo, _silos, name => name.Length == 0 ? secrets.All : [], _ => new DoorTicket([], TimeSpan.Zero), next);
+        AcceptAsync(connection, OrleansDoor.Silo, _silos, name => name.Length == 0 ? secrets.All : [], _ => new DoorTicket([], default), next);
 
     /// <summary>Incoming connections of Orleans clients.</summary>
     public ConnectionDelegate AcceptClient(ConnectionDelegate next) => connection =>
@@ -51,7 +58,8 @@ internal sealed partial class OrleansDoors(
         catch (Exception e) when (e is IOException or OperationCanceledException or InvalidOperationException)
         {
             connection.Abort();
-            var sentence = $"The silo {connection.RemoteEndPoint} does not let this one in. {e.Message} {ClusterOptions.Section}:Secret has to be the same on every silo of the cluster.";
+            var sentence = $"The silo {connection.RemoteEndPoint} does not let this one in. {e.Message} "
+                + $"{ClusterOptions.Section}:Secret has to be the same on every silo of the cluster.";
             if (e is not DoorRefusedException)
                 throw new ConnectionAbortedException($"The silo {connection.RemoteEndPoint} did not end the proof: {e.Message}", e);
             entry.Refuse(sentence);
@@ -65,7 +73,12 @@ internal sealed partial class OrleansDoors(
     };
 
     private async Task AcceptAsync(
-        ConnectionContext connection, OrleansDoor door, UnprovenConnections unproven, Func<string, IReadOnlyList<byte[]>> secretsOf, Func<string, DoorTicket> ticketFor, ConnectionDelegate next)
+        ConnectionContext connection,
+        OrleansDoor door,
+        UnprovenConnections unproven,
+        Func<string, IReadOnlyList<byte[]>> secretsOf,
+        Func<string, DoorTicket> ticketFor,
+        ConnectionDelegate next)
     {
         string? reason = "its proof is wrong";
         var place = unproven.Enter(connection);
@@ -76,8 +89,10 @@ internal sealed partial class OrleansDoors(
             var name = await DoorHandshake.CheckAsync(connection.Transport, door, secretsOf, ticketFor, limit.Token);
             if (name is null)
                 await PartAsync(connection);
+            else if (door == OrleansDoor.Gateway && await NamesASiloAsync(connection.Transport.Input, limit.Token))
+                reason = "it takes the name of a silo";
             else
-                reason = door == OrleansDoor.Gateway && await NamesASiloAsync(connection.Transport.Input, limit.Token) ? "it takes the name of a silo" : null;
+                reason = null;
         }
         catch (OperationCanceledException)
         {
@@ -118,7 +133,8 @@ internal sealed partial class OrleansDoors(
         }
     }
 
-    // A client says in its preamble who it is. As a silo's own client it would get the answers to that silo's calls, and the mark that goes with them.
+    // A client says in its preamble who it is. As a silo's own client it would get the answers to that silo's calls, and the mark that goes
+    // with them.
     private static async Task<bool> NamesASiloAsync(PipeReader reader, CancellationToken cancellationToken)
     {
         var head = await reader.ReadAtLeastAsync(sizeof(int), cancellationToken);
@@ -134,10 +150,14 @@ internal sealed partial class OrleansDoors(
         return text.AsSpan().IndexOf("hosted-"u8) >= 0;
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "KvCache:Cluster:Secret is empty: every user of this machine can join the cluster and read every block. That is fit for a machine with one user")]
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "KvCache:Cluster:Secret is empty: every user of this machine can join the cluster and read every block. That is fit for a machine with one user")]
     private partial void LogNoSecret();
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Peer} was turned away at Orleans' {Door} port: {Reason} ({Left} more such lines were left out)")]
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "{Peer} was turned away at Orleans' {Door} port: {Reason} ({Left} more such lines were left out)")]
     private partial void LogTurnedAway(string peer, OrleansDoor door, string reason, int left);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Sentence} ({Left} more such lines were left out)")]

@@ -8,7 +8,8 @@ using Microsoft.Extensions.Options;
 namespace KvCache.Silo.Security;
 
 /// <summary>
-/// Makes and checks tickets of tenants: tenant id (8 bytes), end in Unix milliseconds (8), random (16), and an HMAC-SHA-256 of the cluster's secret
+/// Makes and checks tickets of tenants: tenant id (8 bytes), end in Unix milliseconds (8), random (16), and an HMAC-SHA-256 of the
+/// cluster's secret
 /// over them (32). Every silo of the cluster checks them without asking anybody.
 /// </summary>
 internal sealed class TicketOffice(ClusterSecrets secrets, IOptions<OrleansDoorOptions> options, TimeProvider time)

@@ -1,5 +1,7 @@
+using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Cluster;
+using KvCache.Silo.Tiers.Payloads;
 using KvCache.Silo.Tiers.Persisting;
 using KvCache.Silo.Tiers.Promoting;
 using KvCache.Silo.Tiers.Redis;
@@ -18,7 +20,7 @@ namespace KvCache.Silo.Tiers;
 /// share a connection with anything else.</para>
 /// <para>Dispose it before the store: what waits to be written holds leases.</para>
 /// </remarks>
-internal sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
+internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsyncDisposable
 {
     /// <summary>Longest life that is told to Redis and to the store, in milliseconds: ten years.</summary>
     internal const long LongestLife = 3650L * 24 * 60 * 60 * 1000;
@@ -55,23 +57,28 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, IAsyncDisposable
         _options = options.Value;
         _counters = counters;
         _time = time;
-        if (!RedisEndpoint.TryParse(_options.ConnectionString, out var endpoint, out var problem))
-            throw new FormatException($"{RedisTierOptions.Section}:ConnectionString: {problem}.");
-        _endpoint = endpoint;
+        var endpoint = _endpoint = RedisEndpoint.Create(_options);
+        var keys = Keys = _options.SealFile.Length > 0 ? PayloadKeys.Load($"{RedisTierOptions.Section}:SealFile", _options.SealFile) : null;
         _names = new RedisKeySpace(_options.KeyPrefix);
         _health = new RedisHealth(endpoint, _options, counters, logger);
         _maxQueuedBytes = _options.MaxQueuedBytes.Bytes > 0 ? _options.MaxQueuedBytes.Bytes : store.Arena.Capacity / QueueShare;
         _queue = new PersistQueue(_maxQueuedBytes, _options.MaxPendingChanges, _health, counters);
         _promotions = new PromotionTable(store, _options.MaxQueuedReads, time);
-        _control = new RedisControl(_queue, NewLane(0), _health, _names, _options, counters, logger);
+        _control = new RedisControl(_queue, NewLane(0), _health, _names, keys, _options, counters, logger);
         _queue.ChangesReady = _health.Opened = _control.Wake;
         AddThread("control", _control.Run);
         var buffer = (int)_options.SocketBuffer.Bytes;
         for (var i = 0; i < _options.Writers; i++)
-            AddThread("writer", new RedisWriter(_queue, NewLane(buffer), _names, _options, counters, time, logger).Run);
+            AddThread("writer", new RedisWriter(_queue, NewLane(buffer), _names, keys, _options, counters, time, logger).Run);
         for (var i = 0; i < _options.Readers; i++)
-            AddThread("reader", new RedisReader(_promotions, store, NewLane(buffer), _health, _names, counters, time, logger).Run);
+            AddThread("reader", new RedisReader(_promotions, store, NewLane(buffer), _health, _names, keys, counters, time, logger).Run);
     }
+
+    /// <summary>Keys that payloads are sealed with; null where they are not.</summary>
+    public LiveFile<PayloadKeys>? Keys { get; }
+
+    /// <inheritdoc/>
+    public IEnumerable<ILiveFile> Files => Keys is null ? _endpoint.Files : _endpoint.Files.Append(Keys);
 
     /// <summary>Whether the circuit breaker is open: Redis failed and is left alone until a probe succeeds.</summary>
     public bool IsOpen => _health.IsOpen;

@@ -11,9 +11,24 @@ internal sealed class RedisTierOptions : IValidatableObject
 
     /// <summary>
     /// Where Redis listens: <c>host:port[,user=…][,password=…][,db=N]</c> or <c>unix:/path[,…]</c>. Default empty: no tier. A password
-    /// cannot contain a comma; connections are not encrypted.
+    /// cannot contain a comma.
     /// </summary>
     public string ConnectionString { get; set; } = "";
+
+    /// <summary>File with the password, instead of one in the connection string. Default empty. Read again when it changes, for the connections that are made from then on.</summary>
+    public string PasswordFile { get; set; } = "";
+
+    /// <summary>Encryption of the connections.</summary>
+    public RedisTlsOptions Tls { get; } = new();
+
+    /// <summary>
+    /// File with the keys that payloads and descriptors are sealed with, a line <c>ID KEY</c> each: a number, and 32 random bytes as Base64. The first writes, all of them
+    /// read; what is not sealed, or not with one of them, is a miss. Default empty: nothing is sealed, and whoever can write to Redis can write every tenant's blocks.
+    /// </summary>
+    public string SealFile { get; set; } = "";
+
+    /// <summary>Whether payloads are encrypted too, with the same keys. Default false.</summary>
+    public bool Encrypt { get; set; }
 
     /// <summary>Front part of every key. Default <c>kvcache</c>; clusters that share a Redis need different ones.</summary>
     [Required, StringLength(128)]
@@ -93,8 +108,10 @@ internal sealed class RedisTierOptions : IValidatableObject
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
-        if (ConnectionString.Length > 0 && !RedisEndpoint.TryParse(ConnectionString, out _, out var problem))
-            yield return new ValidationResult($"{Section}:ConnectionString: {problem}.", [nameof(ConnectionString)]);
+        if (Encrypt && SealFile.Length == 0)
+            yield return new ValidationResult($"{Section}:Encrypt is on, and {Section}:SealFile is empty; a file with keys was expected there.", [nameof(SealFile)]);
+        if (ConnectionString.Length > 0 && FindProblem() is { } problem)
+            yield return new ValidationResult(problem, [nameof(ConnectionString)]);
         if (KeyPrefix.AsSpan().ContainsAnyInRange('\0', ' '))
             yield return new ValidationResult($"{Section}:KeyPrefix contains spaces or control characters.", [nameof(KeyPrefix)]);
         if (MaxQueuedBytes.Bytes < 0)
@@ -102,4 +119,39 @@ internal sealed class RedisTierOptions : IValidatableObject
         if (SocketBuffer.Bytes is < 0 or > 1 << 30)
             yield return new ValidationResult($"{Section}:SocketBuffer is {SocketBuffer}; 0 to 1GiB was expected.", [nameof(SocketBuffer)]);
     }
+
+    private string? FindProblem()
+    {
+        try
+        {
+            RedisEndpoint.Create(this);
+            return null;
+        }
+        catch (FormatException e)
+        {
+            return e.Message;
+        }
+    }
+}
+
+/// <summary>TLS towards Redis.</summary>
+internal sealed class RedisTlsOptions
+{
+    /// <summary>Whether connections are encrypted. Default false.</summary>
+    public bool Enabled { get; set; }
+
+    /// <summary>PEM with the authorities of Redis' certificate. Default empty: those of the machine.</summary>
+    public string CaFile { get; set; } = "";
+
+    /// <summary>Name that Redis' certificate must have. Default empty: the host of the connection string.</summary>
+    public string ServerName { get; set; } = "";
+
+    /// <summary>Certificate that is shown to Redis, PEM or PFX. Default empty.</summary>
+    public string CertificateFile { get; set; } = "";
+
+    /// <summary>Its key, as PEM. Default empty: the certificate's file has it.</summary>
+    public string KeyFile { get; set; } = "";
+
+    /// <summary>Password of a PFX file or of an encrypted key. Default empty.</summary>
+    public string Password { get; set; } = "";
 }

@@ -1,3 +1,4 @@
+using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Cluster;
 using Microsoft.Extensions.Configuration;
@@ -24,6 +25,7 @@ internal static class RedisTierServices
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton<RedisTierCounters>();
         services.AddSingleton<RedisTier>();
+        services.AddSingleton<ILiveFiles>(provider => provider.GetRequiredService<RedisTier>());
         services.AddSingleton<IPayloadTier>(provider => provider.GetRequiredService<RedisTier>());
         services.AddHostedService(provider => provider.GetRequiredService<RedisTier>());
         return services;

@@ -1,7 +1,7 @@
 using KvCache.Client;
+using KvCache.ClusterTests.Infrastructure;
 using KvCache.Engine.Storage;
 using KvCache.Grains.Prefixes;
-using KvCache.Orleans;
 using KvCache.Silo.Hosting;
 using KvCache.Testing;
 using Microsoft.Extensions.Configuration;
@@ -20,7 +20,7 @@ public sealed class OneSilo : IAsyncLifetime
 
     public ShiftedClock Clock { get; } = new();
 
-    /// <summary>The grains as an Orleans client of the tenant sees them.</summary>
+    /// <summary>The grains as an Orleans client sees them.</summary>
     public IGrainFactory Grains => _cluster!.Client;
 
     public IServiceProvider Services => _cluster!.Silos[0].ServiceProvider;
@@ -42,7 +42,7 @@ public sealed class OneSilo : IAsyncLifetime
             silo.Services.AddSingleton<TimeProvider>(Clock);
             silo.AddMemoryGrainStorage(PrefixDescriptor.StorageName).AddKvCache(configuration);
         });
-        builder.ConfigureClient(client => client.UseKvCacheTenant("default", ""));
+        TrustedClient.Configure(builder, () => _cluster!);
         _cluster = builder.Build();
         await _cluster.DeployAsync();
         await Eventually.TrueAsync("the whole arena is committed", () => Store.Arena.CommittedBytes == Store.Arena.Capacity);

@@ -41,7 +41,7 @@ public sealed class ThreeSilos : IAsyncLifetime
         }).Build();
         var builder = new InProcessTestClusterBuilder(Count);
         builder.ConfigureSilo((_, silo) => silo.AddMemoryGrainStorage(PrefixDescriptor.StorageName).AddKvCache(configuration));
-        builder.ConfigureClient(client => client.UseKvCacheTenant("default", ""));
+        TrustedClient.Configure(builder, () => _cluster!);
         _cluster = builder.Build();
         await _cluster.DeployAsync();
         var readers = Enumerable.Range(0, Count).Select(Connect).ToArray();

@@ -29,7 +29,7 @@ internal sealed partial class SiloProcess : IAsyncDisposable
 
     public ReadyFile Ready { get; private set; } = null!;
 
-    public string Tcp => Ready.Endpoints.Single(endpoint => endpoint.StartsWith("tcp:", StringComparison.Ordinal));
+    public string Tcp => Ready.Endpoints.Single(endpoint => !endpoint.StartsWith("unix:", StringComparison.Ordinal));
 
     public string Unix => Ready.Endpoints.Single(endpoint => endpoint.StartsWith("unix:", StringComparison.Ordinal));
 

@@ -3,11 +3,15 @@ using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 using KvCache.Client;
+using KvCache.Orleans;
 using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.Tenants;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 using Xunit;
 
-namespace KvCache.ProcessTests.Tenants;
+namespace KvCache.ProcessTests;
 
 /// <summary>Tenants that are made, changed, disabled and deleted while two silos run.</summary>
 public sealed class TenantAdministrationTests : IDisposable

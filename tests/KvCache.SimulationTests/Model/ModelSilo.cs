@@ -1,9 +1,11 @@
 using System.Net;
 using KvCache.Engine.Index;
+using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
+using KvCache.Silo.Security;
 using KvCache.SimulationTests.Engine;
 using KvCache.SimulationTests.Worlds;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -42,7 +44,7 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
         Grains = new ModelGrainFactory(world, this);
         _tier = new ModelTier(node, Store, world.Redis, world.Network, Clock);
         var redis = new RedisBlocks(Store, Directory, new DescriptorWriter(ModelGrains.Descriptors, Grains), Clock, this);
-        Members = new ClusterMembers(this, Directory, redis, Options, random);
+        Members = new ClusterMembers(this, Directory, redis, Options, new ClusterSecrets(Options), TlsClient.Default, random);
         Fetcher = new BlockFetcher(Store, Directory, Members, redis, Counters, Clock, Options, NullLogger<BlockFetcher>.Instance);
         var agents = new ModelAgents(world, this);
         Replicator = new Replicator(Store, Directory, Members, agents, Counters, Options, NullLogger<Replicator>.Instance);
@@ -104,7 +106,7 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
     {
         var directory = new BlockDirectory(new PrefixIndex(null, shards: 1), new IndexLog(1), new Tombstones());
         var redis = new RedisBlocks(null!, directory, null!, TimeProvider.System, new NoSilo()); // without a tier it touches nothing
-        return new ClusterCounters(directory, new ClusterMembers(new NoSilo(), directory, redis, Options!));
+        return new ClusterCounters(directory, new ClusterMembers(new NoSilo(), directory, redis, Options!, new ClusterSecrets(Options!), TlsClient.Default));
     }
 
     // Nothing is ever counted for it.

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using KvCache.Engine.Storage;
+using KvCache.Eviction;
 using Xunit;
 
 namespace KvCache.UnitTests.Storage;

@@ -22,12 +22,14 @@ internal sealed class RedisDescriptorStorage(IGrainStorage provider, RedisTier t
     public Task ReadStateAsync<T>(string stateName, GrainId grainId, IGrainState<T> grainState)
     {
         ThrowIfAway();
+        SealedDescriptors.Name(KeyOf(grainId));
         return provider.ReadStateAsync(stateName, grainId, grainState);
     }
 
     public async Task WriteStateAsync<T>(string stateName, GrainId grainId, IGrainState<T> grainState)
     {
         ThrowIfAway();
+        SealedDescriptors.Name(KeyOf(grainId));
         await provider.WriteStateAsync(stateName, grainId, grainState).ConfigureAwait(false);
         await tier.AlignDescriptorAsync(KeyOf(grainId)).ConfigureAwait(false);
     }

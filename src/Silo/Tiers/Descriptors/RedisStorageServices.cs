@@ -24,21 +24,21 @@ internal static class RedisStorageServices
     {
         if (string.IsNullOrEmpty(configuration[$"{RedisTierOptions.Section}:{nameof(RedisTierOptions.ConnectionString)}"]))
             return silo.AddMemoryGrainStorage(PrefixDescriptor.StorageName, options => options.GrainStorageSerializer = new PrefixDescriptorSerializer());
-        silo.AddRedisGrainStorage(RedisDescriptorStorage.ProviderName, options => options.Configure<IOptions<RedisTierOptions>>((storage, tier) => Configure(storage, tier.Value)));
+        silo.AddRedisGrainStorage(RedisDescriptorStorage.ProviderName, options => options.Configure<IOptions<RedisTierOptions>, RedisTier, RedisTierCounters>((storage, options, tier, counters) => Configure(storage, options.Value, tier, counters)));
         silo.Services.AddKeyedSingleton<IGrainStorage>(PrefixDescriptor.StorageName, static (services, _) => new RedisDescriptorStorage(
             services.GetRequiredKeyedService<IGrainStorage>(RedisDescriptorStorage.ProviderName), services.GetRequiredService<RedisTier>()));
         return silo;
     }
 
-    private static void Configure(RedisStorageOptions storage, RedisTierOptions tier)
+    private static void Configure(RedisStorageOptions storage, RedisTierOptions options, RedisTier tier, RedisTierCounters counters)
     {
-        var names = new RedisKeySpace(tier.KeyPrefix);
-        storage.ConfigurationOptions = ConnectionOf(tier);
-        storage.GrainStorageSerializer = new PrefixDescriptorSerializer();
+        var names = new RedisKeySpace(options.KeyPrefix);
+        storage.ConfigurationOptions = ConnectionOf(options);
+        storage.GrainStorageSerializer = tier.Keys is { } keys ? new SealedDescriptors(new PrefixDescriptorSerializer(), keys, counters) : new PrefixDescriptorSerializer();
         storage.DeleteStateOnClear = true;
 
         // Whole seconds, or the provider's EXPIRE fails.
-        storage.EntryExpiry = tier.DefaultTimeToLive > TimeSpan.Zero ? TimeSpan.FromSeconds(Math.Ceiling(tier.DefaultTimeToLive.TotalSeconds)) : null;
+        storage.EntryExpiry = options.DefaultTimeToLive > TimeSpan.Zero ? TimeSpan.FromSeconds(Math.Ceiling(options.DefaultTimeToLive.TotalSeconds)) : null;
         storage.GetStorageKey = (_, grain) =>
         {
             var key = new byte[names.DescriptorKeyBytes];
@@ -49,24 +49,14 @@ internal static class RedisStorageServices
 
     private static ConfigurationOptions ConnectionOf(RedisTierOptions tier)
     {
-        if (!RedisEndpoint.TryParse(tier.ConnectionString, out var endpoint, out var problem))
-            throw new FormatException($"{RedisTierOptions.Section}:ConnectionString: {problem}.");
-        return new ConfigurationOptions
-        {
-            EndPoints = { endpoint.Address },
-            User = endpoint.User,
-            Password = endpoint.Password,
-            DefaultDatabase = endpoint.Database,
-            ClientName = "kvcache-descriptors",
-            AbortOnConnectFail = false, // a silo starts without Redis
-            BacklogPolicy = BacklogPolicy.FailFast,
-            ConnectTimeout = (int)tier.ConnectTimeout.TotalMilliseconds,
-            AsyncTimeout = (int)tier.CommandTimeout.TotalMilliseconds,
-            SyncTimeout = (int)tier.CommandTimeout.TotalMilliseconds,
+        var connection = RedisClients.Configure(RedisEndpoint.Create(tier));
+        connection.ClientName = "kvcache-descriptors";
+        connection.BacklogPolicy = BacklogPolicy.FailFast;
+        connection.ConnectTimeout = (int)tier.ConnectTimeout.TotalMilliseconds;
+        connection.AsyncTimeout = connection.SyncTimeout = (int)tier.CommandTimeout.TotalMilliseconds;
 
-            // Keys and channels of its own, outside of what an ACL for the key prefix allows.
-            ConfigurationChannel = "",
-            TieBreaker = "",
-        };
+        // Keys and channels of its own, outside of what an ACL for the key prefix allows.
+        connection.ConfigurationChannel = connection.TieBreaker = "";
+        return connection;
     }
 }

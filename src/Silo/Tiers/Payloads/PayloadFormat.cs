@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using KvCache.Checksums;
 using KvCache.Engine.Storage;
 
@@ -14,24 +15,44 @@ namespace KvCache.Silo.Tiers.Payloads;
 /// <param name="ExpiresAt">End of its life in Unix milliseconds; 0 when the block has none.</param>
 internal readonly record struct PayloadHeader(BlockKey Key, ulong Generation, KvLayout Layout, BlockLineage Lineage, byte Copies, long ExpiresAt);
 
+/// <summary>How a payload is sealed.</summary>
+/// <param name="Key">The key; null for not at all.</param>
+/// <param name="Encrypts">Whether its bytes are encrypted too.</param>
+internal readonly record struct PayloadSealing(PayloadKey? Key, bool Encrypts);
+
 /// <summary>
-/// Layout of a payload in Redis: fixed fields, the CRC-32 of every layer, the encoding of the block's layout, the CRC-32 of all that, and the
+/// Layout of a payload in Redis: fixed fields, the CRC-32 of every layer, the encoding of the block's layout, a MAC and the CRC-32 of all that, and the
 /// bytes of the block. Numbers are little-endian. The head names the block, so that a value under a foreign key is noticed.
 /// </summary>
 /// <remarks>
-/// The end of the block's life has a CRC-32 of its own and is left out of the head's: it is the one thing that may change, and is then
+/// <para>
+/// The end of the block's life has a CRC-32 and a MAC of its own and is left out of the head's: it is the one thing that may change, and is then
 /// written over in place, without anybody reading or computing the rest.
+/// </para>
+/// <para>
+/// A sealed payload names its key by an id, and has random bytes, from which the key of its body is derived (<see cref="PayloadSeal"/>): the MAC of the head, which
+/// covers them, vouches for the body too.
+/// </para>
 /// </remarks>
 internal static class PayloadFormat
 {
     /// <summary>Bytes before the checksums of the layers.</summary>
-    public const int FixedBytes = LifeOffset + LifeBytes;
+    public const int FixedBytes = SealOffset + SealBytes;
 
     /// <summary>Where the end of the block's life stands.</summary>
     public const int LifeOffset = 124;
 
-    /// <summary>Bytes of the end of a life, its checksum included.</summary>
-    public const int LifeBytes = sizeof(long) + sizeof(uint);
+    /// <summary>Bytes of the end of a life, its checksum, the id of its key and its MAC included.</summary>
+    public const int LifeBytes = LifeMacOffset + PayloadKey.MacBytes;
+
+    // Id of the key, flags and salt.
+    private const int SealOffset = LifeOffset + LifeBytes;
+    private const int SaltBytes = 16;
+    private const int SealBytes = (2 * sizeof(uint)) + SaltBytes;
+    private const uint EncryptedFlag = 1;
+
+    private const int LifeMacOffset = sizeof(long) + (2 * sizeof(uint));
+    private const int TailBytes = PayloadKey.MacBytes + sizeof(uint);
 
     /// <summary>Bytes of the marks of this format and version.</summary>
     public const int MarkBytes = 2 * sizeof(uint);
@@ -39,8 +60,14 @@ internal static class PayloadFormat
     /// <summary>Longest string that Redis takes (its <c>proto-max-bulk-len</c>).</summary>
     public const long MaxValueBytes = 512L << 20;
 
+    private const int NameOffset = 16, NameBytes = NamespaceId.Size + BlockHash.Size;
+
     private const uint Magic = 0x4C42564B; // "KVBL"
-    private const uint Version = 2;
+    private const uint Version = 3;
+
+    private static ReadOnlySpan<byte> HeadLabel => "kvcache.payload.v3"u8;
+
+    private static ReadOnlySpan<byte> LifeLabel => "kvcache.life.v3"u8;
 
     /// <summary>Bytes before a block of this layout.</summary>
     public static int HeadBytes(KvLayout layout) => HeadBytes(layout.Layers, layout.EncodedBytes);
@@ -50,7 +77,8 @@ internal static class PayloadFormat
     /// <param name="header">What to say.</param>
     /// <param name="checksums">CRC-32 of every layer.</param>
     /// <param name="layout">The canonical encoding of the header's layout.</param>
-    public static void Write(Span<byte> head, in PayloadHeader header, ReadOnlySpan<uint> checksums, ReadOnlySpan<byte> layout)
+    /// <param name="sealing">How the payload is sealed.</param>
+    public static void Write(Span<byte> head, in PayloadHeader header, ReadOnlySpan<uint> checksums, ReadOnlySpan<byte> layout, PayloadSealing sealing)
     {
         WriteMarks(head);
         BinaryPrimitives.WriteInt32LittleEndian(head[8..], checksums.Length);
@@ -63,11 +91,24 @@ internal static class PayloadFormat
         BinaryPrimitives.WriteInt32LittleEndian(head[108..], header.Lineage.SuffixTokens);
         BinaryPrimitives.WriteUInt64LittleEndian(head[112..], header.Lineage.RequestId);
         BinaryPrimitives.WriteInt32LittleEndian(head[120..], header.Copies);
-        WriteLife(head.Slice(LifeOffset, LifeBytes), header.ExpiresAt);
+        WriteLife(head.Slice(LifeOffset, LifeBytes), header.Key, header.ExpiresAt, sealing.Key);
+        var seal = head.Slice(SealOffset, SealBytes);
+        seal.Clear();
+        BinaryPrimitives.WriteUInt32LittleEndian(seal, sealing.Key?.Id ?? 0);
+        BinaryPrimitives.WriteUInt32LittleEndian(seal[sizeof(uint)..], sealing.Encrypts ? EncryptedFlag : 0);
+        if (sealing.Key is not null)
+            RandomNumberGenerator.Fill(seal[^SaltBytes..]);
         MemoryMarshal.AsBytes(checksums).CopyTo(head[FixedBytes..]);
         layout.CopyTo(head[(FixedBytes + (checksums.Length * sizeof(uint)))..]);
+        var mac = head[^TailBytes..^sizeof(uint)];
+        mac.Clear();
+        sealing.Key?.Sign(HeadLabel, head[..LifeOffset], head[SealOffset..^TailBytes], mac);
         BinaryPrimitives.WriteUInt32LittleEndian(head[^sizeof(uint)..], ChecksumOf(head));
     }
+
+    /// <summary>What seals the body of a payload whose head was written or read.</summary>
+    public static PayloadSeal SealOf(ReadOnlySpan<byte> head, PayloadKey key) => new(
+        key, head.Slice(SealOffset + SealBytes - SaltBytes, SaltBytes), (BinaryPrimitives.ReadUInt32LittleEndian(head[(SealOffset + sizeof(uint))..]) & EncryptedFlag) != 0);
 
     /// <summary>Writes what every payload of this version begins with, <see cref="MarkBytes"/> bytes.</summary>
     public static void WriteMarks(Span<byte> head)
@@ -78,11 +119,16 @@ internal static class PayloadFormat
 
     /// <summary>Writes the end of a block's life.</summary>
     /// <param name="life"><see cref="LifeBytes"/> bytes, which stand at <see cref="LifeOffset"/> of a payload.</param>
+    /// <param name="block">The block.</param>
     /// <param name="expiresAt">Unix milliseconds; 0 for none.</param>
-    public static void WriteLife(Span<byte> life, long expiresAt)
+    /// <param name="key">Seals it; null for nobody. It may be another one than the payload's.</param>
+    public static void WriteLife(Span<byte> life, BlockKey block, long expiresAt, PayloadKey? key)
     {
+        life[..LifeBytes].Clear();
         BinaryPrimitives.WriteInt64LittleEndian(life, expiresAt);
         BinaryPrimitives.WriteUInt32LittleEndian(life[sizeof(long)..], BlockChecksum.Compute(life[..sizeof(long)]));
+        BinaryPrimitives.WriteUInt32LittleEndian(life[(sizeof(long) + sizeof(uint))..], key?.Id ?? 0);
+        key?.Sign(LifeLabel, NameOf(block, stackalloc byte[NameBytes]), life[..sizeof(long)], life[LifeMacOffset..LifeBytes]);
     }
 
     /// <summary>Looks for the marks of the format, and for how long the head is.</summary>
@@ -108,16 +154,21 @@ internal static class PayloadFormat
     /// <param name="head">The head.</param>
     /// <param name="layouts">Reads the layout.</param>
     /// <param name="header">What it says.</param>
+    /// <param name="keys">Keys that payloads have to be sealed with; null where they are not sealed.</param>
+    /// <param name="key">The key of the payload's body; null for a body that is not sealed.</param>
     /// <returns><see cref="PromoteOutcome.Promoted"/>, or what is wrong with it.</returns>
-    public static PromoteOutcome Read(ReadOnlySpan<byte> head, LayoutMemo layouts, out PayloadHeader header)
+    public static PromoteOutcome Read(ReadOnlySpan<byte> head, LayoutMemo layouts, PayloadKeys? keys, out PayloadHeader header, out PayloadKey? key)
     {
         header = default;
+        key = null;
         var life = head.Slice(LifeOffset, LifeBytes);
         if (BinaryPrimitives.ReadUInt32LittleEndian(head[^sizeof(uint)..]) != ChecksumOf(head)
             || BinaryPrimitives.ReadUInt32LittleEndian(life[sizeof(long)..]) != BlockChecksum.Compute(life[..sizeof(long)]))
             return PromoteOutcome.Corrupt;
+        if (CheckSeal(head, keys, out key) is var outcome and not PromoteOutcome.Promoted)
+            return outcome;
         var checksums = BinaryPrimitives.ReadInt32LittleEndian(head[8..]);
-        var layout = layouts.Read(head[(FixedBytes + (checksums * sizeof(uint)))..^sizeof(uint)]);
+        var layout = layouts.Read(head[(FixedBytes + (checksums * sizeof(uint)))..^TailBytes]);
         var lineage = new BlockLineage(
             new BlockHash(head[72..]),
             BinaryPrimitives.ReadInt32LittleEndian(head[104..]),
@@ -141,7 +192,32 @@ internal static class PayloadFormat
     public static ReadOnlySpan<uint> Checksums(ReadOnlySpan<byte> head) =>
         MemoryMarshal.Cast<byte, uint>(head.Slice(FixedBytes, BinaryPrimitives.ReadInt32LittleEndian(head[8..]) * sizeof(uint)));
 
-    private static int HeadBytes(int layers, int layoutBytes) => FixedBytes + (layers * sizeof(uint)) + layoutBytes + sizeof(uint);
+    private static PromoteOutcome CheckSeal(ReadOnlySpan<byte> head, PayloadKeys? keys, out PayloadKey? key)
+    {
+        key = null;
+        var id = BinaryPrimitives.ReadUInt32LittleEndian(head[SealOffset..]);
+        var life = head.Slice(LifeOffset, LifeBytes);
+        var lifeId = BinaryPrimitives.ReadUInt32LittleEndian(life[(sizeof(long) + sizeof(uint))..]);
+        if (keys is null)
+            return id == 0 ? PromoteOutcome.Promoted : PromoteOutcome.OtherKey;
+        if (keys.Find(id) is not { } found || keys.Find(lifeId) is not { } lifeKey)
+            return PromoteOutcome.OtherKey;
+        key = found;
+        return found.Accepts(HeadLabel, head[..LifeOffset], head[SealOffset..^TailBytes], head[^TailBytes..^sizeof(uint)])
+            && lifeKey.Accepts(LifeLabel, head.Slice(NameOffset, NameBytes), life[..sizeof(long)], life[LifeMacOffset..])
+            ? PromoteOutcome.Promoted
+            : PromoteOutcome.Forged;
+    }
 
-    private static uint ChecksumOf(ReadOnlySpan<byte> head) => BlockChecksum.Append(BlockChecksum.Compute(head[..LifeOffset]), head[FixedBytes..^sizeof(uint)]);
+    // As it stands in the head.
+    private static Span<byte> NameOf(BlockKey block, Span<byte> name)
+    {
+        block.Namespace.CopyTo(name);
+        block.Hash.CopyTo(name[NamespaceId.Size..]);
+        return name;
+    }
+
+    private static int HeadBytes(int layers, int layoutBytes) => FixedBytes + (layers * sizeof(uint)) + layoutBytes + TailBytes;
+
+    private static uint ChecksumOf(ReadOnlySpan<byte> head) => BlockChecksum.Append(BlockChecksum.Compute(head[..LifeOffset]), head[SealOffset..^sizeof(uint)]);
 }

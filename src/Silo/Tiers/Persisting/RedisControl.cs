@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using KvCache.Engine.Security;
+using KvCache.Silo.Tiers.Payloads;
 using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.Logging;
 
@@ -8,7 +10,7 @@ namespace KvCache.Silo.Tiers.Persisting;
 /// A thread with a connection for everything that is small: deletions, changes of lives, look-ups, and the probes of an open circuit breaker.
 /// It never waits behind a payload.
 /// </summary>
-internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, RedisHealth health, RedisKeySpace names, RedisTierOptions options, RedisTierCounters counters, ILogger logger)
+internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, RedisHealth health, RedisKeySpace names, LiveFile<PayloadKeys>? keys, RedisTierOptions options, RedisTierCounters counters, ILogger logger)
 {
     private const int DeletesPerCommand = 256;
     private const int LivesPerCommand = 64;
@@ -148,7 +150,7 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
         Span<bool> applied = stackalloc bool[_lives.Count];
         try
         {
-            var result = lane.Run(deadline, connection => connection.SetLives(_lives, names, deadline));
+            var result = lane.Run(deadline, connection => connection.SetLives(_lives, names, keys?.Fresh().Writing, deadline));
             for (var i = 0; i < applied.Length; i++)
                 applied[i] = i < result.Length && result[i];
         }

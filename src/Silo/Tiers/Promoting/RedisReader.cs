@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Tiers.Payloads;
 using KvCache.Silo.Tiers.Redis;
@@ -8,7 +9,7 @@ namespace KvCache.Silo.Tiers.Promoting;
 
 /// <summary>A thread with a connection that reads blocks from Redis straight into the arena, and publishes what proves right.</summary>
 internal sealed partial class RedisReader(
-    PromotionTable promotions, BlockStore store, RedisLane lane, RedisHealth health, RedisKeySpace names, RedisTierCounters counters, TimeProvider time, ILogger logger)
+    PromotionTable promotions, BlockStore store, RedisLane lane, RedisHealth health, RedisKeySpace names, LiveFile<PayloadKeys>? keys, RedisTierCounters counters, TimeProvider time, ILogger logger)
 {
     private readonly LayoutMemo _layouts = new();
     private byte[] _head = new byte[512];
@@ -70,7 +71,7 @@ internal sealed partial class RedisReader(
         var length = isAsked ? connection.GetAsked(promotion.Deadline) : connection.Get(key, promotion.Deadline);
         if (length < 0)
             return PromoteOutcome.Absent;
-        var outcome = ReadHead(connection, length, promotion, out var header);
+        var outcome = ReadHead(connection, length, promotion, out var header, out var sealingKey);
         if (outcome != PromoteOutcome.Promoted)
         {
             connection.EndValue();
@@ -85,8 +86,15 @@ internal sealed partial class RedisReader(
         }
 
         AskAhead(connection);
-        connection.ReadLayers(write.Bytes, header.Layout, write.Checksums);
+        using var seal = sealingKey is null ? null : PayloadFormat.SealOf(_head, sealingKey);
+        var genuine = true;
+        if (seal is null)
+            connection.ReadLayers(write.Bytes, header.Layout, write.Checksums);
+        else
+            genuine = connection.ReadSealed(write.Bytes, header.Layout, write.Checksums, seal);
         connection.EndValue();
+        if (!genuine)
+            return PromoteOutcome.Forged;
         if (!write.Checksums.SequenceEqual(PayloadFormat.Checksums(_head)))
             return PromoteOutcome.Corrupt;
         outcome = promotions.Publish(promotion, write, header);
@@ -106,9 +114,10 @@ internal sealed partial class RedisReader(
         _askedOn = connection;
     }
 
-    private PromoteOutcome ReadHead(RedisConnection connection, long length, Promotion promotion, out PayloadHeader header)
+    private PromoteOutcome ReadHead(RedisConnection connection, long length, Promotion promotion, out PayloadHeader header, out PayloadKey? sealingKey)
     {
         header = default;
+        sealingKey = null;
         if (length < PayloadFormat.FixedBytes)
             return PromoteOutcome.Truncated;
         connection.ReadValue(_head.AsSpan(0, PayloadFormat.FixedBytes));
@@ -120,20 +129,20 @@ internal sealed partial class RedisReader(
         if (_head.Length < headBytes)
             Array.Resize(ref _head, headBytes);
         connection.ReadValue(_head.AsSpan(PayloadFormat.FixedBytes, headBytes - PayloadFormat.FixedBytes));
-        outcome = PayloadFormat.Read(_head.AsSpan(0, headBytes), _layouts, out header);
+        outcome = PayloadFormat.Read(_head.AsSpan(0, headBytes), _layouts, keys?.Fresh(), out header, out sealingKey);
         if (outcome != PromoteOutcome.Promoted)
             return outcome;
         if (header.Key != promotion.Key)
             return PromoteOutcome.Foreign;
         if (promotions.IsUnexpected(promotion, header.Layout))
             return PromoteOutcome.OtherLayout;
-        if (length != headBytes + (long)header.Layout.BlockBytes)
+        if (length != headBytes + (sealingKey is null ? header.Layout.BlockBytes : PayloadSeal.SealedBytes(header.Layout.BlockBytes)))
             return PromoteOutcome.Truncated;
         return header.ExpiresAt == 0 || header.ExpiresAt > time.GetUtcNow().ToUnixTimeMilliseconds() ? PromoteOutcome.Promoted : PromoteOutcome.Expired;
     }
 
     private static bool IsDamage(PromoteOutcome outcome) =>
-        outcome is PromoteOutcome.Malformed or PromoteOutcome.Corrupt or PromoteOutcome.Truncated or PromoteOutcome.Foreign or PromoteOutcome.OtherLayout;
+        outcome is PromoteOutcome.Malformed or PromoteOutcome.Corrupt or PromoteOutcome.Forged or PromoteOutcome.Truncated or PromoteOutcome.Foreign or PromoteOutcome.OtherLayout;
 
     private void Discard(Promotion promotion, PromoteOutcome why)
     {

@@ -65,10 +65,11 @@ internal sealed partial class RedisConnection
     /// <summary>Changes when payloads end: the life of their keys and their descriptors', and what the payload says of it.</summary>
     /// <param name="changes">Blocks and their new ends.</param>
     /// <param name="names">Keys of the blocks.</param>
+    /// <param name="sealing">Seals the new ends; null for nobody.</param>
     /// <param name="deadline">Limit of the call.</param>
     /// <returns>For every block whether Redis has it, and it lives so long now.</returns>
     /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public bool[] SetLives(IReadOnlyCollection<LifeChange> changes, RedisKeySpace names, Deadline deadline)
+    public bool[] SetLives(IReadOnlyCollection<LifeChange> changes, RedisKeySpace names, PayloadKey? sealing, Deadline deadline)
     {
         Span<byte> life = stackalloc byte[PayloadFormat.LifeBytes];
         _socket.Begin(4 + (changes.Count * 4), deadline);
@@ -80,7 +81,7 @@ internal sealed partial class RedisConnection
         foreach (var change in changes)
         {
             _socket.Argument((ulong)change.ExpiresAt);
-            PayloadFormat.WriteLife(life, change.ExpiresAt);
+            PayloadFormat.WriteLife(life, change.Key, change.ExpiresAt, sealing);
             _socket.Argument(life);
         }
 

@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
 using KvCache.Engine.Wire;
+using KvCache.Silo.Tiers.Payloads;
 
 namespace KvCache.Silo.Tiers.Redis;
 
@@ -47,7 +48,7 @@ internal sealed partial class RedisConnection : IDisposable
     public static RedisConnection Connect(RedisEndpoint endpoint, int socketBuffer, Deadline deadline)
     {
         var name = "kvcache-" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(8));
-        var connection = new RedisConnection(RespSocket.Connect(endpoint.Address, socketBuffer, deadline), name);
+        var connection = new RedisConnection(RespSocket.Connect(endpoint, socketBuffer, deadline), name);
         try
         {
             connection.Introduce(endpoint, deadline);
@@ -91,6 +92,11 @@ internal sealed partial class RedisConnection : IDisposable
 
         _socket.EndArgument();
         _socket.Flush();
+        EndWrite();
+    }
+
+    private void EndWrite()
+    {
         try
         {
             EndWithStatus();
@@ -102,6 +108,51 @@ internal sealed partial class RedisConnection : IDisposable
         }
 
         LeftWrite = false;
+    }
+
+    /// <summary>Stores a value whose body is sealed on its way, segment by segment.</summary>
+    /// <param name="key">Key.</param>
+    /// <param name="head">First bytes of the value.</param>
+    /// <param name="body">The other bytes, as they are before.</param>
+    /// <param name="life">Time to live in milliseconds; 0 for none.</param>
+    /// <param name="seal">Seals the body.</param>
+    /// <param name="deadline">Limit of the call.</param>
+    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
+    public void SetSealed(ReadOnlySpan<byte> key, ReadOnlySpan<byte> head, ReadOnlySpan<byte> body, long life, PayloadSeal seal, Deadline deadline)
+    {
+        _socket.Begin(life > 0 ? 4 : 3, deadline);
+        _socket.Argument(life > 0 ? "PSETEX"u8 : "SET"u8);
+        _socket.Argument(key);
+        if (life > 0)
+            _socket.Argument((ulong)life);
+        _socket.AnnounceArgument(head.Length + PayloadSeal.SealedBytes(body.Length));
+        _socket.AppendToArgument(head);
+        LeftWrite = true;
+        _socket.Flush();
+        var encrypted = seal.Encrypts ? PinnedBuffers.Segments.Rent() : null;
+        try
+        {
+            // Tag and line end of the value: they travel with the segment.
+            Span<byte> tail = stackalloc byte[PayloadKey.MacBytes + 2];
+            "\r\n"u8.CopyTo(tail[PayloadKey.MacBytes..]);
+            for (var segment = 0; body.Length > 0; segment++)
+            {
+                var bytes = body[..Math.Min(body.Length, PayloadSeal.SegmentBytes)];
+                body = body[bytes.Length..];
+                if (encrypted is null)
+                    seal.Sign(segment, bytes, tail[..PayloadKey.MacBytes]);
+                else
+                    seal.Encrypt(segment, bytes, encrypted.AsSpan(0, bytes.Length), tail[..PayloadKey.MacBytes]);
+                _socket.SendPayload(encrypted is null ? bytes : encrypted.AsSpan(0, bytes.Length), body.Length > 0 ? tail[..PayloadKey.MacBytes] : tail);
+            }
+        }
+        finally
+        {
+            if (encrypted is not null)
+                PinnedBuffers.Segments.Return(encrypted);
+        }
+
+        EndWrite();
     }
 
     /// <summary>Asks for a value, which must then be read or skipped to its end.</summary>
@@ -154,6 +205,27 @@ internal sealed partial class RedisConnection : IDisposable
             cursor.Advance(destination[..got]);
             destination = destination[got..];
         }
+    }
+
+    /// <summary>Reads a sealed block out of the value, checks and decrypts it, and computes the checksums of its layers while it arrives.</summary>
+    /// <returns>False when a segment is not one that was sealed; the rest of the value is then still to be skipped.</returns>
+    /// <exception cref="RedisException">The connection broke, or the deadline passed.</exception>
+    public bool ReadSealed(Span<byte> destination, KvLayout layout, Span<uint> checksums, PayloadSeal seal)
+    {
+        Span<byte> tag = stackalloc byte[PayloadKey.MacBytes];
+        var cursor = new ChecksumCursor(layout, layout.AllLayers, checksums);
+        for (var segment = 0; destination.Length > 0; segment++)
+        {
+            var bytes = destination[..Math.Min(destination.Length, PayloadSeal.SegmentBytes)];
+            ReadValue(bytes);
+            ReadValue(tag);
+            if (!seal.Open(segment, bytes, tag))
+                return false;
+            cursor.Advance(bytes);
+            destination = destination[bytes.Length..];
+        }
+
+        return true;
     }
 
     /// <summary>Ends a value, skipping what was not read. After a long rest the connection is not usable any more.</summary>

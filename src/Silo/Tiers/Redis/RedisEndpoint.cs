@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
+using KvCache.Engine.Security;
 
 namespace KvCache.Silo.Tiers.Redis;
 
@@ -12,6 +13,9 @@ namespace KvCache.Silo.Tiers.Redis;
 internal sealed class RedisEndpoint
 {
     private const int LongestSocketPath = 107;
+
+    private string? _password;
+    private LiveFile<string>? _passwordFile;
 
     private RedisEndpoint(EndPoint address, string text)
     {
@@ -27,15 +31,66 @@ internal sealed class RedisEndpoint
 
     public string? User { get; private set; }
 
-    public string? Password { get; private set; }
+    /// <summary>The password of now: that of the file, where there is one.</summary>
+    public string? Password => _passwordFile?.Fresh() ?? _password;
+
+    /// <summary>How the server is spoken to with TLS; null for plain connections.</summary>
+    public TlsClient? Tls { get; private set; }
+
+    /// <summary>The host that was written: the name that a certificate must have.</summary>
+    public string Host => Address switch
+    {
+        IPEndPoint ip => ip.Address.ToString(),
+        DnsEndPoint name => name.Host,
+        _ => "localhost",
+    };
+
+    /// <summary>Files that may change.</summary>
+    public IReadOnlyList<ILiveFile> Files { get; private set; } = [];
 
     public int Database { get; private set; }
+
+    /// <summary>The Redis of the options, with the files that they name.</summary>
+    /// <exception cref="FormatException">Something cannot be used; the message is one sentence.</exception>
+    public static RedisEndpoint Create(RedisTierOptions options)
+    {
+        const string Section = RedisTierOptions.Section;
+        if (!TryParse(options.ConnectionString, options.PasswordFile.Length > 0, out var endpoint, out var problem))
+            throw new FormatException($"{Section}:ConnectionString: {problem}.");
+        var files = new List<ILiveFile>();
+        if (options.PasswordFile.Length > 0)
+        {
+            if (endpoint._password is not null)
+                throw new FormatException($"{Section}:ConnectionString has a password, and {Section}:PasswordFile is set too; one of them was expected.");
+            files.Add(endpoint._passwordFile = new LiveFile<string>($"{Section}:PasswordFile", [options.PasswordFile], contents => Encoding.UTF8.GetString(contents[0]).Trim() is { Length: > 0 } password
+                ? password
+                : throw new FormatException($"{Section}:PasswordFile: '{options.PasswordFile}' is empty.")));
+        }
+
+        if (options.Tls.Enabled)
+        {
+            if (endpoint.Address is UnixDomainSocketEndPoint)
+                throw new FormatException($"{Section}:Tls is enabled, and {Section}:ConnectionString is a Unix socket, which has none.");
+            var authorities = options.Tls.CaFile.Length > 0 ? Certificates.LoadAuthorities($"{Section}:Tls:CaFile", options.Tls.CaFile) : null;
+            var certificate = options.Tls.CertificateFile.Length > 0
+                ? Certificates.Load($"{Section}:Tls:CertificateFile", options.Tls.CertificateFile, options.Tls.KeyFile, options.Tls.Password)
+                : null;
+            endpoint.Tls = new TlsClient(authorities, options.Tls.ServerName, certificate);
+            files.AddRange(((ILiveFile?[])[authorities, certificate]).OfType<ILiveFile>());
+        }
+
+        endpoint.Files = files;
+        return endpoint;
+    }
 
     /// <summary>Parses a connection string.</summary>
     /// <param name="text">The connection string.</param>
     /// <param name="endpoint">What it names.</param>
     /// <param name="problem">What is wrong with it; never repeats a password.</param>
-    public static bool TryParse(string text, [NotNullWhen(true)] out RedisEndpoint? endpoint, [NotNullWhen(false)] out string? problem)
+    public static bool TryParse(string text, [NotNullWhen(true)] out RedisEndpoint? endpoint, [NotNullWhen(false)] out string? problem) =>
+        TryParse(text, hasPassword: false, out endpoint, out problem);
+
+    private static bool TryParse(string text, bool hasPassword, [NotNullWhen(true)] out RedisEndpoint? endpoint, [NotNullWhen(false)] out string? problem)
     {
         var parts = text.Split(',');
         endpoint = TryParseAddress(parts[0].Trim()) is { } address ? new RedisEndpoint(address, parts[0].Trim()) : null;
@@ -46,7 +101,7 @@ internal sealed class RedisEndpoint
         }
 
         problem = parts.Skip(1).Select(endpoint.Set).FirstOrDefault(found => found is not null);
-        if (problem is null && endpoint is { User: not null, Password: null })
+        if (problem is null && endpoint is { User: not null, _password: null } && !hasPassword)
             problem = "user= needs password= beside it";
         if (problem is not null)
             endpoint = null;
@@ -82,7 +137,7 @@ internal sealed class RedisEndpoint
                 User = value;
                 return null;
             case "password":
-                Password = value;
+                _password = value;
                 return null;
             case "db" when int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var number):
                 Database = number;

@@ -1,6 +1,7 @@
 using System.Buffers.Text;
 using System.Net;
 using System.Net.Sockets;
+using System.Security.Authentication;
 using System.Text;
 using KvCache.Binary;
 using KvCache.Engine.Wire;
@@ -8,7 +9,7 @@ using KvCache.Engine.Wire;
 namespace KvCache.Silo.Tiers.Redis;
 
 /// <summary>
-/// RESP2 over one blocking socket: requests are composed in a buffer that is reused, replies are parsed in place, payloads go
+/// RESP2 over one connection with blocking calls: requests are composed in a buffer that is reused, replies are parsed in place, payloads go
 /// straight out of, and into, the caller's memory (https://redis.io/docs/latest/develop/reference/protocol-spec/).
 /// </summary>
 /// <remarks>
@@ -23,6 +24,7 @@ internal sealed class RespSocket : IDisposable
     private readonly Socket _socket;
     private readonly Lock _watchLock = new();
     private readonly Timer _watch;
+    private ByteChannel? _channel; // once it is connected
     private readonly WireWriter _request = new(512);
     private readonly byte[] _buffer = new byte[BufferBytes];
     private int _start;
@@ -51,22 +53,25 @@ internal sealed class RespSocket : IDisposable
 
     /// <summary>Connects.</summary>
     /// <exception cref="RedisException">Nobody listens there, or it took too long.</exception>
-    public static RespSocket Connect(EndPoint address, int bufferBytes, Deadline deadline)
+    public static RespSocket Connect(RedisEndpoint endpoint, int bufferBytes, Deadline deadline)
     {
-        var target = Resolve(address, deadline);
+        var target = Resolve(endpoint.Address, deadline);
         var protocol = target.AddressFamily == AddressFamily.Unix ? ProtocolType.Unspecified : ProtocolType.Tcp;
         var connection = new RespSocket(new Socket(target.AddressFamily, SocketType.Stream, protocol), bufferBytes);
         try
         {
             connection.Arm(deadline);
             connection._socket.Connect(target);
-            BulkSocket.Tune(connection._socket);
             lock (connection._watchLock)
                 connection._connected = true;
+            connection._channel = endpoint.Tls is { } tls
+                ? new TlsChannel(connection._socket, stream => tls.Authenticate(stream, endpoint.Host))
+                : new PlainChannel(connection._socket);
+            connection._channel.Handshake();
             connection.Disarm();
             return connection;
         }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        catch (Exception e) when (e is SocketException or ObjectDisposedException or AuthenticationException)
         {
             var late = !connection.IsUsable;
             connection.Dispose();
@@ -138,12 +143,11 @@ internal sealed class RespSocket : IDisposable
 
     /// <summary>Sends bytes of an announced argument from where they lie.</summary>
     /// <exception cref="RedisException">The connection broke, or the deadline passed.</exception>
-    public void SendPayload(ReadOnlySpan<byte> bytes)
+    public void SendPayload(ReadOnlySpan<byte> bytes, ReadOnlySpan<byte> second = default)
     {
         try
         {
-            while (bytes.Length > 0)
-                bytes = bytes[_socket.Send(bytes)..];
+            _channel!.SendAll(bytes, second, default);
         }
         catch (Exception e) when (e is SocketException or ObjectDisposedException)
         {
@@ -299,6 +303,7 @@ internal sealed class RespSocket : IDisposable
             _ended ??= RedisFailure.Broken;
         }
 
+        _channel?.Dispose();
         _socket.Dispose();
     }
 
@@ -340,7 +345,7 @@ internal sealed class RespSocket : IDisposable
         int got;
         try
         {
-            got = _socket.Receive(destination);
+            got = _channel!.Receive(destination);
         }
         catch (Exception e) when (e is SocketException or ObjectDisposedException)
         {

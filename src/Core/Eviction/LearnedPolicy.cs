@@ -1,0 +1,254 @@
+namespace KvCache.Eviction;
+
+/// <summary>
+/// Keeps what will be used again soonest for the room it takes: blocks fall into classes (<see cref="ReuseClass"/>), the time until the
+/// next touch is learned for each (<see cref="ReuseLearner"/>), and the leaf goes whose class and age promise the fewest hits for a
+/// block-second (<see cref="GittinsIndex"/>). docs/eviction.md says how and how well.
+/// </summary>
+internal sealed class LearnedPolicy : IEvictionPolicy
+{
+    /// <summary>How many blocks are remembered after they went, for each slot.</summary>
+    public const int GhostsPerSlot = 6;
+
+    private const long SliceEvery = 256, LearnEvery = 4096; // milliseconds, at least
+    private const int LearnEveryRequests = 32;
+    private const long TimeUnit = 16; // ghosts remember no finer times, and all must agree
+
+    private readonly Block[] _blocks;
+    private readonly ResidentTree _tree;
+    private readonly ReuseLearner _learner;
+    private readonly CandidateCells _candidates;
+    private readonly GhostTable _ghosts;
+    private readonly SlotLinks _recencyLinks;
+    private readonly LearnedPolicy? _shadow;
+    private readonly PolicyContest? _contest;
+    private readonly bool _learns;
+    private SlotList _recency = SlotList.Empty; // tail first
+    private long _origin = long.MinValue, _sliced = -SliceEvery, _learned;
+    private int _requests;
+
+    /// <param name="slots">Slots of the store.</param>
+    public LearnedPolicy(int slots)
+        : this(slots, new ReuseLearner(), learns: true)
+    {
+        if (slots / 8 < PolicyContest.LeastShadow)
+            return;
+        LearnedPolicy? shadow = null;
+        _contest = new PolicyContest(slots, some => shadow = new LearnedPolicy(some, _learner, learns: false));
+        _shadow = shadow;
+    }
+
+    private LearnedPolicy(int slots, ReuseLearner learner, bool learns)
+    {
+        (_learner, _learns) = (learner, learns);
+        _blocks = new Block[slots];
+        _tree = new ResidentTree(slots);
+        _candidates = new CandidateCells(_learner, slots);
+        _ghosts = new GhostTable(slots * GhostsPerSlot);
+        _recencyLinks = new SlotLinks(slots);
+    }
+
+    /// <summary>Whether it evicts the least recently used at present, because that hits more than what was learned.</summary>
+    public bool FollowsRecency => _contest is { PrefersRecency: true };
+
+    public void Look(ReadOnlySpan<ulong> chain, int resident, int last, ref ChainUse use)
+    {
+        Advance(Time(use.Now));
+        var known = resident;
+        var (touched, level) = resident > 0 ? (_blocks[last].Touched, _blocks[last].Level) : (-1, (byte)0);
+        for (; known < chain.Length && _ghosts.TryGet(chain[known], out var trail); known++)
+            (touched, level) = (trail.Touched, trail.Level);
+        use.SuffixTokens = (int)Math.Max(0, use.Tokens - ((long)known * use.TokensPerBlock));
+        use.Gap = known == 0 ? -1 : Time(use.Now) - touched;
+        use.Level = (byte)Math.Min(byte.MaxValue, level + 1);
+        _contest?.Serve(chain, use);
+    }
+
+    public void Touch(int slot, in ChainUse use)
+    {
+        ref var block = ref _blocks[slot];
+        Withdraw(slot);
+        _recency.Remove(_recencyLinks, slot);
+        End(block.Class, block.Touched, Time(use.Now), reused: true);
+        Begin(ref block, new Trail { Touches = block.Touches, Level = block.Level }, partial: false, use);
+        AddRecent(slot, _tree.ParentOf(slot));
+        Offer(slot);
+    }
+
+    public void Insert(int slot, in ArrivingBlock block, in ChainUse use)
+    {
+        if (block.Parent >= 0)
+            Withdraw(block.Parent);
+        _tree.Add(slot, block.Parent);
+        _blocks[slot].Fingerprint = block.Fingerprint;
+        Begin(ref _blocks[slot], Recall(block.Fingerprint, use), block.Partial, use);
+        AddRecent(slot, block.Parent);
+        Offer(slot);
+    }
+
+    public void Pass(in ArrivingBlock block, in ChainUse use)
+    {
+        var passed = new Block { Fingerprint = block.Fingerprint };
+        Begin(ref passed, Recall(block.Fingerprint, use), block.Partial, use);
+        Remember(passed, Time(use.Now));
+    }
+
+    public VictimChoice ChooseVictim(in ArrivingBlock block, in ChainUse use, out Victim victim)
+    {
+        if (FollowsRecency)
+            return ChooseOldest(use, out victim);
+        var slot = _candidates.Least(out var score);
+        victim = new Victim(slot, score);
+        if (slot < 0)
+            return VictimChoice.AllHeld;
+        if (!_ghosts.TryGet(block.Fingerprint, out var trail))
+            trail.Level = use.Level;
+        var arriving = _learner.ClassOf(ReuseClass.Of(trail.Touches + 1, trail.Level, block.Partial, use));
+        return _learner.Score(arriving, 0) < score ? VictimChoice.NotWorthIt : VictimChoice.Found;
+    }
+
+    public void Tell(int tail, AnswerEnd end)
+    {
+        var request = _blocks[tail].Request;
+        for (var slot = tail; slot >= 0 && _blocks[slot].Request == request; slot = _tree.ParentOf(slot))
+        {
+            ref var block = ref _blocks[slot];
+            var id = _learner.ClassOf(ReuseClass.With(_learner.KeyOf(block.Class), end));
+            if (id == block.Class)
+                continue;
+            Withdraw(slot);
+            _learner.Move(block.Class, id, block.Touched, request);
+            block.Class = id;
+            Offer(slot);
+        }
+    }
+
+    public void Remove(int slot, bool evicted, long now)
+    {
+        Withdraw(slot);
+        _recency.Remove(_recencyLinks, slot);
+        var parent = _tree.Remove(slot);
+        if (parent >= 0)
+            Offer(parent);
+        ref var block = ref _blocks[slot];
+        if (evicted)
+            Remember(block, Time(now));
+        else
+            End(block.Class, block.Touched, Time(now), reused: false);
+        block = default;
+    }
+
+    public void Hold(int slot)
+    {
+        _tree.Hold(slot);
+        Withdraw(slot);
+    }
+
+    public void Release(int slot)
+    {
+        _tree.Release(slot);
+        Offer(slot);
+    }
+
+    // The policy's own time begins with the first that it hears, in units that ghosts can remember.
+    private long Time(long now)
+    {
+        if (_origin == long.MinValue)
+        {
+            _origin = now;
+            if (_shadow is not null)
+                _shadow._origin = now;
+        }
+
+        return Math.Max(0, now - _origin) & -TimeUnit;
+    }
+
+    private void Advance(long now)
+    {
+        _requests++;
+        if (now - _sliced < SliceEvery)
+            return;
+        _sliced = now;
+        _learner.Advance(now);
+        if (_requests >= LearnEveryRequests && now - _learned >= LearnEvery)
+        {
+            (_learned, _requests) = (now, 0);
+            _learner.Learn(now);
+        }
+
+        _candidates.Rescore(now);
+        _shadow?._candidates.Rescore(now);
+    }
+
+    private Trail Recall(ulong fingerprint, in ChainUse use)
+    {
+        if (!_ghosts.TryTake(fingerprint, out var trail))
+            return new Trail { Level = use.Level };
+        End(trail.Class, trail.Touched, Time(use.Now), reused: true);
+        return trail;
+    }
+
+    private void Begin(ref Block block, in Trail before, bool partial, in ChainUse use)
+    {
+        block.Touched = Time(use.Now);
+        block.Request = (uint)use.Request;
+        block.Touches = (byte)Math.Min(byte.MaxValue, before.Touches + 1);
+        block.Level = before.Level;
+        block.Class = _learner.ClassOf(ReuseClass.Of(block.Touches, block.Level, partial, use));
+        if (_learns)
+            _learner.Begin(block.Class, block.Touched, block.Request);
+    }
+
+    // A shadow sees what the store sees, and would count it twice.
+    private void End(ushort id, long began, long now, bool reused)
+    {
+        if (_learns)
+            _learner.End(id, began, now, reused);
+    }
+
+    private void AddRecent(int slot, int parent)
+    {
+        if (parent >= 0 && _blocks[parent].Request == _blocks[slot].Request)
+            _recency.AddOlderThan(_recencyLinks, parent, slot);
+        else
+            _recency.AddNewest(_recencyLinks, slot);
+    }
+
+    private VictimChoice ChooseOldest(in ChainUse use, out Victim victim)
+    {
+        var slot = _recency.Oldest;
+        while (slot >= 0 && !_tree.CanGo(slot))
+            slot = _recencyLinks.Newer[slot];
+        victim = slot < 0 ? default : Victim.ByAge(slot, Time(use.Now) - _blocks[slot].Touched);
+        return slot < 0 ? VictimChoice.AllHeld : VictimChoice.Found;
+    }
+
+    private void Remember(in Block block, long now)
+    {
+        var trail = new Trail { Touched = block.Touched, Class = block.Class, Touches = block.Touches, Level = block.Level };
+        if (_ghosts.Add(block.Fingerprint, trail, out var forgotten))
+            End(forgotten.Class, forgotten.Touched, now, reused: false);
+    }
+
+    private void Offer(int slot)
+    {
+        if (_tree.CanGo(slot) && !_candidates.Contains(slot))
+            _candidates.Add(slot, _blocks[slot].Class, _blocks[slot].Touched);
+    }
+
+    private void Withdraw(int slot)
+    {
+        if (_candidates.Contains(slot))
+            _candidates.Remove(slot);
+    }
+
+    private struct Block
+    {
+        public ulong Fingerprint;
+        public long Touched;
+        public uint Request;
+        public ushort Class;
+        public byte Touches;
+        public byte Level;
+    }
+}

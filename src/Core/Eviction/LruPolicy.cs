@@ -1,0 +1,29 @@
+namespace KvCache.Eviction;
+
+/// <summary>Least recently used.</summary>
+/// <param name="slots">Slots of the store.</param>
+/// <param name="tailFirst">
+/// Whether, of the blocks that a request touches, deeper ones become older than shallower ones. Victims are leaves in any case, so that
+/// it makes the choice cheap rather than better: the oldest block is a leaf, instead of the start of the oldest chain.
+/// </param>
+internal sealed class LruPolicy(int slots, bool tailFirst = true) : OrderedPolicy(slots)
+{
+    private readonly ChainLists _order = new(slots, tailFirst: tailFirst);
+
+    public override void Touch(int slot, in ChainUse use)
+    {
+        _order.Remove(slot);
+        _order.Add(0, slot, Tree.ParentOf(slot), use);
+    }
+
+    protected override void OnInsert(int slot, in ArrivingBlock block, in ChainUse use) => _order.Add(0, slot, block.Parent, use);
+
+    protected override void OnRemove(int slot, bool evicted) => _order.Remove(slot);
+
+    protected override int Oldest(in ArrivingBlock block, out long added)
+    {
+        var slot = _order.OldestThatCanGo(0, Tree);
+        added = slot < 0 ? 0 : _order.Added(slot);
+        return slot;
+    }
+}
