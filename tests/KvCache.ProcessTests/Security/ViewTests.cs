@@ -4,7 +4,6 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using KvCache.Engine.Wire;
 using KvCache.Processes;
-using KvCache.ProcessTests.BadInput;
 using KvCache.ProcessTests.Http;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.ProcessTests.Resp;
