@@ -33,7 +33,7 @@ internal sealed class SiloCluster : IAsyncDisposable
             Tcp = $"127.0.0.1:{ports[2 * i]}",
             SiloPort = ports[(2 * i) + 1],
             UseUnix = false,
-            Settings = new Dictionary<string, string>(common.Settings ?? new Dictionary<string, string>()) { ["KvCache:Cluster:Secret"] = Secret },
+            Settings = WithSecret(common.Settings),
             Arguments = [.. common.Arguments ?? [], "--cluster", redis is null ? "localhost" : "redis", .. redis is null ? i == 0 ? [] : ["--primary", $"{ports[1]}"] : (string[])["--redis", redis.Tcp]],
         })];
     }
@@ -178,6 +178,14 @@ internal sealed class SiloCluster : IAsyncDisposable
         using var http = new HttpClient { BaseAddress = new Uri(this[silo].Ready.Http), Timeout = Eventually.Bound };
         using var answer = await http.GetAsync(new Uri(path, UriKind.Relative));
         return await answer.Content.ReadAsStringAsync();
+    }
+
+    private static Dictionary<string, string> WithSecret(IReadOnlyDictionary<string, string>? settings)
+    {
+        var all = new Dictionary<string, string>(settings ?? new Dictionary<string, string>());
+        if (!all.ContainsKey("KvCache:Cluster:SecretFile"))
+            all["KvCache:Cluster:Secret"] = Secret;
+        return all;
     }
 
     private static List<int> FreePorts(int count)
