@@ -205,7 +205,7 @@ class Cache:
         return sum(counts)
 
     def stat(self, timeout: Timeout = None) -> Optional[Dict[str, Any]]:
-        """The counters of the silo that is used, None when there is none."""
+        """What the tenant has on the silo that is used, and has used of it; None when there is none."""
         return self._control(lambda session, deadline: session.client.stat(deadline), timeout)
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ class Client:
             return self.number(RELEASE, meta) == 1
 
     def stat(self, timeout: Timeout = None) -> Dict[str, Any]:
-        """The silo's counters."""
+        """What the tenant has on the silo, and has used of it."""
         with self.call(timeout):
             return json.loads(self.request(STAT, b""))
 

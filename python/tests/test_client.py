@@ -241,7 +241,7 @@ class SiloTest(unittest.TestCase):
         self.assertGreater(len(str(raised.exception)), 10)
 
     def assert_others_unharmed(self) -> None:
-        self.assertIn("store", self.client.stat())
+        self.assertIn("blocks", self.client.stat())
 
     def raw(self) -> socket.socket:
         """An authenticated connection without the client."""
@@ -397,9 +397,9 @@ class SiloTest(unittest.TestCase):
         self.assertEqual(self.cache, self.client.open(self.namespace))
 
     def test_stat(self) -> None:
-        before = self.client.stat()["store"]["published"]
+        before = self.client.stat()["writtenBlocks"]
         self.put_all()
-        self.assertGreaterEqual(self.client.stat()["store"]["published"], before + 5)
+        self.assertGreaterEqual(self.client.stat()["writtenBlocks"], before + 5)
 
     def test_zero_blocks(self) -> None:
         self.assertEqual(Match(0, 0, 0), self.cache.match([], hold_ms=100))
@@ -420,7 +420,7 @@ class SiloTest(unittest.TestCase):
                 cache = client.open(tiny)
                 with self.assertRaisesRegex(ValueError, "16385 blocks are more than the 16384 that this silo takes"):
                     call(cache)
-                self.assertIn("store", client.stat(), "and the connection goes on")
+                self.assertIn("blocks", client.stat(), "and the connection goes on")
                 client.limits = client.limits._replace(max_blocks=20_000)
                 self.assert_refused(Status.BAD_FRAME, call, cache)
         self.assert_others_unharmed()

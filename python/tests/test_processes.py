@@ -112,10 +112,10 @@ def test_engine_killed_in_mid_save_leaves_whole_blocks_only(silo):
     try:
         assert process.stdout.readline().strip() == str(process.pid).encode()
         with cache_of(silo) as cache:
-            eventually("some blocks are stored", lambda: cache.stat()["store"]["blocks"] >= 5)
+            eventually("some blocks are stored", lambda: cache.stat()["blocks"] >= 5)
             process.send_signal(signal.SIGKILL)
             process.wait(30)
-            assert cache.stat()["store"]["blocks"] < 200, "it was to be killed before it had saved everything"
+            assert cache.stat()["blocks"] < 200, "it was to be killed before it had saved everything"
     finally:
         process.kill()
         process.wait(30)
@@ -145,7 +145,7 @@ def test_silo_killed_in_mid_load_costs_the_engine_the_missing_blocks(silo, monke
     first.finish(request)
     first.settle()
     with cache_of(silo) as cache:
-        eventually("everything is stored", lambda: cache.stat()["store"]["blocks"] == 32)
+        eventually("everything is stored", lambda: cache.stat()["blocks"] == 32)
     first.close()
 
     other = Engine(settings, [GroupPlan("B2NHD", layers=1)], blocks=90)

@@ -61,6 +61,13 @@ internal sealed partial class ConnectionListener(
         }
     }
 
+    /// <summary>Connections of a tenant.</summary>
+    public int CountOf(string tenant)
+    {
+        lock (_connections)
+            return _admitted.GetValueOrDefault(tenant);
+    }
+
     /// <summary>Listens on a Unix socket.</summary>
     /// <param name="path">Its path.</param>
     /// <param name="mode">Its mode, octal.</param>

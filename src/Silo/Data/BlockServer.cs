@@ -1,5 +1,6 @@
 using System.Net;
 using System.Security.Cryptography;
+using System.Text.Json;
 using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
@@ -187,7 +188,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         return Store.Remove(key, RemovalReason.Corrupt, generation);
     }
 
-    public byte[] StatisticsJson(TenantAccount account) => SiloStatistics.Create(Store, account, Counters).ToJson();
+    public byte[] StatisticsJson(TenantAccount account) => JsonSerializer.SerializeToUtf8Bytes(Store.GetStatistics(account), StatisticsJsonContext.Default.TenantStatistics);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The data plane listens on {Endpoints}")]
     private partial void LogListening(string endpoints);

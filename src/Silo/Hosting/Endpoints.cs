@@ -1,6 +1,9 @@
 using System.Text.Json.Serialization;
+using KvCache.Engine.Storage;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
+using KvCache.Silo.Http;
+using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers;
 
 namespace KvCache.Silo.Hosting;
@@ -9,28 +12,53 @@ namespace KvCache.Silo.Hosting;
 internal static class Endpoints
 {
     /// <summary>
-    /// <c>/healthz</c>: the process answers. <c>/readyz</c>: it serves, or 503 and what is missing. Both answer JSON.
+    /// <c>/healthz</c>: the process answers. <c>/readyz</c>: it serves, or 503; in JSON, with what is missing for whoever runs the silo, and whether it serves for anybody.
     /// </summary>
     public static void MapKvCacheHealth(this WebApplication app)
     {
         app.MapGet("/healthz", () => Results.Text("ok"));
-        app.MapGet("/readyz", (BlockServer server, ArenaCommitter arena, ClusterMembers members, RedisScan scan, IServiceProvider services) =>
+        app.MapGet("/readyz", async (HttpContext http, Operators operators, BlockServer server, ArenaCommitter arena, ClusterMembers members, RedisScan scan, IServiceProvider services) =>
         {
             var listening = server.Endpoints.Length > 0;
+            var ready = listening && arena.Ready && !app.Lifetime.ApplicationStopping.IsCancellationRequested;
+            var status = ready ? 200 : 503;
+
+            // A wrong token costs here what it costs elsewhere, or this were the place to guess.
+            if (http.Request.Headers.Authorization.Count > 0 ? await operators.RefuseAsync(http, OperatorRole.Scraper) is not null : operators.RoleOf(http) == OperatorRole.None)
+                return Results.Json(new ReadyStatus(ready), ReadinessJsonContext.Default.ReadyStatus, statusCode: status);
             var readiness = new Readiness(
-                listening && arena.Ready && !app.Lifetime.ApplicationStopping.IsCancellationRequested,
+                ready,
                 server.Endpoints,
                 server.Store.Arena.CommittedBytes,
                 server.Store.Arena.Capacity,
                 arena.Failure,
                 members.Reachable,
                 services.GetService<RedisTier>() is { } tier ? new RedisReadiness(!tier.IsOpen, tier.LastError, scan.Done, scan.Found, scan.Expected) : null);
-            return Results.Json(readiness, ReadinessJsonContext.Default.Readiness, statusCode: readiness.Ready ? 200 : 503);
+            return Results.Json(readiness, ReadinessJsonContext.Default.Readiness, statusCode: status);
+        });
+        app.MapGet("/admin/stats", async (HttpContext http, Operators operators, BlockStore store, SiloCounters counters) =>
+            await operators.RefuseAsync(http, OperatorRole.Scraper) is { } problem ? throw new HttpProblemException(problem) : TypedResults.Ok(SiloStatistics.Create(store, counters)))
+            .WithTags("admin").WithName("siloStatistics").WithSummary("Counters of this silo.");
+        app.MapPrometheusScrapingEndpoint().Add(endpoint =>
+        {
+            // Not a filter: those are for handlers, and this one is a delegate.
+            var serve = endpoint.RequestDelegate!;
+            endpoint.RequestDelegate = async context =>
+            {
+                if (await app.Services.GetRequiredService<Operators>().RefuseAsync(context, OperatorRole.Scraper) is { } problem)
+                    await app.Services.GetRequiredService<ProblemWriter>().WriteAsync(context, problem);
+                else
+                    await serve(context);
+            };
         });
     }
 }
 
-/// <summary>Answer of <c>/readyz</c>.</summary>
+/// <summary>Answer of <c>/readyz</c> to anybody.</summary>
+/// <param name="Ready">Whether the silo serves.</param>
+internal sealed record ReadyStatus(bool Ready);
+
+/// <summary>Answer of <c>/readyz</c> to whoever runs the silo.</summary>
 /// <param name="Ready">Whether the silo serves.</param>
 /// <param name="Endpoints">Where the data plane listens.</param>
 /// <param name="ArenaCommittedBytes">Usable block memory.</param>
@@ -50,4 +78,5 @@ internal sealed record RedisReadiness(bool Available, string? LastError, bool Sc
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(Readiness))]
+[JsonSerializable(typeof(ReadyStatus))]
 internal sealed partial class ReadinessJsonContext : JsonSerializerContext;

@@ -126,7 +126,6 @@ internal static class SiloCommand
         var app = builder.Build();
         app.MapKvCacheHttp();
         app.MapKvCacheHealth();
-        app.MapPrometheusScrapingEndpoint();
         return app;
     }
 

@@ -139,6 +139,7 @@ internal readonly struct PutQuery
 [JsonSerializable(typeof(LocateRequest))]
 [JsonSerializable(typeof(LocateReply))]
 [JsonSerializable(typeof(SiloStatistics))]
+[JsonSerializable(typeof(TenantStatistics))]
 [JsonSerializable(typeof(ProblemDetails))]
 [JsonSerializable(typeof(bool?))]
 internal sealed partial class HttpJsonContext : JsonSerializerContext;

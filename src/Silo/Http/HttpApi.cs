@@ -15,6 +15,8 @@ internal static class HttpApi
         services.AddOptions<HttpApiOptions>().Bind(configuration.GetSection(HttpApiOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddSingleton<NamespaceTable>();
         services.AddSingleton<HttpGate>();
+        services.AddSingleton<HttpOrigins>();
+        services.AddSingleton<Operators>();
         services.AddSingleton<HttpConnections>();
         services.AddSingleton<ProblemWriter>();
         services.AddSingleton<Microsoft.AspNetCore.Diagnostics.IExceptionHandler>(provider => provider.GetRequiredService<ProblemWriter>());
@@ -44,6 +46,8 @@ internal static class HttpApi
     {
         app.UseExceptionHandler(new ExceptionHandlerOptions { SuppressDiagnosticsCallback = context => context.Exception is HttpProblemException or Microsoft.AspNetCore.Http.BadHttpRequestException });
         app.UseStatusCodePages();
+        var origins = app.Services.GetRequiredService<HttpOrigins>();
+        app.Use(next => context => origins.InvokeAsync(context, next));
         var gate = app.Services.GetRequiredService<HttpGate>();
         app.Use(next => context => gate.InvokeAsync(context, next));
         app.MapOpenApi();
@@ -55,7 +59,7 @@ internal static class HttpApi
         api.MapPost("/match", QueryEndpoints.Match).WithMetadata(json).WithName("match").WithSummary("Tells how much of a prompt is stored, from its first token on. Not a use of any block.");
         api.MapPost("/locate", LocateEndpoint.Locate).WithMetadata(json).WithName("locate").WithSummary("Tells how many tokens of a prompt each node holds in which tier, with a score for routers. Not a use of any block.");
         api.MapPost("/pin", QueryEndpoints.PinAsync).WithMetadata(json).WithName("pin").WithSummary("Keeps blocks from eviction for a time.");
-        api.MapGet("/stats", QueryEndpoints.Statistics).WithName("statistics").WithSummary("Counters of this silo.");
+        api.MapGet("/stats", QueryEndpoints.Statistics).WithName("statistics").WithSummary("What the tenant has on this silo, and has used of it.");
 
         app.MapTenants();
         const string Block = "/blocks/{ns}/{hash}";

@@ -27,6 +27,12 @@ internal sealed class HttpApiOptions
     [Range(1, 1_000_000)]
     public int MaxNamespaces { get; set; } = 4096;
 
+    /// <summary>
+    /// Names by which the silo is asked for, in the header Host, beside <c>localhost</c>, the loopback addresses, the address that a request has come to and the names in
+    /// <c>--http</c>: of a service, for example. Default none. A name that a stranger chose could make a browser take the silo for the stranger's own site.
+    /// </summary>
+    public IList<string> Hosts { get; } = [];
+
     /// <summary>Largest JSON body, in bytes. Default 2 MiB: room for 16,384 hashes. Blocks are bounded by their layout instead.</summary>
     [Range(1024, 1 << 30)]
     public int MaxJsonBytes { get; set; } = 2 << 20;

@@ -21,6 +21,8 @@ internal sealed record HttpProblem(int Status, string Name, string Title, string
 
     public static HttpProblem Forbidden(string detail) => new(StatusCodes.Status403Forbidden, "forbidden", "The request is not allowed.", detail);
 
+    public static HttpProblem Misdirected(string detail) => new(StatusCodes.Status421MisdirectedRequest, "misdirected", "The request is not for this silo.", detail);
+
     public static HttpProblem Busy(string detail) => new(StatusCodes.Status503ServiceUnavailable, "busy", "The silo is busy.", detail);
 
     public static HttpProblem LimitReached(string detail) => new(StatusCodes.Status507InsufficientStorage, "limit-reached", "A limit of the silo is reached.", detail);

@@ -59,6 +59,5 @@ internal static class QueryEndpoints
             await cluster.MayHaveAsync(key) && await grains.GetPrefix(key).PinAsync(TimeSpan.FromSeconds(request.Seconds), cancellationToken);
     }
 
-    public static Ok<SiloStatistics> Statistics(HttpContext http, BlockStore store, SiloCounters counters) =>
-        TypedResults.Ok(SiloStatistics.Create(store, store.Accounts.Of(HttpGate.TenantOf(http)), counters));
+    public static Ok<TenantStatistics> Statistics(HttpContext http, BlockStore store) => TypedResults.Ok(store.GetStatistics(store.Accounts.Of(HttpGate.TenantOf(http))));
 }

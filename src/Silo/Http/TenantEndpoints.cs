@@ -1,11 +1,7 @@
 using System.ComponentModel;
-using System.Security.Cryptography;
-using System.Text;
 using System.Text.Json.Serialization;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Accounts;
-using KvCache.Silo.Options;
-using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo.Http;
 
@@ -52,7 +48,7 @@ internal sealed record TenantReply(
     int MaxConnections,
     [property: Description("What it has and has used on this silo.")] TenantStatistics Meter);
 
-/// <summary><c>/admin/tenants</c>: tenants, live. Asks for the administrator's token.</summary>
+/// <summary><c>/admin/tenants</c>: tenants, live. Looking asks for a scraper's token, changing for the administrator's.</summary>
 internal static class TenantEndpoints
 {
     public const string Path = "/admin/tenants";
@@ -75,23 +71,12 @@ internal static class TenantEndpoints
             .WithName("deleteTenant").WithSummary("Deletes a tenant and its blocks, on every silo and in Redis. The state says when it is done.");
     }
 
+    // Whoever sees figures sees quotas; whoever changes them is the administrator.
     private static async ValueTask<object?> AuthorizeAsync(EndpointFilterInvocationContext context, EndpointFilterDelegate next)
     {
         var http = context.HttpContext;
-        var token = http.RequestServices.GetRequiredService<IOptions<AccountOptions>>().Value.AdminToken;
-        if (token.Length == 0)
-            return HttpProblem.Forbidden($"Nobody administers this silo over HTTP. Set {AccountOptions.Section}:AdminToken.").ToResult();
-        var given = http.Request.Headers.Authorization.ToString();
-        given = given.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) ? given[7..].Trim() : "";
-        if (CryptographicOperations.FixedTimeEquals(SHA256.HashData(Encoding.UTF8.GetBytes(given)), SHA256.HashData(Encoding.UTF8.GetBytes(token))))
-        {
-            return http.RequestServices.GetRequiredService<HttpConnections>().TryProve(http)
-                ? await next(context)
-                : HttpProblem.Busy("All connections for requests with a token are taken. Try again, or another silo.").ToResult();
-        }
-
-        await Task.Delay(http.RequestServices.GetRequiredService<AuditLog>().Refused("administration", http.Connection.RemoteIpAddress, "", WrongProofs.Longest), http.RequestAborted);
-        return HttpProblem.Unauthenticated("The token is not the administrator's. Send it as 'Authorization: Bearer TOKEN'.").ToResult();
+        var least = HttpMethods.IsGet(http.Request.Method) ? OperatorRole.Scraper : OperatorRole.Administrator;
+        return await http.RequestServices.GetRequiredService<Operators>().RefuseAsync(http, least) is { } problem ? throw new HttpProblemException(problem) : await next(context);
     }
 
     private static IResult? Change(string name, Func<TenantEntry?, TenantEntry> change, string act, HttpContext http, TenantDirectory tenants, AuditLog audit)

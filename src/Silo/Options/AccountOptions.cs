@@ -3,7 +3,7 @@ using System.Text;
 
 namespace KvCache.Silo.Options;
 
-/// <summary>Tenants that are made, changed and deleted while silos run.</summary>
+/// <summary>Who runs the silo, and the tenants that they make, change and delete while silos run.</summary>
 internal sealed class AccountOptions : IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
@@ -13,6 +13,15 @@ internal sealed class AccountOptions : IValidatableObject
     /// Bearer token of the administrator, at least 16 bytes. Default empty: nobody administers over HTTP.
     /// </summary>
     public string AdminToken { get; set; } = "";
+
+    /// <summary>Bearer token of whoever may see the silo's figures, and change nothing, at least 16 bytes. Default empty: the administrator alone.</summary>
+    public string ScrapeToken { get; set; } = "";
+
+    /// <summary>
+    /// Whether whoever comes over the loopback interface sees the silo's figures without a token. Default empty: where no tenant has a secret. A proxy on the silo's machine comes
+    /// over that interface for whoever it serves.
+    /// </summary>
+    public bool? ShowLoopback { get; set; }
 
     /// <summary>
     /// File that keeps the changes, with secrets, mode 0600; its folder must be writable. Default empty: there are no changes. Every silo has a file of its own, and silos tell one another
@@ -25,6 +34,10 @@ internal sealed class AccountOptions : IValidatableObject
     {
         if (AdminToken.Length > 0 && Encoding.UTF8.GetByteCount(AdminToken) < TenantOptions.MinSecretBytes)
             yield return new ValidationResult($"{Section}:AdminToken is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [nameof(AdminToken)]);
+        if (ScrapeToken.Length > 0 && Encoding.UTF8.GetByteCount(ScrapeToken) < TenantOptions.MinSecretBytes)
+            yield return new ValidationResult($"{Section}:ScrapeToken is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [nameof(ScrapeToken)]);
+        if (ScrapeToken.Length > 0 && ScrapeToken == AdminToken)
+            yield return new ValidationResult($"{Section}:ScrapeToken is the administrator's, so that whoever reads figures could change tenants. Choose another one.", [nameof(ScrapeToken)]);
         if (File.Length > 0 && !Path.IsPathFullyQualified(File))
             yield return new ValidationResult($"{Section}:File is '{File}'; an absolute path was expected, for example /var/lib/kvcache/tenants.json.", [nameof(File)]);
         if (AdminToken.Length > 0 && File.Length == 0)

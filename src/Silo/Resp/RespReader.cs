@@ -157,6 +157,8 @@ internal sealed class RespReader(ITransport transport, Action beforeWaiting)
         var line = ReadLine("too big inline request", (byte)'\n');
         if (line.Length > 0 && line[^1] == '\r')
             line = line[..^1];
+        if (InlineCommand.IsHttp(line))
+            throw new RespProtocolException("this is no HTTP server; the connection ends, so that nothing behind this line is taken for a request");
         if (!InlineCommand.TrySplit(line, out var arguments))
             throw new RespProtocolException("unbalanced quotes in request");
         if (!Trusted && arguments.Count > MaxArgumentsUnauthenticated)

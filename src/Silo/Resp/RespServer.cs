@@ -72,8 +72,8 @@ internal sealed partial class RespServer : IHostedService, IDisposable
     /// <summary>Where it listens; null when it is off.</summary>
     public IPEndPoint? Address { get; private set; }
 
-    /// <summary>Open connections.</summary>
-    public int Connections => _listener.Count;
+    /// <summary>Connections of a tenant.</summary>
+    public int ConnectionsOf(string tenant) => _listener.CountOf(tenant);
 
     public long NextClient() => Interlocked.Increment(ref _lastClient);
 

@@ -160,14 +160,12 @@ internal sealed partial class RespSession
         var wanted = Enumerable.Range(1, _arguments.Count - 1).Select(_arguments.Text).ToHashSet(StringComparer.OrdinalIgnoreCase);
         var all = wanted.Count == 0 || wanted.Overlaps(["all", "default", "everything"]);
         var text = new StringBuilder();
-        var store = _server.Values.Statistics;
-        var counters = _server.Counters;
+        var own = _server.Values.StatisticsOf(_namespace); // what others do here is not for its eyes
         Section("Server", ("redis_version", RedisVersion), ("redis_mode", "standalone"), ("server_name", "kvcache"), ("process_id", Text(Environment.ProcessId)),
             ("tcp_port", Text(_server.Address?.Port ?? 0)), ("uptime_in_seconds", Text((long)(_server.Time.GetUtcNow() - _server.Started).TotalSeconds)));
-        Section("Clients", ("connected_clients", Text(_server.Connections)), ("maxclients", Text(_server.Options.MaxConnections)));
-        Section("Memory", ("used_memory", Text(store.ArenaUsedBytes)), ("maxmemory", Text(_server.Values.Capacity)), ("maxmemory_policy", "allkeys-lru"));
-        Section("Stats", ("keyspace_hits", Text(counters.Hits)), ("keyspace_misses", Text(counters.Absent + counters.Corrupt)),
-            ("total_net_input_bytes", Text(counters.ReceivedBytes)), ("total_net_output_bytes", Text(counters.SentBytes)), ("evicted_keys", Text(store.Evicted)), ("expired_keys", Text(store.Expired)));
+        Section("Clients", ("connected_clients", Text(_server.ConnectionsOf(_user))), ("maxclients", Text(_server.Options.MaxConnections)));
+        Section("Memory", ("used_memory", Text(own.UsedBytes)), ("maxmemory", Text(_server.Values.Capacity)), ("maxmemory_policy", "allkeys-lru"));
+        Section("Stats", ("keyspace_hits", Text(own.ReadBlocks)), ("keyspace_misses", Text(own.MissedBlocks)), ("evicted_keys", Text(own.Evicted)));
         Section("Replication", ("role", "master"), ("connected_slaves", "0"));
         Section("Cluster", ("cluster_enabled", "0"));
         if (all || wanted.Contains("Keyspace"))

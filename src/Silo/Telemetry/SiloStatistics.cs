@@ -1,16 +1,12 @@
-using System.Text.Json;
 using System.Text.Json.Serialization;
 using KvCache.Engine.Storage;
 
 namespace KvCache.Silo.Telemetry;
 
-/// <summary>What the stat message answers, as JSON.</summary>
+/// <summary>What a silo has and has done for all its tenants: for whoever runs it. A tenant is told its <see cref="TenantStatistics"/>.</summary>
 internal sealed record SiloStatistics
 {
     public required BlockStoreStatistics Store { get; init; }
-
-    /// <summary>What the asking tenant has and has used.</summary>
-    public required TenantStatistics Tenant { get; init; }
 
     public required long Hits { get; init; }
 
@@ -26,10 +22,9 @@ internal sealed record SiloStatistics
 
     public required int Connections { get; init; }
 
-    public static SiloStatistics Create(BlockStore store, TenantAccount account, SiloCounters counters) => new()
+    public static SiloStatistics Create(BlockStore store, SiloCounters counters) => new()
     {
         Store = store.GetStatistics(),
-        Tenant = store.GetStatistics(account),
         Hits = counters.Hits,
         MissesAbsent = counters.Absent,
         MissesCorrupt = counters.Corrupt,
@@ -38,10 +33,9 @@ internal sealed record SiloStatistics
         SentBytes = counters.SentBytes,
         Connections = counters.Connections,
     };
-
-    public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, StatisticsJsonContext.Default.SiloStatistics);
 }
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(SiloStatistics))]
+[JsonSerializable(typeof(TenantStatistics))]
 internal sealed partial class StatisticsJsonContext : JsonSerializerContext;

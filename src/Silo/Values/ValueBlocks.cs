@@ -101,8 +101,8 @@ internal sealed partial class ValueBlocks(
     /// <summary>Sets the life of a value from now on, everywhere. Blocks the thread.</summary>
     public bool SetTimeToLive(BlockKey key, TimeSpan timeToLive) => blocks.SetTimeToLiveAsync(key, timeToLive).AsTask().GetAwaiter().GetResult();
 
-    /// <summary>Statistics of the store.</summary>
-    public BlockStoreStatistics Statistics => store.GetStatistics();
+    /// <summary>What the tenant of a namespace has in the store, and has used of it.</summary>
+    public TenantStatistics StatisticsOf(NamespaceId ns) => store.GetStatistics(store.Accounts.Of(ns));
 
     /// <summary>Bytes of the arena.</summary>
     public long Capacity => store.Arena.Capacity;

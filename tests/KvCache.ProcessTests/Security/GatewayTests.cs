@@ -185,6 +185,7 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
             ["KvCache:Tenants:acme:Secret"] = AcmeSecret,
             ["KvCache:Tenants:evil:Secret"] = EvilSecret,
             ["KvCache:Cluster:Secret"] = "a secret of all the silos",
+            ["KvCache:Accounts:ShowLoopback"] = "true",
         });
 
         public async ValueTask InitializeAsync()

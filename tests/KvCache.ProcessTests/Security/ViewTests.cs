@@ -1,0 +1,166 @@
+using System.Net;
+using System.Net.Http.Headers;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using KvCache.Engine.Wire;
+using KvCache.Processes;
+using KvCache.ProcessTests.Http;
+using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.Resp;
+using KvCache.ProcessTests.Tenants;
+
+namespace KvCache.ProcessTests;
+
+/// <summary>Who sees what of a silo with two tenants, through each of its doors.</summary>
+public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.Silo>
+{
+    private const string Administrator = "the administrator's token", Scraper = "the scraper's token";
+
+    private SiloProcess Process => shared.Process;
+
+    [Fact]
+    public async Task A_tenant_sees_its_own_figures_and_nobody_elses()
+    {
+        await using (var client = Process.ConnectAs("acme"))
+            await client.MustStoreAsync(TwoTenants.Prefix("acme", 3));
+
+        Assert.True((await StatisticsAsync("acme"))["blocks"]!.GetValue<int>() >= 3);
+        var evil = await StatisticsAsync("evil");
+        Assert.Equal((0, 0L), (evil["blocks"]!.GetValue<int>(), evil["usedBytes"]!.GetValue<long>()));
+        Assert.Null(evil["store"]);
+        Assert.Null(evil["connections"]);
+
+        using (var peer = RawPeer.Authenticated(Process.Tcp, "evil", TwoTenants.EvilSecret))
+        {
+            peer.Send(FrameType.Stat, _ => { });
+            peer.ExpectReply(FrameType.StatReply, out var meta);
+            Assert.Equal(evil.AsObject().Select(member => member.Key).Order(), JsonNode.Parse(meta)!.AsObject().Select(member => member.Key).Where(name => evil[name] is not null).Order());
+            Assert.Equal(0, JsonNode.Parse(meta)!["blocks"]!.GetValue<int>());
+        }
+
+        using var redis = new RespPeer(Process);
+        Assert.Equal("+OK", redis.Call("AUTH", "evil", TwoTenants.EvilSecret));
+        var info = redis.Call("INFO");
+        Assert.Contains("used_memory:0\r\n", info, StringComparison.Ordinal);
+        Assert.Contains("connected_clients:1\r\n", info, StringComparison.Ordinal);
+        Assert.DoesNotContain("total_net", info, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("/metrics")]
+    [InlineData("/Metrics/")]
+    [InlineData("/admin/stats")]
+    [InlineData("/admin/tenants")]
+    public async Task The_silos_figures_ask_for_a_token_of_who_runs_it(string path)
+    {
+        foreach (var token in new[] { null, "a token of somebody else", TwoTenants.AcmeSecret })
+        {
+            using var stranger = new HttpSilo(Process, token);
+            using var refused = await stranger.Client.GetAsync(path);
+            await HttpSilo.ProblemAsync(refused, 401, "unauthenticated");
+        }
+
+        foreach (var token in new[] { Administrator, Scraper })
+        {
+            using var http = new HttpSilo(Process, token);
+            using var response = await http.Client.GetAsync(path);
+            Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        }
+    }
+
+    [Fact]
+    public async Task Whoever_sees_figures_changes_nothing()
+    {
+        using var scraper = new HttpSilo(Process, Scraper);
+        using (var put = await scraper.Client.PutAsync("/admin/tenants/acme", new StringContent("""{"share":0}""", new MediaTypeHeaderValue("application/json"))))
+            await HttpSilo.ProblemAsync(put, 401, "unauthenticated");
+        using (var delete = await scraper.Client.DeleteAsync("/admin/tenants/acme"))
+            await HttpSilo.ProblemAsync(delete, 401, "unauthenticated");
+        Assert.Equal("active", JsonNode.Parse(await scraper.Client.GetStringAsync("/admin/tenants/acme"))!["state"]!.GetValue<string>());
+    }
+
+    [Fact]
+    public async Task Readiness_is_told_to_anybody_and_its_details_to_who_runs_the_silo()
+    {
+        foreach (var token in new[] { null, TwoTenants.AcmeSecret })
+        {
+            using var http = new HttpSilo(Process, token);
+            Assert.Equal("""{"ready":true}""", await http.Client.GetStringAsync("/readyz"));
+        }
+
+        using var scraper = new HttpSilo(Process, Scraper);
+        Assert.Equal(64 << 20, JsonNode.Parse(await scraper.Client.GetStringAsync("/readyz"))!["arenaBytes"]!.GetValue<long>());
+    }
+
+    [Theory]
+    [InlineData("evil.example", null, 421)]
+    [InlineData("evil.example:80", null, 421)]
+    [InlineData("10.1.2.3", null, 421)]
+    [InlineData("kvcache.example", null, 200)]
+    [InlineData("localhost", null, 200)]
+    [InlineData("[::1]", null, 200)]
+    [InlineData(null, "http://evil.example", 403)]
+    [InlineData(null, "null", 403)]
+    [InlineData(null, "http://localhost:3000", 403)]
+    [InlineData("localhost:3000", "http://localhost:3000", 200)]
+    public async Task A_web_page_reaches_nothing(string? host, string? origin, int status)
+    {
+        foreach (var path in new[] { "/v1/stats", "/readyz", "/healthz" })
+        {
+            using var http = new HttpSilo(Process, TwoTenants.AcmeSecret);
+            using var request = new HttpRequestMessage(HttpMethod.Get, path);
+            request.Headers.Host = host;
+            if (origin is not null)
+                request.Headers.Add("Origin", origin);
+            using var response = await http.Client.SendAsync(request);
+            if (status == 200)
+                Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+            else
+                await HttpSilo.ProblemAsync(response, status, status == 421 ? "misdirected" : "forbidden");
+        }
+    }
+
+    [Fact]
+    public async Task A_silo_without_tenants_shows_its_figures_over_loopback_unless_told_otherwise()
+    {
+        await using var open = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false));
+        using (var http = new HttpSilo(open))
+            Assert.Contains("kvcache_arena_used", await http.Client.GetStringAsync("/metrics"), StringComparison.Ordinal);
+
+        await using var closed = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string> { ["KvCache:Accounts:ShowLoopback"] = "false" }));
+        using var refused = new HttpSilo(closed);
+        using (var response = await refused.Client.GetAsync("/metrics"))
+            Assert.Contains("KvCache:Accounts:ScrapeToken", await HttpSilo.ProblemAsync(response, 403, "forbidden"), StringComparison.Ordinal);
+        Assert.Equal("""{"ready":true}""", await refused.Client.GetStringAsync("/readyz"));
+    }
+
+    private async Task<JsonNode> StatisticsAsync(string tenant)
+    {
+        using var http = new HttpSilo(Process, tenant == "acme" ? TwoTenants.AcmeSecret : TwoTenants.EvilSecret);
+        return JsonNode.Parse(await http.Client.GetStringAsync("/v1/stats"))!;
+    }
+
+    public sealed class Silo : IAsyncLifetime
+    {
+        private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("kvcache-views-");
+
+        internal SiloProcess Process { get; private set; } = null!;
+
+        public async ValueTask InitializeAsync() => Process = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
+        {
+            ["KvCache:Tenants:acme:Secret"] = TwoTenants.AcmeSecret,
+            ["KvCache:Tenants:evil:Secret"] = TwoTenants.EvilSecret,
+            ["KvCache:Accounts:AdminToken"] = Administrator,
+            ["KvCache:Accounts:ScrapeToken"] = Scraper,
+            ["KvCache:Accounts:File"] = Path.Combine(_folder.FullName, "tenants.json"),
+            ["KvCache:Http:Hosts:0"] = "kvcache.example",
+            ["KvCache:Resp:Listen"] = "127.0.0.1:0",
+        }));
+
+        public async ValueTask DisposeAsync()
+        {
+            await Process.DisposeAsync();
+            _folder.Delete(recursive: true);
+        }
+    }
+}
