@@ -5,30 +5,31 @@ using KvCache.Silo.Options;
 namespace KvCache.Silo.Accounts;
 
 /// <summary>What an administrator has made of a tenant. Of two entries the one with the larger version is the truth.</summary>
+/// <remarks>Settable: the generated reader would overwrite the defaults of init-only properties.</remarks>
 internal sealed record TenantEntry
 {
     public required ulong Version { get; init; }
 
-    public string Secret { get; init; } = "";
+    public string Secret { get; set; } = "";
 
-    public string OtherSecret { get; init; } = "";
+    public string OtherSecret { get; set; } = "";
 
     /// <summary>A file of the silo's own configuration that has the secrets instead.</summary>
-    public string SecretFile { get; init; } = "";
+    public string SecretFile { get; set; } = "";
 
-    public double Share { get; init; }
+    public double Share { get; set; }
 
-    public double MaxShare { get; init; } = 1;
+    public double MaxShare { get; set; } = 1;
 
-    public double? PinShare { get; init; }
+    public double? PinShare { get; set; }
 
-    public int MaxConnections { get; init; }
+    public int MaxConnections { get; set; }
 
     /// <summary>Its clients are not let in, and nothing new of it is stored; what it has stays as long as nobody needs the memory.</summary>
-    public bool Disabled { get; init; }
+    public bool Disabled { get; set; }
 
     /// <summary>Its blocks go everywhere, and it does not come back by a configuration that still names it.</summary>
-    public bool Deleted { get; init; }
+    public bool Deleted { get; set; }
 
     public bool IsOpen => !Disabled && !Deleted;
 

@@ -97,7 +97,8 @@ internal static class SiloCommand
         if (config is not null)
             builder.Configuration.AddJsonFile(config.FullName, optional: false);
         builder.Configuration.AddInMemoryCollection(settings);
-        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Orleans.Connections.Security", LogLevel.Error).AddFilter("Microsoft.Orleans", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
+        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft.Orleans", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
+            .AddFilter("Orleans.Connections.Security", LogLevel.Error) // a stack for each handshake that fails
             .AddFilter(typeof(SiloAgent).FullName, LogLevel.Warning) // Orleans tells with every new silo which part of its ring a grain service has
             // A refused call is one bounded line of the guard. Orleans adds one with a stack for each, which a client can have as often as it likes.
             .AddFilter("Orleans.Messaging", LogLevel.Critical).AddFilter("Orleans.Grain.InvokeException", LogLevel.None)

@@ -156,7 +156,7 @@ public sealed class TlsTests : IDisposable
         await Eventually.TrueAsync("the other silo finds the blocks", async () => await second.LoadsAsync(prefix));
 
         // Neither Orleans port says anything to who speaks no TLS, or shows no certificate.
-        foreach (var port in (int[])[cluster[0].Ready.SiloPort, cluster[0].Ready.GatewayPort])
+        foreach (var port in new[] { cluster[0].Ready.SiloPort, cluster[0].Ready.GatewayPort }.Where(port => port > 0)) // the gateway is closed unless asked for
         {
             using var plain = new Socket(SocketType.Stream, ProtocolType.Tcp) { ReceiveTimeout = 60_000 };
             await plain.ConnectAsync(IPAddress.Loopback, port, Token);
