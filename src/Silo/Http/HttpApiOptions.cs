@@ -28,8 +28,8 @@ internal sealed class HttpApiOptions
     public int MaxNamespaces { get; set; } = 4096;
 
     /// <summary>
-    /// Names by which the silo is asked for, in the header Host, beside <c>localhost</c>, the loopback addresses, the address that a request has come to and the names in
-    /// <c>--http</c>: of a service, for example. Default none. A name that a stranger chose could make a browser take the silo for the stranger's own site.
+    /// Names by which the silo is asked for, in the header Host, beside <c>localhost</c>, the loopback addresses and the address that a request has come to: of a
+    /// service, for example. Default none. A name that a stranger chose could make a browser take the silo for the stranger's own site.
     /// </summary>
     public IList<string> Hosts { get; } = [];
 

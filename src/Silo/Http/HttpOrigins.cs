@@ -1,6 +1,4 @@
 using System.Net;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo.Http;
@@ -9,11 +7,9 @@ namespace KvCache.Silo.Http;
 /// Refuses what a web page makes its visitor's browser send: requests under a name that is not the silo's (the page's own name, made to point here: DNS
 /// rebinding), and requests from a page of another origin. An address of our own in Host is no such name.
 /// </summary>
-internal sealed class HttpOrigins(IOptions<HttpApiOptions> options, IServer server, ProblemWriter problems)
+internal sealed class HttpOrigins(IOptions<HttpApiOptions> options, ProblemWriter problems)
 {
-    private readonly Lazy<HashSet<string>> _names = new(() => new HashSet<string>(
-        [.. options.Value.Hosts, .. (server.Features.Get<IServerAddressesFeature>()?.Addresses ?? []).Select(address => BindingAddress.Parse(address).Host), "localhost"],
-        StringComparer.OrdinalIgnoreCase));
+    private readonly HashSet<string> _names = new([.. options.Value.Hosts, "localhost"], StringComparer.OrdinalIgnoreCase);
 
     public async Task InvokeAsync(HttpContext context, RequestDelegate next)
     {
@@ -35,9 +31,9 @@ internal sealed class HttpOrigins(IOptions<HttpApiOptions> options, IServer serv
     private bool IsOurs(string host, IPAddress? local)
     {
         if (!IPAddress.TryParse(host, out var address))
-            return _names.Value.Contains(host);
+            return _names.Contains(host);
         address = Plain(address);
-        return IPAddress.IsLoopback(address) || (local is not null && Plain(local).Equals(address)) || _names.Value.Contains(host);
+        return IPAddress.IsLoopback(address) || (local is not null && Plain(local).Equals(address)) || _names.Contains(host);
     }
 
     private static IPAddress Plain(IPAddress address) => address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address;
