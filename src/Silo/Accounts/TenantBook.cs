@@ -97,7 +97,10 @@ internal static class TenantBook
     public static void Save(string path, Dictionary<string, TenantEntry> book)
     {
         var next = path + ".new";
-        using (var file = new FileStream(next, new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite }))
+        var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write };
+        if (!OperatingSystem.IsWindows())
+            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        using (var file = new FileStream(next, options))
         {
             file.Write(Write(book));
             file.Flush(flushToDisk: true);

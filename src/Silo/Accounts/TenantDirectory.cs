@@ -11,7 +11,7 @@ namespace KvCache.Silo.Accounts;
 internal sealed class TenantDirectory
 {
     private readonly Lock _lock = new();
-    private readonly IReadOnlyDictionary<string, TenantOptions.Tenant> _configured;
+    private readonly Dictionary<string, TenantOptions.Tenant> _configured;
     private readonly TenantRegistry _registry;
     private readonly TenantQuotas _quotas;
     private readonly string _file;

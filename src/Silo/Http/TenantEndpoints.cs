@@ -79,7 +79,7 @@ internal static class TenantEndpoints
         return await http.RequestServices.GetRequiredService<Operators>().RefuseAsync(http, least) is { } problem ? throw new HttpProblemException(problem) : await next(context);
     }
 
-    private static IResult? Change(string name, Func<TenantEntry?, TenantEntry> change, string act, HttpContext http, TenantDirectory tenants, AuditLog audit)
+    private static ProblemHttpResult? Change(string name, Func<TenantEntry?, TenantEntry> change, string act, HttpContext http, TenantDirectory tenants, AuditLog audit)
     {
         if (tenants.Change(name, change) is { } problem)
             return HttpProblem.Invalid(problem).ToResult();
@@ -101,7 +101,7 @@ internal static class TenantEndpoints
         entry.MaxConnections,
         store.GetStatistics(store.Accounts.Of(name)));
 
-    private static IResult Unknown(string name) => new HttpProblem(
+    private static ProblemHttpResult Unknown(string name) => new HttpProblem(
         StatusCodes.Status404NotFound, "tenant-unknown", "The tenant is not known.", $"There is no tenant '{HttpProblem.Shorten(name)}'. GET {Path} lists those that there are.").ToResult();
 }
 

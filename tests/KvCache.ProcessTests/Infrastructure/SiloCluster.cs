@@ -33,15 +33,7 @@ internal sealed class SiloCluster : IAsyncDisposable
             Tcp = $"127.0.0.1:{ports[2 * i]}",
             SiloPort = ports[(2 * i) + 1],
             UseUnix = false,
-<<<<<<< HEAD
             Settings = SettingsOf(common.Settings, i),
-=======
-            Settings = new Dictionary<string, string>((common.Settings ?? new Dictionary<string, string>()).Select(setting => KeyValuePair.Create(setting.Key, setting.Value.Replace("{silo}", $"{i}", StringComparison.Ordinal))))
-            {
-                ["KvCache:Cluster:Secret"] = Secret,
-                ["KvCache:Accounts:ShowLoopback"] = "true",
-            },
->>>>>>> refs/heads/views
             Arguments = [.. common.Arguments ?? [], "--cluster", redis is null ? "localhost" : "redis", .. redis is null ? i == 0 ? [] : ["--primary", $"{ports[1]}"] : (string[])["--redis", redis.Tcp]],
         })];
     }
@@ -193,6 +185,7 @@ internal sealed class SiloCluster : IAsyncDisposable
     {
         var all = (common ?? new Dictionary<string, string>()).ToDictionary(
             setting => setting.Key, setting => setting.Value.Replace("{silo}", $"{silo}", StringComparison.Ordinal));
+        all["KvCache:Accounts:ShowLoopback"] = "true";
         if (!all.ContainsKey("KvCache:Cluster:SecretFile"))
             all["KvCache:Cluster:Secret"] = Secret;
         return all;
