@@ -2,6 +2,7 @@ using System.ComponentModel;
 using System.Text.Json.Serialization;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Accounts;
+using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace KvCache.Silo.Http;
 

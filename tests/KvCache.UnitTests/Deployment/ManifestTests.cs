@@ -2,9 +2,10 @@ using System.Reflection;
 using System.Text.RegularExpressions;
 using KvCache.Silo.Hosting;
 using KvCache.Silo.Options;
+using KvCache.UnitTests.Deployment;
 using Xunit;
 
-namespace KvCache.UnitTests.Deployment;
+namespace KvCache.UnitTests;
 
 /// <summary>The manifests say what the program understands, and leave no door without a lock.</summary>
 public sealed partial class ManifestTests
