@@ -37,7 +37,10 @@ public sealed class WeakenSymbolVersion : Task
                 continue;
 
             SetWeak(library, flags.Value);
-            Log.LogMessage(MessageImportance.High, "{0}: marked the demand for {1} as weak, so that TorchSharp loads with an older libstdc++ (docs/torchsharp-debian12.md)", library, Version);
+            Log.LogMessage(
+                MessageImportance.High,
+                "{0}: marked the demand for {1} as weak, so that TorchSharp loads with an older libstdc++ (docs/torchsharp-debian12.md)",
+                library, Version);
         }
 
         return !Log.HasLoggedErrors;

@@ -3,7 +3,8 @@ using BenchmarkDotNet.Attributes;
 
 namespace KvCache.MicroBench;
 
-/// <summary>Compression of a layer of 1 MiB without loss; the numbers are normal, no model's. bench/KvCache.Bench codec measures on KV of models.</summary>
+/// <summary>Compression of a layer of 1 MiB without loss; the numbers are normal, no model's. bench/KvCache.Bench codec measures on KV of
+/// models.</summary>
 [MemoryDiagnoser]
 public class CodecBenchmarks
 {

@@ -50,7 +50,8 @@ public static class NodeOutput
     public static string Write(PromptResult result) => JsonSerializer.Serialize(result, NodeJsonContext.Default.PromptResult);
 
     /// <summary>Writes statistics as one line.</summary>
-    public static string Write(KvCacheStatistics statistics) => JsonSerializer.Serialize(statistics, NodeJsonContext.Default.KvCacheStatistics);
+    public static string Write(KvCacheStatistics statistics) =>
+        JsonSerializer.Serialize(statistics, NodeJsonContext.Default.KvCacheStatistics);
 
     /// <summary>Reads a line that <c>generate --json</c> wrote for a prompt.</summary>
     /// <exception cref="JsonException">It is something else.</exception>
@@ -58,10 +59,12 @@ public static class NodeOutput
 
     /// <summary>Reads the line that <c>generate --statistics</c> ends with.</summary>
     /// <exception cref="JsonException">It is something else.</exception>
-    public static KvCacheStatistics ReadStatistics(string line) => JsonSerializer.Deserialize(line, NodeJsonContext.Default.KvCacheStatistics)!;
+    public static KvCacheStatistics ReadStatistics(string line) =>
+        JsonSerializer.Deserialize(line, NodeJsonContext.Default.KvCacheStatistics)!;
 }
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(PromptResult))]
 [JsonSerializable(typeof(KvCacheStatistics))]
 [JsonSerializable(typeof(string[]))]

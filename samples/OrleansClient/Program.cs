@@ -14,7 +14,8 @@ using Orleans.Hosting;
 
 if (args is not [var gateway, var tenant])
 {
-    Console.Error.WriteLine("Usage: KvCache.OrleansClient GATEWAY TENANT, for example 127.0.0.1:7411 acme, with the tenant's secret in KVCACHE_SECRET.");
+    Console.Error.WriteLine(
+        "Usage: KvCache.OrleansClient GATEWAY TENANT, for example 127.0.0.1:7411 acme, with the tenant's secret in KVCACHE_SECRET.");
     return 2;
 }
 

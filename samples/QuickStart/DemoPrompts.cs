@@ -53,7 +53,8 @@ internal static class DemoPrompts
         string[] story =
         [
             "Once upon a time, there was a little girl named Lily. She loved to play outside in the park with her friend Tom. "
-            + "One day, they saw a big red ball under a tree. Lily wanted to play with it, but a small brown dog sat on the grass beside it. ",
+            + "One day, they saw a big red ball under a tree. Lily wanted to play with it, but a small brown dog sat on the grass beside "
+                + "it. ",
             "Tom was scared of the dog. Lily smiled and gave the dog a piece of her bread. The dog was happy and ran around the tree. "
             + "They played with the ball until the sky was dark, and then they had to go home. ",
         ];

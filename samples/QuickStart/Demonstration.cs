@@ -37,7 +37,8 @@ internal sealed class Demonstration(InferenceProcess filling, InferenceProcess r
     /// <param name="prompts">The first one fills the cache.</param>
     /// <param name="between">What happens to the silos when the cache is filled.</param>
     /// <param name="cancellationToken">Stops it.</param>
-    public async Task<DemoOutcome> RunAsync(IReadOnlyList<DemoPrompt> prompts, Func<CancellationToken, Task> between, CancellationToken cancellationToken)
+    public async Task<DemoOutcome> RunAsync(
+        IReadOnlyList<DemoPrompt> prompts, Func<CancellationToken, Task> between, CancellationToken cancellationToken)
     {
         string[] texts = [.. prompts.Select(prompt => prompt.Text)];
         say("Inference node without a cache: all prompts, as the reference");

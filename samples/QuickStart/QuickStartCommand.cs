@@ -15,16 +15,34 @@ internal static class QuickStartCommand
     private const string Tenant = "quickstart";
     private const int MaxTokens = 48;
 
-    private static readonly Option<string?> Model = new("--model") { Description = "Hugging Face directory or llama2.c file (default: the small model of this sample)" };
-    private static readonly Option<FileInfo?> Prompts = new("--prompts") { Description = "JSON array of strings. The first prompt fills the cache, then another process continues all of them" };
-    private static readonly Option<int> BlockTokens = new("--block-tokens") { DefaultValueFactory = _ => 16, Description = "Tokens of a cache block; large models want 256" };
-    private static readonly Option<int> Silos = new("--silos") { DefaultValueFactory = _ => 1, Description = "Silo processes, as one cluster. With several, the prompt is stored through one of them, which is then killed (SIGKILL), and found through another" };
-    private static readonly Option<string> Transport = new("--transport") { DefaultValueFactory = _ => "tcp", Description = "How nodes reach the silo" };
-    private static readonly Option<bool> Keep = new("--keep") { Description = "Leave the silo running until Ctrl+C, and print how to reach it" };
+    private static readonly Option<string?> Model =
+        new("--model") { Description = "Hugging Face directory or llama2.c file (default: the small model of this sample)" };
+    private static readonly Option<FileInfo?> Prompts =
+        new("--prompts")
+        {
+            Description =
+        "JSON array of strings. The first prompt fills the cache, then another process continues all of them"
+        };
+    private static readonly Option<int> BlockTokens =
+        new("--block-tokens") { DefaultValueFactory = _ => 16, Description = "Tokens of a cache block; large models want 256" };
+    private static readonly Option<int> Silos =
+        new("--silos")
+        {
+            DefaultValueFactory = _ => 1,
+            Description =
+        "Silo processes, as one cluster. With several, the prompt is stored through one of them, which is then killed (SIGKILL), and "
+        + "found through another"
+        };
+    private static readonly Option<string> Transport =
+        new("--transport") { DefaultValueFactory = _ => "tcp", Description = "How nodes reach the silo" };
+    private static readonly Option<bool> Keep =
+        new("--keep") { Description = "Leave the silo running until Ctrl+C, and print how to reach it" };
 
     public static RootCommand Create()
     {
-        var root = new RootCommand("Starts a silo and inference nodes, and shows what the cache saves and that it changes no token. The exit code is 1 if a token differs, nothing is found in the cache, or zeroed KV does not change the text.")
+        var root = new RootCommand(
+            "Starts a silo and inference nodes, and shows what the cache saves and that it changes no token. The exit code is 1 if a "
+            + "token differs, nothing is found in the cache, or zeroed KV does not change the text.")
         {
             Model, Prompts, BlockTokens, Silos, Transport, Keep,
         };
@@ -77,7 +95,8 @@ internal static class QuickStartCommand
             : DemoPrompts.ForAnyModel;
         var secret = Convert.ToHexString(RandomNumberGenerator.GetBytes(16));
 
-        await using var silos = new SiloGroup(folder, new Dictionary<string, string> { [Tenant] = secret }, arguments.GetValue(Transport)!, Say);
+        await using var silos =
+            new SiloGroup(folder, new Dictionary<string, string> { [Tenant] = secret }, arguments.GetValue(Transport)!, Say);
         await silos.StartAsync(arguments.GetValue(Silos), cancellationToken);
         var (filled, read) = silos.Count == 1 ? (0, 0) : (1, silos.Count == 2 ? 0 : 2);
         var filling = new InferenceProcess
@@ -98,7 +117,8 @@ internal static class QuickStartCommand
             // Not through the console's markup, which would break lines that are there to be copied.
             Console.WriteLine("The silos keep running until Ctrl+C. How to reach them:");
             foreach (var (ready, address) in silos.Running.SelectMany(ready => ready.Endpoints.Select(address => (ready, address))))
-                Console.WriteLine($"  KVCACHE_SECRET={secret} ... --tenant {Tenant} --cache {address}   (health and metrics: {ready.Http})");
+                Console.WriteLine(
+                    $"  KVCACHE_SECRET={secret} ... --tenant {Tenant} --cache {address}   (health and metrics: {ready.Http})");
             await silos.WaitAsync(cancellationToken);
         }
 

@@ -12,7 +12,8 @@ internal sealed class Report(IAnsiConsole console)
     public void Show(DemoOutcome outcome, long siloMemory)
     {
         console.Write(Prompts(outcome.Rows));
-        console.MarkupLine("[grey]TTFT: time to the first token. Cold: nothing came from the cache. Warm: in another process, through the cache.[/]");
+        console.MarkupLine(
+            "[grey]TTFT: time to the first token. Cold: nothing came from the cache. Warm: in another process, through the cache.[/]");
         console.WriteLine();
         console.Write(Statistics(outcome, siloMemory));
         console.WriteLine();
@@ -54,9 +55,13 @@ internal sealed class Report(IAnsiConsole console)
         table.AddRow("hit rate, tokens", Text($"{hit} of {all} ({(double)hit / all:P0})"), "");
 
         // A load asks only for what a match found, so that this is below 100 % only if blocks go in between.
-        table.AddRow("blocks loaded", Text($"{client.Hits} of {client.Hits + client.Misses.Values.Sum()} ({client.HitRate:P0})"), Text($"{Number(silo, "hits")}, {Number(silo, "missesAbsent")} absent"));
+        table.AddRow(
+            "blocks loaded", Text($"{client.Hits} of {client.Hits + client.Misses.Values.Sum()} ({client.HitRate:P0})"),
+            Text($"{Number(silo, "hits")}, {Number(silo, "missesAbsent")} absent"));
         table.AddRow("blocks stored", Text($"{client.Stored}"), Text($"{Number(silo, "stored")}"));
-        table.AddRow("bytes moved", $"{Size(client.LoadedBytes)} loaded, {Size(client.StoredBytes)} stored", $"{Size(Number(silo, "sentBytes"))} sent, {Size(Number(silo, "receivedBytes"))} received");
+        table.AddRow(
+            "bytes moved", $"{Size(client.LoadedBytes)} loaded, {Size(client.StoredBytes)} stored",
+            $"{Size(Number(silo, "sentBytes"))} sent, {Size(Number(silo, "receivedBytes"))} received");
         table.AddRow("match, p50 / p99", Times(client.Match), "");
         table.AddRow("load, p50 / p99", Times(client.Load), "");
         table.AddRow("store, p50 / p99", Times(client.Store), "");
@@ -79,7 +84,8 @@ internal sealed class Report(IAnsiConsole console)
         return element.GetInt64();
     }
 
-    private static string Times(LatencySummary latency) => Text($"{latency.P50.TotalMilliseconds:F2} / {latency.P99.TotalMilliseconds:F2} ms ({latency.Count} calls)");
+    private static string Times(LatencySummary latency) =>
+        Text($"{latency.P50.TotalMilliseconds:F2} / {latency.P99.TotalMilliseconds:F2} ms ({latency.Count} calls)");
 
     private static string Size(long bytes) => new ByteSize(bytes).ToString();
 

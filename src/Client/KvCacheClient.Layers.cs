@@ -12,48 +12,62 @@ public sealed partial class KvCacheClient
 {
     /// <inheritdoc/>
     /// <remarks>At most 16,384 blocks: every layer comes for all of them before the next one does.</remarks>
-    public IAsyncEnumerable<LoadedLayer> LoadLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+    public IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        CancellationToken cancellationToken = default) =>
         ReadLayers(prefix, firstBlock, destinations, layers, follow: false, cancellationToken);
 
     /// <inheritdoc/>
     /// <remarks>The home silo is asked, and only writes that run there are followed: reader and writer name the same silo first.</remarks>
-    public IAsyncEnumerable<LoadedLayer> FollowLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+    public IAsyncEnumerable<LoadedLayer> FollowLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        CancellationToken cancellationToken = default) =>
         ReadLayers(prefix, firstBlock, destinations, layers, follow: true, cancellationToken);
 
     /// <inheritdoc/>
-    /// <remarks>All of it has the time of one store (<see cref="KvCacheClientOptions.StoreTimeout"/>), the waits for layers included. At most 1,024 blocks.</remarks>
+    /// <remarks>All of it has the time of one store (<see cref="KvCacheClientOptions.StoreTimeout"/>), the waits for layers included. At
+    /// most 1,024 blocks.</remarks>
     public async ValueTask<StoreResult> StoreLayersAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, IAsyncEnumerable<int> ready, StoreOptions? options = null, CancellationToken cancellationToken = default)
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, IAsyncEnumerable<int> ready,
+            StoreOptions? options = null, CancellationToken cancellationToken = default)
     {
         options ??= Defaults;
         BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
         if (blocks.Count > WireProtocol.MaxBlocksByLayers)
-            throw new ArgumentException($"{blocks.Count} blocks are to be stored by layers; at most {WireProtocol.MaxBlocksByLayers} are possible.", nameof(blocks));
+            throw new ArgumentException(
+                $"{blocks.Count} blocks are to be stored by layers; at most {WireProtocol.MaxBlocksByLayers} are possible.",
+                nameof(blocks));
         if (blocks.Count == 0)
             return default;
         var began = Stopwatch.GetTimestamp();
-        var result = await new LayerStore(_silos, prefix, firstBlock, blocks, options, _options.StoreTimeout).RunAsync(ready, cancellationToken).ConfigureAwait(false);
+        var result = await new LayerStore(_silos, prefix, firstBlock, blocks, options, _options.StoreTimeout)
+            .RunAsync(ready, cancellationToken).ConfigureAwait(false);
         _meter.DidStore(result, prefix.Namespace.Layout.BlockBytes, began);
         return result;
     }
 
     // Not an iterator: wrong arguments are told at once.
     private IAsyncEnumerable<LoadedLayer> ReadLayers(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers, bool follow, CancellationToken cancellationToken)
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers, bool follow,
+            CancellationToken cancellationToken)
     {
         var range = layers ?? prefix.Namespace.Layout.AllLayers;
         BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
         if (destinations.Count > WireProtocol.MaxBlocksPerRequest)
         {
             throw new ArgumentException(
-                $"{destinations.Count} blocks are to be loaded by layers; at most {WireProtocol.MaxBlocksPerRequest} are possible. Load them in several runs.", nameof(destinations));
+                $"{destinations.Count} blocks are to be loaded by layers; at most {WireProtocol.MaxBlocksPerRequest} are possible. Load "
+                    + "them in several runs.", nameof(destinations));
         }
 
-        return destinations.Count == 0 ? AsyncEnumerable.Empty<LoadedLayer>() : ReadLayersAsync(prefix, firstBlock, destinations, range, follow, cancellationToken);
+        return destinations.Count == 0
+            ? AsyncEnumerable.Empty<LoadedLayer>()
+            : ReadLayersAsync(prefix, firstBlock, destinations, range, follow, cancellationToken);
     }
 
     private async IAsyncEnumerable<LoadedLayer> ReadLayersAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, bool follow, [EnumeratorCancellation] CancellationToken cancellationToken)
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, bool follow,
+            [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var budget = new CallBudget(_options.LoadTimeout, _options.SiloPatience, ending.Token);
@@ -82,7 +96,8 @@ public sealed partial class KvCacheClient
 
         async Task RunAsync()
         {
-            var result = await new LayerLoad(_silos, prefix, firstBlock, destinations, range, budget, board).RunAsync(follow).ConfigureAwait(false);
+            var result = await new LayerLoad(_silos, prefix, firstBlock, destinations, range, budget, board).RunAsync(follow)
+                .ConfigureAwait(false);
             if (!ending.IsCancellationRequested)
                 _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout.RangeBytes(range), budget.Began);
         }

@@ -15,12 +15,14 @@ namespace KvCache.Client;
 /// </summary>
 /// <remarks>
 /// <para>
-/// The first endpoint that answers is the home silo. It knows what the cluster holds, keeps what is stored, and answers loads of what it holds
+/// The first endpoint that answers is the home silo. It knows what the cluster holds, keeps what is stored, and answers loads of what it
+/// holds
 /// itself; other blocks are read straight from the silos that hold them, several at a time.
 /// </para>
 /// <para>
 /// Bytes move on threads of this client straight between the socket and the caller's memory. Every call has a deadline
-/// (<see cref="KvCacheClientOptions"/>); a silo that stands still is given up for another one before it, and one that fails several times in a row is left
+/// (<see cref="KvCacheClientOptions"/>); a silo that stands still is given up for another one before it, and one that fails several times
+/// in a row is left
 /// alone for a while.
 /// </para>
 /// </remarks>
@@ -67,7 +69,8 @@ public sealed partial class KvCacheClient : IKvCache
         MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, cancellationToken);
 
     /// <inheritdoc/>
-    public async ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    public async ValueTask<CacheMatch> MatchAsync(
+        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
     {
         if (chain.BlockCount == 0)
             return new CacheMatch(0, chain.TokensPerBlock, MissReason.None);
@@ -78,7 +81,9 @@ public sealed partial class KvCacheClient : IKvCache
     }
 
     /// <inheritdoc/>
-    public async ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
+    public async ValueTask<LoadResult> LoadAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        CancellationToken cancellationToken = default)
     {
         var range = layers ?? prefix.Namespace.Layout.AllLayers;
         BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
@@ -95,7 +100,9 @@ public sealed partial class KvCacheClient : IKvCache
     }
 
     /// <inheritdoc/>
-    public async ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default)
+    public async ValueTask<StoreResult> StoreAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+        CancellationToken cancellationToken = default)
     {
         options ??= Defaults;
         BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
@@ -108,14 +115,16 @@ public sealed partial class KvCacheClient : IKvCache
     }
 
     /// <summary>
-    /// Leases consecutive blocks where they lie, in the memory of the home silo, which takes what it lacks from other silos and Redis: no byte is copied or crosses a
+    /// Leases consecutive blocks where they lie, in the memory of the home silo, which takes what it lacks from other silos and Redis: no
+    /// byte is copied or crosses a
     /// socket for this client.
     /// </summary>
     /// <param name="prefix">The prefix.</param>
     /// <param name="firstBlock">Index of the first block.</param>
     /// <param name="count">Number of blocks.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    /// <returns>The blocks up to the first that cannot be had; none where memory is not shared (<see cref="KvCacheClientOptions.SharedMemory"/>). Dispose it.</returns>
+    /// <returns>The blocks up to the first that cannot be had; none where memory is not shared (<see
+    /// cref="KvCacheClientOptions.SharedMemory"/>). Dispose it.</returns>
     /// <exception cref="ArgumentException">The run is outside the prefix.</exception>
     public async ValueTask<MappedBlocks> MapAsync(KvPrefix prefix, int firstBlock, int count, CancellationToken cancellationToken = default)
     {
@@ -171,7 +180,8 @@ public sealed partial class KvCacheClient : IKvCache
     public async ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default)
     {
         byte[]? json = null;
-        await new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken).RunAsync(_silos.Configured, silo => silo.Control, connection =>
+        await new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken)
+            .RunAsync(_silos.Configured, silo => silo.Control, connection =>
         {
             json = connection.Stat();
             return MissReason.None;
@@ -189,7 +199,8 @@ public sealed partial class KvCacheClient : IKvCache
     private static StoreOptions Defaults { get; } = new();
 
     // On a data connection, and with as much patience as the deadline allows: the silo asks others before it answers.
-    private async ValueTask<int> CountAsync(KvPrefix prefix, Func<BlockConnection, ReadOnlySpan<BlockHash>, int> call, CancellationToken cancellationToken)
+    private async ValueTask<int> CountAsync(
+        KvPrefix prefix, Func<BlockConnection, ReadOnlySpan<BlockHash>, int> call, CancellationToken cancellationToken)
     {
         var count = 0;
         var done = 0;

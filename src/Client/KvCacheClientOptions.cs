@@ -7,7 +7,8 @@ namespace KvCache.Client;
 public sealed class KvCacheClientOptions
 {
     /// <summary>
-    /// Data-plane addresses of silos, in order of preference: <c>tcp:host:port</c>, <c>tls:host:port</c> or <c>unix:/path</c>. The first that
+    /// Data-plane addresses of silos, in order of preference: <c>tcp:host:port</c>, <c>tls:host:port</c> or <c>unix:/path</c>. The first
+    /// that
     /// answers is the home silo: it is asked where blocks are and gets what is stored. Further silos of its cluster are found through it.
     /// </summary>
     public IList<string> Endpoints { get; } = [];
@@ -40,7 +41,8 @@ public sealed class KvCacheClientOptions
     public TimeSpan SiloPatience { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>
-    /// Most silos beyond <see cref="Endpoints"/> to which this client keeps connections. Default 64; blocks of further ones come through the home
+    /// Most silos beyond <see cref="Endpoints"/> to which this client keeps connections. Default 64; blocks of further ones come through
+    /// the home
     /// silo. Connections that were not used for two minutes give way to others.
     /// </summary>
     public int MaxSilos { get; set; } = 64;
@@ -61,19 +63,22 @@ public sealed class KvCacheClientOptions
     public ByteSize SocketBuffer { get; set; }
 
     /// <summary>
-    /// Whether blocks of a silo of this machine are read in its memory instead of through its Unix socket. Default off; the silo has to share its memory too, and a
+    /// Whether blocks of a silo of this machine are read in its memory instead of through its Unix socket. Default off; the silo has to
+    /// share its memory too, and a
     /// silo that does not is read through the socket.
     /// </summary>
     public bool SharedMemory { get; set; }
 
     /// <summary>
-    /// Whether blocks that are copied out of shared memory are compared with their checksums. Default true. Off is faster by a third to a half, and trusts the
+    /// Whether blocks that are copied out of shared memory are compared with their checksums. Default true. Off is faster by a third to a
+    /// half, and trusts the
     /// memory of the machine.
     /// </summary>
     public bool VerifySharedMemory { get; set; } = true;
 
     /// <summary>
-    /// Time that an unused lease on a block in shared memory is kept, so that reading the block again asks nobody. Default 1 s; a block that another client
+    /// Time that an unused lease on a block in shared memory is kept, so that reading the block again asks nobody. Default 1 s; a block
+    /// that another client
     /// deletes can be read here for so long. Zero for never.
     /// </summary>
     public TimeSpan LeaseLife { get; set; } = TimeSpan.FromSeconds(1);

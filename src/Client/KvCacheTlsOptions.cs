@@ -14,7 +14,8 @@ public sealed class KvCacheTlsOptions
     /// <summary>Name that the silos' certificates must have. Default empty: the host of the endpoint.</summary>
     public string ServerName { get; set; } = "";
 
-    /// <summary>The client's own certificate, PEM or PFX, where silos ask for one. Default empty. It may stand for the tenant; no secret is needed then.</summary>
+    /// <summary>The client's own certificate, PEM or PFX, where silos ask for one. Default empty. It may stand for the tenant; no secret is
+    /// needed then.</summary>
     public string CertificateFile { get; set; } = "";
 
     /// <summary>Its key, as PEM. Default empty: the certificate's file has it.</summary>

@@ -4,7 +4,8 @@ using System.Globalization;
 
 namespace KvCache;
 
-/// <summary>A number of bytes that is written with a unit in configuration: <c>512MiB</c>, <c>4GiB</c>, <c>1.5TiB</c>, or a plain number.</summary>
+/// <summary>A number of bytes that is written with a unit in configuration: <c>512MiB</c>, <c>4GiB</c>, <c>1.5TiB</c>, or a plain
+/// number.</summary>
 /// <param name="Bytes">The number.</param>
 [TypeConverter(typeof(Converter))]
 public readonly record struct ByteSize(long Bytes)
@@ -33,7 +34,8 @@ public readonly record struct ByteSize(long Bytes)
             break;
         }
 
-        if (!decimal.TryParse(number, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var count) || count > long.MaxValue / (decimal)factor)
+        if (!decimal.TryParse(number, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var count)
+            || count > long.MaxValue / (decimal)factor)
             throw new FormatException($"'{text}' is not a size; a number with a unit was expected, for example 512MiB or 4GiB.");
         return new ByteSize((long)(count * factor));
     }

@@ -9,7 +9,8 @@ namespace KvCache.Orleans;
 /// </summary>
 /// <remarks>
 /// Bulk bytes do not travel in calls: a data-plane connection writes into memory of the silo's block store, asks the grain with the id
-/// of the write whether it may, and publishes the block in the store, where the grain can revoke it until then. The grain can also be used alone, with pieces of at most
+/// of the write whether it may, and publishes the block in the store, where the grain can revoke it until then. The grain can also be used
+/// alone, with pieces of at most
 /// <c>KvCache:Prefixes:MaxInlineBytes</c>; that is meant for small blocks, tools and tests.
 /// </remarks>
 [Alias("KvCache.IPrefixGrain")]

@@ -30,7 +30,8 @@ public static class KvCacheTenantExtensions
             throw new ArgumentException($"A tenant's name has at most {CacheNamespace.MaxTextBytes} bytes of UTF-8.", nameof(tenant));
         var access = new TenantAccess(tenant, secret);
         client.Services.AddSingleton(access);
-        client.Services.Configure<ClientConnectionOptions>(options => options.ConfigureConnection(connection => connection.Use(access.Prove)));
+        client.Services.Configure<ClientConnectionOptions>(
+            options => options.ConfigureConnection(connection => connection.Use(access.Prove)));
         client.Services.AddSingleton<IOutgoingGrainCallFilter, TicketCalls>();
         client.Services.AddSingleton<IClientConnectionRetryFilter, RefusedStart>();
         client.Services.AddHostedService<TicketRenewal>();

@@ -20,7 +20,8 @@ public static class PrefixGrainExtensions
     {
         var chain = PrefixHasher.HashTokens(tokens, ns.Layout.TokensPerBlock);
         if (chain.BlockCount == 0)
-            throw new ArgumentException($"A prefix has at least one block of {ns.Layout.TokensPerBlock} tokens, got {tokens.Length}.", nameof(tokens));
+            throw new ArgumentException(
+                $"A prefix has at least one block of {ns.Layout.TokensPerBlock} tokens, got {tokens.Length}.", nameof(tokens));
         return factory.GetPrefix(new BlockKey(ns.Id, chain.Hashes[^1]));
     }
 
@@ -32,11 +33,14 @@ public static class PrefixGrainExtensions
     /// <param name="cancellationToken">Cancels the store; the write is abandoned.</param>
     /// <returns>Whether the block is stored now, by this call or before.</returns>
     /// <exception cref="ArgumentException">The size does not fit the layout.</exception>
-    public static async ValueTask<bool> StoreAsync(this IPrefixGrain grain, CacheNamespace ns, ReadOnlyMemory<byte> block, TimeSpan? timeToLive = null, CancellationToken cancellationToken = default)
+    public static async ValueTask<bool> StoreAsync(
+        this IPrefixGrain grain, CacheNamespace ns, ReadOnlyMemory<byte> block, TimeSpan? timeToLive = null,
+        CancellationToken cancellationToken = default)
     {
         if (block.Length != ns.Layout.BlockBytes)
             throw new ArgumentException($"A block of this namespace has {ns.Layout.BlockBytes} bytes, got {block.Length}.", nameof(block));
-        var grant = await grain.BeginAsync(new WriteIntent { Namespace = ns.Encoded.ToArray(), TimeToLive = timeToLive }, cancellationToken);
+        var grant = await grain.BeginAsync(
+            new WriteIntent { Namespace = ns.Encoded.ToArray(), TimeToLive = timeToLive }, cancellationToken);
         if (grant.Outcome != BeginOutcome.Accepted)
             return grant.Outcome == BeginOutcome.AlreadyStored;
         try
@@ -62,7 +66,8 @@ public static class PrefixGrainExtensions
     /// <param name="range">Layers to read.</param>
     /// <param name="cancellationToken">Cancels the read.</param>
     /// <returns>The bytes; null when the block is not stored, its bytes are damaged, or the run is too large for grain calls.</returns>
-    public static async ValueTask<byte[]?> LoadAsync(this IPrefixGrain grain, LayerRange range, CancellationToken cancellationToken = default)
+    public static async ValueTask<byte[]?> LoadAsync(
+        this IPrefixGrain grain, LayerRange range, CancellationToken cancellationToken = default)
     {
         if (await grain.ReadLayersAsync(range.First, range.Count, cancellationToken) is not { Inline: { } bytes } reading)
             return null;

@@ -97,7 +97,8 @@ public sealed record LayerReading
     [Id(2)]
     public byte[]? Inline { get; init; }
 
-    /// <summary>Data-plane addresses of the holder, when the run is too large for a message: <c>tcp:host:port</c> or <c>unix:path</c>.</summary>
+    /// <summary>Data-plane addresses of the holder, when the run is too large for a message: <c>tcp:host:port</c> or
+    /// <c>unix:path</c>.</summary>
     [Id(3)]
     public string[] Endpoints { get; init; } = [];
 }

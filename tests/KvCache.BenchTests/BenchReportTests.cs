@@ -37,7 +37,9 @@ public sealed class BenchReportTests
     [Fact]
     public void Where_no_block_moves_there_are_no_bytes()
     {
-        var report = new BenchReport("lookup", 1, Machine, [new RateRow("match.tcp", null, 1, 512, "us", 60, 50, 70)], [new RatioRow("match.tcp/redis.exists.tcp", null, 1, 512, 0.5, 0.4, 0.6)]);
+        var report = new BenchReport(
+            "lookup", 1, Machine, [new RateRow("match.tcp", null, 1, 512, "us", 60, 50, 70)],
+            [new RatioRow("match.tcp/redis.exists.tcp", null, 1, 512, 0.5, 0.4, 0.6)]);
 
         Assert.Equal(
             """{"scenario":"lookup","rounds":1,"machine":{"cpus":2,"memory_gib":23}""" +
@@ -49,7 +51,8 @@ public sealed class BenchReportTests
     [Fact]
     public void A_simulation_has_rows_of_its_own()
     {
-        var report = new BenchReport("sim", 1, Machine, [new SimulationRow("lru", "conversation_trace.jsonl", 10000, 60921, 288500, 0.2112)]);
+        var report = new BenchReport(
+            "sim", 1, Machine, [new SimulationRow("lru", "conversation_trace.jsonl", 10000, 60921, 288500, 0.2112)]);
 
         Assert.Equal(
             """{"scenario":"sim","rounds":1,"machine":{"cpus":2,"memory_gib":23}""" +

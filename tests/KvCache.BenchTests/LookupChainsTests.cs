@@ -28,5 +28,7 @@ public sealed class LookupChainsTests
 
     [Fact]
     public void A_command_of_redis_is_an_array_of_bulk_strings() =>
-        Assert.Equal("*3\r\n$6\r\nEXISTS\r\n$1\r\na\r\n$0\r\n\r\n", Encoding.ASCII.GetString(new RespCommand("EXISTS", 2).Add("a"u8).Add([]).ToArray()));
+        Assert.Equal(
+            "*3\r\n$6\r\nEXISTS\r\n$1\r\na\r\n$0\r\n\r\n",
+            Encoding.ASCII.GetString(new RespCommand("EXISTS", 2).Add("a"u8).Add([]).ToArray()));
 }

@@ -22,7 +22,8 @@ public sealed class RespClientTests
     {
         var value = string.Concat(Enumerable.Range(0, 20_000).Select(i => (char)('a' + i % 26)));
         var target = new byte[value.Length];
-        var (length, next) = Receive($"${value.Length}\r\n{value}\r\n:42\r\n", client => (client.ReceiveValue(target), client.ReceiveNumber()));
+        var (length, next) =
+            Receive($"${value.Length}\r\n{value}\r\n:42\r\n", client => (client.ReceiveValue(target), client.ReceiveNumber()));
         Assert.Equal(value.Length, length);
         Assert.Equal(value, Encoding.ASCII.GetString(target));
         Assert.Equal(42, next);

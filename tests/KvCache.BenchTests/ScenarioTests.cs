@@ -49,8 +49,11 @@ public sealed class ScenarioTests : IDisposable
         File.WriteAllLines(Path.Combine(_folder.FullName, "trace.jsonl"), Enumerable.Range(0, 22).Select(i =>
             $$"""{"timestamp":{{i}},"input_length":1500,"output_length":1,"hash_ids":[{{i / 2 * 3}},{{(i / 2 * 3) + 1}},{{(i / 2 * 3) + 2}}]}"""));
         var report = await RunAsync(
-            new StrategiesScenario(), "--traces", _folder.FullName, "--before", "2", "--requests", "20", "--nodes", "2", "--bytes", "4096", "--capacity", "1024");
-        foreach (var (name, least, most) in new[] { ("none", 0, 0), ("local", 0, 0), ("silo.tcp", 0.5, 0.5), ("silo.unix", 0.5, 0.5), ("cluster.tcp", 0.1, 0.5), ("cluster.shm", 0.1, 0.5) })
+            new StrategiesScenario(), "--traces", _folder.FullName, "--before", "2", "--requests", "20", "--nodes", "2", "--bytes", "4096",
+                "--capacity", "1024");
+        foreach (var (
+            name, least, most) in new[] { ("none", 0, 0), ("local", 0, 0), ("silo.tcp", 0.5, 0.5), ("silo.unix", 0.5, 0.5),
+            ("cluster.tcp", 0.1, 0.5), ("cluster.shm", 0.1, 0.5) })
         {
             // A silo hears a moment later what another one has; a request that comes sooner does not find it.
             Assert.InRange(Assert.IsType<RateRow>(report.Rows.Single(row => row.Name == $"hit_rate.{name}")).Median, least, most);
@@ -66,7 +69,8 @@ public sealed class ScenarioTests : IDisposable
         Environment.SetEnvironmentVariable("PATH", _folder.FullName);
         try
         {
-            foreach (var (scenario, lacks) in new (Scenario, string)[] { (new PersistScenario(), "redis-server"), (new RespScenario(), "redis-server") })
+            foreach (var (scenario, lacks) in new (
+                Scenario, string)[] { (new PersistScenario(), "redis-server"), (new RespScenario(), "redis-server") })
                 Assert.Contains(lacks, (await RunAsync(scenario)).Skipped, StringComparison.Ordinal);
             foreach (var scenario in new Scenario[] { new SimulationScenario(), new StrategiesScenario() })
                 Assert.Contains("no traces", (await RunAsync(scenario, "--traces", _folder.FullName)).Skipped, StringComparison.Ordinal);

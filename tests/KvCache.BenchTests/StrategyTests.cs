@@ -40,7 +40,8 @@ public sealed class StrategyTests
     public void What_one_node_stored_another_one_does_not_have_in_its_process()
     {
         using var local = new LocalStrategy(
-            new CacheNamespace { Tenant = "default", Model = "m", Layout = KvLayout.Opaque([0, 4096], TraceRequest.TokensPerBlock) }, nodes: 2, new ByteSize(1 << 20));
+            new CacheNamespace { Tenant = "default", Model = "m", Layout = KvLayout.Opaque([0, 4096], TraceRequest.TokensPerBlock) },
+                nodes: 2, new ByteSize(1 << 20));
         var prompt = StrategiesScenario.Prompt(new TraceRequest(0, 1024, 1, [0, 1]));
         ReadOnlyMemory<byte>[] sources = [new byte[4096], new byte[4096]];
         Memory<byte>[] targets = [new byte[4096], new byte[4096]];

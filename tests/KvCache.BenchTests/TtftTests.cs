@@ -17,7 +17,13 @@ public sealed class TtftTests
     [InlineData(105, 0.75)]
     public void A_load_is_hidden_as_far_as_the_first_token_does_not_wait_for_it(double warm, double expected)
     {
-        var round = new TtftRound(new Dictionary<string, double[]> { ["ttft.resident"] = [100, 200, 300], ["ttft.warm.tcp"] = [warm, warm + 100, warm + 200], ["load.tcp"] = [20, 20, 20] });
+        var round = new TtftRound(
+            new Dictionary<string, double[]>
+            {
+                ["ttft.resident"] = [100, 200, 300],
+                ["ttft.warm.tcp"] = [warm, warm + 100, warm + 200],
+                ["load.tcp"] = [20, 20, 20]
+            });
         Assert.Equal(expected, round.Hidden("ttft.warm.tcp", "load.tcp"), 9);
     }
 }

@@ -49,7 +49,8 @@ public sealed class CallGuardTests(ITestOutputHelper output)
                 return;
             silo.Services.RemoveAll<IIncomingGrainCallFilter>();
             silo.Services.RemoveAll<IOutgoingGrainCallFilter>();
-            foreach (var placement in silo.Services.Where(service => service is { IsKeyedService: true } && service.ServiceKey as Type == typeof(PrefixPlacement)).ToArray())
+            foreach (var placement in silo.Services.Where(
+                service => service is { IsKeyedService: true } && service.ServiceKey as Type == typeof(PrefixPlacement)).ToArray())
                 silo.Services.Remove(placement);
             silo.Services.AddPlacementDirector<PrefixPlacement, PrefixPlacementDirector>();
         });

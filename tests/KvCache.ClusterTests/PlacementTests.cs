@@ -47,7 +47,9 @@ public sealed class PlacementTests(ThreeSilos silos) : IClassFixture<ThreeSilos>
             await using var reader = silos.Connect(silo);
             Assert.Equal(64, (await reader.MatchAsync(prefix)).Blocks);
             Assert.Equal(0, (await reader.MatchAsync(Blocks.Prefix(Blocks.Small, 64))).Blocks);
-            Assert.Equal(64, (await reader.LoadAsync(prefix, 0, [.. Enumerable.Range(0, 64).Select(_ => (Memory<byte>)new byte[Blocks.Small.Layout.BlockBytes])])).Blocks);
+            Assert.Equal(
+                64, (await reader.LoadAsync(
+                prefix, 0, [.. Enumerable.Range(0, 64).Select(_ => (Memory<byte>)new byte[Blocks.Small.Layout.BlockBytes])])).Blocks);
         }
 
         Assert.Empty(await silos.PrefixGrainsAsync());
@@ -118,7 +120,8 @@ public sealed class PlacementTests(ThreeSilos silos) : IClassFixture<ThreeSilos>
         var grain = silos.GrainsAt(0).GetPrefix(prefix.Key(0));
         var grant = await grain.BeginAsync(Blocks.Intent(Blocks.Small));
         Assert.Equal(BeginOutcome.Accepted, grant.Outcome);
-        Assert.True(await grain.WriteAsync(grant.Generation, 0, new global::Orleans.Concurrency.Immutable<byte[]>(Blocks.Bytes(Blocks.Small))));
+        Assert.True(await grain.WriteAsync(
+            grant.Generation, 0, new global::Orleans.Concurrency.Immutable<byte[]>(Blocks.Bytes(Blocks.Small))));
 
         Assert.Equal(0, await deleting.DeleteAsync(prefix));
 

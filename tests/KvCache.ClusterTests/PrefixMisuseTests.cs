@@ -24,7 +24,8 @@ public sealed class PrefixMisuseTests(OneSilo silo) : IClassFixture<OneSilo>
         var prefix = silo.NewPrefix(Blocks.Large);
         var grant = await prefix.BeginAsync(Blocks.Intent(Blocks.Large));
 
-        var error = await Assert.ThrowsAsync<ArgumentException>(async () => await prefix.WriteAsync(grant.Generation, 0, new Immutable<byte[]>(new byte[(64 << 10) + 1])));
+        var error = await Assert.ThrowsAsync<ArgumentException>(
+            async () => await prefix.WriteAsync(grant.Generation, 0, new Immutable<byte[]>(new byte[(64 << 10) + 1])));
 
         Assert.Contains("has 65537 bytes; at most 65536 travel in a call", error.Message, StringComparison.Ordinal);
     }
@@ -38,7 +39,8 @@ public sealed class PrefixMisuseTests(OneSilo silo) : IClassFixture<OneSilo>
         var prefix = silo.NewPrefix(Blocks.Small);
         var grant = await prefix.BeginAsync(Blocks.Intent(Blocks.Small));
 
-        var error = await Assert.ThrowsAsync<ArgumentException>(async () => await prefix.WriteAsync(grant.Generation, offset, new Immutable<byte[]>(new byte[Blocks.Small.Layout.BlockBytes])));
+        var error = await Assert.ThrowsAsync<ArgumentException>(
+            async () => await prefix.WriteAsync(grant.Generation, offset, new Immutable<byte[]>(new byte[Blocks.Small.Layout.BlockBytes])));
 
         Assert.Contains("does not lie in the block of 32768 bytes", error.Message, StringComparison.Ordinal);
     }

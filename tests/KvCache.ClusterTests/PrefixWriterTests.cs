@@ -32,7 +32,8 @@ public sealed class PrefixWriterTests(OneSilo silo) : IClassFixture<OneSilo>
         var prefix = silo.NewPrefix(Blocks.Small);
         var bytes = Blocks.Bytes(Blocks.Small);
 
-        var stored = await Task.WhenAll(Enumerable.Range(0, 16).Select(_ => Task.Run(() => prefix.StoreAsync(Blocks.Small, bytes).AsTask())));
+        var stored = await Task.WhenAll(
+            Enumerable.Range(0, 16).Select(_ => Task.Run(() => prefix.StoreAsync(Blocks.Small, bytes).AsTask())));
 
         Assert.Contains(true, stored);
         Assert.Equal(bytes, await prefix.LoadAsync(Blocks.Small.Layout.AllLayers));
@@ -62,7 +63,8 @@ public sealed class PrefixWriterTests(OneSilo silo) : IClassFixture<OneSilo>
         var prefix = silo.NewPrefix(Blocks.Small);
         var grant = await prefix.BeginAsync(Intent);
 
-        var error = await Assert.ThrowsAsync<ArgumentException>(async () => await prefix.WriteAsync(grant.Generation, 1024, new Immutable<byte[]>(new byte[16])));
+        var error = await Assert.ThrowsAsync<ArgumentException>(
+            async () => await prefix.WriteAsync(grant.Generation, 1024, new Immutable<byte[]>(new byte[16])));
 
         Assert.Contains("in order", error.Message, StringComparison.Ordinal);
     }

@@ -51,8 +51,10 @@ public sealed class LayerForwardTests
     {
         using var tiny = TestModels.Load("random:tiny");
         using var session = tiny.Model.CreateSession();
-        var layers = Enumerable.Range(0, 4).Select(_ => new TaskCompletionSource<bool>(TaskCreationOptions.RunContinuationsAsynchronously)).ToArray();
-        var asked = Enumerable.Range(0, 4).Select(_ => new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).ToArray();
+        var layers = Enumerable.Range(0, 4).Select(_ => new TaskCompletionSource<bool>(TaskCreationOptions.RunContinuationsAsynchronously))
+            .ToArray();
+        var asked = Enumerable.Range(0, 4).Select(_ => new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously))
+            .ToArray();
 
         var forward = session.ForwardAsync(Prompt.AsMemory(0, 5), 32, (layer, destination) =>
         {
@@ -87,9 +89,12 @@ public sealed class LayerForwardTests
             destination.fill_(float.NaN).Dispose();
             return new ValueTask<bool>(layer < 2);
         }));
-        await Assert.ThrowsAsync<IOException>(async () => await session.ForwardAsync(Prompt.AsMemory(0, 5), 300, (_, _) => throw new IOException()));
-        await Assert.ThrowsAsync<ArgumentException>(async () => await session.ForwardAsync(Prompt.AsMemory(0, 5), 0, (_, _) => new ValueTask<bool>(true)));
-        await Assert.ThrowsAsync<ArgumentException>(async () => await session.ForwardAsync(Prompt.AsMemory(0, 5), 8190, (_, _) => new ValueTask<bool>(true)));
+        await Assert.ThrowsAsync<IOException>(
+            async () => await session.ForwardAsync(Prompt.AsMemory(0, 5), 300, (_, _) => throw new IOException()));
+        await Assert.ThrowsAsync<ArgumentException>(
+            async () => await session.ForwardAsync(Prompt.AsMemory(0, 5), 0, (_, _) => new ValueTask<bool>(true)));
+        await Assert.ThrowsAsync<ArgumentException>(
+            async () => await session.ForwardAsync(Prompt.AsMemory(0, 5), 8190, (_, _) => new ValueTask<bool>(true)));
 
         Assert.Equal(40, session.Length);
         Assert.Equal(TestModels.Continue(fresh, [1, 2], 20), TestModels.Continue(session, [1, 2], 20));
@@ -154,7 +159,8 @@ public sealed class LayerForwardTests
     private sealed class StoppingCache(IKvCache cache, int layers) : IKvCache
     {
         public async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
-            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? range = null, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default)
+            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? range = null,
+                [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default)
         {
             await foreach (var loaded in cache.LoadLayersAsync(prefix, firstBlock, destinations, range, cancellationToken))
             {
@@ -164,21 +170,31 @@ public sealed class LayerForwardTests
             }
         }
 
-        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) => cache.MatchAsync(prefix, hold, cancellationToken);
+        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+            cache.MatchAsync(prefix, hold, cancellationToken);
 
-        public ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) => cache.MatchAsync(group, chain, hold, cancellationToken);
+        public ValueTask<CacheMatch> MatchAsync(
+            RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+            cache.MatchAsync(group, chain, hold, cancellationToken);
 
-        public ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? range = null, CancellationToken cancellationToken = default) =>
+        public ValueTask<LoadResult> LoadAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? range = null,
+            CancellationToken cancellationToken = default) =>
             cache.LoadAsync(prefix, firstBlock, destinations, range, cancellationToken);
 
-        public ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default) =>
+        public ValueTask<StoreResult> StoreAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+            CancellationToken cancellationToken = default) =>
             cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
 
-        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) => cache.PinAsync(prefix, duration, cancellationToken);
+        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
+            cache.PinAsync(prefix, duration, cancellationToken);
 
-        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) => cache.DeleteAsync(prefix, cancellationToken);
+        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+            cache.DeleteAsync(prefix, cancellationToken);
 
-        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) => cache.GetStatisticsAsync(cancellationToken);
+        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
+            cache.GetStatisticsAsync(cancellationToken);
 
         public ValueTask DisposeAsync() => default;
     }

@@ -19,7 +19,8 @@ public sealed class LoaderTests : IDisposable
 
         using var sharded = TestModels.Load(_folder);
         using var session = sharded.Model.CreateSession();
-        var text = sharded.Tokenizer.Decode(TestModels.Continue(session, sharded.Tokenizer.Encode(TestModels.HarborPrompt), TestModels.HarborAnswer.Length));
+        var text = sharded.Tokenizer.Decode(
+            TestModels.Continue(session, sharded.Tokenizer.Encode(TestModels.HarborPrompt), TestModels.HarborAnswer.Length));
 
         Assert.Equal(TestModels.HarborAnswer, text);
     }
@@ -91,7 +92,9 @@ public sealed class LoaderTests : IDisposable
     {
         CopyHarbor();
         File.Delete(Path.Combine(_folder, "model.safetensors"));
-        File.WriteAllText(Path.Combine(_folder, "model.safetensors.index.json"), JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string> { ["model.norm.weight"] = shard } }));
+        File.WriteAllText(
+            Path.Combine(_folder, "model.safetensors.index.json"),
+            JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string> { ["model.norm.weight"] = shard } }));
 
         Assert.Contains("a file beside it", Refusal(_folder), StringComparison.Ordinal);
     }

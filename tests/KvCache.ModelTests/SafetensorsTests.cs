@@ -78,7 +78,8 @@ public sealed class SafetensorsTests : IDisposable
         var original = Sample.Header();
         var dataLength = Sample.Build().Length - 8 - original.Length;
         var syntax = "{}[]\":,0123456789-eE.\\u"u8.ToArray();
-        var mutation = Gen.Select(Gen.Int[0, original.Length - 1], Gen.OneOf(Gen.Byte, Gen.Int[0, syntax.Length - 1].Select(i => syntax[i])));
+        var mutation =
+            Gen.Select(Gen.Int[0, original.Length - 1], Gen.OneOf(Gen.Byte, Gen.Int[0, syntax.Length - 1].Select(i => syntax[i])));
         Gen.Select(mutation.Array[1, 4], Gen.Int[0, original.Length]).Sample((changes, length) =>
         {
             var header = original.ToArray();
@@ -86,7 +87,8 @@ public sealed class SafetensorsTests : IDisposable
                 header[at] = value;
             try
             {
-                foreach (var entry in SafetensorsHeader.Parse(header.AsMemory(0, length % 4 == 0 ? length : header.Length), dataLength).Values)
+                foreach (var entry in SafetensorsHeader.Parse(
+                    header.AsMemory(0, length % 4 == 0 ? length : header.Length), dataLength).Values)
                     Assert.True(entry.Begin >= 0 && entry.Begin <= entry.End && entry.End <= dataLength);
             }
             catch (ModelFormatException)

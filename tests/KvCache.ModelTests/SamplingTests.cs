@@ -46,13 +46,15 @@ public sealed class SamplingTests
     [Fact]
     public void Top_p_keeps_only_the_nucleus()
     {
-        Assert.All(Draw(new SamplingOptions { Temperature = 1, TopP = 0.6f, Seed = 1 }, 500), token => Assert.Contains(token, new[] { 1, 3 }));
+        Assert.All(Draw(new SamplingOptions { Temperature = 1, TopP = 0.6f, Seed = 1 }, 500),
+            token => Assert.Contains(token, new[] { 1, 3 }));
         Assert.All(Draw(new SamplingOptions { Temperature = 1, TopP = 0.0001f, Seed = 1 }, 100), token => Assert.Equal(1, token));
     }
 
     [Fact]
     public void A_token_without_a_finite_logit_is_never_chosen() =>
-        (from values in Gen.OneOf(Gen.Float[-10, 10], Gen.Const(float.NaN), Gen.Const(float.NegativeInfinity), Gen.Const(float.PositiveInfinity)).Array[1, 20]
+        (from values in Gen.OneOf(
+            Gen.Float[-10, 10], Gen.Const(float.NaN), Gen.Const(float.NegativeInfinity), Gen.Const(float.PositiveInfinity)).Array[1, 20]
          from temperature in Gen.Float[0, 2]
          from topP in Gen.Float[0.01f, 1]
          select (values, temperature, topP)).Sample(x =>

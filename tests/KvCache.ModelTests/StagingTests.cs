@@ -8,7 +8,8 @@ namespace KvCache.ModelTests;
 
 public sealed class StagingTests : IAsyncDisposable
 {
-    private static readonly CacheNamespace Namespace = new() { Tenant = "default", Model = "staged", Layout = KvLayout.Create(3, 2, 4, KvDataType.BFloat16, 8) };
+    private static readonly CacheNamespace Namespace =
+        new() { Tenant = "default", Model = "staged", Layout = KvLayout.Create(3, 2, 4, KvDataType.BFloat16, 8) };
     private static readonly long[] Shape = [3, 2, 8, 2, 4];
 
     private readonly LocalKvCache _cache = new(ByteSize.MiB(4));
@@ -129,7 +130,8 @@ public sealed class StagingTests : IAsyncDisposable
     public async Task Tensors_of_another_kind_are_errors()
     {
         using var ring = new StagingRing(Namespace.Layout, torch.CPU, blocks: 1);
-        using torch.Tensor wide = torch.zeros(Shape), narrow = torch.zeros([3, 2, 8, 2, 3], torch.ScalarType.BFloat16), nowhere = torch.zeros(Shape, torch.ScalarType.BFloat16, torch.META);
+        using torch.Tensor wide = torch.zeros(Shape), narrow = torch.zeros([3, 2, 8, 2, 3], torch.ScalarType.BFloat16),
+            nowhere = torch.zeros(Shape, torch.ScalarType.BFloat16, torch.META);
         foreach (var tensor in new[] { wide, narrow, nowhere })
             await Assert.ThrowsAsync<ArgumentException>(async () => await _cache.LoadAsync(Prefix(0, 1), 0, [tensor], ring, null, Token));
         Assert.Throws<ArgumentException>(() => new StagingRing(KvLayout.Opaque([0, 64], 8), torch.CPU, blocks: 1));
@@ -139,7 +141,8 @@ public sealed class StagingTests : IAsyncDisposable
     [Fact]
     public async Task Blocks_go_to_a_cuda_device_and_back()
     {
-        Assert.SkipUnless(torch.cuda.is_available(), "libtorch has no CUDA device here: pinned memory and copies to a device are not tested.");
+        Assert.SkipUnless(
+            torch.cuda.is_available(), "libtorch has no CUDA device here: pinned memory and copies to a device are not tested.");
         using var ring = new StagingRing(Namespace.Layout, torch.CUDA, blocks: 2);
         Assert.True(ring.IsPinned);
         using var known = torch.randn([3, 2, 40, 2, 4]).to(torch.ScalarType.BFloat16);
@@ -164,7 +167,8 @@ public sealed class StagingTests : IAsyncDisposable
     private static KvPrefix Prefix(int prompt, int blocks) => KvPrefix.Of(Namespace, [prompt, .. Enumerable.Range(1, (blocks * 8) - 1)]);
 
     // Views of a tensor that has all tokens of the prompt, as an engine's memory has them.
-    private static List<torch.Tensor> Parts(torch.Tensor whole, int count) => [.. Enumerable.Range(0, count).Select(i => whole.narrow(2, i * 8, 8))];
+    private static List<torch.Tensor> Parts(torch.Tensor whole, int count) =>
+        [.. Enumerable.Range(0, count).Select(i => whole.narrow(2, i * 8, 8))];
 
     private static async Task UntilAsync(Func<bool> condition)
     {
@@ -190,7 +194,9 @@ public sealed class StagingTests : IAsyncDisposable
 
         public TaskCompletionSource[] Asked { get; } = [new(), new()];
 
-        public async ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
+        public async ValueTask<LoadResult> LoadAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+            CancellationToken cancellationToken = default)
         {
             var gate = Next = _loads == 0 ? Next : new(TaskCreationOptions.RunContinuationsAsynchronously);
             Asked[_loads++].SetResult();
@@ -198,18 +204,28 @@ public sealed class StagingTests : IAsyncDisposable
             return await cache.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
         }
 
-        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) => cache.MatchAsync(prefix, hold, cancellationToken);
+        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+            cache.MatchAsync(prefix, hold, cancellationToken);
 
-        public ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) => cache.MatchAsync(group, chain, hold, cancellationToken);
+        public ValueTask<CacheMatch> MatchAsync(
+            RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+            cache.MatchAsync(group, chain, hold, cancellationToken);
 
-        public ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default) =>
-            firstBlock < RefusesFrom ? cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken) : new(default(StoreResult).With(PutOutcome.NoMemory));
+        public ValueTask<StoreResult> StoreAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+            CancellationToken cancellationToken = default) =>
+            firstBlock < RefusesFrom
+                ? cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken)
+                : new(default(StoreResult).With(PutOutcome.NoMemory));
 
-        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) => cache.PinAsync(prefix, duration, cancellationToken);
+        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
+            cache.PinAsync(prefix, duration, cancellationToken);
 
-        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) => cache.DeleteAsync(prefix, cancellationToken);
+        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+            cache.DeleteAsync(prefix, cancellationToken);
 
-        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) => cache.GetStatisticsAsync(cancellationToken);
+        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
+            cache.GetStatisticsAsync(cancellationToken);
 
         public ValueTask DisposeAsync() => cache.DisposeAsync();
     }

@@ -13,7 +13,9 @@ public sealed class StoriesTests
         var text = stories.Tokenizer.Decode(TestModels.Continue(session, stories.Tokenizer.Encode("Once upon a time"), 60));
 
         // What an independent implementation in plain double arithmetic, without libtorch, wrote for this prompt.
-        Assert.StartsWith(", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball.", text, StringComparison.Ordinal);
+        Assert.StartsWith(
+            ", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball.", text,
+            StringComparison.Ordinal);
     }
 
     [Fact]

@@ -32,7 +32,8 @@ internal static class TestModels
     /// <summary>Loads the harbor model.</summary>
     public static LoadedModel Harbor() => Load(HarborPath);
 
-    /// <summary>Loads stories260K, which is somebody else's and lies outside of the repository; skips the test where it is missing.</summary>
+    /// <summary>Loads stories260K, which is somebody else's and lies outside of the repository; skips the test where it is
+    /// missing.</summary>
     public static LoadedModel Stories()
     {
         var path = Path.GetFullPath(Path.Combine(Root, "..", "shared", "models", "stories260K.bin"));
@@ -64,7 +65,8 @@ internal static class TestModels
     }
 
     /// <summary>Exports all whole blocks of a session, lets them be changed, and imports them into a new session.</summary>
-    public static ICausalSession Transplant(LoadedModel loaded, ICausalSession from, int tokensPerBlock, Action<torch.Tensor>? change = null)
+    public static ICausalSession Transplant(
+        LoadedModel loaded, ICausalSession from, int tokensPerBlock, Action<torch.Tensor>? change = null)
     {
         var session = loaded.Model.CreateSession();
         for (var first = 0; first + tokensPerBlock <= from.Length; first += tokensPerBlock)

@@ -38,7 +38,8 @@ public sealed class TextKvCacheTests : IAsyncDisposable
         using torch.Tensor bytes = torch.arange(0, 200).to(torch.ScalarType.Byte), integers = torch.arange(0, 5);
         Assert.True(await cache.CacheKvAsync(Prompt, 0, bytes, bytes, null, Token));
         await CheckAsync(cache, Prompt, 0, bytes, bytes);
-        var error = await Assert.ThrowsAsync<ArgumentException>(async () => await cache.CacheKvAsync(Prompt, 1, integers, integers, null, Token));
+        var error = await Assert.ThrowsAsync<ArgumentException>(
+            async () => await cache.CacheKvAsync(Prompt, 1, integers, integers, null, Token));
         Assert.Contains("Int64", error.Message, StringComparison.Ordinal);
     }
 
@@ -177,25 +178,34 @@ public sealed class TextKvCacheTests : IAsyncDisposable
                 Assert.Equal(1, await _cache.DeleteAsync(prefix, Token));
         }
 
-        public ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default)
+        public ValueTask<StoreResult> StoreAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+            CancellationToken cancellationToken = default)
         {
             _stored.Add(prefix);
             return _cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
         }
 
-        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) => _cache.MatchAsync(prefix, hold, cancellationToken);
+        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+            _cache.MatchAsync(prefix, hold, cancellationToken);
 
-        public ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+        public ValueTask<CacheMatch> MatchAsync(
+            RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
             _cache.MatchAsync(group, chain, hold, cancellationToken);
 
-        public ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+        public ValueTask<LoadResult> LoadAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+            CancellationToken cancellationToken = default) =>
             _cache.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
 
-        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) => _cache.PinAsync(prefix, duration, cancellationToken);
+        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
+            _cache.PinAsync(prefix, duration, cancellationToken);
 
-        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) => _cache.DeleteAsync(prefix, cancellationToken);
+        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+            _cache.DeleteAsync(prefix, cancellationToken);
 
-        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) => _cache.GetStatisticsAsync(cancellationToken);
+        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
+            _cache.GetStatisticsAsync(cancellationToken);
 
         public ValueTask DisposeAsync() => _cache.DisposeAsync();
     }

@@ -42,7 +42,9 @@ public sealed class DamageTests
         { HeadBytes + Bytes - 1, nameof(PromoteOutcome.Corrupt) }, // last byte of the block
     };
 
-    public static TheoryData<int> Lengths => [0, 1, PayloadFormat.FixedBytes - 1, PayloadFormat.FixedBytes, HeadBytes - 1, HeadBytes, HeadBytes + Bytes - 1, HeadBytes + Bytes + 1, HeadBytes + Bytes + 3_000_000];
+    public static TheoryData<int> Lengths =>
+        [0, 1, PayloadFormat.FixedBytes - 1, PayloadFormat.FixedBytes, HeadBytes - 1, HeadBytes, HeadBytes + Bytes - 1,
+        HeadBytes + Bytes + 1, HeadBytes + Bytes + 3_000_000];
 
     [Theory]
     [MemberData(nameof(Places))]
@@ -162,7 +164,9 @@ public sealed class DamageTests
         await using var fixture = new TierFixture(redis.Tcp);
         await fixture.PersistAsync(Key, Layout);
         var value = Read(redis, fixture, Key);
-        PayloadFormat.WriteLife(value.AsSpan(PayloadFormat.LifeOffset, PayloadFormat.LifeBytes), Key, DateTimeOffset.UtcNow.AddSeconds(-1).ToUnixTimeMilliseconds(), key: null);
+        PayloadFormat.WriteLife(
+            value.AsSpan(PayloadFormat.LifeOffset, PayloadFormat.LifeBytes), Key,
+            DateTimeOffset.UtcNow.AddSeconds(-1).ToUnixTimeMilliseconds(), key: null);
         Write(redis, fixture, Key, value);
         Assert.Equal(PromoteOutcome.Expired, await fixture.PromoteAsync(Key, Layout));
         Assert.False(fixture.Store.Contains(Key));
@@ -195,7 +199,9 @@ public sealed class DamageTests
 
     private static void Sign(Span<byte> head) => BinaryPrimitives.WriteUInt32LittleEndian(
         head[^sizeof(uint)..],
-        BlockChecksum.Append(BlockChecksum.Compute(head[..PayloadFormat.LifeOffset]), head[(PayloadFormat.LifeOffset + PayloadFormat.LifeBytes)..^sizeof(uint)]));
+        BlockChecksum.Append(
+            BlockChecksum.Compute(head[..PayloadFormat.LifeOffset]),
+            head[(PayloadFormat.LifeOffset + PayloadFormat.LifeBytes)..^sizeof(uint)]));
 
     private static byte[] Read(RedisProcess redis, TierFixture fixture, BlockKey key)
     {

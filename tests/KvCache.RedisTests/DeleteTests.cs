@@ -86,7 +86,8 @@ public sealed class DeleteTests
         using var redis = RedisProcess.Start();
         await using var fixture = new TierFixture(redis.Tcp, configure: options =>
         {
-            options.ConnectTimeout = options.CommandTimeout = options.WriteTimeout = options.ReadTimeout = options.MaxQueueTime = TimeSpan.FromMilliseconds(300);
+            options.ConnectTimeout = options.CommandTimeout = options.WriteTimeout = options.ReadTimeout = options.MaxQueueTime =
+                TimeSpan.FromMilliseconds(300);
             options.BreakerFailures = 1;
         });
         var small = TierFixture.LayoutOf(16 << 10);
@@ -114,7 +115,9 @@ public sealed class DeleteTests
     {
         using var redis = RedisProcess.Start();
         using var proxy = new RedisProxy(redis);
-        await using var fixture = new TierFixture(proxy.Address, configure: options => options.WriteTimeout = options.MaxQueueTime = TimeSpan.FromMilliseconds(300));
+        await using var fixture =
+            new TierFixture(
+            proxy.Address, configure: options => options.WriteTimeout = options.MaxQueueTime = TimeSpan.FromMilliseconds(300));
         proxy.Requests.HoldAfter(50_000);
 
         // The proxy has all of it when the tier gives up, and the connection to Redis stays open.
@@ -130,7 +133,9 @@ public sealed class DeleteTests
     public async Task A_delete_that_redis_could_not_hear_is_made_up_for()
     {
         using var redis = RedisProcess.Start();
-        await using var fixture = new TierFixture(redis.Tcp, configure: options => options.CommandTimeout = options.WriteTimeout = TimeSpan.FromMilliseconds(300));
+        await using var fixture =
+            new TierFixture(
+            redis.Tcp, configure: options => options.CommandTimeout = options.WriteTimeout = TimeSpan.FromMilliseconds(300));
         await fixture.PersistAsync(Key, Layout);
         redis.Freeze();
         var deleted = await fixture.Tier.DeleteAsync([Key], TestContext.Current.CancellationToken);

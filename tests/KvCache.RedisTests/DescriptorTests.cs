@@ -38,7 +38,9 @@ public sealed class DescriptorTests
         await using var next = await DescriptorSilo.StartAsync(redis.Tcp);
         var found = await next.Descriptors.ReadAsync(Grain);
         Assert.NotNull(found);
-        Assert.Equal((0xFEDC_BA98_7654_3210, 131072, true, end, end), (found.Generation, found.Bytes, found.Persisted, found.ExpiresAt, found.PinnedUntil));
+        Assert.Equal(
+            (0xFEDC_BA98_7654_3210, 131072, true, end, end),
+            (found.Generation, found.Bytes, found.Persisted, found.ExpiresAt, found.PinnedUntil));
         Assert.Equal(layout.Written.ToArray(), found.Layout);
         Assert.Equal(":1", redis.Command("EXISTS", Name));
         await next.Descriptors.ClearAsync(Grain);
@@ -121,7 +123,9 @@ public sealed class DescriptorTests
     public async Task A_frozen_redis_costs_the_limit_and_the_descriptor_and_then_nothing()
     {
         using var redis = RedisProcess.Start();
-        await using var silo = await DescriptorSilo.StartAsync(redis.Tcp, ("KvCache:Prefixes:StorageTimeout", "00:00:00.300"), ("KvCache:Redis:CommandTimeout", "00:00:00.300"));
+        await using var silo =
+            await DescriptorSilo.StartAsync(
+            redis.Tcp, ("KvCache:Prefixes:StorageTimeout", "00:00:00.300"), ("KvCache:Redis:CommandTimeout", "00:00:00.300"));
         await silo.PersistAsync(Key);
         redis.Freeze();
         try
@@ -188,7 +192,8 @@ public sealed class DescriptorTests
     {
         string[] commands =
         [
-            "set", "psetex", "get", "unlink", "exists", "scan", "dbsize", "ping", "echo", "info", "client", "eval", "evalsha", "script|load",
+            "set", "psetex", "get", "unlink", "exists", "scan", "dbsize", "ping", "echo", "info", "client", "eval", "evalsha",
+                "script|load",
             "getrange", "setrange", "strlen", "pttl", "pexpire", "pexpireat", "expire", "hget", "hgetall", "hmset", "del",
         ];
         using var redis = RedisProcess.Start(["--user", "kv", "on", ">secret", "~kvcache:*", .. commands.Select(command => "+" + command)]);
@@ -244,6 +249,7 @@ public sealed class DescriptorTests
     private static void AssertLives(RedisProcess redis, BlockKey key, int seconds)
     {
         foreach (var name in new[] { $"kvcache:{key.ToGrainKey()}", DescriptorSilo.Name(key) })
-            Assert.InRange(long.Parse(redis.Command("PTTL", name)[1..], CultureInfo.InvariantCulture), (seconds - 40) * 1000L, seconds * 1000L);
+            Assert.InRange(
+                long.Parse(redis.Command("PTTL", name)[1..], CultureInfo.InvariantCulture), (seconds - 40) * 1000L, seconds * 1000L);
     }
 }

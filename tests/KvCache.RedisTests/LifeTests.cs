@@ -60,7 +60,9 @@ public sealed class LifeTests
         var waiting = fixture.WriteAsync(fixture.Put(Key, Layout));
 
         var end = DateTimeOffset.UtcNow.AddSeconds(1000);
-        var changes = Task.WhenAll(new[] { Key, TierFixture.Key(2) }.Select(key => fixture.Tier.ExpireAsync(key, end, TestContext.Current.CancellationToken)));
+        var changes =
+            Task.WhenAll(
+            new[] { Key, TierFixture.Key(2) }.Select(key => fixture.Tier.ExpireAsync(key, end, TestContext.Current.CancellationToken)));
         proxy.Requests.Release();
 
         Assert.Equal([PersistOutcome.Persisted, PersistOutcome.Persisted], await Task.WhenAll(waiting, running));
@@ -124,7 +126,9 @@ public sealed class LifeTests
     public async Task A_change_that_redis_could_not_hear_is_made_up_for_and_the_last_one_counts()
     {
         using var redis = RedisProcess.Start();
-        await using var fixture = new TierFixture(redis.Tcp, configure: options => options.CommandTimeout = options.WriteTimeout = TimeSpan.FromMilliseconds(300));
+        await using var fixture =
+            new TierFixture(
+            redis.Tcp, configure: options => options.CommandTimeout = options.WriteTimeout = TimeSpan.FromMilliseconds(300));
         await fixture.PersistAsync(Key, Small);
         redis.Freeze();
         bool changed;
@@ -149,7 +153,9 @@ public sealed class LifeTests
     public async Task A_delete_wins_over_a_change_that_waits()
     {
         using var redis = RedisProcess.Start();
-        await using var fixture = new TierFixture(redis.Tcp, configure: options => options.CommandTimeout = options.WriteTimeout = TimeSpan.FromMilliseconds(300));
+        await using var fixture =
+            new TierFixture(
+            redis.Tcp, configure: options => options.CommandTimeout = options.WriteTimeout = TimeSpan.FromMilliseconds(300));
         await fixture.PersistAsync(Key, Small);
         redis.Freeze();
         try
@@ -157,7 +163,8 @@ public sealed class LifeTests
             var change = fixture.Tier.ExpireAsync(Key, DateTimeOffset.UtcNow.AddSeconds(5000), TestContext.Current.CancellationToken);
             Assert.False(await fixture.Tier.DeleteAsync([Key], TestContext.Current.CancellationToken));
             Assert.False(await change);
-            Assert.False(await fixture.Tier.ExpireAsync(Key, DateTimeOffset.UtcNow.AddSeconds(5000), TestContext.Current.CancellationToken));
+            Assert.False(
+                await fixture.Tier.ExpireAsync(Key, DateTimeOffset.UtcNow.AddSeconds(5000), TestContext.Current.CancellationToken));
         }
         finally
         {
@@ -195,6 +202,8 @@ public sealed class LifeTests
     private static void AssertTimeToLive(RedisProcess redis, TierFixture fixture, int seconds, BlockKey? key = null)
     {
         using var connection = redis.Connect();
-        Assert.InRange(connection.TimeToLive(fixture.Name(key ?? Key), Deadline.After(TimeSpan.FromSeconds(5))), (seconds - 100) * 1000, seconds * 1000);
+        Assert.InRange(
+            connection.TimeToLive(fixture.Name(key ?? Key), Deadline.After(TimeSpan.FromSeconds(5))), (seconds - 100) * 1000,
+            seconds * 1000);
     }
 }

@@ -49,7 +49,9 @@ public sealed class OutageTests
         }
 
         await Eventually.TrueAsync("the breaker is closed", () => !fixture.Tier.IsOpen);
-        await Eventually.TrueAsync("the block is read", async () => await fixture.PromoteAsync(TierFixture.Key(1), Small) is PromoteOutcome.Promoted or PromoteOutcome.AlreadyStored);
+        await Eventually.TrueAsync(
+            "the block is read", async () =>
+            await fixture.PromoteAsync(TierFixture.Key(1), Small) is PromoteOutcome.Promoted or PromoteOutcome.AlreadyStored);
         await fixture.PersistAsync(TierFixture.Key(4), Large);
     }
 
@@ -93,7 +95,9 @@ public sealed class OutageTests
         Assert.Equal(0, fixture.Store.GetStatistics().Writing);
 
         redis.Restart();
-        await Eventually.TrueAsync("Redis is asked again, and is empty", async () => await fixture.PromoteAsync(TierFixture.Key(1), Large) is PromoteOutcome.Absent);
+        await Eventually.TrueAsync(
+            "Redis is asked again, and is empty", async () =>
+            await fixture.PromoteAsync(TierFixture.Key(1), Large) is PromoteOutcome.Absent);
     }
 
     [Fact]
@@ -129,7 +133,8 @@ public sealed class OutageTests
     public async Task A_full_redis_drops_and_counts_writes_and_still_serves_reads()
     {
         using var redis = RedisProcess.Start("--maxmemory", "40mb", "--maxmemory-policy", "noeviction");
-        await using var fixture = new TierFixture(redis.Tcp, arenaMib: 128, configure: options => options.MaxQueuedBytes = ByteSize.MiB(128));
+        await using var fixture =
+            new TierFixture(redis.Tcp, arenaMib: 128, configure: options => options.MaxQueuedBytes = ByteSize.MiB(128));
         var layout = TierFixture.LayoutOf(8 << 20);
         var outcomes = new List<PersistOutcome>();
         for (var i = 0; i < 10; i++)
@@ -137,11 +142,13 @@ public sealed class OutageTests
         Assert.Equal(PersistOutcome.Persisted, outcomes[0]);
         Assert.Equal(PersistOutcome.ServerFull, outcomes[^1]);
         Assert.All(outcomes, outcome => Assert.True(outcome is PersistOutcome.Persisted or PersistOutcome.ServerFull));
-        Assert.Equal(outcomes.Count(outcome => outcome is PersistOutcome.ServerFull), fixture.Counters.PersistsWith(PersistOutcome.ServerFull));
+        Assert.Equal(
+            outcomes.Count(outcome => outcome is PersistOutcome.ServerFull), fixture.Counters.PersistsWith(PersistOutcome.ServerFull));
         fixture.Store.Remove(TierFixture.Key(0));
         Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(TierFixture.Key(0), layout));
         Assert.False(fixture.Tier.IsOpen);
-        Assert.True(await fixture.Tier.DeleteAsync([.. Enumerable.Range(0, 10).Select(TierFixture.Key)], TestContext.Current.CancellationToken));
+        Assert.True(await fixture.Tier.DeleteAsync(
+            [.. Enumerable.Range(0, 10).Select(TierFixture.Key)], TestContext.Current.CancellationToken));
         await Eventually.TrueAsync("there is room again", async () =>
             await fixture.WriteAsync(fixture.Store.TryLease(TierFixture.Key(9))!) is PersistOutcome.Persisted);
     }

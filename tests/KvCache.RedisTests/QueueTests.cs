@@ -21,7 +21,9 @@ public sealed class QueueTests
         Assert.Equal(12 << 20, fixture.Counters.QueuedBytes);
         Assert.Equal(3, fixture.Store.GetStatistics().LeasedBlocks);
         var status = fixture.Tier.GetStatus();
-        Assert.Equal((3, 12 << 20, 12 << 20, false, null), (status.QueuedBlocks, status.QueuedBytes, status.MaxQueuedBytes, status.BreakerOpen, status.LastError));
+        Assert.Equal(
+            (3, 12 << 20, 12 << 20, false, null),
+            (status.QueuedBlocks, status.QueuedBytes, status.MaxQueuedBytes, status.BreakerOpen, status.LastError));
         Assert.Equal([KeyValuePair.Create(PersistOutcome.QueueFull, 3L)], status.Dropped);
         proxy.Requests.Release();
         await Eventually.TrueAsync("the queue is empty", () => fixture.Counters.QueuedBytes == 0);

@@ -25,7 +25,14 @@ public sealed class ReadAheadTests
             var layout = TierFixture.LayoutOf((i % 7) switch { 0 => 4 << 20, 1 => 1, _ => 300_000 }, layers: i % 7 == 1 ? 1 : 4);
             if (i % 5 != 1)
                 await fixture.PersistAsync(TierFixture.Key(i), layout);
-            expected[i] = (i % 5) switch { 1 => PromoteOutcome.Absent, 2 => PromoteOutcome.Corrupt, 3 => PromoteOutcome.Truncated, _ => PromoteOutcome.Promoted };
+            expected[i] =
+                (i % 5) switch
+                {
+                    1 => PromoteOutcome.Absent,
+                    2 => PromoteOutcome.Corrupt,
+                    3 => PromoteOutcome.Truncated,
+                    _ => PromoteOutcome.Promoted
+                };
             var name = Encoding.ASCII.GetString(fixture.Name(TierFixture.Key(i)));
             if (expected[i] is PromoteOutcome.Corrupt)
                 Damage(redis, name, i, layout);
@@ -34,7 +41,8 @@ public sealed class ReadAheadTests
         }
 
         proxy.Replies.HoldAfter(100_000);
-        var promotions = Enumerable.Range(0, Blocks).Select(i => fixture.Tier.PromoteAsync(TierFixture.Key(i), null, TestContext.Current.CancellationToken)).ToList();
+        var promotions = Enumerable.Range(0, Blocks)
+            .Select(i => fixture.Tier.PromoteAsync(TierFixture.Key(i), null, TestContext.Current.CancellationToken)).ToList();
         await Eventually.TrueAsync("the first one is being read", () => proxy.Replies.Reached);
         proxy.Replies.Release();
 

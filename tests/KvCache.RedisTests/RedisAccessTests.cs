@@ -88,7 +88,8 @@ public sealed class RedisAccessTests : IDisposable
         await File.WriteAllTextAsync(PasswordFile, "second password\n", TestContext.Current.CancellationToken);
         Assert.Equal("+OK", redis.Command("ACL", "SETUSER", "cache", "<first password"));
         redis.Command("CLIENT", "KILL", "USER", "cache");
-        await Eventually.TrueAsync("the tier comes back with the new password", async () => await fixture.PromoteAsync(Key, Layout) == PromoteOutcome.Promoted);
+        await Eventually.TrueAsync(
+            "the tier comes back with the new password", async () => await fixture.PromoteAsync(Key, Layout) == PromoteOutcome.Promoted);
     }
 
     [Fact]
@@ -97,7 +98,8 @@ public sealed class RedisAccessTests : IDisposable
         var (certificate, _) = _authority.Issue("a");
         var (_, key) = _authority.Issue("b");
         Refused("cannot be read", options => options.PasswordFile = "/nowhere/password");
-        Refused("one of them was expected", options => (options.ConnectionString, options.PasswordFile) = ("localhost:1,password=x", certificate));
+        Refused("one of them was expected",
+            options => (options.ConnectionString, options.PasswordFile) = ("localhost:1,password=x", certificate));
         Refused("does not fit the certificate", options =>
         {
             options.Tls.Enabled = true;
@@ -121,7 +123,8 @@ public sealed class RedisAccessTests : IDisposable
     private static void SetPassword(RedisProcess redis, string password) => Assert.Equal("+OK", redis.Command(
     [
         "ACL", "SETUSER", "cache", "on", $">{password}", "~kvcache:*",
-        .. "SET PSETEX GET UNLINK EXISTS SCAN DBSIZE PING ECHO INFO CLIENT EVAL EVALSHA SCRIPT|LOAD GETRANGE SETRANGE STRLEN PTTL PEXPIRE PEXPIREAT EXPIRE HGET HGETALL HMSET DEL"
+        .. ("SET PSETEX GET UNLINK EXISTS SCAN DBSIZE PING ECHO INFO CLIENT EVAL EVALSHA SCRIPT|LOAD GETRANGE SETRANGE STRLEN PTTL PEXPIRE "
+            + "PEXPIREAT EXPIRE HGET HGETALL HMSET DEL")
             .ToLowerInvariant().Split(' ').Select(command => "+" + command),
     ]));
 
@@ -135,7 +138,9 @@ public sealed class RedisAccessTests : IDisposable
         }
 
         var (certificate, key) = _authority.Issue("redis");
-        var redis = RedisProcess.Start(["--tls-port", $"{port}", "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", _authority.CaFile, .. more]);
+        var redis = RedisProcess.Start(
+            ["--tls-port", $"{port}", "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", _authority.CaFile,
+            .. more]);
         return (redis, $"127.0.0.1:{port}");
     }
 }

@@ -55,7 +55,8 @@ public sealed class RedisConnectionTests
     public void A_scan_with_a_strange_shape_is_an_error()
     {
         var names = new RedisKeySpace("kvcache");
-        foreach (var reply in new[] { "*3\r\n", "*2\r\n$1\r\nx\r\n*0\r\n", "*2\r\n$-1\r\n", "*2\r\n$1\r\n0\r\n$1\r\nx\r\n", "*2\r\n$1\r\n0\r\n*1\r\n:5\r\n" })
+        foreach (var reply in new[] { "*3\r\n", "*2\r\n$1\r\nx\r\n*0\r\n", "*2\r\n$-1\r\n", "*2\r\n$1\r\n0\r\n$1\r\nx\r\n",
+            "*2\r\n$1\r\n0\r\n*1\r\n:5\r\n" })
             Assert.Equal(RedisFailure.Protocol, Fails(reply, connection => connection.Scan(0, names, 10, [], Soon())).Failure);
     }
 
@@ -70,7 +71,9 @@ public sealed class RedisConnectionTests
             Run(() => listener.Accept().Send("+OK\r\n:1\r\n"u8));
         var error = Assert.Throws<RedisException>(() =>
         {
-            using var connection = RedisConnection.Connect(Endpoint(listener), 0, Deadline.After(connected ? TimeSpan.FromSeconds(30) : TimeSpan.FromMilliseconds(200)));
+            using var connection =
+                RedisConnection.Connect(
+                Endpoint(listener), 0, Deadline.After(connected ? TimeSpan.FromSeconds(30) : TimeSpan.FromMilliseconds(200)));
             connection.Set("key"u8, "head"u8, new byte[64 << 20], 0, Deadline.After(TimeSpan.FromMilliseconds(200)));
         });
         Assert.Equal(RedisFailure.Deadline, error.Failure);
@@ -84,7 +87,8 @@ public sealed class RedisConnectionTests
         var key = new byte[names.KeyBytes];
         names.Write(TierFixture.Key(1), key);
         var text = Encoding.ASCII.GetString(key);
-        Talk($"*2\r\n$2\r\n17\r\n*2\r\n${text.Length}\r\n{text}\r\n$3\r\nfoo\r\n$5\r\nhello\r\n:1\r\n", byteByByte: true, body: connection =>
+        Talk($"*2\r\n$2\r\n17\r\n*2\r\n${text.Length}\r\n{text}\r\n$3\r\nfoo\r\n$5\r\nhello\r\n:1\r\n", byteByByte: true,
+            body: connection =>
         {
             var page = new List<BlockKey>();
             Assert.Equal(17ul, connection.Scan(0, names, 10, page, Soon()));

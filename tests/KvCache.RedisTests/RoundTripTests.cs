@@ -119,7 +119,8 @@ public sealed class RoundTripTests
         await fixture.PersistAsync(TierFixture.Key(2), layout);
         using var connection = redis.Connect();
         Assert.InRange(connection.TimeToLive(fixture.Name(TierFixture.Key(1)), Deadline.After(TimeSpan.FromSeconds(5))), 30_000, 60_000);
-        Assert.InRange(connection.TimeToLive(fixture.Name(TierFixture.Key(2)), Deadline.After(TimeSpan.FromSeconds(5))), 86_300_000, 86_400_000);
+        Assert.InRange(
+            connection.TimeToLive(fixture.Name(TierFixture.Key(2)), Deadline.After(TimeSpan.FromSeconds(5))), 86_300_000, 86_400_000);
 
         var expired = fixture.Put(TierFixture.Key(3), layout, expiresAt: DateTimeOffset.UtcNow.AddMilliseconds(20));
         await Eventually.TrueAsync("it expires before it is written", () => !fixture.Store.Contains(TierFixture.Key(3)));
@@ -128,7 +129,8 @@ public sealed class RoundTripTests
         await fixture.PersistAsync(TierFixture.Key(4), layout, DateTimeOffset.UtcNow.AddSeconds(3));
         Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(TierFixture.Key(4), layout));
         await Eventually.TrueAsync("the promoted block expires in memory", () => !fixture.Store.Contains(TierFixture.Key(4)));
-        await Eventually.TrueAsync("it expires in Redis", async () => await fixture.PromoteAsync(TierFixture.Key(4), layout) is PromoteOutcome.Absent);
+        await Eventually.TrueAsync(
+            "it expires in Redis", async () => await fixture.PromoteAsync(TierFixture.Key(4), layout) is PromoteOutcome.Absent);
     }
 
     [Fact]

@@ -64,14 +64,17 @@ public sealed class SealTests : IDisposable
         await ForgedAsync(value => value[head + 5] ^= 1);
         await ForgedAsync(value => value[^1] ^= 1); // the last tag
         await ForgedAsync(value => value.AsSpan(head, 100).CopyTo(value.AsSpan(head + 1000)));
-        await ForgedAsync(value => value.AsSpan(head + PayloadSeal.SegmentBytes + PayloadKey.MacBytes, PayloadSeal.SegmentBytes + PayloadKey.MacBytes)
+        await ForgedAsync(
+            value => value.AsSpan(head + PayloadSeal.SegmentBytes + PayloadKey.MacBytes, PayloadSeal.SegmentBytes + PayloadKey.MacBytes)
             .CopyTo(value.AsSpan(head, PayloadSeal.SegmentBytes + PayloadKey.MacBytes))); // a segment in another's place
         await ForgedAsync(value => value[64] ^= 1); // generation
         await ForgedAsync(value => value[PayloadFormat.FixedBytes] ^= 1); // checksum of a layer
         await ForgedAsync(value =>
         {
-            BinaryPrimitives.WriteInt64LittleEndian(value.AsSpan(PayloadFormat.LifeOffset), DateTimeOffset.UtcNow.AddYears(1).ToUnixTimeMilliseconds());
-            BinaryPrimitives.WriteUInt32LittleEndian(value.AsSpan(PayloadFormat.LifeOffset + 8), BlockChecksum.Compute(value.AsSpan(PayloadFormat.LifeOffset, 8)));
+            BinaryPrimitives.WriteInt64LittleEndian(
+                value.AsSpan(PayloadFormat.LifeOffset), DateTimeOffset.UtcNow.AddYears(1).ToUnixTimeMilliseconds());
+            BinaryPrimitives.WriteUInt32LittleEndian(
+                value.AsSpan(PayloadFormat.LifeOffset + 8), BlockChecksum.Compute(value.AsSpan(PayloadFormat.LifeOffset, 8)));
         });
         Assert.Equal(forgeries, fixture.Counters.PromotesWith(PromoteOutcome.Forged));
         Write(redis, fixture, Key, genuine);
@@ -199,7 +202,11 @@ public sealed class SealTests : IDisposable
 
         async Task WriteAsync(BlockKey key, ulong generation)
         {
-            var state = new GrainState<PrefixDescriptor> { State = new PrefixDescriptor { Generation = generation, Persisted = true, Layout = [1] } };
+            var state = new GrainState<PrefixDescriptor>
+            {
+                State =
+                new PrefixDescriptor { Generation = generation, Persisted = true, Layout = [1] }
+            };
             await silo.Storage.WriteStateAsync("descriptor", DescriptorSilo.Grain(key), state);
         }
 
@@ -227,7 +234,9 @@ public sealed class SealTests : IDisposable
 
     private static void SignHead(Span<byte> head) => BinaryPrimitives.WriteUInt32LittleEndian(
         head[^sizeof(uint)..],
-        BlockChecksum.Append(BlockChecksum.Compute(head[..PayloadFormat.LifeOffset]), head[(PayloadFormat.LifeOffset + PayloadFormat.LifeBytes)..^sizeof(uint)]));
+        BlockChecksum.Append(
+            BlockChecksum.Compute(head[..PayloadFormat.LifeOffset]),
+            head[(PayloadFormat.LifeOffset + PayloadFormat.LifeBytes)..^sizeof(uint)]));
 
     private static byte[] Read(RedisProcess redis, TierFixture fixture, BlockKey key)
     {

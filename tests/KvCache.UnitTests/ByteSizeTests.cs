@@ -35,7 +35,8 @@ public sealed class ByteSizeTests
 
     [Fact]
     public void A_size_is_read_back_from_its_text_to_half_a_percent() =>
-        Gen.Long[0, 1L << 55].Sample(bytes => Assert.InRange(ByteSize.Parse(new ByteSize(bytes).ToString()).Bytes, bytes * 0.995, bytes * 1.005));
+        Gen.Long[0, 1L << 55]
+            .Sample(bytes => Assert.InRange(ByteSize.Parse(new ByteSize(bytes).ToString()).Bytes, bytes * 0.995, bytes * 1.005));
 
     [Fact]
     public void Whole_units_are_written_whole()

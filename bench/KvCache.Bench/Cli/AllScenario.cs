@@ -21,7 +21,9 @@ internal sealed class AllScenario(IReadOnlyList<Scenario> scenarios) : Scenario
         foreach (var scenario in scenarios)
         {
             context.Log($"== {scenario.Name}");
-            reports.Add(scenario.Run(context with { Arguments = Defaults(scenario, context), Rounds = context.GivenRounds ?? scenario.DefaultRounds }, cancellation));
+            reports.Add(scenario.Run(
+                context with { Arguments = Defaults(scenario, context), Rounds = context.GivenRounds ?? scenario.DefaultRounds },
+                cancellation));
         }
 
         return new BenchReport(Name, context.Rounds, MachineInfo.Current, [], Reports: reports);
@@ -32,7 +34,9 @@ internal sealed class AllScenario(IReadOnlyList<Scenario> scenarios) : Scenario
         var command = new Command(scenario.Name);
         foreach (var option in scenario.Options)
             command.Options.Add(option);
-        string[] traces = scenario.Options.Any(option => option.Name == _traces.Name) ? [_traces.Name, context.Arguments.GetRequiredValue(_traces).FullName] : [];
+        string[] traces = scenario.Options.Any(option => option.Name == _traces.Name)
+            ? [_traces.Name, context.Arguments.GetRequiredValue(_traces).FullName]
+            : [];
         return command.Parse(traces);
     }
 }

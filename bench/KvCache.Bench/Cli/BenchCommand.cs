@@ -10,7 +10,8 @@ using Spectre.Console;
 
 namespace KvCache.Bench.Cli;
 
-/// <summary>The command line: one sub-command per scenario, options common to all, hidden commands for the processes that we start.</summary>
+/// <summary>The command line: one sub-command per scenario, options common to all, hidden commands for the processes that we
+/// start.</summary>
 internal static class BenchCommand
 {
     private const int Interrupted = 130;
@@ -73,16 +74,20 @@ internal static class BenchCommand
         return command;
     }
 
-    private static async Task<int> RunAsync(Scenario scenario, IReadOnlyDictionary<string, string> descriptions, ParseResult arguments, CancellationToken cancellation)
+    private static async Task<int> RunAsync(
+        Scenario scenario, IReadOnlyDictionary<string, string> descriptions, ParseResult arguments, CancellationToken cancellation)
     {
         var rounds = arguments.GetValue(Rounds);
-        var context = new ScenarioContext(arguments, rounds, rounds ?? scenario.DefaultRounds, arguments.GetValue(Redis), Console.Error.WriteLine);
+        var context =
+            new ScenarioContext(arguments, rounds, rounds ?? scenario.DefaultRounds, arguments.GetValue(Redis), Console.Error.WriteLine);
         try
         {
             var report = await scenario.RunAsync(context, cancellation);
             if (arguments.GetValue(Report) is { } folder)
             {
-                var origin = new ReportOrigin(DateTimeOffset.Now, ReportOrigin.Join(arguments.Tokens.Select(token => token.Value)), ReportOrigin.DescribeMachine(), descriptions);
+                var origin = new ReportOrigin(
+                    DateTimeOffset.Now, ReportOrigin.Join(arguments.Tokens.Select(token => token.Value)), ReportOrigin.DescribeMachine(),
+                    descriptions);
                 context.Log($"Written: {HtmlReport.Write(report, folder, origin)}");
             }
 
@@ -97,7 +102,8 @@ internal static class BenchCommand
             context.Log("Interrupted.");
             return Interrupted;
         }
-        catch (Exception e) when (e is ChildProcessException or IOException or InvalidOperationException or System.Net.Sockets.SocketException)
+        catch (Exception e)
+            when (e is ChildProcessException or IOException or InvalidOperationException or System.Net.Sockets.SocketException)
         {
             context.Log($"{scenario.Name} failed: {e.Message}");
             return Failed;
@@ -132,7 +138,8 @@ internal static class BenchCommand
         var blocks = new Option<int>("--blocks") { Required = true };
         var command = new Command("indexed-silo", "A silo whose index is full.") { folder, blocks };
         command.Hidden = true;
-        command.SetAction((arguments, ended) => IndexedSiloHost.RunAsync(arguments.GetRequiredValue(folder), arguments.GetValue(blocks), ended));
+        command.SetAction(
+            (arguments, ended) => IndexedSiloHost.RunAsync(arguments.GetRequiredValue(folder), arguments.GetValue(blocks), ended));
         return command;
     }
 }

@@ -4,7 +4,8 @@ using KvCache.Bench.Memory;
 namespace KvCache.Bench.Codec;
 
 /// <summary>
-/// Warm memory with the blocks of a sample, repeated until it is full, and room for each way of compressing them. Blocks are encoded one by one, as a cache does:
+/// Warm memory with the blocks of a sample, repeated until it is full, and room for each way of compressing them. Blocks are encoded one by
+/// one, as a cache does:
 /// that a block is repeated helps no compressor.
 /// </summary>
 internal sealed class CodecLane : IDisposable
@@ -47,7 +48,8 @@ internal sealed class CodecLane : IDisposable
     /// <summary>Bytes stored for each byte of KV, by every way of compressing, headers included, and what order 0 allows.</summary>
     public Dictionary<string, double> Ratios()
     {
-        var ratios = _ways.ToDictionary(way => $"{Prefix}.ratio.{way.Name}", way => way.Lengths.Sum(length => (long)length) / (double)Bytes);
+        var ratios = _ways.ToDictionary(
+            way => $"{Prefix}.ratio.{way.Name}", way => way.Lengths.Sum(length => (long)length) / (double)Bytes);
         ratios[BoundName] = Enumerable.Range(0, _blocks).Sum(block => PlaneEntropy.Bound(Block(_source, block), _sample.Layout)) / Bytes;
         return ratios;
     }
@@ -74,7 +76,8 @@ internal sealed class CodecLane : IDisposable
     private string[] Others(CompressedBlocks way, string phase) =>
         way == _ways[0] ? [$"{Prefix}.memcpy", .. _ways.Skip(1).Select(other => $"{Prefix}.{phase}.{other.Name}")] : [];
 
-    private Span<byte> Block(WarmBuffer buffer, int block) => buffer.Slice((long)block * _sample.Layout.BlockBytes, _sample.Layout.BlockBytes);
+    private Span<byte> Block(WarmBuffer buffer, int block) =>
+        buffer.Slice((long)block * _sample.Layout.BlockBytes, _sample.Layout.BlockBytes);
 
     private void Copy()
     {
@@ -85,12 +88,15 @@ internal sealed class CodecLane : IDisposable
     private void Encode(CompressedBlocks way)
     {
         for (var block = 0; block < _blocks; block++)
-            way.Lengths[block] = BatchTensorSerializer.Encode(Block(_source, block), _sample.Layout, way.Slot(block), new TensorEncoding(Compression: way.Compression));
+            way.Lengths[block] =
+                BatchTensorSerializer.Encode(
+                Block(_source, block), _sample.Layout, way.Slot(block), new TensorEncoding(Compression: way.Compression));
     }
 
     private void Decode(CompressedBlocks way)
     {
         for (var block = 0; block < _blocks; block++)
-            BatchTensorSerializer.Decode(way.Slot(block)[..way.Lengths[block]], _sample.Layout, _sample.Layout.AllLayers, Block(_target, block));
+            BatchTensorSerializer.Decode(
+                way.Slot(block)[..way.Lengths[block]], _sample.Layout, _sample.Layout.AllLayers, Block(_target, block));
     }
 }

@@ -5,7 +5,8 @@ using KvCache.Bench.Reports;
 
 namespace KvCache.Bench.Codec;
 
-/// <summary>The lossless codec of 16-bit floats on the KV of real models beside zstd, gzip and the entropy, and conversions beside a copy. One thread.</summary>
+/// <summary>The lossless codec of 16-bit floats on the KV of real models beside zstd, gzip and the entropy, and conversions beside a copy.
+/// One thread.</summary>
 internal sealed class CodecScenario : Scenario
 {
     private const int WarmUpRounds = 3;
@@ -26,7 +27,8 @@ internal sealed class CodecScenario : Scenario
 
     public override string Name => "codec";
 
-    public override string Description => "Compression of KV without loss: ratio beside its entropy, speed beside zstd, gzip and memcpy; float32 to 16-bit types and back.";
+    public override string Description =>
+        "Compression of KV without loss: ratio beside its entropy, speed beside zstd, gzip and memcpy; float32 to 16-bit types and back.";
 
     public override IEnumerable<Option> Options => [_models, _bytes];
 
@@ -47,12 +49,14 @@ internal sealed class CodecScenario : Scenario
 
         context.Log("conversions");
         using (var lane = new ConversionLane())
-            Measure(lane.Contenders(), new RowShape("GiB/s read and written", ConversionLane.Bytes, 1), context, rows, ratios, cancellation);
+            Measure(lane.Contenders(), new RowShape("GiB/s read and written", ConversionLane.Bytes, 1), context, rows, ratios,
+                cancellation);
         return new BenchReport(Name, context.Rounds, MachineInfo.Current, rows, ratios);
     }
 
     private static void Measure(
-        IReadOnlyList<IContender> contenders, RowShape shape, ScenarioContext context, List<BenchRow> rows, List<RatioRow> ratios, CancellationToken cancellation)
+        IReadOnlyList<IContender> contenders, RowShape shape, ScenarioContext context, List<BenchRow> rows, List<RatioRow> ratios,
+            CancellationToken cancellation)
     {
         // Rounds that do not count: they compile, and compile again when they know what is hot.
         InterleavedRounds.Run(contenders, WarmUpRounds, cancellation);

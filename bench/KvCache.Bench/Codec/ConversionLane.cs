@@ -4,7 +4,8 @@ using KvCache.Bench.Memory;
 
 namespace KvCache.Bench.Codec;
 
-/// <summary>float32 to the 16-bit types and back in warm memory beyond the caches, beside a copy. Each counts the bytes that it reads and those that it writes.</summary>
+/// <summary>float32 to the 16-bit types and back in warm memory beyond the caches, beside a copy. Each counts the bytes that it reads and
+/// those that it writes.</summary>
 internal sealed class ConversionLane : IDisposable
 {
     /// <summary>Bytes of the float32 elements.</summary>

@@ -18,7 +18,8 @@ internal sealed record KvSample(string Name, KvLayout Layout, IReadOnlyList<byte
     {
         var layout = KvLayout.Create(layers: 4, kvHeads: 4, headDim: 64, type, tokensPerBlock: 128);
         var random = new Random(1);
-        return new KvSample("synthetic", layout, [.. Enumerable.Range(0, SyntheticBlocks).Select(_ => Round(Normal(layout.BlockBytes / 2, random), type))]);
+        return new KvSample(
+            "synthetic", layout, [.. Enumerable.Range(0, SyntheticBlocks).Select(_ => Round(Normal(layout.BlockBytes / 2, random), type))]);
     }
 
     /// <summary>Float32 elements as the bytes of a 16-bit type.</summary>

@@ -12,7 +12,9 @@ internal static class ModelKv
     private const int MostTokens = 768;
 
     // All characters are in the vocabularies of the models known to be used here; what follows it, a model writes by itself.
-    private const string Prompt = "System: You are Pilot, the harbor assistant. Answer from the berth list.\nBerths:\n- Osprey: pier 9, salt, from Lisbon\nUser: What does Osprey carry?\nPilot: ";
+    private const string Prompt =
+        "System: You are Pilot, the harbor assistant. Answer from the berth list.\nBerths:\n- Osprey: pier 9, salt, from Lisbon\nUser: "
+        + "What does Osprey carry?\nPilot: ";
 
     public static Option<DirectoryInfo> CreateOption() => new("--models")
     {
@@ -25,7 +27,8 @@ internal static class ModelKv
     public static List<FileSystemInfo> Find(DirectoryInfo folder, Action<string> log)
     {
         List<FileSystemInfo> models = folder.Exists
-            ? [.. folder.EnumerateDirectories().Where(model => File.Exists(Path.Combine(model.FullName, "config.json"))), .. folder.EnumerateFiles("*.bin")]
+            ? [.. folder.EnumerateDirectories().Where(model => File.Exists(Path.Combine(model.FullName, "config.json"))),
+                .. folder.EnumerateFiles("*.bin")]
             : [];
         if (models.Count == 0)
             log($"SKIPPED: no models in {folder.FullName}, so that only synthetic KV is compressed; name a folder with --models.");
@@ -33,7 +36,8 @@ internal static class ModelKv
     }
 
     /// <summary>
-    /// Lets a model read a prompt and write on, drawing from its own distribution, and takes the KV of all whole blocks. It is computed in float32 and rounded,
+    /// Lets a model read a prompt and write on, drawing from its own distribution, and takes the KV of all whole blocks. It is computed in
+    /// float32 and rounded,
     /// so that both types hold the same numbers.
     /// </summary>
     /// <returns>A sample of each type; none, and a line of the log, when the model does not load.</returns>

@@ -12,7 +12,8 @@ internal static class HostMemory
     {
         const string Name = "MemAvailable:";
         var line = lines.FirstOrDefault(line => line.StartsWith(Name, StringComparison.Ordinal));
-        return line is not null && long.TryParse(line.AsSpan(Name.Length).Trim().TrimEnd("kB").Trim(), CultureInfo.InvariantCulture, out var kibibytes)
+        return line is not null
+            && long.TryParse(line.AsSpan(Name.Length).Trim().TrimEnd("kB").Trim(), CultureInfo.InvariantCulture, out var kibibytes)
             ? kibibytes << 10
             : null;
     }

@@ -39,7 +39,8 @@ internal sealed class TtftCache : IDisposable
     /// <returns>Logits of the last token.</returns>
     public torch.Tensor ComputeByLayers() => ComputeByLayersAsync().GetAwaiter().GetResult();
 
-    /// <summary>Looks the prefix up, loads it block by block and imports it. In shared memory the session copies straight out of the arena.</summary>
+    /// <summary>Looks the prefix up, loads it block by block and imports it. In shared memory the session copies straight out of the
+    /// arena.</summary>
     public void LoadWhole()
     {
         Match();
@@ -65,8 +66,10 @@ internal sealed class TtftCache : IDisposable
         _prompt.Session.Truncate(0);
         await using var layers = await _client.LoadLayerTensorsAsync(_prompt.Prefix, 0, _prompt.Prefix.BlockCount, _prompt.Staging);
 
-        // Waits instead of going on elsewhere: libtorch has a team of threads for each thread that computes, and a second team would cost more than the wait.
-        return await _prompt.Session.ForwardAsync(_prompt.NewTokens, _prompt.Prefix.Chain.TokenCount, (layer, destination) => new(Wait(layers.CopyToAsync(layer, destination))))
+        // Waits instead of going on elsewhere: libtorch has a team of threads for each thread that computes, and a second team would cost
+        // more than the wait.
+        return await _prompt.Session.ForwardAsync(
+            _prompt.NewTokens, _prompt.Prefix.Chain.TokenCount, (layer, destination) => new(Wait(layers.CopyToAsync(layer, destination))))
             ?? throw new InvalidOperationException($"{Transport}: a layer did not come from the silo.");
     }
 
@@ -79,7 +82,8 @@ internal sealed class TtftCache : IDisposable
     private void Demand(int blocks, MissReason reason)
     {
         if (blocks != _prompt.Prefix.BlockCount)
-            throw new InvalidOperationException($"{Transport}: {blocks} of {_prompt.Prefix.BlockCount} blocks came from the silo: {reason}.");
+            throw new InvalidOperationException(
+                $"{Transport}: {blocks} of {_prompt.Prefix.BlockCount} blocks came from the silo: {reason}.");
     }
 
     private static T Wait<T>(ValueTask<T> call) => call.AsTask().GetAwaiter().GetResult();

@@ -18,8 +18,14 @@ internal static class TtftContenders
         ];
         foreach (var cache in caches)
         {
-            contenders.Add(new($"ttft.warm.{cache.Transport}", prompt.Wipe, cache.ComputeByLayers, prompt.Check) { ComparedWith = [Cold, $"ttft.warm.{cache.Transport}.whole"] });
-            contenders.Add(new($"ttft.warm.{cache.Transport}.whole", prompt.Wipe, () => { cache.LoadWhole(); return prompt.Compute(); }, prompt.Check) { ComparedWith = [Cold] });
+            contenders.Add(
+                new($"ttft.warm.{cache.Transport}", prompt.Wipe, cache.ComputeByLayers,
+                prompt.Check)
+                { ComparedWith = [Cold, $"ttft.warm.{cache.Transport}.whole"] });
+            contenders.Add(
+                new($"ttft.warm.{cache.Transport}.whole", prompt.Wipe, () => { cache.LoadWhole(); return prompt.Compute(); },
+                prompt.Check)
+                { ComparedWith = [Cold] });
             contenders.Add(new($"load.{cache.Transport}", prompt.Wipe, () => { cache.LoadWhole(); return null; }, prompt.Check));
         }
 

@@ -6,7 +6,8 @@ using TorchSharp;
 namespace KvCache.Bench.FirstToken;
 
 /// <summary>
-/// A prompt on a model: a prefix that is cached, and new tokens behind it. One session serves all runs, as the KV memory of an engine is allocated
+/// A prompt on a model: a prefix that is cached, and new tokens behind it. One session serves all runs, as the KV memory of an engine is
+/// allocated
 /// once and written again and again; fresh pages would cost more than a load.
 /// </summary>
 internal sealed class TtftPrompt : IDisposable
@@ -27,12 +28,14 @@ internal sealed class TtftPrompt : IDisposable
         _log = log;
         var random = new Random(1);
         _tokens = [.. Enumerable.Range(0, prefix + more).Select(_ => random.Next(model.VocabularySize))];
-        Prefix = KvPrefix.Of(CachedGeneration.NamespaceOf(model, new GenerationOptions { TokensPerBlock = tokensPerBlock }), _tokens.AsSpan(0, prefix));
+        Prefix = KvPrefix.Of(
+            CachedGeneration.NamespaceOf(model, new GenerationOptions { TokensPerBlock = tokensPerBlock }), _tokens.AsSpan(0, prefix));
         Session = model.CreateSession();
         _expected = Compute();
         Known = [.. Enumerable.Range(0, Prefix.BlockCount).Select(i => Session.ExportBlock(i * tokensPerBlock, tokensPerBlock))];
         Staging = new StagingRing(Prefix.Namespace.Layout, torch.CPU, blocks: (Prefix.BlockCount + 1) / 2);
-        Targets = [.. Enumerable.Range(0, Prefix.BlockCount).Select(i => Staging.View(i / Staging.Blocks, i % Staging.Blocks, Prefix.Namespace.Layout.AllLayers))];
+        Targets = [.. Enumerable.Range(0, Prefix.BlockCount)
+            .Select(i => Staging.View(i / Staging.Blocks, i % Staging.Blocks, Prefix.Namespace.Layout.AllLayers))];
         FirstToken = (int)_expected.argmax().item<long>();
     }
 
@@ -86,7 +89,8 @@ internal sealed class TtftPrompt : IDisposable
         var token = (int)logits.argmax().item<long>();
         var difference = (logits - _expected).abs().max().item<float>();
         if (token != FirstToken)
-            throw new InvalidOperationException($"{name} chose token {token} where the model without a cache chose {FirstToken}; logits differ by up to {difference}.");
+            throw new InvalidOperationException(
+                $"{name} chose token {token} where the model without a cache chose {FirstToken}; logits differ by up to {difference}.");
         if (_logged.Add(name))
             _log($"{name}: first token {token}, logits {(difference == 0 ? "bit-equal" : $"different by up to {difference:G3}")}");
     }

@@ -3,13 +3,15 @@ using KvCache.Bench.Measuring;
 namespace KvCache.Bench.FirstToken;
 
 /// <summary>
-/// A round: the whole prefill once, as it takes seconds, and everything else several times in turns, as a load adds less to a computation than one computation
+/// A round: the whole prefill once, as it takes seconds, and everything else several times in turns, as a load adds less to a computation
+/// than one computation
 /// differs from the next.
 /// </summary>
 /// <param name="runs">Times of every contender in milliseconds, turn by turn.</param>
 internal sealed class TtftRound(IReadOnlyDictionary<string, double[]> runs)
 {
-    public static List<TtftRound> Run(IReadOnlyList<TtftContender> contenders, int rounds, int turns, Action<string> log, CancellationToken cancellation)
+    public static List<TtftRound> Run(
+        IReadOnlyList<TtftContender> contenders, int rounds, int turns, Action<string> log, CancellationToken cancellation)
     {
         var done = new List<TtftRound>();
         var cold = contenders.First(contender => contender.Name == TtftContenders.Cold);
@@ -31,7 +33,8 @@ internal sealed class TtftRound(IReadOnlyDictionary<string, double[]> runs)
     public double Median(string contender) => Summary.Of(runs[contender]).Median;
 
     /// <summary>
-    /// The share of a load that cost no time: 1 when the first token came as early as with the KV in place, 0 when as late as the load alone takes. The difference is
+    /// The share of a load that cost no time: 1 when the first token came as early as with the KV in place, 0 when as late as the load
+    /// alone takes. The difference is
     /// taken within a turn.
     /// </summary>
     /// <param name="warm">The way to the first token.</param>

@@ -24,13 +24,26 @@ internal sealed class TtftScenario : Scenario
         ["f32"] = KvDataType.Float32,
     };
 
-    private readonly Option<string> _shape = new("--shape") { Description = "Shape of a model with random weights.", DefaultValueFactory = _ => "llama-1b" };
+    private readonly Option<string> _shape =
+        new("--shape") { Description = "Shape of a model with random weights.", DefaultValueFactory = _ => "llama-1b" };
     private readonly Option<string?> _model = new("--model") { Description = "A model instead: Hugging Face directory or llama2.c file." };
-    private readonly Option<int> _prefix = new("--prefix") { Description = $"Cached tokens, a multiple of {TokensPerBlock}.", DefaultValueFactory = _ => 2048 };
+    private readonly Option<int> _prefix =
+        new("--prefix") { Description = $"Cached tokens, a multiple of {TokensPerBlock}.", DefaultValueFactory = _ => 2048 };
     private readonly Option<int> _tokens = new("--tokens") { Description = "New tokens behind them.", DefaultValueFactory = _ => 64 };
-    private readonly Option<int> _turns = new("--turns") { Description = "Runs of everything but the whole prefill in a round. More make load.hidden steadier.", DefaultValueFactory = _ => 5 };
-    private readonly Option<int?> _threads = new("--threads") { Description = "Threads that compute (default: as the sample's inference node has them). With fewer than cores, loads do not take turns with them." };
-    private readonly Option<string> _type = new("--dtype") { Description = "Element type of weights and KV.", DefaultValueFactory = _ => "bf16" };
+    private readonly Option<int> _turns =
+        new("--turns")
+        {
+            Description = "Runs of everything but the whole prefill in a round. More make load.hidden steadier.",
+            DefaultValueFactory = _ => 5
+        };
+    private readonly Option<int?> _threads =
+        new("--threads")
+        {
+            Description =
+        "Threads that compute (default: as the sample's inference node has them). With fewer than cores, loads do not take turns with them."
+        };
+    private readonly Option<string> _type =
+        new("--dtype") { Description = "Element type of weights and KV.", DefaultValueFactory = _ => "bf16" };
 
     public TtftScenario()
     {
@@ -53,7 +66,8 @@ internal sealed class TtftScenario : Scenario
 
     public override string Name => "ttft";
 
-    public override string Description => "Time to the first token of a prompt on a real model: cached prefix over each transport beside a whole prefill.";
+    public override string Description =>
+        "Time to the first token of a prompt on a real model: cached prefix over each transport beside a whole prefill.";
 
     public override IEnumerable<Option> Options => [_shape, _model, _prefix, _tokens, _type, _turns, _threads];
 
@@ -98,19 +112,25 @@ internal sealed class TtftScenario : Scenario
         var contenders = TtftContenders.Of(prompt, caches);
         foreach (var contender in contenders.Where(contender => contender.Name != TtftContenders.Cold))
             contender.Measure(); // the whole prefill has run already
-        return Report(context, prompt, caches, contenders, TtftRound.Run(contenders, context.Rounds, arguments.GetValue(_turns), context.Log, cancellation));
+        return Report(
+            context, prompt, caches, contenders,
+            TtftRound.Run(contenders, context.Rounds, arguments.GetValue(_turns), context.Log, cancellation));
     }
 
-    private BenchReport Report(ScenarioContext context, TtftPrompt prompt, List<TtftCache> caches, List<TtftContender> contenders, List<TtftRound> rounds)
+    private BenchReport Report(
+        ScenarioContext context, TtftPrompt prompt, List<TtftCache> caches, List<TtftContender> contenders, List<TtftRound> rounds)
     {
         var rows = new List<BenchRow>();
         var ratios = new List<RatioRow>();
         var shape = new RowShape("ms", prompt.Prefix.Namespace.Layout.BlockBytes, 1, prompt.Prefix.BlockCount);
-        RoundRows.Add(contenders, [.. contenders.Select(contender => rounds.ConvertAll(round => round.Median(contender.Name)).ToArray())], shape, rows, ratios);
+        RoundRows.Add(
+            contenders, [.. contenders.Select(contender => rounds.ConvertAll(round => round.Median(contender.Name)).ToArray())], shape,
+            rows, ratios);
         foreach (var cache in caches)
         {
             // Beside a computation that differs more than this from run to run, a figure would tell about that only.
-            var share = Summary.Of(rounds.ConvertAll(round => round.Median($"load.{cache.Transport}") / round.Median(TtftContenders.Resident))).Median;
+            var share = Summary.Of(
+                rounds.ConvertAll(round => round.Median($"load.{cache.Transport}") / round.Median(TtftContenders.Resident))).Median;
             if (share < LeastShare)
             {
                 context.Log($"No load.hidden.{cache.Transport}: the load is {share:P1} of the computation, too little to tell");
@@ -118,7 +138,8 @@ internal sealed class TtftScenario : Scenario
             }
 
             foreach (var way in TtftContenders.Ways(cache))
-                rows.Add((shape with { Unit = "fraction" }).Row($"load.hidden.{way}", rounds.ConvertAll(round => round.Hidden($"ttft.warm.{way}", $"load.{cache.Transport}"))));
+                rows.Add((shape with { Unit = "fraction" })
+                    .Row($"load.hidden.{way}", rounds.ConvertAll(round => round.Hidden($"ttft.warm.{way}", $"load.{cache.Transport}"))));
         }
 
         return new BenchReport(Name, context.Rounds, MachineInfo.Current, rows, ratios);

@@ -77,9 +77,15 @@ internal sealed class LookupScenario : Scenario
         {
             var connection = owned.Add(silo.Connect(transport));
             string[] yardstick = [$"redis.exists.{transport}"];
-            contenders.Add(Matching($"match.{transport}", yardstick, stored, LookupChains.Length, hashes => connection.Match([LookupChains.Namespace], hashes, default).Found));
-            contenders.Add(Matching($"match.hot.{transport}", [$"redis.exists.hot.{transport}"], stored, LookupChains.Length, _ => connection.Match([LookupChains.Namespace], stored.OfCall(0), default).Found));
-            contenders.Add(Matching($"match.absent.{transport}", yardstick, absent, 0, hashes => connection.Match([LookupChains.Namespace], hashes, default).Found));
+            contenders.Add(
+                Matching($"match.{transport}", yardstick, stored, LookupChains.Length,
+                hashes => connection.Match([LookupChains.Namespace], hashes, default).Found));
+            contenders.Add(
+                Matching($"match.hot.{transport}", [$"redis.exists.hot.{transport}"], stored, LookupChains.Length,
+                _ => connection.Match([LookupChains.Namespace], stored.OfCall(0), default).Found));
+            contenders.Add(
+                Matching($"match.absent.{transport}", yardstick, absent, 0,
+                hashes => connection.Match([LookupChains.Namespace], hashes, default).Found));
         }
     }
 
@@ -109,7 +115,8 @@ internal sealed class LookupScenario : Scenario
         }
     }
 
-    private static LatencyContender Matching(string name, IReadOnlyList<string> comparedWith, LookupChains chains, int expected, Matcher match) =>
+    private static LatencyContender Matching(
+        string name, IReadOnlyList<string> comparedWith, LookupChains chains, int expected, Matcher match) =>
         new(name, comparedWith, call => Check(name, expected, match(chains.OfCall(call))));
 
     private static void Check(string name, long expected, long found)

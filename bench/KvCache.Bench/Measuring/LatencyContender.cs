@@ -4,7 +4,8 @@ using KvCache.InferenceNode.Models;
 namespace KvCache.Bench.Measuring;
 
 /// <summary>
-/// One call over and over; the figure of a round is its median call in microseconds. The slow ones are kept apart: on a machine that others use
+/// One call over and over; the figure of a round is its median call in microseconds. The slow ones are kept apart: on a machine that others
+/// use
 /// too, a mean would mostly tell about them.
 /// </summary>
 /// <param name="name">Row name.</param>

@@ -22,7 +22,8 @@ internal readonly record struct Summary(double Median, double Min, double Max)
     public static Summary OfRatios(IReadOnlyList<double> values, IReadOnlyList<double> yardstick)
     {
         if (values.Count != yardstick.Count)
-            throw new ArgumentException($"Ratios are taken round by round: {values.Count} rounds cannot be compared with {yardstick.Count}.", nameof(yardstick));
+            throw new ArgumentException(
+                $"Ratios are taken round by round: {values.Count} rounds cannot be compared with {yardstick.Count}.", nameof(yardstick));
         return Of([.. values.Zip(yardstick, (value, reference) => value / reference)]);
     }
 

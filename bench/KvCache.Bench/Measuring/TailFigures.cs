@@ -20,5 +20,6 @@ internal sealed class TailFigures(string name)
     }
 
     /// <summary>One row a percentile; the median has the name alone.</summary>
-    public IEnumerable<BenchRow> Rows(RowShape shape) => Percentiles.Select((percentile, i) => shape.Row(name + percentile.Suffix, _rounds[i]));
+    public IEnumerable<BenchRow> Rows(RowShape shape) =>
+        Percentiles.Select((percentile, i) => shape.Row(name + percentile.Suffix, _rounds[i]));
 }

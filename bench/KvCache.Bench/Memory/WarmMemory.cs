@@ -16,7 +16,8 @@ internal sealed unsafe class WarmMemory : MemoryManager<byte>
     }
 
     /// <summary>Block <paramref name="index"/> of the buffer; valid while the buffer is.</summary>
-    public static Memory<byte> Block(WarmBuffer buffer, int index, int bytes) => new WarmMemory(buffer.Slice((long)index * bytes, bytes)).Memory;
+    public static Memory<byte> Block(WarmBuffer buffer, int index, int bytes) =>
+        new WarmMemory(buffer.Slice((long)index * bytes, bytes)).Memory;
 
     public override Span<byte> GetSpan() => new(_start, _length);
 

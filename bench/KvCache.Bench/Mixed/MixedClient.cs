@@ -3,7 +3,8 @@ using System.Diagnostics;
 namespace KvCache.Bench.Mixed;
 
 /// <summary>
-/// One inference node's traffic on one thread: of ten requests five match a prompt, four get a block and one puts a new block, in random order.
+/// One inference node's traffic on one thread: of ten requests five match a prompt, four get a block and one puts a new block, in random
+/// order.
 /// Each kind has a connection of its own, as in the client.
 /// </summary>
 internal sealed class MixedClient(TimedLane match, TimedLane get, TimedLane put, int seed) : IDisposable

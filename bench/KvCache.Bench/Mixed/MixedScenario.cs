@@ -11,7 +11,8 @@ using KvCache.Engine.Wire;
 
 namespace KvCache.Bench.Mixed;
 
-/// <summary>How long single requests take when several clients do different things, and how long a match takes while others stream large blocks.</summary>
+/// <summary>How long single requests take when several clients do different things, and how long a match takes while others stream large
+/// blocks.</summary>
 internal sealed class MixedScenario : Scenario
 {
     private const double Gib = 1L << 30;
@@ -42,7 +43,8 @@ internal sealed class MixedScenario : Scenario
 
     public override string Name => "mixed";
 
-    public override string Description => "Percentiles of get, put and match by several clients, and of match while others stream 32 MiB blocks.";
+    public override string Description =>
+        "Percentiles of get, put and match by several clients, and of match while others stream 32 MiB blocks.";
 
     public override IEnumerable<Option> Options => [_clients, _bytes, _streamed];
 
@@ -75,7 +77,8 @@ internal sealed class MixedScenario : Scenario
     }
 
     private static void Mix(
-        BenchSilo silo, string transport, TransferCase transfer, List<LaneBuffers> buffers, int rounds, List<BenchRow> rows, CancellationToken cancellation)
+        BenchSilo silo, string transport, TransferCase transfer, List<LaneBuffers> buffers, int rounds, List<BenchRow> rows,
+            CancellationToken cancellation)
     {
         using var owned = new Owned();
         var clients = buffers.Select((lane, seed) => owned.Add(new MixedClient(
@@ -111,7 +114,8 @@ internal sealed class MixedScenario : Scenario
     }
 
     private static void MatchBesideStreams(
-        BenchSilo silo, string transport, TransferCase streamed, List<LaneBuffers> buffers, int rounds, List<BenchRow> rows, List<RatioRow> ratios, CancellationToken cancellation)
+        BenchSilo silo, string transport, TransferCase streamed, List<LaneBuffers> buffers, int rounds, List<BenchRow> rows,
+            List<RatioRow> ratios, CancellationToken cancellation)
     {
         using var owned = new Owned();
         var match = owned.Add(new TimedLane(new MatchLane(silo, transport, Prompt, buffers[0])));
@@ -142,7 +146,8 @@ internal sealed class MixedScenario : Scenario
         rows.Add(new RowShape("GiB/s", streamed.Bytes, streamed.Connections).Row($"stream.get.{transport}", rates));
     }
 
-    // One match after the other takes a fair share of a processor for itself, and where there are few of them waits for its turn like everybody
+    // One match after the other takes a fair share of a processor for itself, and where there are few of them waits for its turn like
+    // everybody
     // who does. A scheduler of an engine asks once per request instead: the paced one rests for a millisecond in between.
     private static void Match(TimedLane match, bool paced) => Crew.Run(
     [

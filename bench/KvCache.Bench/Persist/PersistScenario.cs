@@ -49,7 +49,9 @@ internal sealed class PersistScenario : Scenario
         return new BenchReport(Name, context.Rounds, MachineInfo.Current, rows, ratios);
     }
 
-    private static void AddContenders(List<ITransferContender> contenders, RawTransport transport, EndPoint address, ScenarioContext context, CancellationToken cancellation)
+    private static void AddContenders(
+        List<ITransferContender> contenders, RawTransport transport, EndPoint address, ScenarioContext context,
+        CancellationToken cancellation)
     {
         var suffix = transport is RawTransport.Unix ? ".unix" : "";
         var connection = ConnectionString(address);
@@ -57,11 +59,13 @@ internal sealed class PersistScenario : Scenario
         Add($"promote{suffix}", $"redis.get{suffix}", (buffer, transfer, lane) => new PromoteLane(connection, buffer, transfer, lane));
         contenders.AddRange(RedisContenders.Create(transport, address, TierLane.Depth, context.Log, cancellation));
 
-        void Add(string name, string yardstick, Func<int, TransferCase, LaneBuffers, ITransferLane> open) => contenders.Add(new TunedContender(
+        void Add(string name, string yardstick, Func<int, TransferCase, LaneBuffers, ITransferLane> open) =>
+            contenders.Add(new TunedContender(
             name,
             [yardstick],
             [.. SocketTuning.Candidates(transport).Where(tuning => !tuning.Reno && tuning.BufferBytes <= 1 << 20).Select(tuning =>
-                (tuning.ToString(), (ITransferContender)new TransferContender(name, [], (transfer, lane) => open(tuning.BufferBytes, transfer, lane))))],
+                (tuning.ToString(),
+                    (ITransferContender)new TransferContender(name, [], (transfer, lane) => open(tuning.BufferBytes, transfer, lane))))],
             context.Log,
             cancellation));
     }

@@ -22,7 +22,8 @@ internal abstract class TierLane : ITransferLane
     protected TierLane(string connection, int socketBuffer, TransferCase transfer, LaneBuffers buffers)
     {
         var layerBytes = transfer.BlockLength / Layers;
-        Layout = KvLayout.Opaque([.. Enumerable.Range(0, Layers).Select(layer => layer * layerBytes), transfer.BlockLength], tokensPerBlock: 256);
+        Layout = KvLayout.Opaque(
+            [.. Enumerable.Range(0, Layers).Select(layer => layer * layerBytes), transfer.BlockLength], tokensPerBlock: 256);
         var arena = Arena.CreatePrivate(Math.Max(64L << 20, (Depth + 2) * Arena.RoundUp(transfer.BlockLength)));
         arena.Commit();
         Store = new BlockStore(arena);
@@ -40,7 +41,9 @@ internal abstract class TierLane : ITransferLane
             Put(Keys[i], buffers.Source.Slice(0, transfer.BlockLength));
     }
 
-    protected BlockKey[] Keys { get; } = [.. Enumerable.Range(0, Depth).Select(_ => new BlockKey(new NamespaceId(new TenantId(1), 2), new BlockHash(RandomNumberGenerator.GetBytes(BlockHash.Size))))];
+    protected BlockKey[] Keys { get; } =
+        [.. Enumerable.Range(0, Depth)
+        .Select(_ => new BlockKey(new NamespaceId(new TenantId(1), 2), new BlockHash(RandomNumberGenerator.GetBytes(BlockHash.Size))))];
 
     protected KvLayout Layout { get; }
 
@@ -73,7 +76,8 @@ internal abstract class TierLane : ITransferLane
 }
 
 /// <summary>Writes blocks out of the arena to Redis, behind.</summary>
-internal sealed class PersistLane(string connection, int socketBuffer, TransferCase transfer, LaneBuffers buffers) : TierLane(connection, socketBuffer, transfer, buffers)
+internal sealed class PersistLane(string connection, int socketBuffer, TransferCase transfer, LaneBuffers buffers)
+    : TierLane(connection, socketBuffer, transfer, buffers)
 {
     private readonly SemaphoreSlim _slots = new(Depth);
     private PersistOutcome _failure;

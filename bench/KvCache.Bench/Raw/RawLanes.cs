@@ -19,7 +19,8 @@ internal sealed class RawGetLane(Socket socket, TransferCase transfer, LaneBuffe
     public void Dispose() => socket.Dispose();
 }
 
-/// <summary>As <see cref="RawGetLane"/>, with a CRC-32 over each received piece while it is in the CPU's cache: what a verified read must cost.</summary>
+/// <summary>As <see cref="RawGetLane"/>, with a CRC-32 over each received piece while it is in the CPU's cache: what a verified read must
+/// cost.</summary>
 internal sealed class RawCheckedGetLane(Socket socket, TransferCase transfer, LaneBuffers buffers) : ITransferLane
 {
     private const int PieceBytes = 256 << 10;

@@ -5,7 +5,8 @@ namespace KvCache.Bench.Raw;
 /// <summary>What a raw client asks of the raw server.</summary>
 internal enum RawOperation
 {
-    /// <summary>First request of a connection: <see cref="RawRequest.Bytes"/> is the socket buffer, <see cref="RawRequest.Count"/> 1 for reno. Answered by an acknowledgement.</summary>
+    /// <summary>First request of a connection: <see cref="RawRequest.Bytes"/> is the socket buffer, <see cref="RawRequest.Count"/> 1 for
+    /// reno. Answered by an acknowledgement.</summary>
     Tune,
 
     /// <summary>Send me <see cref="RawRequest.Count"/> blocks of <see cref="RawRequest.Bytes"/>. Answered by exactly those bytes.</summary>

@@ -19,7 +19,8 @@ internal static class RawServer
         var tcp = new IPEndPoint(IPAddress.Loopback, 0);
         using var tcpListener = Listen(new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp), tcp);
         var path = Path.Combine(folder, "raw.sock");
-        using var unixListener = Listen(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), new UnixDomainSocketEndPoint(path));
+        using var unixListener =
+            Listen(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), new UnixDomainSocketEndPoint(path));
         var memory = WarmBuffer.Private(memoryBytes);
         StartThread(() => Accept(tcpListener, memory));
         StartThread(() => Accept(unixListener, memory));

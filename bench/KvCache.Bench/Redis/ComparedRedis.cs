@@ -22,7 +22,8 @@ internal sealed class ComparedRedis : IDisposable
     public EndPoint Tcp { get; }
 
     /// <summary>
-    /// TCP, and a Unix socket where the Redis is our own: immune to the congestion control of the host, which is the one setting of Redis' own end that nobody can tune.
+    /// TCP, and a Unix socket where the Redis is our own: immune to the congestion control of the host, which is the one setting of Redis'
+    /// own end that nobody can tune.
     /// </summary>
     public IReadOnlyList<(RawTransport Transport, EndPoint Address)> Ways { get; }
 

@@ -29,7 +29,8 @@ internal sealed class RedisGetLane : ITransferLane
                 _keys.Client.SendGet(_keys.Name(_turn, block));
             for (var block = 0; block < _case.Batch; block++)
             {
-                var length = _keys.Client.ReceiveValue(_buffers.Target.Slice((_turn * _case.RequestBytes) + (block * _case.Bytes), _case.BlockLength));
+                var length = _keys.Client.ReceiveValue(
+                    _buffers.Target.Slice((_turn * _case.RequestBytes) + (block * _case.Bytes), _case.BlockLength));
                 if (length != _case.Bytes)
                     throw new IOException($"Redis returned {length:N0} bytes; {_case.Bytes:N0} were stored.");
             }
@@ -49,7 +50,9 @@ internal sealed class RedisSetLane : ITransferLane
     public RedisSetLane(EndPoint address, SocketTuning tuning, TransferCase transfer, LaneBuffers buffers, int turns, long keptBytes)
     {
         _buffers = buffers;
-        _keys = new RedisKeys(RespClient.Connect(address, tuning), transfer, turns, (int)Math.Max(turns, keptBytes / transfer.Connections / transfer.RequestBytes));
+        _keys = new RedisKeys(
+            RespClient.Connect(address, tuning), transfer, turns,
+            (int)Math.Max(turns, keptBytes / transfer.Connections / transfer.RequestBytes));
         Run(_keys.Kept); // the first time, Redis gets its memory from the kernel
     }
 
@@ -85,7 +88,9 @@ internal sealed class RedisKeys(RespClient client, TransferCase transfer, int tu
     public void Set(int turn, LaneBuffers buffers)
     {
         for (var block = 0; block < transfer.Batch; block++)
-            client.SendSet(Name(turn, block), buffers.Source.Slice((turn % turns * transfer.RequestBytes) + (block * transfer.Bytes), transfer.BlockLength));
+            client.SendSet(
+                Name(turn, block),
+                buffers.Source.Slice((turn % turns * transfer.RequestBytes) + (block * transfer.Bytes), transfer.BlockLength));
         for (var block = 0; block < transfer.Batch; block++)
             client.ReceiveOk();
     }

@@ -27,7 +27,8 @@ internal sealed class RespClient : IDisposable
 
     public static RespClient Connect(EndPoint address, SocketTuning tuning)
     {
-        var socket = new Socket(address.AddressFamily, SocketType.Stream, address is UnixDomainSocketEndPoint ? ProtocolType.Unspecified : ProtocolType.Tcp);
+        var socket = new Socket(
+            address.AddressFamily, SocketType.Stream, address is UnixDomainSocketEndPoint ? ProtocolType.Unspecified : ProtocolType.Tcp);
         try
         {
             tuning.Apply(socket);

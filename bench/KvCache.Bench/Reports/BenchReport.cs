@@ -60,8 +60,10 @@ internal sealed record RateRow(string Name, long? Bytes, int Connections, int? B
 /// <param name="Hits">Blocks that were found from the start of their request's chain on.</param>
 /// <param name="Accesses">Blocks of all requests.</param>
 /// <param name="Ratio">Hits by accesses.</param>
-/// <param name="GapClosed">Share of the gap from tail-first LRU to the offline optimum that it closes; left out where there is none.</param>
-internal sealed record SimulationRow(string Name, string Trace, int Capacity, long Hits, long Accesses, double Ratio, double? GapClosed = null)
+/// <param name="GapClosed">Share of the gap from tail-first LRU to the offline optimum that it closes; left out where there is
+/// none.</param>
+internal sealed record SimulationRow(
+    string Name, string Trace, int Capacity, long Hits, long Accesses, double Ratio, double? GapClosed = null)
     : BenchRow(Name);
 
 /// <summary>Two contenders of one case compared round by round.</summary>

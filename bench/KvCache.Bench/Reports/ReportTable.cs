@@ -26,12 +26,20 @@ internal static class ReportTable
         console.WriteLine($"{report.Scenario}: {report.Rounds} rounds, {report.Machine.Cpus} CPUs, {report.Machine.MemoryGib} GiB");
         var rates = report.Rows.OfType<RateRow>().ToList();
         if (rates.Count > 0)
-            console.Write(Fill(NewTable("row", "unit"), rates, r => [r.Name, Size(r.Bytes, r.Batch), $"{r.Connections}", r.Unit, Figure(r.Median), Figure(r.Min), Figure(r.Max)]));
+            console.Write(
+                Fill(NewTable("row", "unit"), rates,
+                r => [r.Name, Size(r.Bytes, r.Batch), $"{r.Connections}", r.Unit, Figure(r.Median), Figure(r.Min), Figure(r.Max)]));
         var simulated = report.Rows.OfType<SimulationRow>().ToList();
         if (simulated.Count > 0)
-            console.Write(Fill(NewSimulationTable(), simulated, r => [r.Name, r.Trace, $"{r.Capacity}", $"{r.Hits}", $"{r.Accesses}", r.Ratio.ToString("0.0000", CultureInfo.InvariantCulture), r.GapClosed?.ToString("0.0 %", CultureInfo.InvariantCulture) ?? ""]));
+            console.Write(
+                Fill(NewSimulationTable(), simulated,
+                r => [r.Name, r.Trace, $"{r.Capacity}", $"{r.Hits}", $"{r.Accesses}",
+                r.Ratio.ToString("0.0000", CultureInfo.InvariantCulture), r.GapClosed?.ToString("0.0 %", CultureInfo.InvariantCulture)
+                ?? ""]));
         if (report.Ratios is { Count: > 0 } ratios)
-            console.Write(Fill(NewTable("ratio", null), ratios, r => [r.Name, Size(r.Bytes, r.Batch), $"{r.Connections}", Figure(r.Median), Figure(r.Min), Figure(r.Max)]));
+            console.Write(
+                Fill(NewTable("ratio", null), ratios,
+                r => [r.Name, Size(r.Bytes, r.Batch), $"{r.Connections}", Figure(r.Median), Figure(r.Min), Figure(r.Max)]));
     }
 
     internal static string Size(long? bytesOfBlock, int? batch)
@@ -51,7 +59,8 @@ internal static class ReportTable
     }
 
     private static Table NewSimulationTable() => new Table().RoundedBorder().AddColumn("policy").AddColumn("trace")
-        .AddColumn(Right("capacity")).AddColumn(Right("hits")).AddColumn(Right("accesses")).AddColumn(Right("ratio")).AddColumn(Right("of LRU→MIN"));
+        .AddColumn(Right("capacity")).AddColumn(Right("hits")).AddColumn(Right("accesses")).AddColumn(Right("ratio"))
+            .AddColumn(Right("of LRU→MIN"));
 
     private static TableColumn Right(string title) => new TableColumn(title).RightAligned();
 

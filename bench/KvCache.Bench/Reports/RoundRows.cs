@@ -23,7 +23,8 @@ internal sealed record RowShape(string Unit, long? Bytes, int Connections, int? 
 /// <summary>Turns the figures of interleaved rounds into rows and ratios.</summary>
 internal static class RoundRows
 {
-    public static void Add(IReadOnlyList<IContender> contenders, double[][] figures, RowShape shape, List<BenchRow> rows, List<RatioRow> ratios)
+    public static void Add(
+        IReadOnlyList<IContender> contenders, double[][] figures, RowShape shape, List<BenchRow> rows, List<RatioRow> ratios)
     {
         for (var i = 0; i < contenders.Count; i++)
         {

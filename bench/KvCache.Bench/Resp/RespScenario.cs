@@ -53,7 +53,8 @@ internal sealed class RespScenario : Scenario
             using var silo = BenchSilo.Start(new ByteSize(Math.Max(1L << 30, 16 * largest)), cancellation);
             List<ITransferContender> contenders =
             [
-                .. RedisContenders.Create(RawTransport.Tcp, IPEndPoint.Parse(silo.Addresses.Resp), turns: 1, context.Log, cancellation, "resp", "redis"),
+                .. RedisContenders.Create(
+                    RawTransport.Tcp, IPEndPoint.Parse(silo.Addresses.Resp), turns: 1, context.Log, cancellation, "resp", "redis"),
                 .. RedisContenders.Create(RawTransport.Tcp, redis.Tcp, turns: 1, context.Log, cancellation),
             ];
             var rows = new List<BenchRow>();
@@ -61,7 +62,8 @@ internal sealed class RespScenario : Scenario
             foreach (var transfer in cases)
             {
                 context.Log(transfer.ToString());
-                CaseMeter.Measure(contenders, transfer, [.. buffers.Take(transfer.Connections)], [], context.Rounds, rows, ratios, cancellation);
+                CaseMeter.Measure(
+                    contenders, transfer, [.. buffers.Take(transfer.Connections)], [], context.Rounds, rows, ratios, cancellation);
             }
 
             return new BenchReport(Name, context.Rounds, MachineInfo.Current, rows, ratios);

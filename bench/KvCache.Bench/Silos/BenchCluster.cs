@@ -32,7 +32,8 @@ internal sealed class BenchCluster : IDisposable
                 silo.WaitUntilReady(cancellation);
             WaitUntilTheyKnowEachOther(cancellation);
 
-            void Launch(params string[] arguments) => _silos.Add(_owned.Add(BenchSilo.Launch(arena, withUnix, ["--cluster", "localhost", .. arguments])));
+            void Launch(params string[] arguments) =>
+                _silos.Add(_owned.Add(BenchSilo.Launch(arena, withUnix, ["--cluster", "localhost", .. arguments])));
         }
         catch
         {

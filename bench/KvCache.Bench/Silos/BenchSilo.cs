@@ -66,18 +66,28 @@ internal sealed class BenchSilo : IDisposable
     }
 
     /// <summary>Address of the data plane over <c>tcp</c> or <c>unix</c>.</summary>
-    private string Address(string transport) => Addresses.Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal));
+    private string Address(string transport) =>
+        Addresses.Endpoints.First(address => address.StartsWith(transport, StringComparison.Ordinal));
 
     public SiloEndpoint Endpoint(string transport) => SiloEndpoint.TryParse(Address(transport))!;
 
     /// <summary>A client of the silo alone.</summary>
     /// <param name="transport"><c>tcp</c>, <c>unix</c>, or <c>shm</c> for the arena mapped into this process.</param>
-    /// <param name="patience">Deadline of its calls: everybody here shares the cores, and a deadline that was missed for that alone would count as a miss.</param>
+    /// <param name="patience">Deadline of its calls: everybody here shares the cores, and a deadline that was missed for that alone would
+    /// count as a miss.</param>
     /// <param name="leaseLife">How long it keeps leases on mapped blocks; null for its default.</param>
     public KvCacheClient Client(string transport, TimeSpan patience, TimeSpan? leaseLife = null)
     {
         var isShared = transport == "shm";
-        var options = new KvCacheClientOptions { MatchTimeout = patience, LoadTimeout = patience, StoreTimeout = patience, SiloPatience = patience, SharedMemory = isShared };
+        var options =
+            new KvCacheClientOptions
+            {
+                MatchTimeout = patience,
+                LoadTimeout = patience,
+                StoreTimeout = patience,
+                SiloPatience = patience,
+                SharedMemory = isShared
+            };
         options.LeaseLife = leaseLife ?? options.LeaseLife;
         options.Endpoints.Add(Address(isShared ? "unix" : transport));
         return new KvCacheClient(options);

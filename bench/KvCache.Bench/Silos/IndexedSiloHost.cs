@@ -13,7 +13,8 @@ using Orleans.Hosting;
 namespace KvCache.Bench.Silos;
 
 /// <summary>
-/// The hidden <c>indexed-silo</c> command: the silo program's own services, and an index that says that this silo holds all blocks. Serves until it is asked to end.
+/// The hidden <c>indexed-silo</c> command: the silo program's own services, and an index that says that this silo holds all blocks. Serves
+/// until it is asked to end.
 /// </summary>
 /// <remarks>
 /// Only the blocks are not real: a million puts would take minutes and gigabytes of arena, none of which a look-up touches.

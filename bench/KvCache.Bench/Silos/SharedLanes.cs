@@ -39,9 +39,11 @@ internal sealed class SharedGetLane : SiloLane
         _lane = lane;
         _read = read;
         _length = transfer.BlockLength;
-        _memory = new SiloMemory(read == SharedRead.Asked ? TimeSpan.Zero : TimeSpan.FromSeconds(1), KeptLeases, verify: false, TimeProvider.System);
+        _memory = new SiloMemory(
+            read == SharedRead.Asked ? TimeSpan.Zero : TimeSpan.FromSeconds(1), KeptLeases, verify: false, TimeProvider.System);
         NewHashes();
-        Put([.. Enumerable.Range(0, transfer.Batch).Select(i => (ReadOnlyMemory<byte>)Memory.WarmMemory.Block(lane.Source, i, transfer.BlockLength))]);
+        Put([.. Enumerable.Range(0, transfer.Batch)
+            .Select(i => (ReadOnlyMemory<byte>)Memory.WarmMemory.Block(lane.Source, i, transfer.BlockLength))]);
         if (read == SharedRead.CopyOnly)
             Lease();
     }
@@ -54,7 +56,8 @@ internal sealed class SharedGetLane : SiloLane
                 Lease();
             for (var block = 0; block < _blocks.Count; block++)
             {
-                if (!_blocks[block].CopyTo(Namespace.Layout.AllLayers, _lane.Target.Slice((long)block * _length, _length), _read == SharedRead.Verified))
+                if (!_blocks[block]
+                    .CopyTo(Namespace.Layout.AllLayers, _lane.Target.Slice((long)block * _length, _length), _read == SharedRead.Verified))
                     throw new IOException("A block of the benchmark is damaged.");
             }
 
@@ -104,7 +107,9 @@ internal sealed class SharedPutLane : SiloLane
             NewHashes();
             for (var block = 0; block < Hashes.Length; block++)
                 _lane.Source.Slice((long)block * _length, _length).CopyTo(_segment.Write((long)block * _length, _length));
-            if (Array.Exists(Connection.PutMapped(Namespace, Hashes, default, 0, 0, new StoreOptions()).Outcomes, outcome => outcome != PutOutcome.Stored))
+            if (Array.Exists(
+                Connection.PutMapped(Namespace, Hashes, default, 0, 0, new StoreOptions()).Outcomes, outcome =>
+                outcome != PutOutcome.Stored))
                 throw new IOException("The silo refused a block of the benchmark.");
         }
     }

@@ -17,7 +17,14 @@ internal abstract class SiloLane : ITransferLane
         Connection = silo.Connect(transport);
         var layerBytes = transfer.BlockLength / Layers;
         int[] offsets = [.. Enumerable.Range(0, Layers).Select(layer => layer * layerBytes), transfer.BlockLength];
-        Namespace = new CacheNamespace { Tenant = "default", Model = "bench", TensorParallelRank = rank, TensorParallelSize = ranks, Layout = KvLayout.Opaque(offsets, tokensPerBlock: 256) };
+        Namespace = new CacheNamespace
+        {
+            Tenant = "default",
+            Model = "bench",
+            TensorParallelRank = rank,
+            TensorParallelSize = ranks,
+            Layout = KvLayout.Opaque(offsets, tokensPerBlock: 256)
+        };
         Hashes = new BlockHash[transfer.Batch];
     }
 
@@ -59,7 +66,8 @@ internal sealed class SiloGetLane : SiloLane
     {
         _targets = [.. Enumerable.Range(0, transfer.Batch).Select(i => WarmMemory.Block(lane.Target, i, transfer.BlockLength))];
         NewHashes();
-        Put([.. Enumerable.Range(0, transfer.Batch).Select(i => (ReadOnlyMemory<byte>)WarmMemory.Block(lane.Source, i, transfer.BlockLength))]);
+        Put([.. Enumerable.Range(0, transfer.Batch)
+            .Select(i => (ReadOnlyMemory<byte>)WarmMemory.Block(lane.Source, i, transfer.BlockLength))]);
 
         // The lanes that put would evict them.
         if (Connection.Pin(Namespace, Hashes, TimeSpan.FromHours(1)) != Hashes.Length)
@@ -91,7 +99,8 @@ internal sealed class SiloPutLane : SiloLane
 
     public SiloPutLane(BenchSilo silo, string transport, TransferCase transfer, LaneBuffers lane, int rank = 0, int ranks = 1)
         : base(silo, transport, transfer, rank, ranks) =>
-        _sources = [.. Enumerable.Range(0, transfer.Batch).Select(i => (ReadOnlyMemory<byte>)WarmMemory.Block(lane.Source, i, transfer.BlockLength))];
+        _sources = [.. Enumerable.Range(0, transfer.Batch)
+            .Select(i => (ReadOnlyMemory<byte>)WarmMemory.Block(lane.Source, i, transfer.BlockLength))];
 
     public override void Run(int requests)
     {

@@ -11,7 +11,8 @@ internal static class SiloMetrics
     /// <summary>Sum of all samples of a counter, whatever their labels; 0 when nothing was counted yet.</summary>
     internal static double Sum(string text, string counter) => text.Split('\n')
         .Where(line => line.StartsWith(counter, StringComparison.Ordinal))
-        .Sum(line => double.Parse(line[(Math.Max(line.LastIndexOf('}'), line.IndexOf(' ')) + 1)..].Trim().Split(' ')[0], CultureInfo.InvariantCulture));
+        .Sum(line => double.Parse(
+            line[(Math.Max(line.LastIndexOf('}'), line.IndexOf(' ')) + 1)..].Trim().Split(' ')[0], CultureInfo.InvariantCulture));
 
     private static string Read(string http)
     {

@@ -40,7 +40,8 @@ internal sealed class StoreCache : IDisposable
             if (_store.Contains(key))
                 continue;
             var parent = i == 0 ? default : Key(chain[i - 1]).Hash;
-            using var write = _store.TryReserve(key, Layout, new BlockLineage(parent, i, _requests, (chain.Length - hits) * TraceRequest.TokensPerBlock));
+            using var write =
+                _store.TryReserve(key, Layout, new BlockLineage(parent, i, _requests, (chain.Length - hits) * TraceRequest.TokensPerBlock));
             if (write is not null)
                 _store.Publish(key, write.Generation);
         }

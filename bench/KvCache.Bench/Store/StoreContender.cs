@@ -3,7 +3,8 @@ using KvCache.Bench.Transfer;
 
 namespace KvCache.Bench.Store;
 
-/// <summary>All ranks store their part of one prompt at the same time; the figure of a round is the time until the last one ends, in milliseconds.</summary>
+/// <summary>All ranks store their part of one prompt at the same time; the figure of a round is the time until the last one ends, in
+/// milliseconds.</summary>
 internal sealed class StoreContender : IContender, IDisposable
 {
     private const int WarmUps = 2;

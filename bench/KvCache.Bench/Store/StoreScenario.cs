@@ -10,7 +10,8 @@ using KvCache.Bench.Transfer;
 
 namespace KvCache.Bench.Store;
 
-/// <summary>Stores a 128k-token prompt of several tensor-parallel ranks over the data plane, and tells what the grains cost of it.</summary>
+/// <summary>Stores a 128k-token prompt of several tensor-parallel ranks over the data plane, and tells what the grains cost of
+/// it.</summary>
 /// <remarks>
 /// The silo prepares grains while bytes arrive, so no clock inside it could say what a store would take without them. Control time is
 /// measured by storing as many blocks of the least size: same frames, reservations, grain calls and publications. Payload time is the rest.
@@ -63,17 +64,23 @@ internal sealed class StoreScenario : Scenario
         using var owned = new Owned();
         var buffers = Enumerable.Range(0, ranks).Select(_ => owned.Add(new LaneBuffers(payload.RequestBytes, withTarget: false))).ToList();
 
-        // Room for two prompts: from the third on every block evicts one, as in any cache that has run for a while. Blocks of two sizes would
+        // Room for two prompts: from the third on every block evicts one, as in any cache that has run for a while. Blocks of two sizes
+        // would
         // make each other's memory fragmented, so the small ones have a silo of their own.
         var silo = owned.Add(BenchSilo.Start(new ByteSize(Math.Max(256L << 20, 2 * ranks * payload.RequestBytes)), cancellation));
-        var controlSilo = owned.Add(BenchSilo.Start(new ByteSize(Math.Max(256L << 20, 2L * ranks * LookupChains.Length * 4096)), cancellation));
+        var controlSilo =
+            owned.Add(BenchSilo.Start(new ByteSize(Math.Max(256L << 20, 2L * ranks * LookupChains.Length * 4096)), cancellation));
         var raw = owned.Add(RawServerProcess.Start(Math.Max(1L << 30, payload.RequestBytes)));
         var contenders = new List<StoreContender>();
         foreach (var transport in new[] { "unix", "tcp" })
         {
-            Add($"store.{transport}", [$"raw.put.{transport}"], (rank, lane) => new SiloPutLane(silo, transport, payload, lane, rank, ranks));
-            Add($"store.control.{transport}", [$"store.{transport}"], (rank, lane) => new SiloPutLane(controlSilo, transport, control, lane, rank, ranks));
-            Add($"raw.put.{transport}", [], (_, lane) => new RawPutLane(raw.Connect(transport == "tcp" ? RawTransport.Tcp : RawTransport.Unix, default), payload, lane));
+            Add($"store.{transport}", [$"raw.put.{transport}"],
+                (rank, lane) => new SiloPutLane(silo, transport, payload, lane, rank, ranks));
+            Add($"store.control.{transport}", [$"store.{transport}"],
+                (rank, lane) => new SiloPutLane(controlSilo, transport, control, lane, rank, ranks));
+            Add($"raw.put.{transport}", [],
+                (_, lane) => new RawPutLane(
+                raw.Connect(transport == "tcp" ? RawTransport.Tcp : RawTransport.Unix, default), payload, lane));
         }
 
         var activations = SiloMetrics.CountActivations(silo.Addresses.Http);
@@ -89,7 +96,8 @@ internal sealed class StoreScenario : Scenario
         }
     }
 
-    private BenchReport Report(ScenarioContext context, List<StoreContender> contenders, double[][] figures, TransferCase payload, double activations)
+    private BenchReport Report(
+        ScenarioContext context, List<StoreContender> contenders, double[][] figures, TransferCase payload, double activations)
     {
         var rows = new List<BenchRow>();
         var ratios = new List<RatioRow>();
@@ -100,12 +108,14 @@ internal sealed class StoreScenario : Scenario
         {
             var whole = FiguresOf($"store.{transport}");
             stores += whole.Length;
-            rows.Add(shape.Row($"store.payload.{transport}", [.. whole.Zip(FiguresOf($"store.control.{transport}"), (all, grains) => all - grains)]));
+            rows.Add(shape.Row(
+                $"store.payload.{transport}", [.. whole.Zip(FiguresOf($"store.control.{transport}"), (all, grains) => all - grains)]));
         }
 
         var perStore = activations / stores;
         rows.Add((shape with { Unit = "activations" }).Row("store.activations", [perStore]));
-        rows.Add((shape with { Unit = "activations" }).Row("store.activations.per_block", [perStore / (payload.Connections * payload.Batch)]));
+        rows.Add((shape with { Unit = "activations" })
+            .Row("store.activations.per_block", [perStore / (payload.Connections * payload.Batch)]));
         return new BenchReport(Name, context.Rounds, MachineInfo.Current, rows, ratios);
 
         double[] FiguresOf(string name) => figures[contenders.FindIndex(contender => contender.Name == name)];

@@ -6,7 +6,8 @@ using KvCache.TorchSharp;
 namespace KvCache.Bench.Strategies;
 
 /// <summary>
-/// Every node has a silo of its own beside it, and the silos are a cluster: a node stores into its own, and finds what any of them has. Over TCP, or with the
+/// Every node has a silo of its own beside it, and the silos are a cluster: a node stores into its own, and finds what any of them has.
+/// Over TCP, or with the
 /// own silo's memory mapped; other silos are read through sockets.
 /// </summary>
 internal sealed class ClusterStrategy : ICacheStrategy
@@ -43,7 +44,9 @@ internal sealed class ClusterStrategy : ICacheStrategy
     public void Store(int node, PrefixChain prompt, int first, IReadOnlyList<ReadOnlyMemory<byte>> sources)
     {
         if (first < prompt.BlockCount)
-            Wait(_clients[node].StoreAsync(new KvPrefix(_ns, prompt), first, [.. sources.Skip(first)], new StoreOptions(SuffixTokens: (prompt.BlockCount - first) * prompt.TokensPerBlock)));
+            Wait(_clients[node]
+                .StoreAsync(new KvPrefix(_ns, prompt), first, [.. sources.Skip(first)],
+                new StoreOptions(SuffixTokens: (prompt.BlockCount - first) * prompt.TokensPerBlock)));
     }
 
     public void Dispose()

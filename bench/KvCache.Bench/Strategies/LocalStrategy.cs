@@ -7,7 +7,8 @@ namespace KvCache.Bench.Strategies;
 /// <summary>Every node has a cache in its own process: nothing is faster to read, and no node has what another one computed.</summary>
 internal sealed class LocalStrategy(CacheNamespace ns, int nodes, ByteSize total) : ICacheStrategy
 {
-    private readonly LocalKvCache[] _caches = [.. Enumerable.Range(0, nodes).Select(_ => new LocalKvCache(new ByteSize(total.Bytes / nodes)))];
+    private readonly LocalKvCache[] _caches =
+        [.. Enumerable.Range(0, nodes).Select(_ => new LocalKvCache(new ByteSize(total.Bytes / nodes)))];
 
     public string Name => "local";
 

@@ -6,7 +6,8 @@ using KvCache.Processes;
 namespace KvCache.Bench.Strategies;
 
 /// <summary>
-/// All nodes keep blocks in a Redis that evicts the least recently used, by a C-class client: it asks for all blocks in one pipeline, then gets
+/// All nodes keep blocks in a Redis that evicts the least recently used, by a C-class client: it asks for all blocks in one pipeline, then
+/// gets
 /// those up to the first that is missing, in another.
 /// </summary>
 internal sealed class RedisStrategy : ICacheStrategy

@@ -35,7 +35,9 @@ internal sealed class SiloStrategy : ICacheStrategy
     {
         var parent = first == 0 ? default : prompt.Hashes[first - 1];
         if (first < prompt.BlockCount)
-            _connections[node].Put(_ns, prompt.Hashes[first..], parent, first, sources, first, new StoreOptions(SuffixTokens: (prompt.BlockCount - first) * prompt.TokensPerBlock));
+            _connections[node]
+                .Put(_ns, prompt.Hashes[first..], parent, first, sources, first,
+                new StoreOptions(SuffixTokens: (prompt.BlockCount - first) * prompt.TokensPerBlock));
     }
 
     public void Dispose()

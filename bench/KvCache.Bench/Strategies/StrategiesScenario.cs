@@ -20,11 +20,13 @@ internal sealed class StrategiesScenario : Scenario
     private readonly Option<int> _bytes = Number("--bytes", "KV bytes of a block of 512 tokens.", 64 << 10);
     private readonly Option<int> _capacity = Number("--capacity", "Blocks that fit into all memory together.", 16_384);
     private readonly Option<int> _speed = Number("--prefill", "Tokens that a node computes in a second.", 10_000);
-    private readonly Option<double> _price = new("--price") { Description = "US dollars for an hour of a node.", DefaultValueFactory = _ => 2 };
+    private readonly Option<double> _price =
+        new("--price") { Description = "US dollars for an hour of a node.", DefaultValueFactory = _ => 2 };
 
     public override string Name => "strategies";
 
-    public override string Description => "No cache, a cache in each process, Redis, a silo and a cluster under the traffic of a trace: hit rate, time to first token, cost.";
+    public override string Description =>
+        "No cache, a cache in each process, Redis, a silo and a cluster under the traffic of a trace: hit rate, time to first token, cost.";
 
     public override IEnumerable<Option> Options => [_traces, _requests, _before, _nodes, _bytes, _capacity, _speed, _price];
 
@@ -53,13 +55,20 @@ internal sealed class StrategiesScenario : Scenario
         var before = arguments.GetValue(_before);
         var requests = TraceRequest.Read(trace.FullName).Take(before + arguments.GetValue(_requests)).ToList();
         if (requests.Count <= before)
-            throw new InvalidOperationException($"{trace.Name} has {requests.Count:N0} requests; none is left behind the first {before:N0} (--before).");
+            throw new InvalidOperationException(
+                $"{trace.Name} has {requests.Count:N0} requests; none is left behind the first {before:N0} (--before).");
         var prices = new PriceModel(arguments.GetValue(_speed), arguments.GetValue(_price));
-        var ns = new CacheNamespace { Tenant = "default", Model = "bench-strategies", Layout = KvLayout.Opaque([0, bytes], TraceRequest.TokensPerBlock) };
+        var ns = new CacheNamespace
+        {
+            Tenant = "default",
+            Model = "bench-strategies",
+            Layout = KvLayout.Opaque([0, bytes], TraceRequest.TokensPerBlock)
+        };
         using var owned = new Owned();
         var runs = Open(owned, ns, nodes, new ByteSize((long)arguments.GetValue(_capacity) * bytes), context.Log, cancellation)
             .Select(strategy => new StrategyRun(strategy, prices, bytes)).ToList();
-        context.Log($"{trace.Name}: {requests.Count - before} requests behind {before:N0} on {nodes} nodes, {prices.TokensPerSecond:N0} tokens/s and {prices.PerHour} USD/h each");
+        context.Log($"{trace.Name}: {requests.Count - before} requests behind {before:N0} on {nodes} nodes, {prices.TokensPerSecond:N0} "
+            + $"tokens/s and {prices.PerHour} USD/h each");
         var most = requests.Max(request => request.HashIds.Length);
         var buffers = owned.Add(new LaneBuffers((long)most * bytes));
         var targets = Enumerable.Range(0, most).Select(i => WarmMemory.Block(buffers.Target, i, bytes)).ToList();
@@ -69,13 +78,16 @@ internal sealed class StrategiesScenario : Scenario
             cancellation.ThrowIfCancellationRequested();
             var prompt = Prompt(requests[i]);
             for (var turn = 0; turn < runs.Count; turn++)
-                runs[(i + turn) % runs.Count].Serve(i % nodes, requests[i], prompt, targets[..prompt.BlockCount], sources[..prompt.BlockCount], counted: i >= before);
+                runs[(i + turn) % runs.Count]
+                    .Serve(i % nodes, requests[i], prompt, targets[..prompt.BlockCount], sources[..prompt.BlockCount],
+                    counted: i >= before);
         }
 
         return Report(runs, bytes, nodes);
     }
 
-    private static IEnumerable<ICacheStrategy> Open(Owned owned, CacheNamespace ns, int nodes, ByteSize total, Action<string> log, CancellationToken cancellation)
+    private static IEnumerable<ICacheStrategy> Open(
+        Owned owned, CacheNamespace ns, int nodes, ByteSize total, Action<string> log, CancellationToken cancellation)
     {
         yield return new NoCache();
         yield return owned.Add(new LocalStrategy(ns, nodes, total));
@@ -109,7 +121,8 @@ internal sealed class StrategiesScenario : Scenario
             rows.Add(Shape("USD/Mtoken").Row($"cost.{run.Name}", [run.CostPerMillionTokens]));
         }
 
-        var ratios = runs.Skip(1).Select(run => Shape("ms").Ratio($"ttft.{run.Name}/ttft.{runs[0].Name}", run.FirstTokens, runs[0].FirstTokens));
+        var ratios = runs.Skip(1)
+            .Select(run => Shape("ms").Ratio($"ttft.{run.Name}/ttft.{runs[0].Name}", run.FirstTokens, runs[0].FirstTokens));
 
         // The rounds are the requests: every one is served by every strategy, each time by another one first.
         return new BenchReport(Name, runs[0].FirstTokens.Count, MachineInfo.Current, rows, [.. ratios]);

@@ -12,7 +12,8 @@ internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, in
 
     public string Name => strategy.Name;
 
-    /// <summary>Time to the first token of every request, in milliseconds: looking up and loading as measured, computing the rest as modelled.</summary>
+    /// <summary>Time to the first token of every request, in milliseconds: looking up and loading as measured, computing the rest as
+    /// modelled.</summary>
     public IReadOnlyList<double> FirstTokens => _firstTokens;
 
     /// <summary>Share of the blocks that were loaded instead of computed.</summary>
@@ -36,7 +37,9 @@ internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, in
     /// <param name="destinations">Memory for blocks that are loaded.</param>
     /// <param name="sources">Bytes of blocks that are stored.</param>
     /// <param name="counted">False while caches fill.</param>
-    public void Serve(int node, TraceRequest request, PrefixChain prompt, IReadOnlyList<Memory<byte>> destinations, IReadOnlyList<ReadOnlyMemory<byte>> sources, bool counted = true)
+    public void Serve(
+        int node, TraceRequest request, PrefixChain prompt, IReadOnlyList<Memory<byte>> destinations,
+        IReadOnlyList<ReadOnlyMemory<byte>> sources, bool counted = true)
     {
         var began = Stopwatch.GetTimestamp();
         var loaded = strategy.Load(node, prompt, destinations);

@@ -11,7 +11,8 @@ using TorchSharp;
 namespace KvCache.Bench.Transfer;
 
 /// <summary>
-/// A block of a silo as a tensor over the silo's memory, by way of the public client: a lease, a view, and the end of both. All sizes run in the same rounds, as the
+/// A block of a silo as a tensor over the silo's memory, by way of the public client: a lease, a view, and the end of both. All sizes run
+/// in the same rounds, as the
 /// question is whether they differ.
 /// </summary>
 internal sealed class TensorView : IDisposable
@@ -38,7 +39,8 @@ internal sealed class TensorView : IDisposable
         _prefix = KvPrefix.Of(ns, new int[layout.TokensPerBlock]);
         _client = silo.Client("shm", Patience, name == Asked ? TimeSpan.Zero : null);
         using var source = WarmBuffer.Private(bytes);
-        if (_client.StoreAsync(_prefix, 0, [WarmMemory.Block(source, 0, layout.BlockBytes)]).AsTask().GetAwaiter().GetResult() is { Stored: not 1 } refused)
+        if (_client.StoreAsync(_prefix, 0, [WarmMemory.Block(source, 0, layout.BlockBytes)]).AsTask().GetAwaiter()
+            .GetResult() is { Stored: not 1 } refused)
             throw new IOException($"The silo refused a block of the benchmark: {refused.Reason}.");
     }
 
@@ -49,12 +51,15 @@ internal sealed class TensorView : IDisposable
     /// <param name="context">Rounds, and where to say what is left out.</param>
     /// <param name="rows">The report.</param>
     /// <param name="cancellation">Ends the rounds.</param>
-    public static void Measure(BenchSilo silo, IReadOnlyList<string> names, IEnumerable<long> sizes, ScenarioContext context, List<BenchRow> rows, CancellationToken cancellation)
+    public static void Measure(
+        BenchSilo silo, IReadOnlyList<string> names, IEnumerable<long> sizes, ScenarioContext context, List<BenchRow> rows,
+        CancellationToken cancellation)
     {
         if (names.Count == 0)
             return;
         long[] possible = [.. sizes.Where(bytes => bytes % TokenBytes == 0)];
-        if ((LibTorch.WhyNot() ?? (possible.Length == 0 ? $"no size is a multiple of the {TokenBytes} bytes of a token." : null)) is { } reason)
+        if ((LibTorch.WhyNot()
+            ?? (possible.Length == 0 ? $"no size is a multiple of the {TokenBytes} bytes of a token." : null)) is { } reason)
         {
             context.Log($"SKIPPED: rows {string.Join(", ", names)}; {reason}");
             return;

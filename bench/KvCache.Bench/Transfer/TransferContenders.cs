@@ -57,18 +57,25 @@ internal sealed class TransferContenders : IDisposable
 
     private void AddSilo()
     {
-        foreach (var (name, read) in new[] { ("memcpy.arena", SharedRead.CopyOnly), ("get.shm", SharedRead.Kept), ("get.shm.verified", SharedRead.Verified), ("get.shm.asked", SharedRead.Asked) })
+        foreach (var (
+            name, read) in new[] { ("memcpy.arena", SharedRead.CopyOnly), ("get.shm", SharedRead.Kept),
+            ("get.shm.verified", SharedRead.Verified), ("get.shm.asked", SharedRead.Asked) })
         {
             string[] yardsticks = read == SharedRead.CopyOnly ? [] : ["memcpy.arena", "redis.get"];
             _all.Add(new TransferContender(name, yardsticks, (transfer, lane) => new SharedGetLane(Silo, transfer, lane, read)));
         }
 
-        _all.Add(new TransferContender("put.shm", ["raw.put.unix", "redis.set"], (transfer, lane) => new SharedPutLane(Silo, transfer, lane)));
+        _all.Add(new TransferContender(
+            "put.shm", ["raw.put.unix", "redis.set"], (transfer, lane) => new SharedPutLane(Silo, transfer, lane)));
         foreach (var transport in new[] { "tcp", "unix" })
         {
             var redis = transport == "tcp" ? "" : ".unix";
-            _all.Add(new TransferContender($"get.{transport}", [$"raw.get.{transport}", $"redis.get{redis}"], (transfer, lane) => new SiloGetLane(Silo, transport, transfer, lane)));
-            _all.Add(new TransferContender($"put.{transport}", [$"raw.put.{transport}", $"redis.set{redis}"], (transfer, lane) => new SiloPutLane(Silo, transport, transfer, lane)));
+            _all.Add(new TransferContender(
+                $"get.{transport}", [$"raw.get.{transport}", $"redis.get{redis}"], (transfer, lane) =>
+                new SiloGetLane(Silo, transport, transfer, lane)));
+            _all.Add(new TransferContender(
+                $"put.{transport}", [$"raw.put.{transport}", $"redis.set{redis}"], (transfer, lane) =>
+                new SiloPutLane(Silo, transport, transfer, lane)));
         }
     }
 

@@ -24,7 +24,8 @@ internal sealed class TransferMeter : IContender, IDisposable
     public IReadOnlyList<string> ComparedWith => _contender.ComparedWith;
 
     /// <summary>Opens a contender, warms it up and finds how many requests fill a round.</summary>
-    public static TransferMeter Open(ITransferContender contender, TransferCase transfer, IReadOnlyList<LaneBuffers> buffers, TimeSpan round)
+    public static TransferMeter Open(
+        ITransferContender contender, TransferCase transfer, IReadOnlyList<LaneBuffers> buffers, TimeSpan round)
     {
         var lanes = contender.Open(transfer, buffers);
         try

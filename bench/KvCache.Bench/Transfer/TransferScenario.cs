@@ -40,7 +40,9 @@ internal sealed class TransferScenario : Scenario
     {
         Description = "Measure only these rows, for example put.tcp,raw.put.tcp.",
         HelpName = "NAME,...",
-        CustomParser = result => string.Join(',', result.Tokens.Select(token => token.Value)).Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries),
+        CustomParser = result =>
+            string.Join(',', result.Tokens.Select(token => token.Value))
+            .Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries),
         DefaultValueFactory = _ => [],
     };
 
@@ -66,15 +68,20 @@ internal sealed class TransferScenario : Scenario
             var chosen = contenders.All.Where(contender => IsChosen(contender.Name)).ToList();
             string[] views = [.. Views.Where(IsChosen)];
             if (chosen.Count + views.Length == 0)
-                throw new InvalidOperationException($"--only names no row; there are {string.Join(", ", [.. contenders.All.Select(contender => contender.Name), .. Views])}.");
+                throw new InvalidOperationException(
+                    "--only names no row; there are "
+                    + $"{string.Join(", ", [.. contenders.All.Select(contender => contender.Name), .. Views])}.");
             using var iperf = only.Length == 0 || only.Contains("iperf3") ? Iperf3.TryStart() : null;
             var rows = new List<BenchRow>();
             var ratios = new List<RatioRow>();
             foreach (var transfer in chosen.Count > 0 ? cases : [])
             {
                 context.Log(transfer.ToString());
-                IContender[] guests = iperf is not null && transfer.Connections == 1 && transfer.RequestBytes >= LeastIperfRequest ? [iperf] : [];
-                CaseMeter.Measure(chosen, transfer, [.. buffers.Take(transfer.Connections)], guests, context.Rounds, rows, ratios, cancellation);
+                IContender[] guests = iperf is not null && transfer.Connections == 1 && transfer.RequestBytes >= LeastIperfRequest
+                    ? [iperf]
+                    : [];
+                CaseMeter.Measure(
+                    chosen, transfer, [.. buffers.Take(transfer.Connections)], guests, context.Rounds, rows, ratios, cancellation);
             }
 
             TensorView.Measure(contenders.Silo, views, cases.Select(transfer => transfer.Bytes).Distinct(), context, rows, cancellation);

@@ -43,6 +43,7 @@ internal sealed class TunedContender(
     private int[] Best(List<TransferMeter> meters, int[] among, int rounds)
     {
         var figures = InterleavedRounds.Run([.. among.Select(i => meters[i])], rounds, cancellation);
-        return [.. among.Zip(figures, (index, values) => (index, Summary.Of(values).Median)).OrderByDescending(x => x.Median).Select(x => x.index)];
+        return [.. among.Zip(figures, (index, values) => (index, Summary.Of(values).Median)).OrderByDescending(x => x.Median)
+            .Select(x => x.index)];
     }
 }

@@ -6,13 +6,18 @@ internal sealed class NoCache : IKvCache
     public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
         new(new CacheMatch(0, prefix.Chain.TokensPerBlock, MissReason.Absent));
 
-    public ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+    public ValueTask<CacheMatch> MatchAsync(
+        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
         new(new CacheMatch(0, chain.TokensPerBlock, MissReason.Absent));
 
-    public ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+    public ValueTask<LoadResult> LoadAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        CancellationToken cancellationToken = default) =>
         new(new LoadResult(0, MissReason.Absent));
 
-    public ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default) =>
+    public ValueTask<StoreResult> StoreAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+        CancellationToken cancellationToken = default) =>
         new(default(StoreResult));
 
     public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) => new(0);

@@ -15,7 +15,8 @@ internal static class Fingerprint
         var buffer = new byte[1 << 20];
         foreach (var path in paths)
         {
-            using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0, FileOptions.SequentialScan);
+            using var stream =
+                new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0, FileOptions.SequentialScan);
             hash.AppendData(BitConverter.GetBytes(stream.Length));
             for (var read = stream.Read(buffer); read > 0; read = stream.Read(buffer))
                 hash.AppendData(buffer, 0, read);

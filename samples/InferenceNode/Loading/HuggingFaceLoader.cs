@@ -15,7 +15,8 @@ internal static class HuggingFaceLoader
         var weights = LlamaWeightsReader.Read(config.Model, config.Tied, (tensor, layer, shape) =>
             checkpoint.Read(TensorName(tensor, layer), shape, options.ScalarType, options.Device));
         var name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory)));
-        return new LoadedModel(new LlamaModel(name, Fingerprint.OfFiles([configPath, .. checkpoint.Paths]), config.Model, weights), tokenizer);
+        return new LoadedModel(
+            new LlamaModel(name, Fingerprint.OfFiles([configPath, .. checkpoint.Paths]), config.Model, weights), tokenizer);
     }
 
     private static string TensorName(LlamaTensor tensor, int layer) => tensor switch
@@ -44,13 +45,16 @@ internal static class HuggingFaceLoader
         if (File.Exists(path))
         {
             using var document = JsonFile.Read(path);
-            if (document.RootElement.TryGetProperty("tokenizer_class", out var name) && name.ValueKind == JsonValueKind.String && name.ValueEquals("ByteTokenizer"))
+            if (document.RootElement.TryGetProperty("tokenizer_class", out var name) && name.ValueKind == JsonValueKind.String
+                && name.ValueEquals("ByteTokenizer"))
                 return new ByteTokenizer(config.Model.VocabularySize, config.EndOfSequence);
         }
 
         var sentencePiece = Path.Combine(directory, "tokenizer.model");
         return File.Exists(sentencePiece)
             ? SentencePieceTokenizer.Open(sentencePiece, config.Model.VocabularySize, config.EndOfSequence)
-            : throw new ModelFormatException($"{directory} has no tokenizer this program knows: expected tokenizer.model (SentencePiece), or a tokenizer_config.json with tokenizer_class ByteTokenizer. tokenizer.json alone is not supported.");
+            : throw new ModelFormatException(
+                $"{directory} has no tokenizer this program knows: expected tokenizer.model (SentencePiece), or a tokenizer_config.json "
+                + "with tokenizer_class ByteTokenizer. tokenizer.json alone is not supported.");
     }
 }

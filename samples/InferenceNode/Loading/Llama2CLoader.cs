@@ -38,7 +38,8 @@ internal static class Llama2CLoader
             read.ReadBytesFromStream(stream, 1 << 20);
             return read.to(options.ScalarType, options.Device).MoveToOuterDisposeScope();
         });
-        return new LoadedModel(new LlamaModel(Path.GetFileNameWithoutExtension(path), Fingerprint.OfFiles([path]), config, weights), tokenizer);
+        return new LoadedModel(
+            new LlamaModel(Path.GetFileNameWithoutExtension(path), Fingerprint.OfFiles([path]), config, weights), tokenizer);
     }
 
     private static (LlamaConfig Config, bool Tied) ReadHeader(string path, FileStream stream)
@@ -103,6 +104,8 @@ internal static class Llama2CLoader
         var folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
         string[] candidates = [Path.Combine(folder, $"tok{config.VocabularySize}.model"), Path.Combine(folder, "tokenizer.model")];
         return candidates.FirstOrDefault(File.Exists)
-            ?? throw new ModelFormatException($"No tokenizer for {path}: expected {string.Join(" or ", candidates.Select(Path.GetFileName))} beside it, or a path in the options.");
+            ?? throw new ModelFormatException(
+                $"No tokenizer for {path}: expected {string.Join(" or ", candidates.Select(Path.GetFileName))} beside it, or a path in "
+                + "the options.");
     }
 }

@@ -63,11 +63,13 @@ internal static class LlamaWeightsReader
             {
                 using var layer = torch.NewDisposeScope(); // separate projections go as soon as they are joined
                 layers[i] = new LlamaLayerWeights(
-                    One(LlamaTensor.AttentionNorm, i), One(LlamaTensor.Query, i), One(LlamaTensor.Key, i), One(LlamaTensor.Value, i), One(LlamaTensor.Output, i),
+                    One(LlamaTensor.AttentionNorm, i), One(LlamaTensor.Query, i), One(LlamaTensor.Key, i), One(LlamaTensor.Value, i),
+                        One(LlamaTensor.Output, i),
                     One(LlamaTensor.FeedForwardNorm, i), One(LlamaTensor.Gate, i), One(LlamaTensor.Up, i), One(LlamaTensor.Down, i));
             }
 
-            return new LlamaWeights(One(LlamaTensor.Embedding, 0), layers, One(LlamaTensor.FinalNorm, 0), tied ? null : One(LlamaTensor.Head, 0));
+            return new LlamaWeights(
+                One(LlamaTensor.Embedding, 0), layers, One(LlamaTensor.FinalNorm, 0), tied ? null : One(LlamaTensor.Head, 0));
         }
         catch
         {

@@ -1,6 +1,7 @@
 namespace KvCache.InferenceNode;
 
-/// <summary>A model cannot be loaded: a file is missing, broken, or of a kind that is not supported. The message says what was expected.</summary>
+/// <summary>A model cannot be loaded: a file is missing, broken, or of a kind that is not supported. The message says what was
+/// expected.</summary>
 public sealed class ModelFormatException : Exception
 {
     /// <summary>Creates the exception.</summary>

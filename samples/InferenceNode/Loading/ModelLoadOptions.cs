@@ -14,7 +14,8 @@ public sealed record ModelLoadOptions
     /// <summary>Where to compute; the CPU by default.</summary>
     public torch.Device Device { get; init; } = torch.CPU;
 
-    /// <summary>SentencePiece model of a llama2.c checkpoint; null (default) looks for one beside it. Other models have their own.</summary>
+    /// <summary>SentencePiece model of a llama2.c checkpoint; null (default) looks for one beside it. Other models have their
+    /// own.</summary>
     public string? TokenizerPath { get; init; }
 
     /// <summary>Seed of random weights. Other models ignore it.</summary>

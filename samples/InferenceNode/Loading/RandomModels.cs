@@ -13,8 +13,12 @@ public static class RandomModels
     {
         ["tiny"] = (Shape(hidden: 256, intermediate: 704, layers: 4, heads: 8, kvHeads: 4, vocabulary: 512, context: 8192), true),
         ["small"] = (Shape(hidden: 768, intermediate: 2048, layers: 12, heads: 12, kvHeads: 4, vocabulary: 32000, context: 32768), true),
-        ["llama-1b"] = (Shape(hidden: 2048, intermediate: 8192, layers: 16, heads: 32, kvHeads: 8, vocabulary: 128256, context: 131072, theta: 500000), true),
-        ["llama-8b"] = (Shape(hidden: 4096, intermediate: 14336, layers: 32, heads: 32, kvHeads: 8, vocabulary: 128256, context: 131072, theta: 500000), false),
+        ["llama-1b"] =
+            (Shape(hidden: 2048, intermediate: 8192, layers: 16, heads: 32, kvHeads: 8, vocabulary: 128256, context: 131072,
+            theta: 500000), true),
+        ["llama-8b"] =
+            (Shape(hidden: 4096, intermediate: 14336, layers: 32, heads: 32, kvHeads: 8, vocabulary: 128256, context: 131072,
+            theta: 500000), false),
     };
 
     /// <summary>Names of the shapes; llama-1b and llama-8b are those of Llama 3.2 1B and Llama 3.1 8B without RoPE scaling.</summary>
@@ -25,12 +29,13 @@ public static class RandomModels
     public static long CountWeights(string name)
     {
         var (config, tied) = ShapeOf(name);
-        return Enum.GetValues<LlamaTensor>().Sum(tensor => LlamaWeightsReader.Shape(config, tensor).Aggregate(1L, (all, size) => all * size) * tensor switch
-        {
-            LlamaTensor.Head => tied ? 0 : 1,
-            LlamaTensor.Embedding or LlamaTensor.FinalNorm => 1,
-            _ => config.Layers,
-        });
+        return Enum.GetValues<LlamaTensor>()
+            .Sum(tensor => LlamaWeightsReader.Shape(config, tensor).Aggregate(1L, (all, size) => all * size) * tensor switch
+            {
+                LlamaTensor.Head => tied ? 0 : 1,
+                LlamaTensor.Embedding or LlamaTensor.FinalNorm => 1,
+                _ => config.Layers,
+            });
     }
 
     /// <summary>Makes a model whose weights depend on shape, seed and element type only. Its tokens are bytes.</summary>
@@ -56,18 +61,19 @@ public static class RandomModels
         ? shape
         : throw new ModelFormatException($"There is no random model '{name}'; expected one of {string.Join(", ", Names)}.");
 
-    private static LlamaConfig Shape(int hidden, int intermediate, int layers, int heads, int kvHeads, int vocabulary, int context, double theta = 10000) => new()
-    {
-        HiddenSize = hidden,
-        IntermediateSize = intermediate,
-        Layers = layers,
-        Heads = heads,
-        KvHeads = kvHeads,
-        HeadDim = hidden / heads,
-        VocabularySize = vocabulary,
-        MaxContext = context,
-        RmsEpsilon = 1e-5,
-        RopeTheta = theta,
-        RopeStyle = RopeStyle.RotateHalves,
-    };
+    private static LlamaConfig Shape(
+        int hidden, int intermediate, int layers, int heads, int kvHeads, int vocabulary, int context, double theta = 10000) => new()
+        {
+            HiddenSize = hidden,
+            IntermediateSize = intermediate,
+            Layers = layers,
+            Heads = heads,
+            KvHeads = kvHeads,
+            HeadDim = hidden / heads,
+            VocabularySize = vocabulary,
+            MaxContext = context,
+            RmsEpsilon = 1e-5,
+            RopeTheta = theta,
+            RopeStyle = RopeStyle.RotateHalves,
+        };
 }

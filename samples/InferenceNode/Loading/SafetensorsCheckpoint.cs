@@ -31,7 +31,8 @@ public sealed class SafetensorsCheckpoint : IDisposable
         if (File.Exists(single))
         {
             var file = SafetensorsFile.Open(single);
-            return new SafetensorsCheckpoint(directory, [single], file.Entries.Keys.ToDictionary(name => name, _ => file, StringComparer.Ordinal));
+            return new SafetensorsCheckpoint(
+                directory, [single], file.Entries.Keys.ToDictionary(name => name, _ => file, StringComparer.Ordinal));
         }
 
         if (!File.Exists(index))
@@ -86,7 +87,8 @@ public sealed class SafetensorsCheckpoint : IDisposable
         {
             var shard = property.Value.ValueKind == JsonValueKind.String ? property.Value.GetString() : null;
             if (string.IsNullOrEmpty(shard) || shard != Path.GetFileName(shard))
-                throw new ModelFormatException($"{path} places tensor '{property.Name}' in '{property.Value}'; expected the name of a file beside it.");
+                throw new ModelFormatException(
+                    $"{path} places tensor '{property.Name}' in '{property.Value}'; expected the name of a file beside it.");
             yield return (property.Name, shard);
         }
     }

@@ -37,11 +37,14 @@ public sealed class SafetensorsFile : IDisposable
         {
             Span<byte> prefix = stackalloc byte[8];
             if (stream.Length < prefix.Length)
-                throw new ModelFormatException($"The file has {stream.Length} bytes; a safetensors file starts with 8 bytes of header length.");
+                throw new ModelFormatException(
+                    $"The file has {stream.Length} bytes; a safetensors file starts with 8 bytes of header length.");
             stream.ReadExactly(prefix);
             var length = BinaryPrimitives.ReadUInt64LittleEndian(prefix);
             if (length > SafetensorsHeader.MaxLength || length > (ulong)(stream.Length - prefix.Length))
-                throw new ModelFormatException($"The header claims {length} bytes; expected at most {Math.Min(SafetensorsHeader.MaxLength, stream.Length - prefix.Length)} in a file of {stream.Length}.");
+                throw new ModelFormatException(
+                    $"The header claims {length} bytes; expected at most "
+                    + $"{Math.Min(SafetensorsHeader.MaxLength, stream.Length - prefix.Length)} in a file of {stream.Length}.");
             var json = new byte[(int)length];
             stream.ReadExactly(json);
             return new SafetensorsFile(stream, stream.Position, SafetensorsHeader.Parse(json, stream.Length - stream.Position));
@@ -70,14 +73,17 @@ public sealed class SafetensorsFile : IDisposable
         if (!Entries.TryGetValue(name, out var entry))
             throw new ModelFormatException($"{_stream.Name} has no tensor '{name}'.");
         if (!shape.SequenceEqual(entry.Shape.ToArray()))
-            throw new ModelFormatException($"Tensor '{name}' of {_stream.Name} has shape [{string.Join(", ", entry.Shape)}]; the configuration asks for [{string.Join(", ", shape.ToArray())}].");
+            throw new ModelFormatException(
+                $"Tensor '{name}' of {_stream.Name} has shape [{string.Join(", ", entry.Shape)}]; the configuration asks for "
+                + $"[{string.Join(", ", shape.ToArray())}].");
 
         var stored = entry.DataType switch
         {
             "F32" => torch.ScalarType.Float32,
             "F16" => torch.ScalarType.Float16,
             "BF16" => torch.ScalarType.BFloat16,
-            _ => throw new ModelFormatException($"Tensor '{name}' of {_stream.Name} has dtype {entry.DataType}; expected F32, F16 or BF16."),
+            _ => throw new ModelFormatException(
+                $"Tensor '{name}' of {_stream.Name} has dtype {entry.DataType}; expected F32, F16 or BF16."),
         };
         using var scope = torch.NewDisposeScope();
         var tensor = torch.empty(shape.ToArray(), stored);

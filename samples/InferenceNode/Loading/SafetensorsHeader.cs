@@ -67,13 +67,15 @@ public static class SafetensorsHeader
         if (value.ValueKind != JsonValueKind.Object
             || !value.TryGetProperty("dtype", out var type) || type.ValueKind != JsonValueKind.String
             || !value.TryGetProperty("shape", out var dimensions) || dimensions.ValueKind != JsonValueKind.Array
-            || !value.TryGetProperty("data_offsets", out var offsets) || offsets.ValueKind != JsonValueKind.Array || offsets.GetArrayLength() != 2)
+            || !value.TryGetProperty("data_offsets", out var offsets) || offsets.ValueKind != JsonValueKind.Array
+                || offsets.GetArrayLength() != 2)
         {
             throw new ModelFormatException($"Tensor '{name}' in the safetensors header lacks dtype, shape or two data_offsets.");
         }
 
         var dataType = type.GetString()!;
-        var size = (Int128)(ElementSize(dataType) ?? throw new ModelFormatException($"Tensor '{name}' has the unknown dtype '{dataType}'."));
+        var size = (Int128)(
+            ElementSize(dataType) ?? throw new ModelFormatException($"Tensor '{name}' has the unknown dtype '{dataType}'."));
         var shape = dimensions.EnumerateArray().Select(d => Number(name, d)).ToArray();
         foreach (var dimension in shape)
         {
@@ -84,7 +86,9 @@ public static class SafetensorsHeader
 
         var (begin, end) = (Number(name, offsets[0]), Number(name, offsets[1]));
         if (end - begin != size)
-            throw new ModelFormatException($"Tensor '{name}', {dataType} [{string.Join(", ", shape)}], takes {size} bytes; its data_offsets {begin} to {end} span {end - begin}.");
+            throw new ModelFormatException(
+                $"Tensor '{name}', {dataType} [{string.Join(", ", shape)}], takes {size} bytes; its data_offsets {begin} to {end} span "
+                + $"{end - begin}.");
         return new SafetensorsEntry(dataType, shape, begin, end);
     }
 
@@ -99,11 +103,14 @@ public static class SafetensorsHeader
         foreach (var (name, entry) in entries.OrderBy(e => e.Value.Begin).ThenBy(e => e.Value.End))
         {
             if (entry.Begin != covered)
-                throw new ModelFormatException($"Tensor '{name}' begins at byte {entry.Begin}; expected {covered}, as tensors follow each other without holes or overlaps.");
+                throw new ModelFormatException(
+                    $"Tensor '{name}' begins at byte {entry.Begin}; expected {covered}, as tensors follow each other without holes or "
+                    + "overlaps.");
             covered = entry.End;
         }
 
         if (covered != dataLength)
-            throw new ModelFormatException($"The tensors take {covered} bytes, but {dataLength} follow the header: the file is cut or has something appended.");
+            throw new ModelFormatException(
+                $"The tensors take {covered} bytes, but {dataLength} follow the header: the file is cut or has something appended.");
     }
 }

@@ -20,7 +20,8 @@ public sealed class LlamaModel : ICausalModel
     /// <param name="revision">Fingerprint of weights and configuration.</param>
     /// <param name="config">Shape and constants.</param>
     /// <param name="weights">Weights; their element type (float32, float16 or bfloat16) is also that of the KV.</param>
-    /// <exception cref="ModelFormatException">The configuration is invalid, or the weights have another number of layers or element type.</exception>
+    /// <exception cref="ModelFormatException">The configuration is invalid, or the weights have another number of layers or element
+    /// type.</exception>
     public LlamaModel(string name, string revision, LlamaConfig config, LlamaWeights weights)
     {
         ArgumentNullException.ThrowIfNull(config);
@@ -106,7 +107,8 @@ public sealed class LlamaModel : ICausalModel
     {
         using var noGradient = torch.no_grad();
         using var scope = torch.NewDisposeScope();
-        run.Hidden = Layer(_weights.Layers[layer], run.Hidden, run.Positions, run.Mask, storage.select(0, layer), run.First).DetachFromDisposeScope();
+        run.Hidden = Layer(_weights.Layers[layer], run.Hidden, run.Positions, run.Mask, storage.select(0, layer), run.First)
+            .DetachFromDisposeScope();
     }
 
     /// <summary>Logits of a run's last token, in the caller's dispose scope.</summary>
@@ -118,7 +120,8 @@ public sealed class LlamaModel : ICausalModel
         return functional.linear(last, _weights.Head).to(torch.ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
-    private torch.Tensor Layer(LlamaLayerWeights weights, torch.Tensor hidden, RotaryPositions positions, torch.Tensor? mask, torch.Tensor storage, int first)
+    private torch.Tensor Layer(
+        LlamaLayerWeights weights, torch.Tensor hidden, RotaryPositions positions, torch.Tensor? mask, torch.Tensor storage, int first)
     {
         using var scope = torch.NewDisposeScope();
         hidden = hidden + Attention(weights, Norm(hidden, weights.AttentionNorm), positions, mask, storage, first);
@@ -127,7 +130,8 @@ public sealed class LlamaModel : ICausalModel
         return hidden.MoveToOuterDisposeScope();
     }
 
-    private torch.Tensor Attention(LlamaLayerWeights weights, torch.Tensor input, RotaryPositions positions, torch.Tensor? mask, torch.Tensor storage, int first)
+    private torch.Tensor Attention(
+        LlamaLayerWeights weights, torch.Tensor input, RotaryPositions positions, torch.Tensor? mask, torch.Tensor storage, int first)
     {
         var count = input.shape[0];
         var parts = functional.linear(input, weights.QueryKeyValue).split(_projections, 1);
@@ -138,7 +142,8 @@ public sealed class LlamaModel : ICausalModel
 
         // [kv heads, group, tokens, dim]: a KV head is seen by its group of query heads through a stride of 0, without a copy.
         var group = Config.Heads / Config.KvHeads;
-        var present = storage.narrow(1, 0, first + count).permute(0, 2, 1, 3).unsqueeze(2).expand(2, Config.KvHeads, group, first + count, Config.HeadDim);
+        var present = storage.narrow(1, 0, first + count).permute(0, 2, 1, 3).unsqueeze(2)
+            .expand(2, Config.KvHeads, group, first + count, Config.HeadDim);
         var queries = query.unflatten(1, [Config.KvHeads, group]).permute(1, 2, 0, 3);
         var mixed = functional.scaled_dot_product_attention(queries, present.select(0, 0), present.select(0, 1), mask);
         return functional.linear(mixed.permute(2, 0, 1, 3).reshape(count, -1), weights.Output);

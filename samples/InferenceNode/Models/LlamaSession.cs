@@ -36,7 +36,8 @@ internal sealed class LlamaSession : ICausalSession
     }
 
     /// <inheritdoc/>
-    public async ValueTask<torch.Tensor?> ForwardAsync(ReadOnlyMemory<int> tokens, int prefixTokens, Func<int, torch.Tensor, ValueTask<bool>> fill)
+    public async ValueTask<torch.Tensor?> ForwardAsync(
+        ReadOnlyMemory<int> tokens, int prefixTokens, Func<int, torch.Tensor, ValueTask<bool>> fill)
     {
         ArgumentNullException.ThrowIfNull(fill);
         Check(tokens.Span);
@@ -80,7 +81,8 @@ internal sealed class LlamaSession : ICausalSession
         if (tokens < 1 || block.dtype != _model.ScalarType || !block.shape.AsSpan().SequenceEqual(expected))
         {
             throw new ArgumentException(
-                $"A block of {block.dtype} [{string.Join(", ", block.shape)}] does not fit this model; expected {_model.ScalarType} [{expected[0]}, {expected[1]}, tokens, {expected[3]}, {expected[4]}].",
+                $"A block of {block.dtype} [{string.Join(", ", block.shape)}] does not fit this model; expected {_model.ScalarType} "
+                    + $"[{expected[0]}, {expected[1]}, tokens, {expected[3]}, {expected[4]}].",
                 nameof(block));
         }
 
@@ -96,9 +98,11 @@ internal sealed class LlamaSession : ICausalSession
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         if (firstToken < 0 || firstToken >= Length)
-            throw new ArgumentOutOfRangeException(nameof(firstToken), firstToken, $"Expected a position inside the sequence of {Length} tokens.");
+            throw new ArgumentOutOfRangeException(
+                nameof(firstToken), firstToken, $"Expected a position inside the sequence of {Length} tokens.");
         if (tokens < 1 || tokens > Length - firstToken)
-            throw new ArgumentOutOfRangeException(nameof(tokens), tokens, $"Expected 1 to {Length - firstToken} tokens from position {firstToken} of {Length}.");
+            throw new ArgumentOutOfRangeException(
+                nameof(tokens), tokens, $"Expected 1 to {Length - firstToken} tokens from position {firstToken} of {Length}.");
 
         using var noGradient = torch.no_grad();
         using var scope = torch.NewDisposeScope();

@@ -47,7 +47,8 @@ public sealed class LlamaWeights : IDisposable
 /// <summary>Weights of one layer. Projections of one input are joined, so that each input is read once.</summary>
 public sealed class LlamaLayerWeights : IDisposable
 {
-    /// <summary>Joins separate projections; the tensors given may be disposed afterwards, except the norms, <paramref name="output"/> and <paramref name="down"/>.</summary>
+    /// <summary>Joins separate projections; the tensors given may be disposed afterwards, except the norms, <paramref name="output"/> and
+    /// <paramref name="down"/>.</summary>
     /// <param name="attentionNorm">Shape <c>[hidden]</c>.</param>
     /// <param name="query">Shape <c>[heads × dim, hidden]</c>.</param>
     /// <param name="key">Shape <c>[kv heads × dim, hidden]</c>.</param>

@@ -15,7 +15,8 @@ internal static class WarmUp
     /// Continues the beginning of a prompt, without and then with hits, over a small cache of its own; from the real cache it takes one
     /// block of the prompt if there is one.
     /// </summary>
-    public static async Task RunAsync(IKvCache cache, LoadedModel loaded, string prompt, GenerationOptions options, CancellationToken cancellationToken)
+    public static async Task RunAsync(
+        IKvCache cache, LoadedModel loaded, string prompt, GenerationOptions options, CancellationToken cancellationToken)
     {
         var (model, tokenizer) = loaded;
         var text = prompt[..Math.Min(Characters, prompt.Length)];

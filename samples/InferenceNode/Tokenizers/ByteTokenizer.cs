@@ -30,7 +30,9 @@ public sealed class ByteTokenizer : ITokenizer
         for (var i = 0; i < bytes.Length; i++)
         {
             if (bytes[i] >= _vocabularySize)
-                throw new ArgumentException($"The text has the byte 0x{bytes[i]:x2} at offset {i}; this model knows bytes below 0x{_vocabularySize:x2} only.", nameof(text));
+                throw new ArgumentException(
+                    $"The text has the byte 0x{bytes[i]:x2} at offset {i}; this model knows bytes below 0x{_vocabularySize:x2} only.",
+                    nameof(text));
             tokens[i] = bytes[i];
         }
 

@@ -30,7 +30,8 @@ public sealed class SentencePieceTokenizer : ITokenizer
         return new SentencePieceTokenizer(tokenizer, vocabularySize, endOfSequence ?? tokenizer.EndOfSentenceId);
     }
 
-    /// <summary>Opens the tokenizer of a llama2.c model. Those were trained with a start token between stories, and never saw an end token.</summary>
+    /// <summary>Opens the tokenizer of a llama2.c model. Those were trained with a start token between stories, and never saw an end
+    /// token.</summary>
     internal static SentencePieceTokenizer OpenForLlama2C(string path, int vocabularySize)
     {
         var tokenizer = Read(path, vocabularySize);

@@ -57,10 +57,12 @@ internal sealed record InferenceProcess
             .. ZeroLoaded ? ["--zero-loaded"] : Array.Empty<string>(),
         ];
         var output = new List<string>();
-        await using var process = ChildProcess.Start(ProgramCommand.Own("KvCache.InferenceNode.dll", arguments, ("KVCACHE_SECRET", Secret)), output.Add);
+        await using var process =
+            ChildProcess.Start(ProgramCommand.Own("KvCache.InferenceNode.dll", arguments, ("KVCACHE_SECRET", Secret)), output.Add);
         var exitCode = await process.WaitAsync(cancellationToken);
         return exitCode == 0 && output.Count == prompts.Count + 1
             ? new InferenceRun([.. output.SkipLast(1).Select(NodeOutput.ReadResult)], NodeOutput.ReadStatistics(output[^1]))
-            : throw new ChildProcessException($"The inference node ended with code {exitCode} and {output.Count} of {prompts.Count + 1} lines:\n{process.LastLines}");
+            : throw new ChildProcessException(
+                $"The inference node ended with code {exitCode} and {output.Count} of {prompts.Count + 1} lines:\n{process.LastLines}");
     }
 }

@@ -13,7 +13,8 @@ namespace KvCache.QuickStart.Processes;
 /// <param name="tenants">Secrets of the tenants by name.</param>
 /// <param name="transport">How nodes reach them: tcp or unix.</param>
 /// <param name="say">Is told what happens.</param>
-internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, string> tenants, string transport, Action<string> say) : IAsyncDisposable
+internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, string> tenants, string transport, Action<string> say)
+    : IAsyncDisposable
 {
     /// <summary>Most silos of a group: more than a machine for a demonstration has cores.</summary>
     public const int Most = 8;
@@ -47,12 +48,17 @@ internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, strin
         {
             _silos.Add(SiloChild.Start(new SiloSettings(
                 Arena: "256MiB",
-                Settings: new Dictionary<string, string>(tenants.Select(tenant => KeyValuePair.Create($"KvCache:Tenants:{tenant.Key}:Secret", tenant.Value)))
+                Settings: new Dictionary<string, string>(
+                    tenants.Select(tenant => KeyValuePair.Create($"KvCache:Tenants:{tenant.Key}:Secret", tenant.Value)))
                 {
                     ["KvCache:Cluster:Secret"] = _secret,
                 },
                 Folder: Directory.CreateDirectory(Path.Combine(folder, i.ToString(CultureInfo.InvariantCulture))).FullName,
-                Arguments: silos == 1 ? [] : ["--cluster", "localhost", .. i == 0 ? [] : (string[])["--primary", _ready[0].SiloPort.ToString(CultureInfo.InvariantCulture)]])));
+                Arguments: silos == 1
+                    ? []
+                    : ["--cluster", "localhost", .. i == 0
+                        ? []
+                        : (string[])["--primary", _ready[0].SiloPort.ToString(CultureInfo.InvariantCulture)]])));
             if (i == 0)
                 _ready.Add(await _silos[0].WaitUntilReadyAsync(ReadyFile.TryRead, StartLimit, cancellationToken));
         }
@@ -62,7 +68,8 @@ internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, strin
         for (var i = 0; i < silos; i++)
         {
             var ready = _ready[i];
-            await UntilAsync("the silos know each other", async () => await PeersAsync(ready, cancellationToken) == silos - 1, cancellationToken);
+            await UntilAsync(
+                "the silos know each other", async () => await PeersAsync(ready, cancellationToken) == silos - 1, cancellationToken);
             say($"{Name(i)}: process {ready.ProcessId} serves at {EndpointOf(i)}");
         }
     }
@@ -85,7 +92,8 @@ internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, strin
     }
 
     /// <summary>Waits until every silo has ended.</summary>
-    public Task WaitAsync(CancellationToken cancellationToken) => Task.WhenAll(_silos.Select(silo => silo.Process.WaitAsync(cancellationToken)));
+    public Task WaitAsync(CancellationToken cancellationToken) =>
+        Task.WhenAll(_silos.Select(silo => silo.Process.WaitAsync(cancellationToken)));
 
     /// <summary>Asks the silos to end.</summary>
     /// <returns>Whether all did so by themselves.</returns>

@@ -15,7 +15,9 @@ internal static class BlockArguments
         for (var i = 0; i < destinations.Count; i++)
         {
             if (destinations[i].Length != bytes)
-                throw new ArgumentException($"The memory for block {firstBlock + i} has {destinations[i].Length} bytes; layers {range} have {bytes}.", nameof(destinations));
+                throw new ArgumentException(
+                    $"The memory for block {firstBlock + i} has {destinations[i].Length} bytes; layers {range} have {bytes}.",
+                    nameof(destinations));
         }
     }
 
@@ -23,18 +25,21 @@ internal static class BlockArguments
     {
         CheckRun(prefix, firstBlock, blocks.Count);
         if (options is { Replicas: < 1 or > WireProtocol.MaxCopies })
-            throw new ArgumentException($"{options.Replicas} replicas were asked for; 1 to {WireProtocol.MaxCopies} are possible.", nameof(options));
+            throw new ArgumentException(
+                $"{options.Replicas} replicas were asked for; 1 to {WireProtocol.MaxCopies} are possible.", nameof(options));
         var bytes = prefix.Namespace.Layout.BlockBytes;
         for (var i = 0; i < blocks.Count; i++)
         {
             if (blocks[i].Length != bytes)
-                throw new ArgumentException($"Block {firstBlock + i} has {blocks[i].Length} bytes; a block of this namespace has {bytes}.", nameof(blocks));
+                throw new ArgumentException(
+                    $"Block {firstBlock + i} has {blocks[i].Length} bytes; a block of this namespace has {bytes}.", nameof(blocks));
         }
     }
 
     public static void CheckRun(KvPrefix prefix, int firstBlock, int count)
     {
         if (firstBlock < 0 || firstBlock > prefix.BlockCount - count)
-            throw new ArgumentException($"Blocks {firstBlock}..{firstBlock + count - 1} do not lie in a prefix of {prefix.BlockCount} blocks.", nameof(firstBlock));
+            throw new ArgumentException(
+                $"Blocks {firstBlock}..{firstBlock + count - 1} do not lie in a prefix of {prefix.BlockCount} blocks.", nameof(firstBlock));
     }
 }

@@ -41,7 +41,8 @@ internal sealed class CacheMeter
     public KvCacheStatistics Snapshot(long memoryBytes) => new()
     {
         Hits = Volatile.Read(ref _hits),
-        Misses = Enum.GetValues<MissReason>().Where(reason => reason != MissReason.None).ToDictionary(reason => reason, reason => Volatile.Read(ref _misses[(int)reason])),
+        Misses = Enum.GetValues<MissReason>().Where(reason => reason != MissReason.None)
+            .ToDictionary(reason => reason, reason => Volatile.Read(ref _misses[(int)reason])),
         Stored = Volatile.Read(ref _stored),
         LoadedBytes = Volatile.Read(ref _loadedBytes),
         StoredBytes = Volatile.Read(ref _storedBytes),

@@ -49,7 +49,9 @@ internal sealed class LatencyHistogram
     private static int BucketOf(long value)
     {
         var log = BitOperations.Log2((ulong)value);
-        var sub = log >= SubBits ? (int)(value >> (log - SubBits)) & ((1 << SubBits) - 1) : (int)(value << (SubBits - log)) & ((1 << SubBits) - 1);
+        var sub = log >= SubBits
+            ? (int)(value >> (log - SubBits)) & ((1 << SubBits) - 1)
+            : (int)(value << (SubBits - log)) & ((1 << SubBits) - 1);
         return (log << SubBits) + sub;
     }
 

@@ -9,16 +9,22 @@ namespace KvCache.Client;
 public sealed partial class LocalKvCache
 {
     /// <inheritdoc/>
-    /// <remarks>The blocks are kept from eviction until the enumerator is disposed, and there are no more of them than fill a quarter of the memory.</remarks>
-    public IAsyncEnumerable<LoadedLayer> LoadLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
+    /// <remarks>The blocks are kept from eviction until the enumerator is disposed, and there are no more of them than fill a quarter of
+    /// the memory.</remarks>
+    public IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        CancellationToken cancellationToken = default)
     {
         var range = layers ?? prefix.Namespace.Layout.AllLayers;
         BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
-        return destinations.Count == 0 ? AsyncEnumerable.Empty<LoadedLayer>() : LoadLayersAsync(prefix, firstBlock, destinations, range, cancellationToken);
+        return destinations.Count == 0
+            ? AsyncEnumerable.Empty<LoadedLayer>()
+            : LoadLayersAsync(prefix, firstBlock, destinations, range, cancellationToken);
     }
 
     private async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, [EnumeratorCancellation] CancellationToken cancellationToken)
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range,
+            [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         await ValueTask.CompletedTask.ConfigureAwait(false); // everything is here: nothing to wait for
         cancellationToken.ThrowIfCancellationRequested();
@@ -35,7 +41,8 @@ public sealed partial class LocalKvCache
         var leases = new List<BlockLease>(destinations.Count);
         try
         {
-            _store.LeaseRun(prefix.Namespace.Id, prefix.Chain.Hashes.Slice(firstBlock, destinations.Count), _store.Arena.Capacity / HeldShare, leases);
+            _store.LeaseRun(
+                prefix.Namespace.Id, prefix.Chain.Hashes.Slice(firstBlock, destinations.Count), _store.Arena.Capacity / HeldShare, leases);
             var reason = leases.Count == destinations.Count ? MissReason.None : MissReason.Absent;
             _meter.Loaded(new LoadResult(leases.Count, reason), destinations.Count, layout.RangeBytes(range), began);
             for (var layer = range.First; layer < range.End; layer++)

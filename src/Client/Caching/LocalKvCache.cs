@@ -47,7 +47,8 @@ public sealed partial class LocalKvCache : IKvCache
         MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, cancellationToken);
 
     /// <inheritdoc/>
-    public ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    public ValueTask<CacheMatch> MatchAsync(
+        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
         var began = Stopwatch.GetTimestamp();
@@ -62,7 +63,8 @@ public sealed partial class LocalKvCache : IKvCache
             if (hold > TimeSpan.Zero)
             {
                 foreach (var ns in group.Namespaces)
-                    found = _store.LeaseRun(ns.Id, chain.Hashes[..found], (_store.Arena.Capacity / HeldShare) - leases.Sum(lease => lease.ArenaBytes), leases);
+                    found = _store.LeaseRun(
+                        ns.Id, chain.Hashes[..found], (_store.Arena.Capacity / HeldShare) - leases.Sum(lease => lease.ArenaBytes), leases);
             }
 
             var reason = found == chain.BlockCount ? MissReason.None : MissReason.Absent;
@@ -76,7 +78,9 @@ public sealed partial class LocalKvCache : IKvCache
     }
 
     /// <inheritdoc/>
-    public ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
+    public ValueTask<LoadResult> LoadAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        CancellationToken cancellationToken = default)
     {
         var range = layers ?? prefix.Namespace.Layout.AllLayers;
         BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
@@ -100,7 +104,9 @@ public sealed partial class LocalKvCache : IKvCache
     }
 
     /// <inheritdoc/>
-    public ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default)
+    public ValueTask<StoreResult> StoreAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+        CancellationToken cancellationToken = default)
     {
         BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
         cancellationToken.ThrowIfCancellationRequested();
@@ -154,7 +160,8 @@ public sealed partial class LocalKvCache : IKvCache
         return default;
     }
 
-    private LoadResult Load(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CancellationToken cancellationToken)
+    private LoadResult Load(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CancellationToken cancellationToken)
     {
         for (var i = 0; i < destinations.Count; i++)
         {
@@ -175,12 +182,15 @@ public sealed partial class LocalKvCache : IKvCache
             return PutOutcome.AlreadyStored;
         var parent = index == 0 ? default : prefix.Chain.Hashes[index - 1];
         var layout = prefix.Namespace.Layout;
-        using var write = _store.TryReserve(key, layout, new BlockLineage(parent, index, options?.RequestId ?? 0, options?.SuffixTokens ?? 0));
+        using var write =
+            _store.TryReserve(key, layout, new BlockLineage(parent, index, options?.RequestId ?? 0, options?.SuffixTokens ?? 0));
         if (write is null)
             return Arena.RoundUp(layout.BlockBytes) > _store.Arena.Capacity ? PutOutcome.TooLarge : PutOutcome.NoMemory;
         bytes.CopyTo(write.Bytes);
         BlockChecksum.ComputeLayers(write.Bytes, layout, write.Checksums);
-        return _store.Publish(key, write.Generation, options?.TimeToLive) == PublishOutcome.Published ? PutOutcome.Stored : PutOutcome.AlreadyStored;
+        return _store.Publish(key, write.Generation, options?.TimeToLive) == PublishOutcome.Published
+            ? PutOutcome.Stored
+            : PutOutcome.AlreadyStored;
     }
 
     private int CountBlocks(KvPrefix prefix, Func<BlockKey, bool> call, CancellationToken cancellationToken)

@@ -4,7 +4,8 @@ namespace KvCache.Client.Caching;
 /// Lets a delete win over loads that run beside it: what was read before the delete may not be copied into the near cache after it.
 /// </summary>
 /// <remarks>
-/// A load takes an <see cref="Epoch"/> before it reads and copies inside of it. A delete ends the epoch when the far cache has deleted: later copies of earlier reads are
+/// A load takes an <see cref="Epoch"/> before it reads and copies inside of it. A delete ends the epoch when the far cache has deleted:
+/// later copies of earlier reads are
 /// refused, and those that have begun are waited for, so that the delete in the near cache sees them. Thread-safe.
 /// </remarks>
 internal sealed class RefillGate
@@ -22,7 +23,8 @@ internal sealed class RefillGate
         }
     }
 
-    /// <summary>Begins to copy what was read in an epoch; false when a delete has ended it. Every success is followed by <see cref="Leave"/>.</summary>
+    /// <summary>Begins to copy what was read in an epoch; false when a delete has ended it. Every success is followed by <see
+    /// cref="Leave"/>.</summary>
     public bool TryEnter(Epoch epoch)
     {
         lock (_lock)

@@ -7,19 +7,23 @@ namespace KvCache.Client;
 public sealed partial class TieredKvCache
 {
     /// <inheritdoc/>
-    /// <remarks>The blocks that the near cache has at the first layer come from it, the rest from the far one; the latter are kept near when their last layer is there.</remarks>
+    /// <remarks>The blocks that the near cache has at the first layer come from it, the rest from the far one; the latter are kept near
+    /// when their last layer is there.</remarks>
     public async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+            [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         var range = layers ?? prefix.Namespace.Layout.AllLayers;
-        var nearLayers = near.LoadLayersAsync(prefix, firstBlock, destinations, layers, cancellationToken).GetAsyncEnumerator(cancellationToken);
+        var nearLayers = near.LoadLayersAsync(prefix, firstBlock, destinations, layers, cancellationToken)
+            .GetAsyncEnumerator(cancellationToken);
         await using var nearEnd = nearLayers.ConfigureAwait(false);
         if (!await nearLayers.MoveNextAsync().ConfigureAwait(false))
             yield break;
         var kept = nearLayers.Current.Blocks;
         var rest = destinations.Skip(kept).ToArray();
         var epoch = _refills.Current;
-        var farLayers = far.LoadLayersAsync(prefix, firstBlock + kept, rest, layers, cancellationToken).GetAsyncEnumerator(cancellationToken);
+        var farLayers = far.LoadLayersAsync(prefix, firstBlock + kept, rest, layers, cancellationToken)
+            .GetAsyncEnumerator(cancellationToken);
         await using var farEnd = farLayers.ConfigureAwait(false);
         var (nearBlocks, farBlocks, reason) = (kept, rest.Length, MissReason.None);
         for (var layer = range.First; layer < range.End; layer++)
@@ -39,23 +43,28 @@ public sealed partial class TieredKvCache
 
     /// <inheritdoc/>
     /// <remarks>From the far cache, where other nodes write.</remarks>
-    public IAsyncEnumerable<LoadedLayer> FollowLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+    public IAsyncEnumerable<LoadedLayer> FollowLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        CancellationToken cancellationToken = default) =>
         far.FollowLayersAsync(prefix, firstBlock, destinations, layers, cancellationToken);
 
     /// <inheritdoc/>
     /// <remarks>Into the far cache as the layers become ready, and into the near one when all of them are.</remarks>
     public async ValueTask<StoreResult> StoreLayersAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, IAsyncEnumerable<int> ready, StoreOptions? options = null, CancellationToken cancellationToken = default)
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, IAsyncEnumerable<int> ready,
+            StoreOptions? options = null, CancellationToken cancellationToken = default)
     {
         options ??= new StoreOptions();
         var result = await far.StoreLayersAsync(prefix, firstBlock, blocks, ready, options, cancellationToken).ConfigureAwait(false);
         if (result.Reason == MissReason.None)
-            await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options) }, cancellationToken).ConfigureAwait(false);
+            await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options) }, cancellationToken)
+                .ConfigureAwait(false);
         return result;
     }
 
     // Only whole blocks can be kept near, and nothing that a delete has overtaken.
-    private async ValueTask RefillAsync(KvPrefix prefix, int firstBlock, ReadOnlyMemory<Memory<byte>> blocks, RefillGate.Epoch epoch, CancellationToken cancellationToken)
+    private async ValueTask RefillAsync(
+        KvPrefix prefix, int firstBlock, ReadOnlyMemory<Memory<byte>> blocks, RefillGate.Epoch epoch, CancellationToken cancellationToken)
     {
         if (!_refills.TryEnter(epoch))
             return;

@@ -25,7 +25,8 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
 
     /// <inheritdoc/>
     /// <remarks>The better of the two caches' answers: ranks that one has are not added to ranks that the other has.</remarks>
-    public async ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    public async ValueTask<CacheMatch> MatchAsync(
+        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
     {
         var nearMatch = await near.MatchAsync(group, chain, hold, cancellationToken).ConfigureAwait(false);
         if (nearMatch.Blocks == chain.BlockCount)
@@ -41,7 +42,9 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
             throw;
         }
 
-        var (blocks, reason) = farMatch.Blocks >= nearMatch.Blocks ? (farMatch.Blocks, farMatch.Reason) : (nearMatch.Blocks, nearMatch.Reason);
+        var (blocks, reason) = farMatch.Blocks >= nearMatch.Blocks
+            ? (farMatch.Blocks, farMatch.Reason)
+            : (nearMatch.Blocks, nearMatch.Reason);
         return new CacheMatch(blocks, chain.TokensPerBlock, reason, !nearMatch.Held && !farMatch.Held ? null : async () =>
         {
             await nearMatch.DisposeAsync().ConfigureAwait(false);
@@ -50,7 +53,9 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
     }
 
     /// <inheritdoc/>
-    public async ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
+    public async ValueTask<LoadResult> LoadAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        CancellationToken cancellationToken = default)
     {
         var nearResult = await near.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken).ConfigureAwait(false);
         if (nearResult.Blocks == destinations.Count)
@@ -60,15 +65,19 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         var farResult = await far.LoadAsync(prefix, firstBlock + nearResult.Blocks, rest, layers, cancellationToken).ConfigureAwait(false);
 
         if (farResult.Blocks > 0 && (layers is null || layers == prefix.Namespace.Layout.AllLayers))
-            await RefillAsync(prefix, firstBlock + nearResult.Blocks, rest.AsMemory(0, farResult.Blocks), epoch, cancellationToken).ConfigureAwait(false);
+            await RefillAsync(prefix, firstBlock + nearResult.Blocks, rest.AsMemory(0, farResult.Blocks), epoch, cancellationToken)
+                .ConfigureAwait(false);
         return farResult with { Blocks = nearResult.Blocks + farResult.Blocks };
     }
 
     /// <inheritdoc/>
-    public async ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default)
+    public async ValueTask<StoreResult> StoreAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+        CancellationToken cancellationToken = default)
     {
         options ??= new StoreOptions();
-        await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options) }, cancellationToken).ConfigureAwait(false);
+        await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options) }, cancellationToken)
+            .ConfigureAwait(false);
         return await far.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken).ConfigureAwait(false);
     }
 

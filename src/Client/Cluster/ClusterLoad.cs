@@ -6,7 +6,8 @@ namespace KvCache.Client.Cluster;
 /// One load: from the home silo when it has everything, otherwise from all silos that hold a part, at the same time.
 /// </summary>
 /// <remarks>
-/// A block is asked of one silo at a time, and the load ends when every call that it made has ended, so that nothing writes the caller's memory
+/// A block is asked of one silo at a time, and the load ends when every call that it made has ended, so that nothing writes the caller's
+/// memory
 /// behind it: not even a silo that was given up.
 /// </remarks>
 internal sealed class ClusterLoad
@@ -21,7 +22,8 @@ internal sealed class ClusterLoad
     private int _delivered; // from the first destination on
     private int _end; // of the piece that is being loaded
 
-    public ClusterLoad(SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CallBudget budget)
+    public ClusterLoad(
+        SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CallBudget budget)
     {
         _silos = silos;
         _prefix = prefix;
@@ -32,7 +34,8 @@ internal sealed class ClusterLoad
     }
 
     /// <summary>
-    /// Whether blocks are looked for before the home silo is asked for them. Asking it at once saves a round trip when it has them all; looking first lets all silos
+    /// Whether blocks are looked for before the home silo is asked for them. Asking it at once saves a round trip when it has them all;
+    /// looking first lets all silos
     /// deliver at the same time when it has not. Set it to what the last load found; afterwards it says what this one has found.
     /// </summary>
     public bool LocatesFirst { get; set; }

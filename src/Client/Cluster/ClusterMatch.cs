@@ -4,8 +4,10 @@ using KvCache.Engine.Wire;
 namespace KvCache.Client.Cluster;
 
 /// <summary>
-/// One match: a question to the home silo, which knows what the whole cluster holds. With a hold, the other silos that have found blocks are asked to
-/// keep them too; one that does not answer in time keeps nothing, and the match is good all the same. A chain that is longer than a request is asked for in pieces.
+/// One match: a question to the home silo, which knows what the whole cluster holds. With a hold, the other silos that have found blocks
+/// are asked to
+/// keep them too; one that does not answer in time keeps nothing, and the match is good all the same. A chain that is longer than a request
+/// is asked for in pieces.
 /// </summary>
 internal sealed class ClusterMatch
 {
@@ -69,7 +71,8 @@ internal sealed class ClusterMatch
 
         if (holdId != 0)
             holds.Add(new Hold(home, matched!, holdId));
-        var others = await Task.WhenAll(HoldPlan.Of(_group.Namespaces, locations).Select(step => HoldElsewhereAsync(step, first))).ConfigureAwait(false);
+        var others = await Task.WhenAll(HoldPlan.Of(_group.Namespaces, locations).Select(step => HoldElsewhereAsync(step, first)))
+            .ConfigureAwait(false);
         foreach (var other in others)
         {
             if (other is not null)

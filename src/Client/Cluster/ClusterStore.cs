@@ -4,7 +4,8 @@ using KvCache.Engine.Wire;
 namespace KvCache.Client.Cluster;
 
 /// <summary>
-/// One store: at the home silo what the cluster does not have yet, and what the home silo has no memory for once at the silo that it names instead.
+/// One store: at the home silo what the cluster does not have yet, and what the home silo has no memory for once at the silo that it names
+/// instead.
 /// </summary>
 internal sealed class ClusterStore
 {
@@ -18,7 +19,9 @@ internal sealed class ClusterStore
     private StoreResult _result;
     private int _done;
 
-    public ClusterStore(SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions options, CallBudget budget)
+    public ClusterStore(
+        SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions options,
+        CallBudget budget)
     {
         _silos = silos;
         _prefix = prefix;
@@ -36,7 +39,9 @@ internal sealed class ClusterStore
         {
             var before = _result.Stored;
             var alternative = _silos.Find(endpoints);
-            if (alternative is null || await _budget.RunAsync(alternative.Data, connection => StoreElsewhere(connection, first, count), isPatient: true).ConfigureAwait(false) != MissReason.None)
+            if (alternative is null
+                || await _budget.RunAsync(alternative.Data, connection => StoreElsewhere(connection, first, count), isPatient: true)
+                .ConfigureAwait(false) != MissReason.None)
                 Refuse(count);
             alternative?.Stored(_result.Stored - before);
         }
@@ -84,7 +89,8 @@ internal sealed class ClusterStore
 
     private void CrowdOut(IReadOnlyList<string> endpoints, int block)
     {
-        if (_crowdedOut.Count > 0 && _crowdedOut[^1] is var last && ReferenceEquals(last.Endpoints, endpoints) && last.First + last.Count == block)
+        if (_crowdedOut.Count > 0 && _crowdedOut[^1] is var last && ReferenceEquals(last.Endpoints, endpoints)
+            && last.First + last.Count == block)
             _crowdedOut[^1] = last with { Count = last.Count + 1 };
         else
             _crowdedOut.Add((endpoints, block, 1));

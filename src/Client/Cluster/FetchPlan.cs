@@ -4,7 +4,8 @@ using KvCache.Engine.Wire;
 namespace KvCache.Client.Cluster;
 
 /// <summary>
-/// Decides which silo is asked for which blocks of a load: the home silo for what it holds, otherwise the holder with the least to do; after a
+/// Decides which silo is asked for which blocks of a load: the home silo for what it holds, otherwise the holder with the least to do;
+/// after a
 /// failure another holder; when none is left, the home silo fetches the block itself. A block is asked of one silo at a time, so that one
 /// attempt at a time writes its memory.
 /// </summary>
@@ -14,7 +15,8 @@ internal sealed class FetchPlan
     /// <summary>Number that stands for the home silo when it is to fetch what it does not hold, from its peers or Redis.</summary>
     public const int ThroughHome = 63;
 
-    // A silo that does not have what it is said to have is asked again, for the rest: one block may have been evicted meanwhile. But not for ever.
+    // A silo that does not have what it is said to have is asked again, for the rest: one block may have been evicted meanwhile. But not
+    // for ever.
     private const int MaxMisses = 3;
 
     private readonly bool[] _complete;
@@ -105,7 +107,8 @@ internal sealed class FetchPlan
             _untried[index] &= ~(1UL << silo);
     }
 
-    /// <summary>What silos that have nothing to do are to be asked for now. Empty when every block is complete, being asked for, or lost.</summary>
+    /// <summary>What silos that have nothing to do are to be asked for now. Empty when every block is complete, being asked for, or
+    /// lost.</summary>
     public List<FetchStep> Next()
     {
         var steps = new List<FetchStep>();

@@ -11,7 +11,8 @@ internal sealed record HoldStep(IReadOnlyList<string> Endpoints, List<CacheNames
 /// <summary>Decides which silos, beside the home silo, are asked to hold the blocks of a match.</summary>
 internal static class HoldPlan
 {
-    /// <summary>Names a silo for every block that the home silo does not have and another one has: one that is asked anyway, where there is one.</summary>
+    /// <summary>Names a silo for every block that the home silo does not have and another one has: one that is asked anyway, where there is
+    /// one.</summary>
     /// <param name="namespaces">The ranks.</param>
     /// <param name="locations">For each rank, where its blocks are.</param>
     public static List<HoldStep> Of(ReadOnlySpan<CacheNamespace> namespaces, ReadOnlySpan<BlockLocations> locations)

@@ -3,11 +3,13 @@ using System.Threading.Tasks.Sources;
 namespace KvCache.Client.Cluster;
 
 /// <summary>
-/// Where the layers of a load meet: those who load blocks say what has arrived, the one who reads waits for the next layer. A layer is announced when every
+/// Where the layers of a load meet: those who load blocks say what has arrived, the one who reads waits for the next layer. A layer is
+/// announced when every
 /// block that can still be had has it.
 /// </summary>
 /// <remarks>
-/// A block comes from one generation: once a layer was announced, a block that is lost stays lost; before, another silo may begin with it anew.
+/// A block comes from one generation: once a layer was announced, a block that is lost stays lost; before, another silo may begin with it
+/// anew.
 /// Thread-safe; one reader.
 /// </remarks>
 internal sealed class LayerBoard : IValueTaskSource<LoadedLayer>
@@ -18,7 +20,8 @@ internal sealed class LayerBoard : IValueTaskSource<LoadedLayer>
     private int _end; // blocks behind it are lost
     private MissReason _reason;
     private bool _announced;
-    private ManualResetValueTaskSourceCore<LoadedLayer> _waiting = new() { RunContinuationsAsynchronously = true }; // nobody computes on a connection's thread
+    // nobody computes on a connection's thread
+    private ManualResetValueTaskSourceCore<LoadedLayer> _waiting = new() { RunContinuationsAsynchronously = true };
     private bool _isWaiting;
     private int _wanted; // layer that the reader waits for
 
@@ -109,7 +112,8 @@ internal sealed class LayerBoard : IValueTaskSource<LoadedLayer>
 
     ValueTaskSourceStatus IValueTaskSource<LoadedLayer>.GetStatus(short token) => _waiting.GetStatus(token);
 
-    void IValueTaskSource<LoadedLayer>.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
+    void IValueTaskSource<LoadedLayer>.OnCompleted(
+        Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
         _waiting.OnCompleted(continuation, state, token, flags);
 
     private void Lose(int from, MissReason reason)

@@ -3,14 +3,18 @@ using KvCache.Client.Connections;
 namespace KvCache.Client.Cluster;
 
 /// <summary>
-/// One layer-wise load: every layer of all blocks from the home silo when it has them; what it lacks comes at the same time from the silos that hold it. How far all of them have got
+/// One layer-wise load: every layer of all blocks from the home silo when it has them; what it lacks comes at the same time from the silos
+/// that hold it. How far all of them have got
 /// is on a <see cref="LayerBoard"/>.
 /// </summary>
 /// <remarks>
-/// As in <see cref="ClusterLoad"/> a block is asked of one silo at a time, and the load ends when every call that it made has ended, so that nothing writes the
+/// As in <see cref="ClusterLoad"/> a block is asked of one silo at a time, and the load ends when every call that it made has ended, so
+/// that nothing writes the
 /// caller's memory behind it.
 /// </remarks>
-internal sealed class LayerLoad(SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CallBudget budget, LayerBoard board)
+internal sealed class LayerLoad(
+    SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CallBudget budget,
+    LayerBoard board)
 {
     private readonly int _count = destinations.Count;
 
@@ -122,7 +126,10 @@ internal sealed class LayerLoad(SiloDirectory silos, KvPrefix prefix, int firstB
             while (true)
             {
                 foreach (var step in plan.Next())
-                    running.Add(AskAsync(step, step.Silo == FetchPlan.ThroughHome || step.Silo == plan.Home ? home : silos.Find(locations.Silos[step.Silo].Endpoints)));
+                    running.Add(AskAsync(
+                        step, step.Silo == FetchPlan.ThroughHome || step.Silo == plan.Home
+                        ? home
+                        : silos.Find(locations.Silos[step.Silo].Endpoints)));
                 board.GiveUp(plan.End, plan.Reason);
                 if (running.Count == 0)
                     return plan.End < _count ? plan.Reason : MissReason.None;
@@ -160,7 +167,8 @@ internal sealed class LayerLoad(SiloDirectory silos, KvPrefix prefix, int firstB
     }
 
     // A read that broke off leaves every block without its last layers.
-    private static int Intact(LayerSource source, MissReason reason) => reason is MissReason.None or MissReason.Absent or MissReason.Corrupt ? source.Intact : 0;
+    private static int Intact(LayerSource source, MissReason reason) =>
+        reason is MissReason.None or MissReason.Absent or MissReason.Corrupt ? source.Intact : 0;
 
     private int[] Blocks(int first) => [.. Enumerable.Range(first, _count - first)];
 

@@ -4,7 +4,9 @@ using KvCache.Engine.Wire;
 namespace KvCache.Client.Cluster;
 
 /// <summary>One store by layers, at the home silo: each layer of all blocks goes as soon as it is ready.</summary>
-internal sealed class LayerStore(SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions options, TimeSpan timeout)
+internal sealed class LayerStore(
+    SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions options,
+    TimeSpan timeout)
 {
     private readonly object _gate = new();
     private int _ready = -1; // layer up to which all are ready
@@ -77,7 +79,8 @@ internal sealed class LayerStore(SiloDirectory silos, KvPrefix prefix, int first
             return MissReason.None;
         var depth = firstBlock + stored;
         var parent = depth == 0 ? default : prefix.Chain.Hashes[depth - 1];
-        foreach (var outcome in connection.PutLayers(prefix.Namespace, hashes[stored..], parent, depth, blocks, stored, options, WaitFor).Outcomes)
+        foreach (var outcome in connection.PutLayers(
+            prefix.Namespace, hashes[stored..], parent, depth, blocks, stored, options, WaitFor).Outcomes)
             _result = _result.With(outcome);
         return MissReason.None;
     }

@@ -31,7 +31,8 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     private long _failures;
     private int _disposed;
 
-    public ConnectionLanes(SiloEndpoint endpoint, KvCacheClientOptions options, TlsClient tls, int max, bool bulk, CircuitBreaker breaker, ILogger logger)
+    public ConnectionLanes(
+        SiloEndpoint endpoint, KvCacheClientOptions options, TlsClient tls, int max, bool bulk, CircuitBreaker breaker, ILogger logger)
     {
         _endpoint = endpoint;
         _options = options;
@@ -177,7 +178,9 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(call.Token, _stopping.Token);
         try
         {
-            var connection = lane.Connection ??= BlockConnection.Connect(_endpoint, _options.Tenant, _options.Secret, _tls, (int)_options.SocketBuffer.Bytes, ending.Token);
+            var connection =
+                lane.Connection ??= BlockConnection.Connect(
+                _endpoint, _options.Tenant, _options.Secret, _tls, (int)_options.SocketBuffer.Bytes, ending.Token);
             using (ending.Token.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
                 reason = call.Body(connection);
             if (ending.IsCancellationRequested)
@@ -186,7 +189,9 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         }
         catch (SiloException e)
         {
-            reason = e.Status is WireStatus.ShuttingDown or WireStatus.LimitExceeded or WireStatus.Internal ? MissReason.Unavailable : MissReason.Refused;
+            reason = e.Status is WireStatus.ShuttingDown or WireStatus.LimitExceeded or WireStatus.Internal
+                ? MissReason.Unavailable
+                : MissReason.Refused;
             call.ConfigurationError = e.IsConfiguration ? e : null;
             LogRefused(_endpoint.Text, e.Message);
             Fail(lane, call);

@@ -50,8 +50,10 @@ internal sealed class SiloCall : IDisposable
     public SiloException? ConfigurationError { get; set; }
 
     /// <summary>
-    /// Ends the call, as <see cref="MissReason.Unavailable"/>, when its silo moves next to nothing for a while: for calls that another silo could answer too.
-    /// What counts is what the silo moves for all calls of the lanes, so that one that waits behind others is not given up while those get on.
+    /// Ends the call, as <see cref="MissReason.Unavailable"/>, when its silo moves next to nothing for a while: for calls that another silo
+    /// could answer too.
+    /// What counts is what the silo moves for all calls of the lanes, so that one that waits behind others is not given up while those get
+    /// on.
     /// </summary>
     /// <param name="lanes">The connections that the call will use.</param>
     /// <param name="patience">Length of a while.</param>

@@ -49,7 +49,9 @@ internal sealed partial class SiloConnector : IAsyncDisposable
 
     /// <summary>Reads blocks that the silo holds: in its memory, or through the socket.</summary>
     /// <inheritdoc cref="BlockConnection.Get"/>
-    public MissReason Read(BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ref int delivered)
+    public MissReason Read(
+        BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range,
+        IReadOnlyList<Memory<byte>> destinations, ref int delivered)
     {
         if (_memory is { } memory)
         {
@@ -68,7 +70,9 @@ internal sealed partial class SiloConnector : IAsyncDisposable
 
     /// <summary>Reads blocks that the silo holds, layer by layer: in its memory, or through the socket.</summary>
     /// <inheritdoc cref="BlockConnection.GetLayers"/>
-    public MissReason ReadLayers(BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ILayerSink sink)
+    public MissReason ReadLayers(
+        BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range,
+        IReadOnlyList<Memory<byte>> destinations, ILayerSink sink)
     {
         if (_memory is { } memory)
         {

@@ -6,7 +6,8 @@ namespace KvCache.Client;
 public sealed record KvRoute(BlockHolder Silo, RoutePlan Plan);
 
 /// <summary>
-/// Ranks nodes for a prompt by where its blocks are. It knows the tiers of the cache; what lies in GPUs is known to the silos that hear the engines' events
+/// Ranks nodes for a prompt by where its blocks are. It knows the tiers of the cache; what lies in GPUs is known to the silos that hear the
+/// engines' events
 /// (<c>/v1/locate</c>, docs/events.md).
 /// </summary>
 public static class KvRouter
@@ -25,7 +26,8 @@ public static class KvRouter
         var masks = holders.ToArray();
         var routes = new KvRoute[locations.Silos.Count];
         for (var i = 0; i < routes.Length; i++)
-            routes[i] = new KvRoute(locations.Silos[i], RoutePlan.Create(tokens, tokensPerBlock, masks, 1UL << i, gpuTokens: 0, weights ?? new RouteWeights()));
+            routes[i] = new KvRoute(
+                locations.Silos[i], RoutePlan.Create(tokens, tokensPerBlock, masks, 1UL << i, gpuTokens: 0, weights ?? new RouteWeights()));
         return [.. routes.OrderByDescending(route => route.Plan.Score)];
     }
 }

@@ -4,7 +4,8 @@ using KvCache.Client.SharedMemory;
 namespace KvCache.Client;
 
 /// <summary>Blocks of a prefix in the memory of a silo of this machine, kept there until this object is disposed.</summary>
-/// <remarks>Nothing is copied and nothing is verified (<see cref="LeasedBlock.IsIntact"/> does). Views and tensors of the blocks end with this object.</remarks>
+/// <remarks>Nothing is copied and nothing is verified (<see cref="LeasedBlock.IsIntact"/> does). Views and tensors of the blocks end with
+/// this object.</remarks>
 public sealed class MappedBlocks : IReadOnlyList<LeasedBlock>, IDisposable
 {
     private readonly List<LeasedBlock> _blocks;

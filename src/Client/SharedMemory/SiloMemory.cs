@@ -5,7 +5,8 @@ using KvCache.Engine.Wire;
 namespace KvCache.Client.SharedMemory;
 
 /// <summary>
-/// The memory of a silo of this machine, mapped read-only, and this process's leases on blocks in it. A lease is kept a little longer than it is
+/// The memory of a silo of this machine, mapped read-only, and this process's leases on blocks in it. A lease is kept a little longer than
+/// it is
 /// used: reading a block again then asks nobody.
 /// </summary>
 /// <remarks>
@@ -35,7 +36,9 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
     /// <exception cref="SiloException">The silo does not share its memory.</exception>
     /// <exception cref="IOException">The arena cannot be mapped.</exception>
     /// <exception cref="UnauthorizedAccessException">The arena belongs to another user.</exception>
-    public MissReason Copy(BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ref int delivered)
+    public MissReason Copy(
+        BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range,
+        IReadOnlyList<Memory<byte>> destinations, ref int delivered)
     {
         while (hashes.Length > 0)
         {
@@ -65,7 +68,8 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
 
     /// <summary>Copies consecutive blocks whose leases this process still has, without asking anybody.</summary>
     /// <inheritdoc cref="Copy"/>
-    public void CopyKept(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ref int delivered)
+    public void CopyKept(
+        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ref int delivered)
     {
         var blocks = new List<LeasedBlock>();
         TakeKept(ns, hashes, blocks);
@@ -73,8 +77,10 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
         Return(blocks);
     }
 
-    /// <summary>Whether an exception says that the silo's memory cannot be read in place: it does not share it, or its file cannot be mapped.</summary>
-    public static bool IsNotShared(Exception exception) => exception is IOException or UnauthorizedAccessException or SiloException { Status: WireStatus.InvalidRequest };
+    /// <summary>Whether an exception says that the silo's memory cannot be read in place: it does not share it, or its file cannot be
+    /// mapped.</summary>
+    public static bool IsNotShared(Exception exception) =>
+        exception is IOException or UnauthorizedAccessException or SiloException { Status: WireStatus.InvalidRequest };
 
     /// <summary>Copies consecutive blocks into the caller's memory layer by layer: the first layer of all of them first.</summary>
     /// <param name="connection">A connection to the silo.</param>
@@ -84,7 +90,9 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
     /// <param name="destinations">Memory for each block, as large as the layers.</param>
     /// <param name="sink">Hears of every layer.</param>
     /// <inheritdoc cref="Copy"/>
-    public MissReason CopyLayers(BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ILayerSink sink)
+    public MissReason CopyLayers(
+        BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range,
+        IReadOnlyList<Memory<byte>> destinations, ILayerSink sink)
     {
         var blocks = new List<LeasedBlock>(hashes.Length);
         Lease(connection, ns, hashes, localOnly: true, blocks);
@@ -123,7 +131,8 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
     /// <param name="localOnly">Only what the silo itself holds.</param>
     /// <param name="blocks">Receives them; each is to be given back.</param>
     /// <inheritdoc cref="Copy"/>
-    public void Lease(BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, bool localOnly, ICollection<LeasedBlock> blocks)
+    public void Lease(
+        BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, bool localOnly, ICollection<LeasedBlock> blocks)
     {
         var kept = TakeKept(ns, hashes, blocks);
         if (kept == hashes.Length)
@@ -156,7 +165,8 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
         {
             var now = time.GetTimestamp();
             var count = 0;
-            for (; count < hashes.Length && _kept.TryGetValue(new BlockKey(ns.Id, hashes[count]), out var entry) && now < entry.Until; count++)
+            for (; count < hashes.Length && _kept.TryGetValue(new BlockKey(ns.Id, hashes[count]), out var entry)
+                && now < entry.Until; count++)
             {
                 entry.Block.Group.Users++;
                 blocks.Add(entry.Block);
@@ -240,7 +250,8 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
         }
     }
 
-    private bool TryCopy(List<LeasedBlock> blocks, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ref int delivered, out int damaged)
+    private bool TryCopy(
+        List<LeasedBlock> blocks, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ref int delivered, out int damaged)
     {
         for (damaged = 0; damaged < blocks.Count; damaged++)
         {

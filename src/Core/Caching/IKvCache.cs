@@ -20,13 +20,15 @@ public interface IKvCache : IAsyncDisposable
     /// <returns>The match. Dispose it to end the hold early.</returns>
     ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default);
 
-    /// <summary>How much of a prompt all ranks of a group have stored, counted from the first block. Load and store go rank by rank.</summary>
+    /// <summary>How much of a prompt all ranks of a group have stored, counted from the first block. Load and store go rank by
+    /// rank.</summary>
     /// <param name="group">The ranks.</param>
     /// <param name="chain">The prompt.</param>
     /// <param name="hold">Time that the found blocks of every rank are kept from eviction; zero only looks.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>The match: the least of the ranks' answers. Dispose it to end the hold early.</returns>
-    ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default);
+    ValueTask<CacheMatch> MatchAsync(
+        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default);
 
     /// <summary>Loads consecutive blocks, up to the first that cannot be had.</summary>
     /// <param name="prefix">The prefix.</param>
@@ -36,18 +38,23 @@ public interface IKvCache : IAsyncDisposable
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>How many blocks are complete and verified. The memory of the others has undefined content.</returns>
     /// <exception cref="ArgumentException">Sizes do not fit the layout, or there are more destinations than blocks.</exception>
-    ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default);
+    ValueTask<LoadResult> LoadAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Loads consecutive blocks layer by layer: the first layer of all blocks, then the second of all, so that an engine computes with the first layer while later ones are on the way.
+    /// Loads consecutive blocks layer by layer: the first layer of all blocks, then the second of all, so that an engine computes with the
+    /// first layer while later ones are on the way.
     /// </summary>
     /// <remarks>
     /// <para>
-    /// There is one item for each layer, in order, as soon as the layer is there; loading does not wait for the reader. A layer that could be had in no block is the last item
+    /// There is one item for each layer, in order, as soon as the layer is there; loading does not wait for the reader. A layer that could
+    /// be had in no block is the last item
     /// (<see cref="LoadedLayer.Blocks"/> is 0 and the reason says why). A block comes from one write, all its layers together.
     /// </para>
     /// <para>
-    /// Dispose the enumerator, as <c>await foreach</c> does: leaving early ends the load. When the enumerator is disposed, nothing writes the memory any more. Until then
+    /// Dispose the enumerator, as <c>await foreach</c> does: leaving early ends the load. When the enumerator is disposed, nothing writes
+    /// the memory any more. Until then
     /// the caller reads in it and does not change it: a near cache takes its copy when the last layer is there.
     /// </para>
     /// <para>Caches that do not load by layers hand all of them out when the whole blocks are there.</para>
@@ -55,13 +62,15 @@ public interface IKvCache : IAsyncDisposable
     /// <param name="prefix">The prefix.</param>
     /// <param name="firstBlock">Index of the first block to load.</param>
     /// <param name="destinations">
-    /// Memory for each block, exactly as large as <paramref name="layers"/> of a block. A layer lands where it lies in a block that has these layers only.
+    /// Memory for each block, exactly as large as <paramref name="layers"/> of a block. A layer lands where it lies in a block that has
+    /// these layers only.
     /// </param>
     /// <param name="layers">Layers to load; null for all.</param>
     /// <param name="cancellationToken">Cancels the load.</param>
     /// <exception cref="ArgumentException">Sizes do not fit the layout, or there are more destinations than blocks.</exception>
     async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+            [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         if (destinations.Count == 0)
             yield break;
@@ -76,31 +85,40 @@ public interface IKvCache : IAsyncDisposable
     }
 
     /// <summary>
-    /// Loads consecutive blocks layer by layer, as <see cref="LoadLayersAsync"/> does, and follows those that are still being written: their layers come as the writer hands them over
+    /// Loads consecutive blocks layer by layer, as <see cref="LoadLayersAsync"/> does, and follows those that are still being written:
+    /// their layers come as the writer hands them over
     /// (<see cref="StoreLayersAsync"/>). For the hand-off of a prompt from the node that computes it to the node that goes on with it.
     /// </summary>
     /// <remarks>
-    /// The last layer comes when the blocks are whole and stored. A write that is given up or revoked, or that arrives damaged, ends the load: the last item has no blocks and
-    /// <see cref="MissReason.Absent"/>, and what came before is worthless. So use nothing for good before the last layer is there. Caches that cannot follow load what is stored.
+    /// The last layer comes when the blocks are whole and stored. A write that is given up or revoked, or that arrives damaged, ends the
+    /// load: the last item has no blocks and
+    /// <see cref="MissReason.Absent"/>, and what came before is worthless. So use nothing for good before the last layer is there. Caches
+    /// that cannot follow load what is stored.
     /// </remarks>
     /// <inheritdoc cref="LoadLayersAsync"/>
-    IAsyncEnumerable<LoadedLayer> FollowLayersAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+    IAsyncEnumerable<LoadedLayer> FollowLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        CancellationToken cancellationToken = default) =>
         LoadLayersAsync(prefix, firstBlock, destinations, layers, cancellationToken);
 
     /// <summary>Stores consecutive blocks whose layers become ready one after another, each layer as soon as it is ready.</summary>
     /// <param name="prefix">The prefix.</param>
     /// <param name="firstBlock">Index of the first block given.</param>
-    /// <param name="blocks">Memory of each block, in the order of the layout. A layer is read from the moment it is said to be ready until the call returns.</param>
+    /// <param name="blocks">Memory of each block, in the order of the layout. A layer is read from the moment it is said to be ready until
+    /// the call returns.</param>
     /// <param name="ready">
-    /// Says which layer is ready now, in all blocks, and with it all layers before it. When it ends before the last layer the store is given up: nothing becomes visible.
+    /// Says which layer is ready now, in all blocks, and with it all layers before it. When it ends before the last layer the store is
+    /// given up: nothing becomes visible.
     /// </param>
     /// <param name="options">Time to live, where the blocks are to survive, and what eviction should know; null for the defaults.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>What became of the blocks; the reason is <see cref="MissReason.Absent"/> when the store was given up.</returns>
-    /// <remarks>Exceptions of <paramref name="ready"/> give the store up and are passed on. Caches that do not store by layers wait for the last one.</remarks>
+    /// <remarks>Exceptions of <paramref name="ready"/> give the store up and are passed on. Caches that do not store by layers wait for the
+    /// last one.</remarks>
     /// <exception cref="ArgumentException">As with <see cref="StoreAsync"/>.</exception>
     async ValueTask<StoreResult> StoreLayersAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, IAsyncEnumerable<int> ready, StoreOptions? options = null, CancellationToken cancellationToken = default)
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, IAsyncEnumerable<int> ready,
+            StoreOptions? options = null, CancellationToken cancellationToken = default)
     {
         var last = -1;
         await foreach (var layer in ready.WithCancellation(cancellationToken).ConfigureAwait(false))
@@ -119,7 +137,9 @@ public interface IKvCache : IAsyncDisposable
     /// <exception cref="ArgumentException">
     /// Sizes do not fit the layout, there are more blocks than the prefix has, or <see cref="StoreOptions.Replicas"/> is not 1 to 16.
     /// </exception>
-    ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default);
+    ValueTask<StoreResult> StoreAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+        CancellationToken cancellationToken = default);
 
     /// <summary>Keeps the blocks of a prefix from eviction.</summary>
     /// <param name="prefix">The prefix.</param>

@@ -9,6 +9,8 @@ public static class KvCacheExtensions
     /// <param name="tokens">Token ids.</param>
     /// <param name="hold">Time that the found blocks are kept from eviction; zero only looks.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    public static ValueTask<CacheMatch> MatchAsync(this IKvCache cache, CacheNamespace ns, ReadOnlySpan<int> tokens, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+    public static ValueTask<CacheMatch> MatchAsync(
+        this IKvCache cache, CacheNamespace ns, ReadOnlySpan<int> tokens, TimeSpan hold = default,
+        CancellationToken cancellationToken = default) =>
         cache.MatchAsync(KvPrefix.Of(ns, tokens), hold, cancellationToken);
 }

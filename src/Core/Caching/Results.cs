@@ -42,7 +42,8 @@ public readonly record struct LoadResult(int Blocks, MissReason Reason);
 /// <summary>A layer that a layer-wise load hands over.</summary>
 /// <param name="Layer">Index of the layer in a block.</param>
 /// <param name="Blocks">
-/// The layer, like all layers before it, is complete and verified in so many blocks, counted from the first destination. The number never rises from one layer to the next; with 0
+/// The layer, like all layers before it, is complete and verified in so many blocks, counted from the first destination. The number never
+/// rises from one layer to the next; with 0
 /// the load is over.
 /// </param>
 /// <param name="Reason">Why not in all blocks; <see cref="MissReason.None"/> when it is in all.</param>

@@ -15,7 +15,8 @@ public enum Durability
 /// <param name="RequestId">Request that computed the blocks; 0 when unknown. Eviction groups by it.</param>
 /// <param name="SuffixTokens">Tokens that the request appended behind what was cached; 0 when unknown. The best predictor of reuse.</param>
 /// <param name="Durability">Where the blocks are to survive.</param>
-/// <param name="Replicas">Silos that are to hold the blocks, 1 to 16; further copies are made behind the store, and again after a loss.</param>
+/// <param name="Replicas">Silos that are to hold the blocks, 1 to 16; further copies are made behind the store, and again after a
+/// loss.</param>
 public sealed record StoreOptions(
     TimeSpan? TimeToLive = null,
     ulong RequestId = 0,

@@ -155,19 +155,25 @@ internal static class BlockChecksum
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<byte> Step(Vector512<byte> folded, Vector512<byte> next, Vector512<ulong> constants) =>
         Vector512.Xor(
-            Vector512.Xor(Pclmulqdq.V512.CarrylessMultiply(folded.AsUInt64(), constants, 0x00), Pclmulqdq.V512.CarrylessMultiply(folded.AsUInt64(), constants, 0x11)).AsByte(),
+            Vector512.Xor(
+                Pclmulqdq.V512.CarrylessMultiply(folded.AsUInt64(), constants, 0x00),
+                Pclmulqdq.V512.CarrylessMultiply(folded.AsUInt64(), constants, 0x11)).AsByte(),
             next);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<byte> Step(Vector256<byte> folded, Vector256<byte> next, Vector256<ulong> constants) =>
         Vector256.Xor(
-            Vector256.Xor(Pclmulqdq.V256.CarrylessMultiply(folded.AsUInt64(), constants, 0x00), Pclmulqdq.V256.CarrylessMultiply(folded.AsUInt64(), constants, 0x11)).AsByte(),
+            Vector256.Xor(
+                Pclmulqdq.V256.CarrylessMultiply(folded.AsUInt64(), constants, 0x00),
+                Pclmulqdq.V256.CarrylessMultiply(folded.AsUInt64(), constants, 0x11)).AsByte(),
             next);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<byte> Step(Vector128<byte> folded, Vector128<byte> next, Vector128<ulong> constants) =>
         Vector128.Xor(
-            Vector128.Xor(Pclmulqdq.CarrylessMultiply(folded.AsUInt64(), constants, 0x00), Pclmulqdq.CarrylessMultiply(folded.AsUInt64(), constants, 0x11)).AsByte(),
+            Vector128.Xor(
+                Pclmulqdq.CarrylessMultiply(folded.AsUInt64(), constants, 0x00),
+                Pclmulqdq.CarrylessMultiply(folded.AsUInt64(), constants, 0x11)).AsByte(),
             next);
 
     // Eight bytes at a time with eight tables (slicing, Kounavis and Berry 2005): also the path of processors without the instruction.
@@ -178,8 +184,10 @@ internal static class BlockChecksum
         {
             var low = BinaryPrimitives.ReadUInt32LittleEndian(bytes) ^ state;
             var high = BinaryPrimitives.ReadUInt32LittleEndian(bytes[4..]);
-            state = table[(7 * 256) + (low & 0xFF)] ^ table[(6 * 256) + ((low >> 8) & 0xFF)] ^ table[(5 * 256) + ((low >> 16) & 0xFF)] ^ table[(4 * 256) + (low >> 24)]
-                ^ table[(3 * 256) + (high & 0xFF)] ^ table[(2 * 256) + ((high >> 8) & 0xFF)] ^ table[256 + ((high >> 16) & 0xFF)] ^ table[high >> 24];
+            state = table[(7 * 256) + (low & 0xFF)] ^ table[(6 * 256) + ((low >> 8) & 0xFF)] ^ table[(5 * 256)
+                + ((low >> 16) & 0xFF)] ^ table[(4 * 256) + (low >> 24)]
+                ^ table[(3 * 256) + (high & 0xFF)] ^ table[(2 * 256) + ((high >> 8) & 0xFF)] ^ table[256
+                    + ((high >> 16) & 0xFF)] ^ table[high >> 24];
         }
 
         foreach (var value in bytes)

@@ -118,7 +118,9 @@ internal readonly ref struct BatchHeader
         layout = null;
         try
         {
-            layout = _bytes[6] == 0 ? ReadOpaque() : KvLayout.Create(Layers, Field(16), Field(20), (KvDataType)_bytes[5], Field(24), _bytes[6]);
+            layout = _bytes[6] == 0
+                ? ReadOpaque()
+                : KvLayout.Create(Layers, Field(16), Field(20), (KvDataType)_bytes[5], Field(24), _bytes[6]);
         }
         catch (ArgumentException e)
         {
@@ -150,7 +152,8 @@ internal readonly ref struct BatchHeader
         {
             var (offset, bytes, _, _) = Entry(layer);
             if (offset != end || bytes < TensorHeader.FixedBytes || bytes > totalBytes - offset)
-                return $"Layer {layer} lies at {offset} and takes {bytes} bytes; expected it at {end}, at least {TensorHeader.FixedBytes} bytes, ending within {totalBytes}.";
+                return $"Layer {layer} lies at {offset} and takes {bytes} bytes; expected it at {end}, at least {TensorHeader.FixedBytes} "
+                    + $"bytes, ending within {totalBytes}.";
             end = offset + bytes;
         }
 

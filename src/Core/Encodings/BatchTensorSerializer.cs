@@ -6,7 +6,8 @@ namespace KvCache;
 
 /// <summary>Encodes all layers of a block into one run of bytes from which any layers can be decoded without touching the others.</summary>
 /// <remarks>
-/// The bytes are a header with a checksummed layer table, then every layer as an encoded tensor of <see cref="TensorSerializer"/> with its own checksum;
+/// The bytes are a header with a checksummed layer table, then every layer as an encoded tensor of <see cref="TensorSerializer"/> with its
+/// own checksum;
 /// see docs/serialization.md. A layer has shape <c>[part, token, head, dim]</c>; of an opaque layout, <c>[bytes]</c>.
 /// What <see cref="TensorSerializer"/> says about corrupt and forged input is true here, too.
 /// </remarks>
@@ -28,17 +29,20 @@ public static class BatchTensorSerializer
     /// <summary>Encodes a block into memory of the caller.</summary>
     /// <param name="block">The block, <c>[layer][part][token][head][dim]</c>, of <see cref="KvLayout.BlockBytes"/>.</param>
     /// <param name="layout">Layout of the block.</param>
-    /// <param name="destination">Receives the encoded block, at least <see cref="MaxEncodedBytes"/> long; does not overlap <paramref name="block"/>.</param>
+    /// <param name="destination">Receives the encoded block, at least <see cref="MaxEncodedBytes"/> long; does not overlap <paramref
+    /// name="block"/>.</param>
     /// <param name="encoding">Element encoding and compression of every layer; as is unless given.</param>
     /// <returns>Bytes written.</returns>
-    /// <exception cref="ArgumentException">Block and layout disagree, the destination is too short, or the encoding does not take such elements.</exception>
+    /// <exception cref="ArgumentException">Block and layout disagree, the destination is too short, or the encoding does not take such
+    /// elements.</exception>
     public static int Encode(ReadOnlySpan<byte> block, KvLayout layout, Span<byte> destination, TensorEncoding encoding = default)
     {
         var most = MaxEncodedBytes(layout, encoding);
         if (block.Length != layout.BlockBytes)
             throw new ArgumentException($"A block of layout {layout} has {layout.BlockBytes} bytes, got {block.Length}.", nameof(block));
         if (destination.Length < most)
-            throw new ArgumentException($"The destination holds {destination.Length} bytes; this block may take {most} (MaxEncodedBytes).", nameof(destination));
+            throw new ArgumentException(
+                $"The destination holds {destination.Length} bytes; this block may take {most} (MaxEncodedBytes).", nameof(destination));
 
         var head = destination[..BatchHeader.BytesFor(layout.Layers)];
         var end = head.Length;
@@ -84,7 +88,8 @@ public static class BatchTensorSerializer
     /// <param name="encoded">The encoded block, exactly.</param>
     /// <param name="layout">The layout that the block must have.</param>
     /// <param name="layers">The layers to decode; the others are not read.</param>
-    /// <param name="destination">Receives <see cref="KvLayout.RangeBytes"/> in the order of the block; does not overlap <paramref name="encoded"/>. Undefined after a failure.</param>
+    /// <param name="destination">Receives <see cref="KvLayout.RangeBytes"/> in the order of the block; does not overlap <paramref
+    /// name="encoded"/>. Undefined after a failure.</param>
     /// <returns>Bytes written.</returns>
     /// <exception cref="KvFormatException">The bytes are malformed or corrupt, or are a block of another layout.</exception>
     /// <exception cref="ArgumentException">The layers are outside the layout, or the destination is too short for them.</exception>
@@ -95,19 +100,23 @@ public static class BatchTensorSerializer
     /// <param name="encoded">The encoded block, exactly.</param>
     /// <param name="layout">The layout that the block must have.</param>
     /// <param name="layers">The layers to decode; the others are not read.</param>
-    /// <param name="destination">Receives <see cref="KvLayout.RangeBytes"/> in the order of the block; does not overlap <paramref name="encoded"/>. Undefined after a failure.</param>
+    /// <param name="destination">Receives <see cref="KvLayout.RangeBytes"/> in the order of the block; does not overlap <paramref
+    /// name="encoded"/>. Undefined after a failure.</param>
     /// <param name="written">Bytes written; 0 after a failure.</param>
     /// <param name="reason">What is wrong with the input, when the answer is false.</param>
     /// <returns>Whether the layers were decoded.</returns>
     /// <exception cref="ArgumentException">The layers are outside the layout, or the destination is too short for them.</exception>
     public static bool TryDecode(
-        ReadOnlySpan<byte> encoded, KvLayout layout, LayerRange layers, Span<byte> destination, out int written, [NotNullWhen(false)] out string? reason)
+        ReadOnlySpan<byte> encoded, KvLayout layout, LayerRange layers, Span<byte> destination, out int written,
+            [NotNullWhen(false)] out string? reason)
     {
         ArgumentNullException.ThrowIfNull(layout);
         if (!layout.Contains(layers))
             throw new ArgumentException($"Layers {layers} are not in a block of {layout.Layers} layers, or are none.", nameof(layers));
         if (destination.Length < layout.RangeBytes(layers))
-            throw new ArgumentException($"Layers {layers} take {layout.RangeBytes(layers)} bytes; the destination holds {destination.Length}.", nameof(destination));
+            throw new ArgumentException(
+                $"Layers {layers} take {layout.RangeBytes(layers)} bytes; the destination holds {destination.Length}.",
+                nameof(destination));
 
         written = 0;
         reason = BatchHeader.Read(encoded, out var header);
@@ -133,8 +142,10 @@ public static class BatchTensorSerializer
         var entry = header.Entry(layer);
         var bytes = encoded.Slice(entry.Offset, entry.Bytes);
         var reason = TensorSerializer.Verify(bytes, tensor.Length, out var found);
-        if (reason is null && (found.DataType != layout.DataType || found.Shape != LayerShape(layout, layer) || found.Checksum != entry.Checksum))
-            reason = $"found a tensor of shape {found.Shape}, type {found.DataType} and CRC-32 {found.Checksum:X8}; the block says {LayerShape(layout, layer)}, {layout.DataType}, {entry.Checksum:X8}.";
+        if (reason is null
+            && (found.DataType != layout.DataType || found.Shape != LayerShape(layout, layer) || found.Checksum != entry.Checksum))
+            reason = $"found a tensor of shape {found.Shape}, type {found.DataType} and CRC-32 {found.Checksum:X8}; the block says "
+                + $"{LayerShape(layout, layer)}, {layout.DataType}, {entry.Checksum:X8}.";
         reason ??= TensorSerializer.ReadPayload(bytes, found, tensor);
         return reason is null ? null : $"Layer {layer}: {reason}";
     }

@@ -12,7 +12,8 @@ public static class ElementConversion
 {
     private const uint QuietBit = 0x0040; // of a bfloat16: a signalling NaN whose payload sits in the lost half must not become infinity
 
-    /// <summary>Rounds float32 to bfloat16: to nearest, ties to even. NaN stays NaN (made quiet), infinities and signed zeros stay.</summary>
+    /// <summary>Rounds float32 to bfloat16: to nearest, ties to even. NaN stays NaN (made quiet), infinities and signed zeros
+    /// stay.</summary>
     /// <param name="source">Elements to convert.</param>
     /// <param name="destination">Receives the bit patterns, at least as long as <paramref name="source"/>; does not overlap it.</param>
     /// <exception cref="ArgumentException"><paramref name="destination"/> is too short.</exception>
@@ -101,7 +102,8 @@ public static class ElementConversion
     }
 
     /// <summary>Widens 16-bit elements that lie in the upper half of <paramref name="buffer"/> over the whole of it.</summary>
-    /// <remarks>Front to back, output never passes input: element i is written to 4i..4i+4 and the next one is read from 2n+2(i+1), which is not before.</remarks>
+    /// <remarks>Front to back, output never passes input: element i is written to 4i..4i+4 and the next one is read from 2n+2(i+1), which
+    /// is not before.</remarks>
     internal static void WidenInPlace(Span<byte> buffer, KvDataType stored)
     {
         Span<byte> chunk = stackalloc byte[4096];
@@ -139,6 +141,7 @@ public static class ElementConversion
     private static void RefuseBigEndian()
     {
         if (!BitConverter.IsLittleEndian)
-            throw new PlatformNotSupportedException("Tensor elements are little-endian; conversion on a big-endian machine is not supported. Use ElementEncoding.Raw.");
+            throw new PlatformNotSupportedException(
+                "Tensor elements are little-endian; conversion on a big-endian machine is not supported. Use ElementEncoding.Raw.");
     }
 }

@@ -4,10 +4,13 @@ using System.Runtime.Intrinsics;
 
 namespace KvCache.Encodings;
 
-/// <summary>float16 to float32 and back, 32 elements at a time: the part of <see cref="ElementConversion"/> for vectors of 512 bits.</summary>
+/// <summary>float16 to float32 and back, 32 elements at a time: the part of <see cref="ElementConversion"/> for vectors of 512
+/// bits.</summary>
 /// <remarks>
-/// The runtime has no intrinsic for the processor's own conversion (F16C). The loops of <c>System.Numerics.Tensors</c> were as fast as these in a process of their own, and at
-/// a quarter of the speed of a copy, for as long as was measured, in the benchmark (docs/benchmarks.md, codec). These are compiled well at once, and rely on arithmetic on the bits and
+/// The runtime has no intrinsic for the processor's own conversion (F16C). The loops of <c>System.Numerics.Tensors</c> were as fast as
+/// these in a process of their own, and at
+/// a quarter of the speed of a copy, for as long as was measured, in the benchmark (docs/benchmarks.md, codec). These are compiled well at
+/// once, and rely on arithmetic on the bits and
 /// IEEE 754 addition alone.
 /// </remarks>
 internal static class HalfConversion

@@ -39,7 +39,8 @@ internal static class PayloadCompression
                 : DecompressZstd(source, destination);
             return written == destination.Length
                 ? null
-                : $"The {compression} payload decompresses to {(written < 0 ? "more" : "fewer")} than the {destination.Length} bytes that the header says.";
+                : $"The {compression} payload decompresses to {(written < 0 ? "more" : "fewer")} than the {destination.Length} bytes that "
+                    + "the header says.";
         }
         catch (Exception e) when (e is ZstdException or InvalidDataException or IOException)
         {

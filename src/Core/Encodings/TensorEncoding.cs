@@ -28,7 +28,8 @@ public enum TensorCompression : byte
     Zstd = 2,
 
     /// <summary>
-    /// Exponents and mantissas of 16-bit floats apart, entropy-coded; many times as fast as <see cref="Zstd"/> and smaller on KV. Lossless. Takes elements that are
+    /// Exponents and mantissas of 16-bit floats apart, entropy-coded; many times as fast as <see cref="Zstd"/> and smaller on KV. Lossless.
+    /// Takes elements that are
     /// stored as float16 or bfloat16; others are stored uncompressed.
     /// </summary>
     FloatPlanes = 3,
@@ -37,7 +38,8 @@ public enum TensorCompression : byte
 /// <summary>What an encoder does to a tensor: first to its elements, then to the bytes.</summary>
 /// <param name="Elements">Element encoding; other than <see cref="ElementEncoding.Raw"/> takes float32 or the type it names.</param>
 /// <param name="Compression">Compression. A tensor that would not get smaller is stored uncompressed, and its header says so.</param>
-/// <param name="Level">1 to 9 for gzip, 1 to 22 for Zstandard; 0 is the default of the method (6 and 3), and the only one of others.</param>
+/// <param name="Level">1 to 9 for gzip, 1 to 22 for Zstandard; 0 is the default of the method (6 and 3), and the only one of
+/// others.</param>
 public readonly record struct TensorEncoding(
     ElementEncoding Elements = ElementEncoding.Raw,
     TensorCompression Compression = TensorCompression.None,
@@ -54,7 +56,8 @@ public readonly record struct TensorEncoding(
         };
         return CanStore(original, stored)
             ? stored
-            : throw new ArgumentException($"Element encoding {Elements} takes Float32 or {stored} tensors, got {original}; store {original} with ElementEncoding.Raw.", nameof(original));
+            : throw new ArgumentException(
+                $"Element encoding {Elements} takes Float32 or {stored} tensors, got {original}; store {original} with ElementEncoding.Raw.", nameof(original));
     }
 
     internal int CheckedLevel()
@@ -68,7 +71,9 @@ public readonly record struct TensorEncoding(
             _ => throw new ArgumentException($"Unknown compression {Compression}; expected None, GZip, Zstd or FloatPlanes."),
         };
         if (Level < 0 || Level > most)
-            throw new ArgumentException($"Compression level {Level}; {Compression} takes {(most == 0 ? "0 only: it has no levels" : $"1 to {most}, or 0 for its default")}.");
+            throw new ArgumentException(
+                $"Compression level {Level}; {Compression} takes "
+                + $"{(most == 0 ? "0 only: it has no levels" : $"1 to {most}, or 0 for its default")}.");
         return Level == 0 ? fallback : Level;
     }
 

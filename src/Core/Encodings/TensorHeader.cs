@@ -95,7 +95,8 @@ public readonly record struct TensorHeader(
 
         var originalBytes = BinaryPrimitives.ReadInt32LittleEndian(encoded[16..]);
         if (originalBytes != (long)shape.Elements * type.Size() || originalBytes > KvLayout.MaxBlockBytes)
-            return $"The header says {originalBytes} bytes for a tensor of shape {shape} and type {type}, which takes {(long)shape.Elements * type.Size()} of at most {KvLayout.MaxBlockBytes}.";
+            return $"The header says {originalBytes} bytes for a tensor of shape {shape} and type {type}, which takes "
+                + $"{(long)shape.Elements * type.Size()} of at most {KvLayout.MaxBlockBytes}.";
 
         header = new TensorHeader(type, stored, compression, shape,
             BinaryPrimitives.ReadInt32LittleEndian(encoded[20..]), BinaryPrimitives.ReadUInt32LittleEndian(encoded[ChecksumOffset..]));
@@ -106,6 +107,7 @@ public readonly record struct TensorHeader(
             : header.StoredBytes > 0 && header.StoredBytes < header.NarrowBytes;
         return storedBytesValid
             ? null
-            : $"A payload of {header.StoredBytes} bytes with compression {compression}; the elements take {header.NarrowBytes}: expected {(compression == TensorCompression.None ? "as many" : "fewer, and more than 0")}.";
+            : $"A payload of {header.StoredBytes} bytes with compression {compression}; the elements take {header.NarrowBytes}: expected "
+                + $"{(compression == TensorCompression.None ? "as many" : "fewer, and more than 0")}.";
     }
 }

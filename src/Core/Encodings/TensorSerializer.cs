@@ -8,8 +8,10 @@ namespace KvCache;
 /// <remarks>
 /// <para>The byte format is in docs/serialization.md. Elements are little-endian. Decoding gives the original data type back;
 /// with <see cref="ElementEncoding.Raw"/> also the original bytes.</para>
-/// <para>The checksum is verified before anything is decompressed or written: corrupt bytes never reach the caller's memory. CRC-32 finds accidents,
-/// not forgeries; a forged input can decode to wrong elements, but reads no memory outside of it and writes no more than the caller allows.</para>
+/// <para>The checksum is verified before anything is decompressed or written: corrupt bytes never reach the caller's memory. CRC-32 finds
+/// accidents,
+/// not forgeries; a forged input can decode to wrong elements, but reads no memory outside of it and writes no more than the caller
+/// allows.</para>
 /// </remarks>
 public static class TensorSerializer
 {
@@ -20,7 +22,8 @@ public static class TensorSerializer
     /// <param name="dataType">Type of the elements.</param>
     /// <param name="shape">Shape of the tensor.</param>
     /// <param name="encoding">How it is to be encoded.</param>
-    /// <exception cref="ArgumentException">The encoding does not take such elements, or the tensor is larger than <see cref="KvLayout.MaxBlockBytes"/>.</exception>
+    /// <exception cref="ArgumentException">The encoding does not take such elements, or the tensor is larger than <see
+    /// cref="KvLayout.MaxBlockBytes"/>.</exception>
     public static int MaxEncodedBytes(KvDataType dataType, TensorShape shape, TensorEncoding encoding = default)
     {
         CheckSize(dataType, shape);
@@ -31,18 +34,24 @@ public static class TensorSerializer
     /// <param name="tensor">The elements, row-major and little-endian.</param>
     /// <param name="dataType">Type of the elements.</param>
     /// <param name="shape">Shape; its elements times their size is the length of <paramref name="tensor"/>.</param>
-    /// <param name="destination">Receives the encoded tensor, at least <see cref="MaxEncodedBytes"/> long; does not overlap <paramref name="tensor"/>.</param>
+    /// <param name="destination">Receives the encoded tensor, at least <see cref="MaxEncodedBytes"/> long; does not overlap <paramref
+    /// name="tensor"/>.</param>
     /// <param name="encoding">Element encoding and compression; as is unless given.</param>
     /// <returns>Bytes written.</returns>
-    /// <exception cref="ArgumentException">Length and shape disagree, the destination is too short, or the encoding does not take such elements.</exception>
-    public static int Encode(ReadOnlySpan<byte> tensor, KvDataType dataType, TensorShape shape, Span<byte> destination, TensorEncoding encoding = default)
+    /// <exception cref="ArgumentException">Length and shape disagree, the destination is too short, or the encoding does not take such
+    /// elements.</exception>
+    public static int Encode(
+        ReadOnlySpan<byte> tensor, KvDataType dataType, TensorShape shape, Span<byte> destination, TensorEncoding encoding = default)
     {
         var most = MaxEncodedBytes(dataType, shape, encoding);
         var level = encoding.CheckedLevel();
         if (tensor.Length != shape.Elements * dataType.Size())
-            throw new ArgumentException($"A tensor of shape {shape} and type {dataType} has {shape.Elements * dataType.Size()} bytes, got {tensor.Length}.", nameof(tensor));
+            throw new ArgumentException(
+                $"A tensor of shape {shape} and type {dataType} has {shape.Elements * dataType.Size()} bytes, got {tensor.Length}.",
+                nameof(tensor));
         if (destination.Length < most)
-            throw new ArgumentException($"The destination holds {destination.Length} bytes; this tensor may take {most} (MaxEncodedBytes).", nameof(destination));
+            throw new ArgumentException(
+                $"The destination holds {destination.Length} bytes; this tensor may take {most} (MaxEncodedBytes).", nameof(destination));
 
         var storedType = encoding.StoredType(dataType);
         var payload = destination[TensorHeader.BytesFor(shape.Rank)..most];
@@ -62,7 +71,8 @@ public static class TensorSerializer
     /// <param name="encoding">Element encoding and compression; as is unless given.</param>
     /// <returns>Bytes written.</returns>
     /// <exception cref="ArgumentException">Length and shape disagree, or the encoding does not take such elements.</exception>
-    public static int Encode(ReadOnlySpan<byte> tensor, KvDataType dataType, TensorShape shape, IBufferWriter<byte> output, TensorEncoding encoding = default)
+    public static int Encode(
+        ReadOnlySpan<byte> tensor, KvDataType dataType, TensorShape shape, IBufferWriter<byte> output, TensorEncoding encoding = default)
     {
         ArgumentNullException.ThrowIfNull(output);
         var written = Encode(tensor, dataType, shape, output.GetSpan(MaxEncodedBytes(dataType, shape, encoding)), encoding);
@@ -91,9 +101,11 @@ public static class TensorSerializer
 
     /// <summary>Decodes a tensor into memory of the caller, whose length bounds what is decoded.</summary>
     /// <param name="encoded">The encoded tensor, exactly.</param>
-    /// <param name="destination">Receives the elements in their original type; does not overlap <paramref name="encoded"/>. Undefined after a failure.</param>
+    /// <param name="destination">Receives the elements in their original type; does not overlap <paramref name="encoded"/>. Undefined after
+    /// a failure.</param>
     /// <returns>Bytes written.</returns>
-    /// <exception cref="KvFormatException">The bytes are malformed or corrupt, or decode to more than <paramref name="destination"/> holds.</exception>
+    /// <exception cref="KvFormatException">The bytes are malformed or corrupt, or decode to more than <paramref name="destination"/>
+    /// holds.</exception>
     public static int Decode(ReadOnlySpan<byte> encoded, Span<byte> destination) =>
         TryDecode(encoded, destination, out var written, out var reason) ? written : throw new KvFormatException(reason);
 
@@ -102,7 +114,8 @@ public static class TensorSerializer
     /// <param name="header">Type and shape of the tensor.</param>
     /// <param name="maxDecodedBytes">Largest tensor to accept; nothing is allocated for a larger one.</param>
     /// <returns>The elements in their original type.</returns>
-    /// <exception cref="KvFormatException">The bytes are malformed or corrupt, or decode to more than <paramref name="maxDecodedBytes"/>.</exception>
+    /// <exception cref="KvFormatException">The bytes are malformed or corrupt, or decode to more than <paramref
+    /// name="maxDecodedBytes"/>.</exception>
     public static byte[] Decode(ReadOnlySpan<byte> encoded, out TensorHeader header, int maxDecodedBytes = DefaultMaxDecodedBytes)
     {
         Check(encoded, maxDecodedBytes, out header);
@@ -113,10 +126,12 @@ public static class TensorSerializer
 
     /// <summary>Decodes a tensor at the end of a buffer.</summary>
     /// <param name="encoded">The encoded tensor, exactly.</param>
-    /// <param name="output">Receives the elements in their original type; asked for all of them at once, after the checksum was found right. Unchanged by a failure.</param>
+    /// <param name="output">Receives the elements in their original type; asked for all of them at once, after the checksum was found
+    /// right. Unchanged by a failure.</param>
     /// <param name="maxDecodedBytes">Largest tensor to accept.</param>
     /// <returns>Bytes written.</returns>
-    /// <exception cref="KvFormatException">The bytes are malformed or corrupt, or decode to more than <paramref name="maxDecodedBytes"/>.</exception>
+    /// <exception cref="KvFormatException">The bytes are malformed or corrupt, or decode to more than <paramref
+    /// name="maxDecodedBytes"/>.</exception>
     public static int Decode(ReadOnlySpan<byte> encoded, IBufferWriter<byte> output, int maxDecodedBytes = DefaultMaxDecodedBytes)
     {
         ArgumentNullException.ThrowIfNull(output);
@@ -128,11 +143,13 @@ public static class TensorSerializer
 
     /// <summary>Decodes a tensor into memory of the caller, without an exception for bad input.</summary>
     /// <param name="encoded">The encoded tensor, exactly.</param>
-    /// <param name="destination">Receives the elements in their original type; does not overlap <paramref name="encoded"/>. Undefined after a failure.</param>
+    /// <param name="destination">Receives the elements in their original type; does not overlap <paramref name="encoded"/>. Undefined after
+    /// a failure.</param>
     /// <param name="written">Bytes written; 0 after a failure.</param>
     /// <param name="reason">What is wrong with the input, when the answer is false.</param>
     /// <returns>Whether the tensor was decoded.</returns>
-    public static bool TryDecode(ReadOnlySpan<byte> encoded, Span<byte> destination, out int written, [NotNullWhen(false)] out string? reason)
+    public static bool TryDecode(
+        ReadOnlySpan<byte> encoded, Span<byte> destination, out int written, [NotNullWhen(false)] out string? reason)
     {
         written = 0;
         reason = Verify(encoded, destination.Length, out var header);
@@ -214,7 +231,9 @@ public static class TensorSerializer
     {
         var bytes = (long)shape.Elements * dataType.Size();
         if (bytes > KvLayout.MaxBlockBytes)
-            throw new ArgumentOutOfRangeException(nameof(shape), $"A tensor of shape {shape} and type {dataType} has {bytes:N0} bytes; the most is {KvLayout.MaxBlockBytes:N0}.");
+            throw new ArgumentOutOfRangeException(
+                nameof(shape),
+                $"A tensor of shape {shape} and type {dataType} has {bytes:N0} bytes; the most is {KvLayout.MaxBlockBytes:N0}.");
     }
 
     private static void Check(ReadOnlySpan<byte> encoded, int maxDecodedBytes, out TensorHeader header)

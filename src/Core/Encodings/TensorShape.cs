@@ -15,7 +15,8 @@ public readonly struct TensorShape : IEquatable<TensorShape>
     /// <summary>Creates a shape.</summary>
     /// <param name="dimensions">Elements along every dimension, outermost first; 0 to <see cref="MaxRank"/> entries, none negative.</param>
     /// <exception cref="ArgumentException">
-    /// There are too many dimensions, one is negative, or there are more elements than a block has bytes (<see cref="KvLayout.MaxBlockBytes"/>).
+    /// There are too many dimensions, one is negative, or there are more elements than a block has bytes (<see
+    /// cref="KvLayout.MaxBlockBytes"/>).
     /// </exception>
     public TensorShape(params ReadOnlySpan<int> dimensions)
     {

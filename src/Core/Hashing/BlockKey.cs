@@ -20,7 +20,8 @@ public readonly record struct BlockKey(NamespaceId Namespace, BlockHash Hash)
         key = default;
         if (text is not { Length: (NamespaceId.Size * 2) + 1 + (BlockHash.Size * 2) } || text[NamespaceId.Size * 2] != '/')
             return false;
-        if (!NamespaceId.TryParse(text.AsSpan(0, NamespaceId.Size * 2), out var id) || !BlockHash.TryParse(text.AsSpan((NamespaceId.Size * 2) + 1), out var hash))
+        if (!NamespaceId.TryParse(text.AsSpan(0, NamespaceId.Size * 2), out var id)
+            || !BlockHash.TryParse(text.AsSpan((NamespaceId.Size * 2) + 1), out var hash))
             return false;
         key = new BlockKey(id, hash);
         return true;

@@ -29,7 +29,8 @@ public readonly record struct PrefixComparison(int Common, int FirstLength, int 
         : Common == FirstLength ? PrefixRelation.FirstIsPrefix
         : PrefixRelation.SecondIsPrefix;
 
-    /// <summary>Index of the first position at which both have an element and the elements differ; null when one is a prefix of the other.</summary>
+    /// <summary>Index of the first position at which both have an element and the elements differ; null when one is a prefix of the
+    /// other.</summary>
     public int? DivergesAt => Relation == PrefixRelation.Diverge ? Common : null;
 
     /// <summary>Common prefix over the longer length: 0 = differ from the start, 1 = equal. Two empty sequences are equal.</summary>

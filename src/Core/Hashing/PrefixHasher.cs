@@ -59,7 +59,9 @@ public static class PrefixHasher
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(tokensPerBlock, 1);
         if (hashes.Length > tokens.Length / tokensPerBlock)
-            throw new ArgumentException($"{tokens.Length} tokens have {tokens.Length / tokensPerBlock} full blocks of {tokensPerBlock}; {hashes.Length} hashes were asked for.", nameof(hashes));
+            throw new ArgumentException(
+                $"{tokens.Length} tokens have {tokens.Length / tokensPerBlock} full blocks of {tokensPerBlock}; {hashes.Length} hashes "
+                + "were asked for.", nameof(hashes));
         if (hashes.IsEmpty)
             return;
         var length = BlockHash.Size + (tokensPerBlock * sizeof(int));
@@ -86,7 +88,8 @@ public static class PrefixHasher
         {
             // A replacement character would stand for any half of a surrogate pair, and two texts would have one name.
             if (Utf8.FromUtf16(text, utf8, out var read, out var length, replaceInvalidSequences: false) != OperationStatus.Done)
-                throw new ArgumentException($"The text is not well-formed UTF-16: it has half of a surrogate pair at index {read}.", nameof(text));
+                throw new ArgumentException(
+                    $"The text is not well-formed UTF-16: it has half of a surrogate pair at index {read}.", nameof(text));
             return HashTagged("kvcache.text.v1"u8, (uint)part, utf8.AsSpan(0, length));
         }
         finally

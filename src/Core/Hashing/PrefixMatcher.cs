@@ -40,8 +40,10 @@ public static class PrefixMatcher
 
     /// <summary>Finds the candidate that shares the longest prefix with a prompt.</summary>
     /// <param name="query">Tokens of the prompt.</param>
-    /// <param name="candidates">Tokens of the prompts to choose from; a <c>List</c> is passed as <c>CollectionsMarshal.AsSpan(list)</c>.</param>
-    /// <returns>The best candidate, or null when none shares the first token. Of equal prefixes the shortest candidate wins, then the first.</returns>
+    /// <param name="candidates">Tokens of the prompts to choose from; a <c>List</c> is passed as
+    /// <c>CollectionsMarshal.AsSpan(list)</c>.</param>
+    /// <returns>The best candidate, or null when none shares the first token. Of equal prefixes the shortest candidate wins, then the
+    /// first.</returns>
     public static PrefixMatch? FindBest(ReadOnlySpan<int> query, ReadOnlySpan<ReadOnlyMemory<int>> candidates)
     {
         PrefixMatch? best = null;
@@ -53,7 +55,8 @@ public static class PrefixMatcher
     /// <summary>Finds the text that shares the longest prefix with a prompt, in UTF-16 code units.</summary>
     /// <param name="query">Text of the prompt.</param>
     /// <param name="candidates">Texts to choose from.</param>
-    /// <returns>The best candidate, or null when none shares the first character. Of equal prefixes the shortest candidate wins, then the first.</returns>
+    /// <returns>The best candidate, or null when none shares the first character. Of equal prefixes the shortest candidate wins, then the
+    /// first.</returns>
     public static PrefixMatch? FindBest(ReadOnlySpan<char> query, ReadOnlySpan<string> candidates)
     {
         PrefixMatch? best = null;

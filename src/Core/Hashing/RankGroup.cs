@@ -20,11 +20,14 @@ public sealed class RankGroup
         if (_namespaces.Length is 0 or > MaxRanks)
             throw new ArgumentException($"The group has {_namespaces.Length} ranks; 1 to {MaxRanks} were expected.", nameof(namespaces));
         if (_namespaces.DistinctBy(ns => ns.Id).Count() != _namespaces.Length)
-            throw new ArgumentException("Two ranks of the group have the same namespace; each rank stores blocks of its own.", nameof(namespaces));
+            throw new ArgumentException(
+                "Two ranks of the group have the same namespace; each rank stores blocks of its own.", nameof(namespaces));
         foreach (var ns in _namespaces)
         {
             if (ns.Layout.TokensPerBlock != _namespaces[0].Layout.TokensPerBlock)
-                throw new ArgumentException($"Blocks of {ns.Layout.TokensPerBlock} and of {_namespaces[0].Layout.TokensPerBlock} tokens do not belong to the same chain.", nameof(namespaces));
+                throw new ArgumentException(
+                    $"Blocks of {ns.Layout.TokensPerBlock} and of {_namespaces[0].Layout.TokensPerBlock} tokens do not belong to the same "
+                    + "chain.", nameof(namespaces));
         }
     }
 
@@ -37,7 +40,8 @@ public sealed class RankGroup
     /// <summary>All tensor-parallel ranks of a namespace, from 0 to <see cref="CacheNamespace.TensorParallelSize"/>.</summary>
     /// <param name="ns">The namespace of any rank.</param>
     public static RankGroup AllOf(CacheNamespace ns) =>
-        new(Enumerable.Range(0, ns.TensorParallelSize).Select(rank => rank == ns.TensorParallelRank ? ns : ns with { TensorParallelRank = rank }));
+        new(Enumerable.Range(0, ns.TensorParallelSize)
+            .Select(rank => rank == ns.TensorParallelRank ? ns : ns with { TensorParallelRank = rank }));
 
     /// <summary>A prompt on one rank: what that rank loads and stores.</summary>
     /// <param name="index">Index of the rank in this group.</param>

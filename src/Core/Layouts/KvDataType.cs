@@ -32,6 +32,7 @@ public static class KvDataTypes
         KvDataType.Float32 => 4,
         KvDataType.Float16 or KvDataType.BFloat16 => 2,
         KvDataType.Float8E4M3 or KvDataType.Float8E5M2 or KvDataType.UInt8 => 1,
-        _ => throw new ArgumentOutOfRangeException(nameof(type), type, "Unknown KV data type; expected one of Float32, Float16, BFloat16, Float8E4M3, Float8E5M2, UInt8."),
+        _ => throw new ArgumentOutOfRangeException(
+            nameof(type), type, "Unknown KV data type; expected one of Float32, Float16, BFloat16, Float8E4M3, Float8E5M2, UInt8."),
     };
 }

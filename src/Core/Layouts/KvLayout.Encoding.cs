@@ -16,7 +16,8 @@ public sealed partial class KvLayout
     public int EncodedBytes => IsOpaque ? OpaqueFixedBytes + (sizeof(uint) * Layers) : StructuredBytes;
 
     /// <summary>
-    /// Appends the canonical encoding (docs/hashing.md, field 8): kind, tokens and layers, then heads, head dim, parts and element type of a
+    /// Appends the canonical encoding (docs/hashing.md, field 8): kind, tokens and layers, then heads, head dim, parts and element type of
+    /// a
     /// layout with a known shape, or the end of every layer of an opaque one. It says itself where it ends.
     /// </summary>
     internal void WriteTo(WireWriter writer)
@@ -58,7 +59,8 @@ public sealed partial class KvLayout
                         offsets[i] = reader.Count(int.MaxValue, "layer offset");
                     return Opaque(offsets, tokens);
                 default:
-                    throw new KvFormatException($"The layout kind is {kind}; {StructuredKind} (structured) or {OpaqueKind} (opaque) was expected.");
+                    throw new KvFormatException(
+                        $"The layout kind is {kind}; {StructuredKind} (structured) or {OpaqueKind} (opaque) was expected.");
             }
         }
         catch (ArgumentException e)

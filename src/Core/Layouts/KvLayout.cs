@@ -63,7 +63,8 @@ public sealed partial class KvLayout : IEquatable<KvLayout>
     /// <param name="dataType">Element type.</param>
     /// <param name="tokensPerBlock">Tokens of a block, at least 1; 256 unless the engine dictates another.</param>
     /// <param name="parts">2 for K and V, 1 for an MLA latent.</param>
-    /// <exception cref="ArgumentOutOfRangeException">A dimension is out of range or the block would exceed <see cref="MaxBlockBytes"/>.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A dimension is out of range or the block would exceed <see
+    /// cref="MaxBlockBytes"/>.</exception>
     public static KvLayout Create(int layers, int kvHeads, int headDim, KvDataType dataType, int tokensPerBlock = 256, int parts = 2)
     {
         CheckRange(layers, 1, MaxLayers, nameof(layers));
@@ -73,7 +74,9 @@ public sealed partial class KvLayout : IEquatable<KvLayout>
         CheckRange(parts, 1, 2, nameof(parts));
         var bytes = (Int128)layers * parts * tokensPerBlock * kvHeads * headDim * dataType.Size();
         if (bytes > MaxBlockBytes)
-            throw new ArgumentOutOfRangeException(nameof(layers), $"A block of this layout would be {bytes:N0} bytes; the largest block is {MaxBlockBytes:N0}. Use fewer tokens per block.");
+            throw new ArgumentOutOfRangeException(
+                nameof(layers),
+                $"A block of this layout would be {bytes:N0} bytes; the largest block is {MaxBlockBytes:N0}. Use fewer tokens per block.");
         return new KvLayout(layers, kvHeads, headDim, parts, dataType, tokensPerBlock, null);
     }
 
@@ -87,13 +90,16 @@ public sealed partial class KvLayout : IEquatable<KvLayout>
     {
         CheckRange(tokensPerBlock, 1, 1 << 20, nameof(tokensPerBlock));
         if (layerOffsets.Length < 2 || layerOffsets.Length > MaxLayers + 1)
-            throw new ArgumentException($"An opaque layout takes 2 to {MaxLayers + 1} offsets (every layer's start and the block size), got {layerOffsets.Length}.", nameof(layerOffsets));
+            throw new ArgumentException(
+                $"An opaque layout takes 2 to {MaxLayers + 1} offsets (every layer's start and the block size), got {layerOffsets.Length}.",
+                nameof(layerOffsets));
         if (layerOffsets[0] != 0)
             throw new ArgumentException($"The first layer of an opaque layout starts at 0, got {layerOffsets[0]}.", nameof(layerOffsets));
         for (var i = 1; i < layerOffsets.Length; i++)
         {
             if (layerOffsets[i] <= layerOffsets[i - 1])
-                throw new ArgumentException($"Layer offsets ascend; entry {i} is {layerOffsets[i]} after {layerOffsets[i - 1]}.", nameof(layerOffsets));
+                throw new ArgumentException(
+                    $"Layer offsets ascend; entry {i} is {layerOffsets[i]} after {layerOffsets[i - 1]}.", nameof(layerOffsets));
         }
 
         CheckRange(layerOffsets[^1], 1, (int)MaxBlockBytes, nameof(layerOffsets));
@@ -128,7 +134,8 @@ public sealed partial class KvLayout : IEquatable<KvLayout>
     public int OffsetIn(LayerRange range, int layer) => LayerOffset(layer) - LayerOffset(range.First);
 
     /// <summary>Whether a run of layers is not empty and lies inside the block.</summary>
-    public bool Contains(LayerRange range) => range is { First: >= 0, Count: > 0 } && range.Count <= Layers && range.First <= Layers - range.Count;
+    public bool Contains(LayerRange range) =>
+        range is { First: >= 0, Count: > 0 } && range.Count <= Layers && range.First <= Layers - range.Count;
 
     /// <inheritdoc/>
     public bool Equals(KvLayout? other) =>
@@ -140,7 +147,8 @@ public sealed partial class KvLayout : IEquatable<KvLayout>
     public override bool Equals(object? obj) => Equals(obj as KvLayout);
 
     /// <inheritdoc/>
-    public override int GetHashCode() => HashCode.Combine(Layers, KvHeads, HeadDim, Parts, DataType, TokensPerBlock, _offsets?.Length, BlockBytes);
+    public override int GetHashCode() =>
+        HashCode.Combine(Layers, KvHeads, HeadDim, Parts, DataType, TokensPerBlock, _offsets?.Length, BlockBytes);
 
     /// <inheritdoc/>
     public override string ToString() => IsOpaque

@@ -76,13 +76,15 @@ public sealed record CacheNamespace
     public required KvLayout Layout { get; init; }
 
     /// <summary>
-    /// The engine's own name of how numbers are encoded ("fp8_e4m3", "nvfp4"), where the layout's element type does not say it: engines keep several formats
+    /// The engine's own name of how numbers are encoded ("fp8_e4m3", "nvfp4"), where the layout's element type does not say it: engines
+    /// keep several formats
     /// in tensors of bytes, and equal shapes with unequal formats must not meet. Empty when the layout says everything.
     /// </summary>
     public string NumberFormat { get; init; } = "";
 
     /// <summary>
-    /// Whatever else changes the meaning of the bytes, by name: quantization scales, overrides of the model's configuration, how heads are split. Up to
+    /// Whatever else changes the meaning of the bytes, by name: quantization scales, overrides of the model's configuration, how heads are
+    /// split. Up to
     /// <see cref="MaxFields"/> entries; order does not matter.
     /// </summary>
     public IReadOnlyDictionary<string, string> Fields
@@ -144,7 +146,8 @@ public sealed record CacheNamespace
         $"{Tenant}/{Model}{(Revision.Length > 0 ? "@" + Revision : "")}{(LoraAdapter.Length > 0 ? "+" + LoraAdapter : "")} "
         + $"rank {TensorParallelRank}/{TensorParallelSize}, {(NumberFormat.Length > 0 ? NumberFormat + ", " : "")}{Layout}";
 
-    /// <summary>A text as it is hashed. A replacement character would stand for any half of a pair, and two namespaces would be one.</summary>
+    /// <summary>A text as it is hashed. A replacement character would stand for any half of a pair, and two namespaces would be
+    /// one.</summary>
     internal static byte[] Utf8Of(string value, string name)
     {
         try
@@ -172,7 +175,8 @@ public sealed record CacheNamespace
         if (Tenant.Length == 0)
             throw new ArgumentException("A namespace needs a tenant; the single-tenant default is \"default\".");
         if (TensorParallelSize is < 1 or > 65536 || TensorParallelRank < 0 || TensorParallelRank >= TensorParallelSize)
-            throw new ArgumentException($"A tensor-parallel rank lies in 0..size-1 and the size in 1..65536; got rank {TensorParallelRank} of {TensorParallelSize}.");
+            throw new ArgumentException(
+                $"A tensor-parallel rank lies in 0..size-1 and the size in 1..65536; got rank {TensorParallelRank} of {TensorParallelSize}.");
         var writer = new WireWriter();
         WriteText(writer, TenantTag, Tenant, nameof(Tenant));
         WriteText(writer, ModelTag, Model, nameof(Model));

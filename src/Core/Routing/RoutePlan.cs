@@ -1,7 +1,8 @@
 namespace KvCache;
 
 /// <summary>
-/// Where one node would get the tokens of a prompt from, each from the cheapest tier that has it: its GPU, the silo beside it, another silo, Redis, and
+/// Where one node would get the tokens of a prompt from, each from the cheapest tier that has it: its GPU, the silo beside it, another
+/// silo, Redis, and
 /// the rest by computing.
 /// </summary>
 /// <param name="Gpu">Tokens in the engine's own memory.</param>
@@ -11,7 +12,8 @@ namespace KvCache;
 /// <param name="Compute">Tokens to compute.</param>
 /// <param name="Score">
 /// Share of the prompt's prefill that is saved: <c>1 − (Memory·w₁ + Cluster·w₂ + Redis·w₃ + Compute) ÷ tokens</c> with the weights of
-/// <see cref="RouteWeights"/>. 1: everything is in the GPU; 0: everything is computed. The difference of two nodes' scores, times the prefill time of the prompt, is the time
+/// <see cref="RouteWeights"/>. 1: everything is in the GPU; 0: everything is computed. The difference of two nodes' scores, times the
+/// prefill time of the prompt, is the time
 /// that a router gains by the better one, and so what it may trade against the nodes' queues.
 /// </param>
 public readonly record struct RoutePlan(int Gpu, int Memory, int Cluster, int Redis, int Compute, double Score)
@@ -23,7 +25,8 @@ public readonly record struct RoutePlan(int Gpu, int Memory, int Cluster, int Re
     /// <param name="self">Bit of the silo beside the node; 0 for none.</param>
     /// <param name="gpuTokens">Tokens at the front of the prompt that the node's GPU has.</param>
     /// <param name="weights">Costs of the tiers.</param>
-    public static RoutePlan Create(int tokens, int tokensPerBlock, ReadOnlySpan<ulong> holders, ulong self, int gpuTokens, RouteWeights weights)
+    public static RoutePlan Create(
+        int tokens, int tokensPerBlock, ReadOnlySpan<ulong> holders, ulong self, int gpuTokens, RouteWeights weights)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(tokens, 1);
         var gpu = Math.Min(gpuTokens, tokens);
@@ -45,7 +48,9 @@ public readonly record struct RoutePlan(int Gpu, int Memory, int Cluster, int Re
         }
 
         var compute = tokens - gpu - memory - cluster - redis;
-        return new RoutePlan(gpu, memory, cluster, redis, compute, 1 - (((memory * weights.Memory) + (cluster * weights.Cluster) + (redis * weights.Redis) + compute) / tokens));
+        return new RoutePlan(
+            gpu, memory, cluster, redis, compute,
+            1 - (((memory * weights.Memory) + (cluster * weights.Cluster) + (redis * weights.Redis) + compute) / tokens));
     }
 
     /// <summary>Tokens at the front of the prompt whose blocks all have one of some holders.</summary>

@@ -4,7 +4,8 @@ namespace KvCache;
 /// What it costs to have the KV of one token from a tier, relative to computing it: 0 is free, 1 is no better than computing.
 /// </summary>
 /// <remarks>
-/// The defaults suit a model of 8 billion parameters (128 KiB a token) whose prefill takes 0.1 ms a token: shared memory or a local socket brings a token in 10 µs, another silo
+/// The defaults suit a model of 8 billion parameters (128 KiB a token) whose prefill takes 0.1 ms a token: shared memory or a local socket
+/// brings a token in 10 µs, another silo
 /// in 20 µs, Redis in 50 µs. Larger models shift them down: their prefill grows faster than their KV.
 /// </remarks>
 /// <param name="Memory">From the silo beside the engine. Default 0.1.</param>

@@ -3,11 +3,13 @@ using System.Security.Cryptography;
 namespace KvCache.Engine.Events;
 
 /// <summary>
-/// What lies in one engine's GPU memory, from its events. Blocks are found by tokens, whatever the engine hashes with: an event carries its blocks' tokens and the
+/// What lies in one engine's GPU memory, from its events. Blocks are found by tokens, whatever the engine hashes with: an event carries its
+/// blocks' tokens and the
 /// hash of the block before, and that is enough to give every block this cache's own name (with the engine's block size).
 /// </summary>
 /// <remarks>
-/// It is advice. Events that were lost leave blocks that are not there any more, or hide some; the engine's own look-up is the truth. Only the first KV cache group is
+/// It is advice. Events that were lost leave blocks that are not there any more, or hide some; the engine's own look-up is the truth. Only
+/// the first KV cache group is
 /// followed: a prefix that the others do not have is seldom. All members are thread-safe.
 /// </remarks>
 internal sealed class EngineBlocks
@@ -96,9 +98,11 @@ internal sealed class EngineBlocks
 
     private static bool IsFollowed(string? medium, int? group) => medium is null or KvEvent.Gpu && group is null or 0;
 
-    private static BlockHash RootOf(string loraAdapter) => loraAdapter.Length == 0 ? PrefixHasher.TokenRoot : PrefixHasher.HashText(loraAdapter);
+    private static BlockHash RootOf(string loraAdapter) =>
+        loraAdapter.Length == 0 ? PrefixHasher.TokenRoot : PrefixHasher.HashText(loraAdapter);
 
-    // Two blocks of equal tokens and different extra keys are not interchangeable: the name of a block with such keys is one that tokens alone do not lead to.
+    // Two blocks of equal tokens and different extra keys are not interchangeable: the name of a block with such keys is one that tokens
+    // alone do not lead to.
     private static BlockHash With(BlockHash name, ReadOnlySpan<byte> extraKeys)
     {
         Span<byte> key = stackalloc byte[BlockHash.Size + SHA256.HashSizeInBytes];
@@ -111,7 +115,8 @@ internal sealed class EngineBlocks
     {
         var size = stored.TokensPerBlock;
         var name = RootOf(stored.LoraAdapter);
-        if (size < 1 || stored.Tokens.Count != (long)size * stored.Hashes.Count || (stored.Parent is { } parent && !_names.TryGetValue(parent, out name)))
+        if (size < 1 || stored.Tokens.Count != (long)size * stored.Hashes.Count
+            || (stored.Parent is { } parent && !_names.TryGetValue(parent, out name)))
         {
             Drop(stored.Hashes.Count);
             return;

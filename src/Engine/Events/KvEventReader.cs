@@ -3,7 +3,8 @@ using System.Globalization;
 namespace KvCache.Engine.Events;
 
 /// <summary>
-/// Reads batches of KV events of any version: positional arrays up to vLLM 0.23, maps with a member <c>type</c> from 0.24. Members that it does not know are
+/// Reads batches of KV events of any version: positional arrays up to vLLM 0.23, maps with a member <c>type</c> from 0.24. Members that it
+/// does not know are
 /// skipped, events of an unknown type too.
 /// </summary>
 internal static class KvEventReader
@@ -175,9 +176,11 @@ internal static class KvEventReader
             if (text is null || keys.Length == 0)
                 return false;
             var reader = new MessagePackReader(keys);
-            return reader.Next == MessagePackKind.Array && reader.Array() == 1 && reader.Next == MessagePackKind.Text && reader.Text() == text;
+            return reader.Next == MessagePackKind.Array && reader.Array() == 1 && reader.Next == MessagePackKind.Text
+                && reader.Text() == text;
         }
 
-        private static ulong Hash(ref MessagePackReader reader) => reader.Next == MessagePackKind.Bytes ? KvEvent.LowBits(reader.Bytes()) : reader.Integer();
+        private static ulong Hash(ref MessagePackReader reader) =>
+            reader.Next == MessagePackKind.Bytes ? KvEvent.LowBits(reader.Bytes()) : reader.Integer();
     }
 }

@@ -13,7 +13,8 @@ internal enum KvEventFormat
 }
 
 /// <summary>
-/// Writes batches of the events of a silo. Hashes are the blocks' 32 bytes, or their low 64 bits as an integer for consumers that know no other form.
+/// Writes batches of the events of a silo. Hashes are the blocks' 32 bytes, or their low 64 bits as an integer for consumers that know no
+/// other form.
 /// </summary>
 internal sealed class KvEventWriter
 {

@@ -20,7 +20,8 @@ internal abstract record KvEvent
     {
     }
 
-    /// <summary>A hash as this cache compares it: the low 64 bits of the number that its bytes are in big-endian order. Engines send bytes or just this number.</summary>
+    /// <summary>A hash as this cache compares it: the low 64 bits of the number that its bytes are in big-endian order. Engines send bytes
+    /// or just this number.</summary>
     /// <param name="hash">Bytes of a hash, of any length.</param>
     public static ulong LowBits(ReadOnlySpan<byte> hash)
     {
@@ -53,7 +54,8 @@ internal sealed record BlockStoredEvent : KvEvent
     public string? Medium { get; init; }
 
     /// <summary>
-    /// What else makes the KV of a block different, besides the adapter: for each block the engine's extra keys as they were sent, empty for none. The list is empty when no block has any,
+    /// What else makes the KV of a block different, besides the adapter: for each block the engine's extra keys as they were sent, empty
+    /// for none. The list is empty when no block has any,
     /// and where the engine's version does not tell.
     /// </summary>
     public IReadOnlyList<byte[]> ExtraKeys { get; init; } = [];

@@ -164,7 +164,8 @@ internal ref struct MessagePackReader(ReadOnlySpan<byte> bytes)
 
     private readonly int Count(int count) => count <= _bytes.Length - _position
         ? count
-        : throw new KvFormatException($"The MessagePack claims {count} items at byte {_position}, and only {_bytes.Length - _position} bytes follow.");
+        : throw new KvFormatException(
+            $"The MessagePack claims {count} items at byte {_position}, and only {_bytes.Length - _position} bytes follow.");
 
     // A length of 1, 2 or 4 bytes.
     private int Length(int log)
@@ -181,7 +182,8 @@ internal ref struct MessagePackReader(ReadOnlySpan<byte> bytes)
     private ReadOnlySpan<byte> Take(int count)
     {
         if (count > _bytes.Length - _position)
-            throw new KvFormatException($"The MessagePack ends early: {count} bytes were expected at byte {_position}, {_bytes.Length - _position} are left.");
+            throw new KvFormatException(
+                $"The MessagePack ends early: {count} bytes were expected at byte {_position}, {_bytes.Length - _position} are left.");
         var taken = _bytes.Slice(_position, count);
         _position += count;
         return taken;

@@ -7,7 +7,8 @@ namespace KvCache.Engine.Index;
 /// log, and what others say of deletions reaches the store.
 /// </summary>
 /// <remarks>
-/// <para>A change enters the index before the log (see <see cref="IndexLog"/> for why), and both while the store's lock is held, so that index,
+/// <para>A change enters the index before the log (see <see cref="IndexLog"/> for why), and both while the store's lock is held, so that
+/// index,
 /// log and store tell the same story in the same order.</para>
 /// <para>A deletion is a stamp: every generation below it is dead on every silo, in Redis and on the way. Whoever hears of it remembers it
 /// before it looks for what to remove, and a publication asks whether it is dead under the lock under which it becomes visible: whichever
@@ -42,7 +43,8 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
     public Tombstones Tombstones { get; }
 
     /// <summary>
-    /// Called when a block is deleted or replaced here, not when others tell of it: what lies outside of memory has to go too. Short, and never back
+    /// Called when a block is deleted or replaced here, not when others tell of it: what lies outside of memory has to go too. Short, and
+    /// never back
     /// into the directory.
     /// </summary>
     public Action<BlockKey>? Buried { get; set; }
@@ -99,13 +101,15 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
     }
 
     /// <summary>
-    /// Who knows whether a block may be on its way here, or from here to Redis, or at a silo that is not heard, where the store and the index do not tell. Added to while the
+    /// Who knows whether a block may be on its way here, or from here to Redis, or at a silo that is not heard, where the store and the
+    /// index do not tell. Added to while the
     /// silo is put together.
     /// </summary>
     public ICollection<Func<BlockKey, bool>> UnderWay { get; } = [];
 
     /// <summary>
-    /// Deletes a block here and now. Others are told by who has asked everybody, with <see cref="Announce"/>. Of a block that is unknown here nothing is
+    /// Deletes a block here and now. Others are told by who has asked everybody, with <see cref="Announce"/>. Of a block that is unknown
+    /// here nothing is
     /// remembered: not visible, not being written, not on its way, and the index knows of no holder.
     /// </summary>
     /// <param name="key">The block.</param>

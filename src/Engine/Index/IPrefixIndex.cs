@@ -15,7 +15,8 @@ internal interface IPrefixIndex
     /// <param name="holders">Receives a mask of holders for every block found; as long as <paramref name="hashes"/> or longer.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <returns>Number of blocks found.</returns>
-    ValueTask<int> MatchAsync(NamespaceId ns, ReadOnlyMemory<BlockHash> hashes, Memory<ulong> holders, CancellationToken cancellationToken = default);
+    ValueTask<int> MatchAsync(
+        NamespaceId ns, ReadOnlyMemory<BlockHash> hashes, Memory<ulong> holders, CancellationToken cancellationToken = default);
 
     /// <summary>Takes over what a silo said, in order.</summary>
     /// <param name="holder">Slot of the silo.</param>

@@ -7,7 +7,8 @@ namespace KvCache.Engine.Index;
 /// </summary>
 /// <remarks>
 /// <para>A full copy and the log agree if the copy's number, <see cref="Next"/>, is read before the first block of the copy, and if
-/// every change is made to the set of blocks that is copied before it is appended here. Then whatever the copy missed has a later number.</para>
+/// every change is made to the set of blocks that is copied before it is appended here. Then whatever the copy missed has a later
+/// number.</para>
 /// <para>All members are thread-safe. Appending takes a lock that only other appenders take; readers copy without it and
 /// look afterwards whether they were overtaken.</para>
 /// </remarks>

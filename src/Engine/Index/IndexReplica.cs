@@ -15,7 +15,8 @@ internal enum ReplicaOutcome
     /// </summary>
     NeedsSnapshot,
 
-    /// <summary>Too many changes for a snapshot that is still under way. No block changed; they are to be read again after its end.</summary>
+    /// <summary>Too many changes for a snapshot that is still under way. No block changed; they are to be read again after its
+    /// end.</summary>
     Deferred,
 
     /// <summary>The peer was declared dead. No block changed.</summary>
@@ -39,7 +40,8 @@ internal interface IIndexSink
 /// <remarks>
 /// <para>Deltas are applied in the order of their numbers without holes, or not at all. A snapshot taken at number S (see
 /// <see cref="IndexLog"/> for what that takes) is followed by the deltas from S on, during or after it. The last delta about a block
-/// decides; a block without one is as the snapshot says. A block that the snapshot found before a delta removed it must not come back with a
+/// decides; a block without one is as the snapshot says. A block that the snapshot found before a delta removed it must not come back with
+/// a
 /// late page, so removals are remembered until the snapshot ends.</para>
 /// <para>The Redis bit belongs to no peer: snapshots add to it and never clear it. A stale one costs a failed read, which ends it.</para>
 /// <para>All members are thread-safe.</para>

@@ -195,7 +195,8 @@ internal sealed class PrefixIndex : IPrefixIndex
         return true;
     }
 
-    ValueTask<int> IPrefixIndex.MatchAsync(NamespaceId ns, ReadOnlyMemory<BlockHash> hashes, Memory<ulong> holders, CancellationToken cancellationToken) =>
+    ValueTask<int> IPrefixIndex.MatchAsync(
+        NamespaceId ns, ReadOnlyMemory<BlockHash> hashes, Memory<ulong> holders, CancellationToken cancellationToken) =>
         new(Match(ns, hashes.Span, holders.Span));
 
     ValueTask IPrefixIndex.ApplyAsync(int holder, ReadOnlyMemory<IndexDelta> deltas, CancellationToken cancellationToken)

@@ -18,7 +18,8 @@ internal static class Certificates
     /// <exception cref="FormatException">They cannot be used.</exception>
     public static LiveFile<SslStreamCertificateContext> Load(
         string name, string certificateFile, string keyFile, string password, LiveFile<X509Certificate2Collection>? authorities = null) =>
-        new(name, [certificateFile, keyFile], contents => Parse(name, certificateFile, keyFile, contents[0], contents[1], password, authorities?.Fresh()));
+        new(name, [certificateFile, keyFile],
+            contents => Parse(name, certificateFile, keyFile, contents[0], contents[1], password, authorities?.Fresh()));
 
     /// <summary>Certificates of authorities, from a PEM file.</summary>
     /// <param name="name">The setting, for messages.</param>
@@ -66,7 +67,8 @@ internal static class Certificates
         if (leaf is not null && leaf.NotBefore > DateTime.Now)
             return $"its certificate is valid from {Day(leaf.NotBefore)} on";
         if (errors.HasFlag(SslPolicyErrors.RemoteCertificateChainErrors))
-            return $"its certificate ({certificate.Subject}) does not come from an authority that is trusted here: {chain?.ChainStatus.FirstOrDefault().StatusInformation.Trim()}";
+            return $"its certificate ({certificate.Subject}) does not come from an authority that is trusted here: "
+                + $"{chain?.ChainStatus.FirstOrDefault().StatusInformation.Trim()}";
         return $"its certificate ({certificate.Subject}) is for another name than {expectedName}";
     }
 
@@ -77,7 +79,9 @@ internal static class Certificates
         X509Certificate2 leaf;
         try
         {
-            leaf = IsPem(certificate) ? ParsePem(name, file, keyFile, certificate, key, password, others) : ParsePfx(name, file, certificate, password, others);
+            leaf = IsPem(certificate)
+                ? ParsePem(name, file, keyFile, certificate, key, password, others)
+                : ParsePfx(name, file, certificate, password, others);
         }
         catch (Exception e) when (e is CryptographicException or ArgumentException)
         {
@@ -90,7 +94,8 @@ internal static class Certificates
         return SslStreamCertificateContext.Create(leaf, others, offline: true);
     }
 
-    private static X509Certificate2 ParsePem(string name, string file, string keyFile, byte[] certificate, byte[] key, string password, X509Certificate2Collection others)
+    private static X509Certificate2 ParsePem(
+        string name, string file, string keyFile, byte[] certificate, byte[] key, string password, X509Certificate2Collection others)
     {
         var text = Encoding.UTF8.GetString(certificate);
         others.ImportFromPem(text);
@@ -115,10 +120,12 @@ internal static class Certificates
     private static X509Certificate2 ParsePfx(string name, string file, byte[] bytes, string password, X509Certificate2Collection others)
     {
         others.AddRange(X509CertificateLoader.LoadPkcs12Collection(bytes, password));
-        return others.FirstOrDefault(certificate => certificate.HasPrivateKey) ?? throw new FormatException($"{name}: '{file}' contains no private key.");
+        return others.FirstOrDefault(certificate => certificate.HasPrivateKey)
+            ?? throw new FormatException($"{name}: '{file}' contains no private key.");
     }
 
-    private static void CheckAuthority(string name, string file, X509Certificate2 leaf, X509Certificate2Collection others, X509Certificate2Collection authorities)
+    private static void CheckAuthority(
+        string name, string file, X509Certificate2 leaf, X509Certificate2Collection others, X509Certificate2Collection authorities)
     {
         using var chain = new X509Chain();
         chain.ChainPolicy.RevocationMode = X509RevocationMode.NoCheck;
@@ -127,7 +134,9 @@ internal static class Certificates
         chain.ChainPolicy.CustomTrustStore.AddRange(authorities);
         chain.ChainPolicy.ExtraStore.AddRange(others);
         if (!chain.Build(leaf))
-            throw new FormatException($"{name}: the certificate '{leaf.Subject}' in '{file}' does not come from an authority of the CA file: {chain.ChainStatus.FirstOrDefault().StatusInformation.Trim()}.");
+            throw new FormatException(
+                $"{name}: the certificate '{leaf.Subject}' in '{file}' does not come from an authority of the CA file: "
+                + $"{chain.ChainStatus.FirstOrDefault().StatusInformation.Trim()}.");
     }
 
     private static bool IsPem(ReadOnlySpan<byte> bytes) => bytes.IndexOf("-----BEGIN "u8) >= 0;
@@ -135,9 +144,11 @@ internal static class Certificates
     private static void CheckTime(string name, string file, X509Certificate2 certificate)
     {
         if (certificate.NotAfter < DateTime.Now)
-            throw new FormatException($"{name}: the certificate '{certificate.Subject}' in '{file}' has expired on {Day(certificate.NotAfter)}.");
+            throw new FormatException(
+                $"{name}: the certificate '{certificate.Subject}' in '{file}' has expired on {Day(certificate.NotAfter)}.");
         if (certificate.NotBefore > DateTime.Now)
-            throw new FormatException($"{name}: the certificate '{certificate.Subject}' in '{file}' is valid from {Day(certificate.NotBefore)} on.");
+            throw new FormatException(
+                $"{name}: the certificate '{certificate.Subject}' in '{file}' is valid from {Day(certificate.NotBefore)} on.");
     }
 
     private static string Day(DateTime time) => time.ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture);

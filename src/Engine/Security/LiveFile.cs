@@ -3,7 +3,8 @@ using System.Security.Cryptography;
 
 namespace KvCache.Engine.Security;
 
-/// <summary>A value that is read from files, and read again when their content changes. A content that cannot be used changes nothing.</summary>
+/// <summary>A value that is read from files, and read again when their content changes. A content that cannot be used changes
+/// nothing.</summary>
 /// <remarks>
 /// Content is compared, not times: whoever mounts files, as Kubernetes does, exchanges a folder by a link, and the file's own time stays.
 /// </remarks>
@@ -43,7 +44,8 @@ internal sealed class LiveFile<T> : ILiveFile
     /// <summary>The value of the latest content that could be used.</summary>
     public T Value => Volatile.Read(ref _value);
 
-    /// <summary>The value, after a look at the files when the last one is older than a second: for processes that have nobody who looks regularly.</summary>
+    /// <summary>The value, after a look at the files when the last one is older than a second: for processes that have nobody who looks
+    /// regularly.</summary>
     public T Fresh()
     {
         if (Stopwatch.GetElapsedTime(Volatile.Read(ref _looked)) > TimeSpan.FromSeconds(1))

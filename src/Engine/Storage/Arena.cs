@@ -108,10 +108,13 @@ internal sealed class Arena : IDisposable
         }
     }
 
-    /// <summary>Moves committed memory into huge pages, where the host has them. Blocking, some seconds a GiB; meant for a background thread.</summary>
+    /// <summary>Moves committed memory into huge pages, where the host has them. Blocking, some seconds a GiB; meant for a background
+    /// thread.</summary>
     /// <remarks>
-    /// Blocks are copied a few percent faster from huge pages, and readers that map the arena need 512 times fewer entries for it. Not a part of <see cref="Commit"/>, as on a virtual machine
-    /// it takes four times as long, and nobody has to wait for it: blocks may be in use meanwhile. The memory of a file is in small pages at first wherever the system does not give huge ones by itself.
+    /// Blocks are copied a few percent faster from huge pages, and readers that map the arena need 512 times fewer entries for it. Not a
+    /// part of <see cref="Commit"/>, as on a virtual machine
+    /// it takes four times as long, and nobody has to wait for it: blocks may be in use meanwhile. The memory of a file is in small pages
+    /// at first wherever the system does not give huge ones by itself.
     /// </remarks>
     /// <param name="cancellationToken">Stops between two steps.</param>
     public void UseHugePages(CancellationToken cancellationToken = default)
@@ -165,7 +168,8 @@ internal sealed class Arena : IDisposable
     public unsafe Span<byte> Span(long offset, int length)
     {
         if (offset < 0 || length < 0 || offset > Capacity - length)
-            throw new ArgumentOutOfRangeException(nameof(offset), $"The range {offset}+{length} lies outside the arena of {Capacity} bytes.");
+            throw new ArgumentOutOfRangeException(
+                nameof(offset), $"The range {offset}+{length} lies outside the arena of {Capacity} bytes.");
         return new Span<byte>((byte*)_mapping.Address + offset, length);
     }
 

@@ -10,7 +10,8 @@ internal enum BlockState : byte
 }
 
 /// <summary>One block of a store. All fields are guarded by the store's lock; bytes and checksums are constant once sealed.</summary>
-internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation, long offset, BlockLineage lineage, bool isCopy, TenantAccount account)
+internal sealed class BlockEntry(
+    BlockKey key, KvLayout layout, ulong generation, long offset, BlockLineage lineage, bool isCopy, TenantAccount account)
 {
     public readonly BlockKey Key = key;
     public readonly KvLayout Layout = layout;
@@ -52,7 +53,8 @@ internal sealed class BlockEntry(BlockKey key, KvLayout layout, ulong generation
     public long ArenaBytes => Arena.RoundUp(Length);
 
     /// <summary>End of its life, or null for as long as memory lasts.</summary>
-    public DateTimeOffset? End => Volatile.Read(ref ExpiresAt) is var ticks and < long.MaxValue ? new DateTimeOffset(ticks, TimeSpan.Zero) : null;
+    public DateTimeOffset? End =>
+        Volatile.Read(ref ExpiresAt) is var ticks and < long.MaxValue ? new DateTimeOffset(ticks, TimeSpan.Zero) : null;
 
     public void Adopt(BlockEntry child)
     {

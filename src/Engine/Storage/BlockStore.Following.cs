@@ -9,7 +9,8 @@ internal sealed partial class BlockStore
     internal FollowSignal Following { get; } = new();
 
     /// <summary>
-    /// Takes a block that is visible or of which a running write has at least one complete layer, and waits for one that has not. Nothing is locked while it waits.
+    /// Takes a block that is visible or of which a running write has at least one complete layer, and waits for one that has not. Nothing
+    /// is locked while it waits.
     /// </summary>
     /// <param name="key">Key of the block.</param>
     /// <param name="patience">Longest wait.</param>

@@ -66,8 +66,10 @@ internal sealed partial class BlockStore : IDisposable
     public TenantAccounts Accounts { get; }
 
     /// <summary>
-    /// An id for a write, or a stamp of a deletion: Unix milliseconds shifted left by <see cref="GenerationClockShift"/> bits, a count, and a random
-    /// number of this store. It is larger than every id that this store has given or seen (a hybrid logical clock; Kulkarni et al., "Logical
+    /// An id for a write, or a stamp of a deletion: Unix milliseconds shifted left by <see cref="GenerationClockShift"/> bits, a count, and
+    /// a random
+    /// number of this store. It is larger than every id that this store has given or seen (a hybrid logical clock; Kulkarni et al.,
+    /// "Logical
     /// Physical Clocks", OPODIS 2014), so that ids of several silos can be compared.
     /// </summary>
     public ulong NewGeneration()
@@ -88,7 +90,8 @@ internal sealed partial class BlockStore : IDisposable
     /// <param name="layout">Shape of the block.</param>
     /// <param name="lineage">Where the block stands in its prefix.</param>
     /// <param name="generation">Id that a copy brings along from the tier that it is read from; null for a new write.</param>
-    /// <param name="copy">The block is held by another silo too: it is evicted first, and such copies have a bounded share of the arena.</param>
+    /// <param name="copy">The block is held by another silo too: it is evicted first, and such copies have a bounded share of the
+    /// arena.</param>
     /// <returns>The reservation, or null when nothing that is left could be evicted, or that generation is being written already.</returns>
     public BlockWrite? TryReserve(BlockKey key, KvLayout layout, BlockLineage lineage, ulong? generation = null, bool copy = false)
     {
@@ -111,7 +114,9 @@ internal sealed partial class BlockStore : IDisposable
                 return null;
             }
 
-            var entry = new BlockEntry(key, layout, generation ?? NextGeneration(), offset, lineage, copy, account) { State = BlockState.Writing };
+            var entry = new BlockEntry(
+                key, layout, generation ?? NextGeneration(), offset, lineage, copy, account)
+            { State = BlockState.Writing };
             account.UsedBytes += entry.ArenaBytes;
             account.WritingBytes += entry.ArenaBytes;
             if (copy)
@@ -125,12 +130,14 @@ internal sealed partial class BlockStore : IDisposable
         }
     }
 
-    /// <summary>Reserves memory for a block that is neither stored nor being written here, or that is to replace it, evicting others when the arena is full.</summary>
+    /// <summary>Reserves memory for a block that is neither stored nor being written here, or that is to replace it, evicting others when
+    /// the arena is full.</summary>
     /// <param name="key">Key of the block.</param>
     /// <param name="layout">Shape of the block.</param>
     /// <param name="lineage">Where the block stands in its prefix.</param>
     /// <param name="replace">A stored block, or another write, does not stand in the way, and this write in nobody's.</param>
-    /// <param name="write">The reservation, when there is one. Until it ends, or is revoked, no other one of its key is given, but for those that replace.</param>
+    /// <param name="write">The reservation, when there is one. Until it ends, or is revoked, no other one of its key is given, but for
+    /// those that replace.</param>
     public BeginOutcome TryBegin(BlockKey key, KvLayout layout, BlockLineage lineage, bool replace, out BlockWrite? write)
     {
         lock (_lock)
@@ -155,11 +162,13 @@ internal sealed partial class BlockStore : IDisposable
     /// <param name="timeToLive">Life from now on; null for as long as memory lasts.</param>
     /// <param name="durability">What its writer asked for beyond memory.</param>
     /// <param name="replace">
-    /// Takes the place of a visible block, instead of giving way to it. The write gets a new generation (<see cref="BlockWrite.Generation"/> says
+    /// Takes the place of a visible block, instead of giving way to it. The write gets a new generation (<see
+    /// cref="BlockWrite.Generation"/> says
     /// it), so that of several replacing writes the one that is published last is the newest, whichever began first, and a deletion
     /// counts when it comes behind the publication and not when it came before.
     /// </param>
-    public PublishOutcome Publish(BlockKey key, ulong generation, TimeSpan? timeToLive = null, BlockDurability durability = default, bool replace = false)
+    public PublishOutcome Publish(
+        BlockKey key, ulong generation, TimeSpan? timeToLive = null, BlockDurability durability = default, bool replace = false)
     {
         lock (_lock)
         {
@@ -217,7 +226,8 @@ internal sealed partial class BlockStore : IDisposable
     }
 
     /// <summary>
-    /// Keeps a running write from ever becoming visible. Its memory stays with the writer until it gives it back. A write of another key is left
+    /// Keeps a running write from ever becoming visible. Its memory stays with the writer until it gives it back. A write of another key is
+    /// left
     /// alone: an id is easily guessed, and must not end what somebody else stores.
     /// </summary>
     /// <param name="key">Key of the block.</param>
@@ -251,7 +261,8 @@ internal sealed partial class BlockStore : IDisposable
             return Find(key) is { } entry ? (entry.Generation, entry.Layout) : null;
     }
 
-    /// <summary>Block before the visible block, and tokens of a block; null when it is not visible. Neither extends its life nor counts as use.</summary>
+    /// <summary>Block before the visible block, and tokens of a block; null when it is not visible. Neither extends its life nor counts as
+    /// use.</summary>
     public (BlockHash Parent, int TokensPerBlock)? DescribePlace(BlockKey key)
     {
         lock (_lock)
@@ -274,7 +285,8 @@ internal sealed partial class BlockStore : IDisposable
     }
 
     /// <summary>Takes a lease on a block and counts a use.</summary>
-    /// <returns>The lease, or null when the block is not visible, or its tenant has all that it may have out of reach of eviction.</returns>
+    /// <returns>The lease, or null when the block is not visible, or its tenant has all that it may have out of reach of
+    /// eviction.</returns>
     public BlockLease? TryLease(BlockKey key)
     {
         lock (_lock)
@@ -346,7 +358,8 @@ internal sealed partial class BlockStore : IDisposable
             return Find(key) is { } entry ? Math.Max(1, entry.Durability.Copies) : 0;
     }
 
-    /// <summary>The block before a block in its chain; zero when there is none or the block is not visible. Does not count as use.</summary>
+    /// <summary>The block before a block in its chain; zero when there is none or the block is not visible. Does not count as
+    /// use.</summary>
     public BlockHash ParentOf(BlockKey key)
     {
         lock (_lock)
@@ -500,12 +513,15 @@ internal sealed partial class BlockStore : IDisposable
         return new BlockLease(this, entry);
     }
 
-    // 8 bits of a millisecond are counted, from a random number on; who gives away more borrows from the next one. The rest names the store: one
+    // 8 bits of a millisecond are counted, from a random number on; who gives away more borrows from the next one. The rest names the
+    // store: one
     // whose clock is behind goes on from an id that it has seen, and so does the store that gave it.
     private ulong NextGeneration()
     {
         var clock = ((ulong)(_deadlines.Now - DateTime.UnixEpoch.Ticks) / TimeSpan.TicksPerMillisecond) << GenerationClockShift;
-        var counted = _lastGeneration >= clock ? (_lastGeneration >> StoreIdBits) + 1 : (clock >> StoreIdBits) | (uint)_random.Next(1 << (GenerationClockShift - StoreIdBits - 1));
+        var counted = _lastGeneration >= clock
+            ? (_lastGeneration >> StoreIdBits) + 1
+            : (clock >> StoreIdBits) | (uint)_random.Next(1 << (GenerationClockShift - StoreIdBits - 1));
         _lastGeneration = (counted << StoreIdBits) | _id;
         return _lastGeneration;
     }

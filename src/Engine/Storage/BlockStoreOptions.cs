@@ -13,13 +13,15 @@ internal sealed class BlockStoreOptions
     public double MaxPinnedShare { get; set; } = 0.5;
 
     /// <summary>
-    /// Largest share of a tenant's part of the arena that may be being written, 0.01 to 1. Default 0.5. A tenant's part is its guaranteed share, or an equal part of
+    /// Largest share of a tenant's part of the arena that may be being written, 0.01 to 1. Default 0.5. A tenant's part is its guaranteed
+    /// share, or an equal part of
     /// what is guaranteed to nobody; without configured tenants it is the whole arena. One block at a time may be larger.
     /// </summary>
     [Range(0.01, 1.0)]
     public double MaxWritingShare { get; set; } = 0.5;
 
-    /// <summary>Largest share of a tenant's part of the arena that holds and mapped leases may keep, over all its connections, 0 to 1. Default 0.5.</summary>
+    /// <summary>Largest share of a tenant's part of the arena that holds and mapped leases may keep, over all its connections, 0 to 1.
+    /// Default 0.5.</summary>
     [Range(0, 1.0)]
     public double MaxHeldShare { get; set; } = 0.5;
 

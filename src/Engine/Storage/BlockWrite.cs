@@ -70,7 +70,8 @@ internal sealed class BlockWrite : IDisposable
     }
 
     /// <summary>
-    /// Lets followers read the first layers, whose bytes and checksums are there. The last layer is theirs with the publication, when the block is known to be whole.
+    /// Lets followers read the first layers, whose bytes and checksums are there. The last layer is theirs with the publication, when the
+    /// block is known to be whole.
     /// </summary>
     /// <param name="layers">Number of layers. Fewer than before change nothing. May be called from any thread.</param>
     public void Complete(int layers)

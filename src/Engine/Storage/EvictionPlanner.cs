@@ -1,7 +1,8 @@
 namespace KvCache.Engine.Storage;
 
 /// <summary>
-/// Chooses what to evict. Only blocks in the recency lists can be chosen, which are those without lease and without pin; of those, blocks of tenants that
+/// Chooses what to evict. Only blocks in the recency lists can be chosen, which are those without lease and without pin; of those, blocks
+/// of tenants that
 /// have more than their share, and the taker's own.
 /// </summary>
 /// <param name="arena">Memory of the blocks.</param>
@@ -14,7 +15,8 @@ internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> 
     private long _search;
 
     /// <summary>
-    /// The least recently used copy, else the least recently used block, or rather the deepest evictable block below it: of those who have more than
+    /// The least recently used copy, else the least recently used block, or rather the deepest evictable block below it: of those who have
+    /// more than
     /// their share, else of the taker. Null when nothing may be evicted.
     /// </summary>
     /// <param name="taker">Who needs the memory.</param>
@@ -27,7 +29,8 @@ internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> 
         };
 
     /// <summary>The block of an account that goes first.</summary>
-    public BlockEntry? SelectOwn(TenantAccount account) => account.Copies.Oldest ?? (account.Recency.Oldest is { } oldest ? LeafBelow(oldest) : null);
+    public BlockEntry? SelectOwn(TenantAccount account) =>
+        account.Copies.Oldest ?? (account.Recency.Oldest is { } oldest ? LeafBelow(oldest) : null);
 
     /// <summary>The least recently used copy that may be evicted.</summary>
     public BlockEntry? SelectCopy(TenantAccount taker, long needed) => OldestAboveShare(taker, needed, copies: true) ?? taker.Copies.Oldest;
@@ -62,7 +65,8 @@ internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> 
     }
 
     // Nobody falls below its share for another one's sake: not by the last block either.
-    private static bool MayTake(TenantAccount taker, TenantAccount from, long bytes) => taker == from || from.UsedBytes - from.WindowBytes - bytes >= from.Limits.Share;
+    private static bool MayTake(TenantAccount taker, TenantAccount from, long bytes) =>
+        taker == from || from.UsedBytes - from.WindowBytes - bytes >= from.Limits.Share;
 
     private BlockEntry LeafBelow(BlockEntry oldest)
     {
@@ -88,7 +92,8 @@ internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> 
             if (account.Recency.Bytes + account.Copies.Bytes == 0)
                 continue;
             var limited = 0;
-            for (var candidate = (copies ? account.Copies : account.Recency).Oldest; candidate is not null && limited < scan; candidate = candidate.Newer)
+            for (var candidate = (copies ? account.Copies : account.Recency).Oldest; candidate is not null
+                && limited < scan; candidate = candidate.Newer)
             {
                 if (candidate.TooTightFor == _search)
                     continue;
@@ -100,7 +105,8 @@ internal sealed class EvictionPlanner(Arena arena, Dictionary<long, BlockEntry> 
                 if (found)
                     return true;
 
-                // Up to the next blocks that must stay on both sides, all have the same room, which is too small. Where a share was the limit, another
+                // Up to the next blocks that must stay on both sides, all have the same room, which is too small. Where a share was the
+                // limit, another
                 // candidate may have more.
                 if (byShare)
                     limited++;

@@ -1,9 +1,11 @@
 namespace KvCache.Engine.Storage;
 
 /// <summary>
-/// Wakes the threads that follow running writes. Followers are few and writers many: a signal costs one interlocked addition as long as nobody waits.
+/// Wakes the threads that follow running writes. Followers are few and writers many: a signal costs one interlocked addition as long as
+/// nobody waits.
 /// </summary>
-/// <remarks>Who waits reads <see cref="Version"/>, looks, and then waits for another version: no signal is lost between. Thread-safe.</remarks>
+/// <remarks>Who waits reads <see cref="Version"/>, looks, and then waits for another version: no signal is lost between.
+/// Thread-safe.</remarks>
 internal sealed class FollowSignal
 {
     private readonly object _gate = new();

@@ -1,7 +1,8 @@
 namespace KvCache.Engine.Storage;
 
 /// <summary>
-/// A follower's hold on a block that may still be written. Its memory is not reused while this object lives, like that of a lease, also when the write fails.
+/// A follower's hold on a block that may still be written. Its memory is not reused while this object lives, like that of a lease, also
+/// when the write fails.
 /// </summary>
 internal sealed class FollowedBlock : IDisposable
 {
@@ -21,7 +22,8 @@ internal sealed class FollowedBlock : IDisposable
     /// <summary>Waits until a number of layers can be read, from the first on. Nothing is locked while it waits.</summary>
     /// <param name="layers">Number of layers.</param>
     /// <param name="patience">Longest wait.</param>
-    /// <returns>Layers that can be read now; fewer than asked for when the time is over, and 0 when the write has failed: what was read of it is worthless.</returns>
+    /// <returns>Layers that can be read now; fewer than asked for when the time is over, and 0 when the write has failed: what was read of
+    /// it is worthless.</returns>
     public int WaitFor(int layers, TimeSpan patience)
     {
         if (_write is null)

@@ -78,10 +78,12 @@ internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             guard?.Dispose();
-            throw new IOException($"The arena file '{path}' cannot be created: {e.Message} Every silo needs a writable path of its own.", e);
+            throw new IOException(
+                $"The arena file '{path}' cannot be created: {e.Message} Every silo needs a writable path of its own.", e);
         }
 
-        var address = AlignedMapping.Map(length, AlignedMapping.Read | AlignedMapping.Write, AlignedMapping.Shared, (int)file.DangerousGetHandle());
+        var address =
+            AlignedMapping.Map(length, AlignedMapping.Read | AlignedMapping.Write, AlignedMapping.Shared, (int)file.DangerousGetHandle());
         if (address == -1)
         {
             var failure = Failure($"Mapping {length:N0} bytes of '{path}' failed");
@@ -155,7 +157,8 @@ internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
         return this;
     }
 
-    private static IOException Failure(string what) => new($"{what}: {Marshal.GetLastPInvokeErrorMessage()}. Lower the arena size or free memory on the host.");
+    private static IOException Failure(string what) =>
+        new($"{what}: {Marshal.GetLastPInvokeErrorMessage()}. Lower the arena size or free memory on the host.");
 
     [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
     private static partial int Madvise(nint address, nuint length, int advice);

@@ -37,7 +37,8 @@ internal sealed partial class SealedSegment : IDisposable
         try
         {
             if (Fallocate(descriptor, 0, 0, bytes) != 0 || Fcntl(descriptor, AddSeals, SealSeal | SealShrink | SealGrow) != 0)
-                throw new IOException($"A segment of {bytes:N0} bytes of shared memory cannot be reserved: {Marshal.GetLastPInvokeErrorMessage()}.");
+                throw new IOException(
+                    $"A segment of {bytes:N0} bytes of shared memory cannot be reserved: {Marshal.GetLastPInvokeErrorMessage()}.");
             return new SealedSegment(file, SharedArena.Open(PathOf(file), bytes));
         }
         catch

@@ -4,7 +4,8 @@ using Microsoft.Win32.SafeHandles;
 namespace KvCache.Engine.Storage;
 
 /// <summary>
-/// Another process's memory as this one sees it: the arena of a silo of the same machine, read-only, or a segment in which blocks are handed to it.
+/// Another process's memory as this one sees it: the arena of a silo of the same machine, read-only, or a segment in which blocks are
+/// handed to it.
 /// </summary>
 /// <remarks>
 /// What is mapped is what the other process has at any moment: bytes of a block are its bytes only while a lease on it is held.
@@ -33,11 +34,16 @@ internal sealed class SharedArena : SafeHandleZeroOrMinusOneIsInvalid
     /// <exception cref="UnauthorizedAccessException">It belongs to another user.</exception>
     public static SharedArena Open(string path, long bytes, bool writable = false)
     {
-        using var file = File.OpenHandle(path, FileMode.Open, writable ? FileAccess.ReadWrite : FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        using var file =
+            File.OpenHandle(path, FileMode.Open, writable ? FileAccess.ReadWrite : FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         var length = RandomAccess.GetLength(file);
         if (bytes < 1 || length < bytes)
             throw new IOException($"The shared memory '{path}' has {length:N0} bytes; {bytes:N0} were expected.");
-        var address = AlignedMapping.Map(bytes, writable ? AlignedMapping.Read | AlignedMapping.Write : AlignedMapping.Read, AlignedMapping.Shared, (int)file.DangerousGetHandle());
+        var address =
+            AlignedMapping.Map(
+            bytes, writable
+            ? AlignedMapping.Read | AlignedMapping.Write
+            : AlignedMapping.Read, AlignedMapping.Shared, (int)file.DangerousGetHandle());
         return address != -1
             ? new SharedArena(path, address, bytes)
             : throw new IOException($"The shared memory '{path}' cannot be mapped: {Marshal.GetLastPInvokeErrorMessage()}.");
@@ -58,7 +64,8 @@ internal sealed class SharedArena : SafeHandleZeroOrMinusOneIsInvalid
     {
         ObjectDisposedException.ThrowIf(IsClosed, this);
         if (offset < 0 || length < 0 || offset > Bytes - length)
-            throw new ArgumentOutOfRangeException(nameof(offset), $"The range {offset}+{length} lies outside the shared memory of {Bytes} bytes.");
+            throw new ArgumentOutOfRangeException(
+                nameof(offset), $"The range {offset}+{length} lies outside the shared memory of {Bytes} bytes.");
         return new Span<byte>((byte*)handle + offset, length);
     }
 }

@@ -2,7 +2,8 @@ using System.Collections.Concurrent;
 
 namespace KvCache.Engine.Storage;
 
-/// <summary>The accounts of a store. Readers take no lock; a key of a tenant without one is charged to an account that all such keys share.</summary>
+/// <summary>The accounts of a store. Readers take no lock; a key of a tenant without one is charged to an account that all such keys
+/// share.</summary>
 internal sealed class TenantAccounts
 {
     private readonly ConcurrentDictionary<TenantId, TenantAccount> _byTenant = new();
@@ -35,7 +36,8 @@ internal sealed class TenantAccounts
     /// <summary>The account of a tenant.</summary>
     public TenantAccount Of(string tenant) => _byTenant.GetValueOrDefault(TenantId.Of(tenant), Others);
 
-    /// <summary>The account of a tenant, with these limits from now on. What its keys were charged before stays with the common account until it goes.</summary>
+    /// <summary>The account of a tenant, with these limits from now on. What its keys were charged before stays with the common account
+    /// until it goes.</summary>
     public TenantAccount Set(string tenant, TenantLimits limits)
     {
         var id = TenantId.Of(tenant);

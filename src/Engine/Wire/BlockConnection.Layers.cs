@@ -13,12 +13,16 @@ internal sealed partial class BlockConnection
     /// <param name="hashes">The blocks.</param>
     /// <param name="range">Layers to read.</param>
     /// <param name="destinations">Memory for each block, as large as the layers.</param>
-    /// <param name="localOnly">Only what this silo holds; otherwise it fetches what it lacks from other silos and Redis before it answers.</param>
+    /// <param name="localOnly">Only what this silo holds; otherwise it fetches what it lacks from other silos and Redis before it
+    /// answers.</param>
     /// <param name="sink">Hears of every layer.</param>
-    /// <param name="follow">Blocks that are still being written at this silo are read as well; their layers come as they are written.</param>
-    /// <returns>Whether everything was delivered, blocks were missing at the end (also when a write that was followed came to nothing), or one was damaged.</returns>
+    /// <param name="follow">Blocks that are still being written at this silo are read as well; their layers come as they are
+    /// written.</param>
+    /// <returns>Whether everything was delivered, blocks were missing at the end (also when a write that was followed came to nothing), or
+    /// one was damaged.</returns>
     public MissReason GetLayers(
-        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, bool localOnly, ILayerSink sink, bool follow = false)
+        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, bool localOnly,
+            ILayerSink sink, bool follow = false)
     {
         var handle = Open(ns);
         var request = Begin();
@@ -42,9 +46,11 @@ internal sealed partial class BlockConnection
             var header = Receive(FrameType.LayerPieces, FrameType.GetLayersEnd, out reader);
             if (header.Type == FrameType.GetLayersEnd)
                 break;
-            var frame = new LayerFrame((int)reader.UInt32(), reader.Count(rest.Count, "layers"), (int)reader.UInt32(), reader.Count(blocks - block, "blocks"));
+            var frame = new LayerFrame(
+                (int)reader.UInt32(), reader.Count(rest.Count, "layers"), (int)reader.UInt32(), reader.Count(blocks - block, "blocks"));
             if (rest.Count == 0 || frame.Layer != rest.First || frame.Block != block || frame.Layers == 0 || frame.Blocks == 0
-                || (frame.Layers > 1 && frame.Blocks != blocks) || header.PayloadLength != frame.PayloadBytes(ns.Layout) || reader.Remaining / sizeof(uint) < frame.Pieces)
+                || (frame.Layers > 1 && frame.Blocks != blocks) || header.PayloadLength != frame.PayloadBytes(ns.Layout)
+                    || reader.Remaining / sizeof(uint) < frame.Pieces)
             {
                 throw new KvFormatException("The silo sent layers that were not asked for, or not in their order.");
             }
@@ -78,7 +84,8 @@ internal sealed partial class BlockConnection
     /// <param name="waitFor">Blocks until a layer is ready, or throws.</param>
     /// <returns>One outcome a block, and where there is more room.</returns>
     public PutReply PutLayers(
-        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int firstBlock, StoreOptions options, Action<int> waitFor)
+        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, IReadOnlyList<ReadOnlyMemory<byte>> blocks,
+            int firstBlock, StoreOptions options, Action<int> waitFor)
     {
         var (layout, count) = (ns.Layout, hashes.Length);
         var handle = Open(ns);
@@ -120,7 +127,9 @@ internal sealed partial class BlockConnection
         return ReadPutReply(FrameType.PutReply, count);
     }
 
-    private void ReceivePieces(KvLayout layout, LayerFrame frame, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ILayerSink sink, bool isLast, ref int intact)
+    private void ReceivePieces(
+        KvLayout layout, LayerFrame frame, LayerRange range, IReadOnlyList<Memory<byte>> destinations, ILayerSink sink, bool isLast,
+        ref int intact)
     {
         var piece = 0;
         for (var layer = frame.Layer; layer < frame.Layer + frame.Layers; layer++)

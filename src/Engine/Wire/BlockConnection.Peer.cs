@@ -12,11 +12,13 @@ namespace KvCache.Engine.Wire;
 /// <param name="ExpiresAt">End of its life; null for as long as memory lasts.</param>
 /// <param name="Durability">What its writer asked for.</param>
 /// <param name="Lineage">Where it stands in its prefix.</param>
-internal sealed record PeerBlockHeader(BlockKey Key, ulong Generation, KvLayout Layout, DateTimeOffset? ExpiresAt, BlockDurability Durability, BlockLineage Lineage);
+internal sealed record PeerBlockHeader(
+    BlockKey Key, ulong Generation, KvLayout Layout, DateTimeOffset? ExpiresAt, BlockDurability Durability, BlockLineage Lineage);
 
 /// <summary>What a silo says about itself with every answer to <see cref="BlockConnection.ReadDeltas"/>.</summary>
 /// <param name="Incarnation">Id of its log.</param>
-/// <param name="First">Number of the first delta, or the oldest that is kept when <paramref name="Count"/> is <see cref="IndexLog.Gap"/>.</param>
+/// <param name="First">Number of the first delta, or the oldest that is kept when <paramref name="Count"/> is <see
+/// cref="IndexLog.Gap"/>.</param>
 /// <param name="Count">Number of deltas, or <see cref="IndexLog.Gap"/>.</param>
 /// <param name="Next">Number that its next delta will get: how far behind the reader is.</param>
 /// <param name="AvailableBytes">Arena memory that a write could get there.</param>
@@ -77,7 +79,8 @@ internal sealed partial class BlockConnection
     /// <param name="reserve">Gives the memory for a block, or null when it is not wanted (any more).</param>
     /// <param name="arrived">Receives every block that is complete: its memory and whether its bytes match their checksums.</param>
     /// <returns>Number of blocks that the peer delivered.</returns>
-    public int GetForCopy(ReadOnlySpan<BlockKey> keys, Func<PeerBlockHeader, BlockWrite?> reserve, Action<PeerBlockHeader, BlockWrite, bool> arrived)
+    public int GetForCopy(
+        ReadOnlySpan<BlockKey> keys, Func<PeerBlockHeader, BlockWrite?> reserve, Action<PeerBlockHeader, BlockWrite, bool> arrived)
     {
         var request = Begin();
         request.UInt32((uint)keys.Length);

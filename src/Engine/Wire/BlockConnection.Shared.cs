@@ -22,7 +22,8 @@ internal sealed partial class BlockConnection
     /// <summary>Id of the arena that <see cref="MapArena"/> has offered on this connection; null before.</summary>
     public ulong? ArenaId { get; private set; }
 
-    /// <summary>Asks to read the silo's memory in place. Only a silo of this machine, on a Unix socket, that was told to share it agrees.</summary>
+    /// <summary>Asks to read the silo's memory in place. Only a silo of this machine, on a Unix socket, that was told to share it
+    /// agrees.</summary>
     /// <param name="segmentBytes">Size of a segment to hand blocks over in; 0 for none. The silo may grant less.</param>
     /// <exception cref="SiloException">The silo does not share its memory with this client.</exception>
     public SharedMemoryOffer MapArena(long segmentBytes)
@@ -60,7 +61,8 @@ internal sealed partial class BlockConnection
         {
             var generation = reader.UInt64();
             var offset = (long)reader.UInt64();
-            blocks.Add(new MappedBlock(generation, offset, MemoryMarshal.Cast<byte, uint>(reader.Bytes(ns.Layout.Layers * sizeof(uint))).ToArray()));
+            blocks.Add(new MappedBlock(
+                generation, offset, MemoryMarshal.Cast<byte, uint>(reader.Bytes(ns.Layout.Layers * sizeof(uint))).ToArray()));
         }
 
         reader.End();
@@ -74,7 +76,8 @@ internal sealed partial class BlockConnection
     /// <param name="depth">Index of the first block in its chain.</param>
     /// <param name="offset">Start of the first block in the segment.</param>
     /// <param name="options">Time to live and what eviction should know.</param>
-    public PutReply PutMapped(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, long offset, StoreOptions options)
+    public PutReply PutMapped(
+        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, long offset, StoreOptions options)
     {
         var handle = Open(ns);
         var request = Begin();

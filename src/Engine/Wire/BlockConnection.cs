@@ -43,12 +43,14 @@ internal sealed partial class BlockConnection : IDisposable
     /// <exception cref="SocketException">Nobody listens, or the connection broke.</exception>
     /// <exception cref="SiloException">The silo refused: version, tenant, secret or limits; or its certificate is not trusted.</exception>
     /// <exception cref="KvFormatException">What listens there does not speak this protocol, or does not know the secret.</exception>
-    public static BlockConnection Connect(SiloEndpoint endpoint, string tenant, string secret, int socketBuffer = 0, CancellationToken cancellationToken = default) =>
+    public static BlockConnection Connect(
+        SiloEndpoint endpoint, string tenant, string secret, int socketBuffer = 0, CancellationToken cancellationToken = default) =>
         Connect(endpoint, tenant, secret, null, socketBuffer, cancellationToken);
 
     // As above. Where the endpoint has TLS, the authorities of the machine are trusted unless others are named.
     internal static BlockConnection Connect(
-        SiloEndpoint endpoint, string tenant, string secret, TlsClient? tls, int socketBuffer = 0, CancellationToken cancellationToken = default)
+        SiloEndpoint endpoint, string tenant, string secret, TlsClient? tls, int socketBuffer = 0,
+            CancellationToken cancellationToken = default)
     {
         var socket = endpoint.CreateSocket();
         FrameSocket? frames = null;
@@ -59,7 +61,8 @@ internal sealed partial class BlockConnection : IDisposable
             using (cancellationToken.UnsafeRegister(static s => ((Socket)s!).Dispose(), socket))
             {
                 if (endpoint.EndPoint is DnsEndPoint name)
-                    socket.Connect(SiloEndpoint.Await(Dns.GetHostAddressesAsync(name.Host, CancellationToken.None), cancellationToken), name.Port);
+                    socket.Connect(
+                        SiloEndpoint.Await(Dns.GetHostAddressesAsync(name.Host, CancellationToken.None), cancellationToken), name.Port);
                 else
                     socket.Connect(endpoint.EndPoint);
             }
@@ -135,7 +138,9 @@ internal sealed partial class BlockConnection : IDisposable
         }
 
         reader.End();
-        return blocks == found ? new BlockLocations(found, silos, runs) : throw new KvFormatException($"The silo found {found} blocks and located {blocks}.");
+        return blocks == found
+            ? new BlockLocations(found, silos, runs)
+            : throw new KvFormatException($"The silo found {found} blocks and located {blocks}.");
     }
 
     /// <summary>Reads blocks into the caller's memory, up to the first that is missing or damaged.</summary>
@@ -147,7 +152,9 @@ internal sealed partial class BlockConnection : IDisposable
     /// <param name="localOnly">Only what this silo holds; otherwise it fetches what it lacks from other silos and Redis.</param>
     /// <param name="delivered">Is raised for each block that is complete and verified, also when an exception is thrown later.</param>
     /// <returns>Whether everything was delivered, a block was missing, or one was damaged.</returns>
-    public MissReason Get(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, int firstDestination, bool localOnly, ref int delivered)
+    public MissReason Get(
+        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, int firstDestination,
+        bool localOnly, ref int delivered)
     {
         var handle = Open(ns);
         var request = Begin();
@@ -201,7 +208,9 @@ internal sealed partial class BlockConnection : IDisposable
     /// <param name="firstBlock">Index of the first block's bytes.</param>
     /// <param name="options">Time to live and what eviction should know.</param>
     /// <returns>One outcome a block, and where there is more room.</returns>
-    public PutReply Put(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int firstBlock, StoreOptions options)
+    public PutReply Put(
+        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, IReadOnlyList<ReadOnlyMemory<byte>> blocks,
+        int firstBlock, StoreOptions options)
     {
         var handle = Open(ns);
         var request = Begin();
@@ -298,7 +307,8 @@ internal sealed partial class BlockConnection : IDisposable
         request = Begin();
         request.Bytes(WireProtocol.ClientProof(secret, nonce, serverNonce, tenant));
         reader = Exchange(FrameType.Authenticate, FrameType.AuthenticateReply);
-        if (!CryptographicOperations.FixedTimeEquals(reader.Bytes(WireProtocol.ProofSize), WireProtocol.ServerProof(secret, nonce, serverNonce, tenant)))
+        if (!CryptographicOperations.FixedTimeEquals(
+            reader.Bytes(WireProtocol.ProofSize), WireProtocol.ServerProof(secret, nonce, serverNonce, tenant)))
             throw new KvFormatException("What listens there does not know the tenant's secret: it is not a silo of this cluster.");
     }
 
@@ -327,7 +337,8 @@ internal sealed partial class BlockConnection : IDisposable
         _ = Count(FrameType.Verify, FrameType.VerifyReply);
     }
 
-    private static void WritePut(WireWriter request, uint handle, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, StoreOptions options, byte flags = 0)
+    private static void WritePut(
+        WireWriter request, uint handle, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, StoreOptions options, byte flags = 0)
     {
         request.UInt32(handle);
         request.UInt32(options.TimeToLive is { } life ? (uint)Math.Ceiling(life.TotalSeconds) : 0);
@@ -348,7 +359,9 @@ internal sealed partial class BlockConnection : IDisposable
         var outcomes = MemoryMarshal.Cast<byte, PutOutcome>(reader.Bytes(count)).ToArray();
         var alternatives = Endpoints(ref reader);
         reader.End();
-        return count == blocks ? new PutReply(outcomes, alternatives) : throw new KvFormatException($"The silo answered for {count} of {blocks} blocks.");
+        return count == blocks
+            ? new PutReply(outcomes, alternatives)
+            : throw new KvFormatException($"The silo answered for {count} of {blocks} blocks.");
     }
 
     private static string[] Endpoints(ref WireReader reader)
@@ -406,7 +419,8 @@ internal sealed partial class BlockConnection : IDisposable
         if (header.Type == FrameType.Error && (header.RequestId == _requestId || header.RequestId == 0))
             throw new SiloException(header.Status, reader.Text(ushort.MaxValue, "message"));
         if (header.RequestId != _requestId || (header.Type != type && header.Type != alternative))
-            throw new KvFormatException($"The silo answered request {_requestId} with a frame of type {(byte)header.Type} for request {header.RequestId}.");
+            throw new KvFormatException(
+                $"The silo answered request {_requestId} with a frame of type {(byte)header.Type} for request {header.RequestId}.");
         return header;
     }
 

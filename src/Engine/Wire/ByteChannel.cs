@@ -3,7 +3,8 @@ using System.Net.Sockets;
 namespace KvCache.Engine.Wire;
 
 /// <summary>
-/// The bytes of one connected stream socket, both ways, plain or encrypted: blocking calls, straight out of, and into, the memory that the caller names.
+/// The bytes of one connected stream socket, both ways, plain or encrypted: blocking calls, straight out of, and into, the memory that the
+/// caller names.
 /// </summary>
 /// <remarks>
 /// A call moves a run of bytes, so that what it costs to be a virtual one is not seen. One thread reads and one thread at a time writes;
@@ -39,7 +40,8 @@ internal abstract class ByteChannel : IDisposable
     public abstract void WaitForBytes();
 
     /// <summary>Sends some of the bytes, from the front, and blocks until there is room for at least one.</summary>
-    /// <param name="pieces">What is to be sent, at most 1,024 runs; those that were sent are taken off, and the next one is shortened.</param>
+    /// <param name="pieces">What is to be sent, at most 1,024 runs; those that were sent are taken off, and the next one is
+    /// shortened.</param>
     /// <returns>Bytes sent.</returns>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
     public abstract long Send(ref Span<UnmanagedPiece> pieces);
@@ -55,7 +57,8 @@ internal abstract class ByteChannel : IDisposable
             return;
         fixed (byte* a = first, b = second, c = third)
         {
-            Span<UnmanagedPiece> pieces = stackalloc UnmanagedPiece[] { new((nint)a, first.Length), new((nint)b, second.Length), new((nint)c, third.Length) };
+            Span<UnmanagedPiece> pieces =
+                stackalloc UnmanagedPiece[] { new((nint)a, first.Length), new((nint)b, second.Length), new((nint)c, third.Length) };
             while (pieces.Length > 0)
                 Send(ref pieces);
         }

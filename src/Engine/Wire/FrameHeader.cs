@@ -15,7 +15,8 @@ namespace KvCache.Engine.Wire;
 /// <param name="MetaLength">Bytes of the meta part.</param>
 /// <param name="Checksum">CRC-32 over header and meta.</param>
 /// <param name="PayloadLength">Bytes of the payload.</param>
-internal readonly record struct FrameHeader(FrameType Type, WireStatus Status, ulong RequestId, int MetaLength, uint Checksum, long PayloadLength)
+internal readonly record struct FrameHeader(
+    FrameType Type, WireStatus Status, ulong RequestId, int MetaLength, uint Checksum, long PayloadLength)
 {
     /// <summary>Bytes of a header.</summary>
     public const int Size = 32;
@@ -25,7 +26,8 @@ internal readonly record struct FrameHeader(FrameType Type, WireStatus Status, u
 
     private const int ChecksumOffset = 20;
 
-    /// <summary>Parses a header and checks its bounds. The checksum is checked by <see cref="Verify"/>, when the meta part is there.</summary>
+    /// <summary>Parses a header and checks its bounds. The checksum is checked by <see cref="Verify"/>, when the meta part is
+    /// there.</summary>
     /// <param name="bytes">At least <see cref="Size"/> bytes.</param>
     /// <param name="maxMeta">Longest accepted meta part.</param>
     /// <param name="maxPayload">Longest accepted payload.</param>
@@ -34,7 +36,8 @@ internal readonly record struct FrameHeader(FrameType Type, WireStatus Status, u
     {
         var magic = BinaryPrimitives.ReadUInt32LittleEndian(bytes);
         if (magic != Magic)
-            throw new KvFormatException($"The frame starts with 0x{magic:x8}; 0x{Magic:x8} (\"KVC1\") was expected. Is this a KvCache data plane client?");
+            throw new KvFormatException(
+                $"The frame starts with 0x{magic:x8}; 0x{Magic:x8} (\"KVC1\") was expected. Is this a KvCache data plane client?");
         if (BinaryPrimitives.ReadUInt16LittleEndian(bytes[6..]) != 0)
             throw new KvFormatException("The reserved field of the frame header is not zero.");
         var meta = BinaryPrimitives.ReadUInt32LittleEndian(bytes[16..]);

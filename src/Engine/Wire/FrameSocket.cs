@@ -6,7 +6,8 @@ using KvCache.Caching;
 namespace KvCache.Engine.Wire;
 
 /// <summary>
-/// Frames over one connected stream socket, plain or encrypted, with blocking calls on the thread that owns the connection: straight out of, and
+/// Frames over one connected stream socket, plain or encrypted, with blocking calls on the thread that owns the connection: straight out
+/// of, and
 /// into, the memory that the caller names.
 /// </summary>
 /// <remarks>
@@ -124,7 +125,8 @@ internal sealed class FrameSocket : IDisposable
     }
 
     /// <summary>
-    /// Waits until some bytes have come, and leaves them where they are: what was only announced is worth no memory. A peer that closes the connection ends the
+    /// Waits until some bytes have come, and leaves them where they are: what was only announced is worth no memory. A peer that closes the
+    /// connection ends the
     /// wait too; the next receive tells.
     /// </summary>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
@@ -151,7 +153,8 @@ internal sealed class FrameSocket : IDisposable
     /// <param name="checksums">Receives one checksum a layer.</param>
     /// <param name="completed">Hears how many layers of the run are there, their checksums included; null for nobody.</param>
     /// <exception cref="SocketException">The connection broke, ended or was aborted.</exception>
-    public void ReceiveLayers(Span<byte> destination, KvLayout layout, LayerRange range, Span<uint> checksums, Action<int>? completed = null)
+    public void ReceiveLayers(
+        Span<byte> destination, KvLayout layout, LayerRange range, Span<uint> checksums, Action<int>? completed = null)
     {
         var cursor = new ChecksumCursor(layout, range, checksums);
         while (destination.Length > 0)
@@ -189,7 +192,9 @@ internal sealed class FrameSocket : IDisposable
     /// <param name="payload">Sent behind the meta part.</param>
     /// <param name="follower">A small frame, complete, that is sent right behind.</param>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    public void Send(WireWriter frame, FrameType type, WireStatus status, ulong requestId, ReadOnlySpan<byte> payload = default, ReadOnlySpan<byte> follower = default)
+    public void Send(
+        WireWriter frame, FrameType type, WireStatus status, ulong requestId, ReadOnlySpan<byte> payload = default,
+        ReadOnlySpan<byte> follower = default)
     {
         FrameHeader.Write(frame.Writable, type, status, requestId, payload.Length);
         SendAll(frame.Written, payload, follower);
@@ -208,7 +213,8 @@ internal sealed class FrameSocket : IDisposable
     }
 
     /// <summary>
-    /// Sends a put: behind each block the checksums of its layers, which are computed on the way. Nobody may change or free the blocks before <see cref="EndPut"/>.
+    /// Sends a put: behind each block the checksums of its layers, which are computed on the way. Nobody may change or free the blocks
+    /// before <see cref="EndPut"/>.
     /// </summary>
     /// <param name="frame">A writer in which the first <see cref="FrameHeader.Size"/> bytes were taken for the header.</param>
     /// <param name="requestId">Id of the request.</param>
@@ -217,7 +223,8 @@ internal sealed class FrameSocket : IDisposable
     /// <param name="count">Number of blocks.</param>
     /// <param name="layout">Their shape.</param>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
-    public void SendPut(WireWriter frame, ulong requestId, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int first, int count, KvLayout layout)
+    public void SendPut(
+        WireWriter frame, ulong requestId, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int first, int count, KvLayout layout)
     {
         FrameHeader.Write(frame.Writable, FrameType.Put, WireStatus.Ok, requestId, WireProtocol.PutPayloadBytes(layout, count));
         (_putSender ??= new PutSender(this)).Send(frame.WrittenMemory, blocks, first, count, layout);
@@ -271,7 +278,8 @@ internal sealed class FrameSocket : IDisposable
     /// <summary>Closes the socket. Only the owning thread calls this, when no other uses the connection.</summary>
     public void Dispose()
     {
-        // What was lent to the kernel is not to be sent any more. A peer that has got it already finds that checksums differ when it was changed.
+        // What was lent to the kernel is not to be sent any more. A peer that has got it already finds that checksums differ when it was
+        // changed.
         if (_putSender is { IsOpen: true } && _channel.Socket.ProtocolType == ProtocolType.Tcp)
             _channel.Socket.LingerState = new LingerOption(true, 0);
         _channel.Dispose();

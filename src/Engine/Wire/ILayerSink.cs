@@ -6,6 +6,7 @@ internal interface ILayerSink
     /// <summary>The silo has so many of the blocks, from the first on, and keeps them until they are read.</summary>
     void Promised(int blocks);
 
-    /// <summary>A layer is complete and verified in so many blocks, from the first on. The number never rises from layer to layer.</summary>
+    /// <summary>A layer is complete and verified in so many blocks, from the first on. The number never rises from layer to
+    /// layer.</summary>
     void Arrived(int layer, int blocks);
 }

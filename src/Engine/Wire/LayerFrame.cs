@@ -1,7 +1,8 @@
 namespace KvCache.Engine.Wire;
 
 /// <summary>
-/// What one frame of a layer-major answer carries: a run of layers of all blocks, or, where a layer of all blocks is too much for a frame, one layer of
+/// What one frame of a layer-major answer carries: a run of layers of all blocks, or, where a layer of all blocks is too much for a frame,
+/// one layer of
 /// a run of blocks. Inside a frame the layers follow one another, each block by block.
 /// </summary>
 /// <param name="Layer">First layer.</param>
@@ -29,7 +30,8 @@ internal readonly record struct LayerFrame(int Layer, int Layers, int Block, int
     /// <param name="rest">Layers from the one that is not complete on; at least one. Those that may be sent now.</param>
     /// <param name="block">First block that lacks the first of these layers.</param>
     /// <param name="of">Blocks of the answer.</param>
-    /// <param name="alone">Whether the layer is wanted at once and shares its frame with no other: so is the first one of an answer.</param>
+    /// <param name="alone">Whether the layer is wanted at once and shares its frame with no other: so is the first one of an
+    /// answer.</param>
     public static LayerFrame Next(KvLayout layout, LayerRange rest, int block, int of, bool alone)
     {
         var bytes = Math.Max(1, layout.LayerBytes(rest.First));

@@ -5,11 +5,13 @@ using Microsoft.Win32.SafeHandles;
 namespace KvCache.Engine.Wire;
 
 /// <summary>
-/// Sends bytes by lending their pages to the kernel (<c>vmsplice</c> into a pipe, <c>splice</c> from there to the socket) instead of copying them: the
+/// Sends bytes by lending their pages to the kernel (<c>vmsplice</c> into a pipe, <c>splice</c> from there to the socket) instead of
+/// copying them: the
 /// one copy that is left is the receiver's.
 /// </summary>
 /// <remarks>
-/// Until the peer has answered, the kernel may read the bytes again: they must stay where they are, and as they are. Small runs are copied, so their memory may be
+/// Until the peer has answered, the kernel may read the bytes again: they must stay where they are, and as they are. Small runs are copied,
+/// so their memory may be
 /// reused at once. Used by the thread that owns the connection.
 /// </remarks>
 internal sealed unsafe partial class PagePipe : IDisposable
@@ -33,7 +35,8 @@ internal sealed unsafe partial class PagePipe : IDisposable
 
     private PagePipe(SafeFileHandle read, SafeFileHandle write) => (_read, _write) = (read, write);
 
-    /// <summary>A pipe, or null where the system has none for this process: its limit for pipes is reached, or calls are filtered.</summary>
+    /// <summary>A pipe, or null where the system has none for this process: its limit for pipes is reached, or calls are
+    /// filtered.</summary>
     public static PagePipe? TryCreate()
     {
         if (!OperatingSystem.IsLinux())
@@ -48,7 +51,8 @@ internal sealed unsafe partial class PagePipe : IDisposable
         return null;
     }
 
-    /// <summary>Hands runs of bytes to a socket, at most <see cref="MaxParts"/> and <see cref="Capacity"/> bytes, and blocks until it has them.</summary>
+    /// <summary>Hands runs of bytes to a socket, at most <see cref="MaxParts"/> and <see cref="Capacity"/> bytes, and blocks until it has
+    /// them.</summary>
     /// <returns>Bytes sent.</returns>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
     public long Send(Socket socket, ReadOnlySpan<UnmanagedPiece> parts)
@@ -92,7 +96,8 @@ internal sealed unsafe partial class PagePipe : IDisposable
         var error = Marshal.GetLastPInvokeError();
         return result < 0 && error == Interrupted
             ? 0
-            : throw new SocketException((int)SocketError.ConnectionReset, $"The bytes could not be sent: {Marshal.GetPInvokeErrorMessage(error)}.");
+            : throw new SocketException(
+                (int)SocketError.ConnectionReset, $"The bytes could not be sent: {Marshal.GetPInvokeErrorMessage(error)}.");
     }
 
     [LibraryImport("libc", EntryPoint = "pipe2", SetLastError = true)]

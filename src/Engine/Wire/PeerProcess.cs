@@ -11,7 +11,8 @@ internal readonly record struct PeerProcess(int Id, long Started)
 {
     private const int SolSocket = 1, PeerCredentials = 17, CredentialBytes = 12;
 
-    /// <summary>The process that connected a Unix socket; null when the socket is another one, or the process is of a PID namespace that cannot be seen from here.</summary>
+    /// <summary>The process that connected a Unix socket; null when the socket is another one, or the process is of a PID namespace that
+    /// cannot be seen from here.</summary>
     public static PeerProcess? Of(Socket socket)
     {
         if (socket.AddressFamily != AddressFamily.Unix || !OperatingSystem.IsLinux())
@@ -26,7 +27,8 @@ internal readonly record struct PeerProcess(int Id, long Started)
     /// <summary>Whether the process still runs. One that has ended and was not waited for does not.</summary>
     public bool IsAlive => StartOf(Id) == Started;
 
-    // Field 22 of /proc/[pid]/stat (proc(5)); the name in field 2 may contain anything, so that fields are counted behind its last parenthesis.
+    // Field 22 of /proc/[pid]/stat (proc(5)); the name in field 2 may contain anything, so that fields are counted behind its last
+    // parenthesis.
     private static long? StartOf(int id)
     {
         try

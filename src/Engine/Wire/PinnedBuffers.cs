@@ -14,7 +14,8 @@ internal sealed class PinnedBuffers(int bytes, int most)
     public static PinnedBuffers Records { get; } = new(16 * 1024, 256);
 
     /// <summary>
-    /// For what one call of the kernel sends: large enough to make calls rare, small enough that the peer can decrypt the first half while the second is encrypted.
+    /// For what one call of the kernel sends: large enough to make calls rare, small enough that the peer can decrypt the first half while
+    /// the second is encrypted.
     /// </summary>
     public static PinnedBuffers Bulk { get; } = new(128 * 1024, 64);
 

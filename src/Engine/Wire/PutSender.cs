@@ -9,7 +9,8 @@ namespace KvCache.Engine.Wire;
 /// thread that owns the connection.
 /// </summary>
 /// <remarks>
-/// Small blocks are copied and collected, for every call of the kernel ends by handing over what it took: over TCP, 256 KiB a call moved 0.6 to 0.7 of the bytes that
+/// Small blocks are copied and collected, for every call of the kernel ends by handing over what it took: over TCP, 256 KiB a call moved
+/// 0.6 to 0.7 of the bytes that
 /// 1 MiB a call does. Large blocks are not copied (<see cref="PagePipe"/>), where the system allows it.
 /// </remarks>
 internal sealed unsafe class PutSender(FrameSocket socket) : IDisposable
@@ -34,7 +35,8 @@ internal sealed unsafe class PutSender(FrameSocket socket) : IDisposable
     private int _maxParts;
     private long _maxQueued;
 
-    /// <summary>Sends the frame. The blocks stay where they are until <see cref="Release"/>, and nobody may change them until the peer has answered.</summary>
+    /// <summary>Sends the frame. The blocks stay where they are until <see cref="Release"/>, and nobody may change them until the peer has
+    /// answered.</summary>
     /// <param name="frame">Header and meta part.</param>
     /// <param name="blocks">Bytes of blocks.</param>
     /// <param name="first">Index of the first block.</param>

@@ -3,12 +3,15 @@ using System.Runtime.InteropServices;
 namespace KvCache.Engine.Wire;
 
 /// <summary>
-/// How long the kernel lets a thread of the data plane run at a time before others are looked at. All threads keep the same share of the processors; one with
+/// How long the kernel lets a thread of the data plane run at a time before others are looked at. All threads keep the same share of the
+/// processors; one with
 /// short slices gets its share sooner, in more pieces.
 /// </summary>
 /// <remarks>
-/// Linux 6.12 and later (<c>sched_setattr</c>, whose runtime is the slice of a normal thread in the scheduler EEVDF); elsewhere these calls do nothing. A thread that waits for
-/// a match otherwise stands behind every thread that moves bytes, for milliseconds each. Threads that such a thread starts do not inherit its slices.
+/// Linux 6.12 and later (<c>sched_setattr</c>, whose runtime is the slice of a normal thread in the scheduler EEVDF); elsewhere these calls
+/// do nothing. A thread that waits for
+/// a match otherwise stands behind every thread that moves bytes, for milliseconds each. Threads that such a thread starts do not inherit
+/// its slices.
 /// </remarks>
 internal static unsafe partial class ThreadSlice
 {
@@ -31,7 +34,8 @@ internal static unsafe partial class ThreadSlice
             _ => default,
         };
         Attributes attributes;
-        if (!OperatingSystem.IsLinux() || set == 0 || Call(get, 0, &attributes, sizeof(Attributes), 0) != 0 || attributes.Policy is not (Normal or Batch))
+        if (!OperatingSystem.IsLinux() || set == 0 || Call(get, 0, &attributes, sizeof(Attributes), 0) != 0
+            || attributes.Policy is not (Normal or Batch))
             return; // a policy with priorities was chosen for the whole process: that is somebody's decision
 
         attributes.Flags |= ResetOnFork;

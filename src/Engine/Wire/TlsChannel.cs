@@ -8,7 +8,8 @@ namespace KvCache.Engine.Wire;
 
 /// <summary>A socket with TLS: bytes are encrypted out of, and decrypted into, the memory that the caller names.</summary>
 /// <remarks>
-/// <see cref="SslStream"/> does the work, over a stream that collects its records (<see cref="TlsRecords"/>). All buffers are pooled; <see cref="SslStream"/> itself
+/// <see cref="SslStream"/> does the work, over a stream that collects its records (<see cref="TlsRecords"/>). All buffers are pooled; <see
+/// cref="SslStream"/> itself
 /// allocates about 70 bytes for each record of 16 KiB.
 /// </remarks>
 internal sealed unsafe class TlsChannel : ByteChannel
@@ -26,7 +27,8 @@ internal sealed unsafe class TlsChannel : ByteChannel
 
     /// <summary>Takes over a connected socket.</summary>
     /// <param name="socket">The socket, in blocking mode.</param>
-    /// <param name="authenticate">Agrees on keys, as client or as server (<see cref="Security.TlsClient"/>, <see cref="Security.TlsServer"/>).</param>
+    /// <param name="authenticate">Agrees on keys, as client or as server (<see cref="Security.TlsClient"/>, <see
+    /// cref="Security.TlsServer"/>).</param>
     public TlsChannel(Socket socket, Action<SslStream> authenticate)
         : base(socket)
     {
@@ -125,7 +127,8 @@ internal sealed unsafe class TlsChannel : ByteChannel
             {
                 var piece = pieces[0];
                 var whole = (int)Math.Min(piece.Length, BytesOfOneSend - sent) / RecordBytes * RecordBytes;
-                var bytes = new ReadOnlySpan<byte>((void*)piece.Start, filled == 0 && whole > 0 ? whole : (int)Math.Min(piece.Length, RecordBytes - filled));
+                var bytes = new ReadOnlySpan<byte>(
+                    (void*)piece.Start, filled == 0 && whole > 0 ? whole : (int)Math.Min(piece.Length, RecordBytes - filled));
                 if (filled == 0 && whole > 0)
                 {
                     _stream.Write(bytes);
@@ -157,7 +160,8 @@ internal sealed unsafe class TlsChannel : ByteChannel
     }
 
     private static bool IsBreak(Exception exception) =>
-        exception is IOException or AuthenticationException or Win32Exception and not SocketException or InvalidOperationException and not ObjectDisposedException;
+        exception is IOException or AuthenticationException or Win32Exception and not SocketException or InvalidOperationException
+            and not ObjectDisposedException;
 
     private static SocketException Broken(Exception exception)
     {

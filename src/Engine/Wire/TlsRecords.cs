@@ -3,7 +3,8 @@ using System.Net.Sockets;
 namespace KvCache.Engine.Wire;
 
 /// <summary>
-/// The socket below a <see cref="System.Net.Security.SslStream"/>, which sends a record of 16 KiB at a time: they are collected, for a call of the kernel and a wake-up of
+/// The socket below a <see cref="System.Net.Security.SslStream"/>, which sends a record of 16 KiB at a time: they are collected, for a call
+/// of the kernel and a wake-up of
 /// the peer cost more than copying one.
 /// </summary>
 internal sealed class TlsRecords(Socket socket) : Stream

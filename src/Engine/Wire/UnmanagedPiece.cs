@@ -9,8 +9,10 @@ namespace KvCache.Engine.Wire;
 [StructLayout(LayoutKind.Sequential)]
 internal readonly record struct UnmanagedPiece(nint Start, nint Length)
 {
-    /// <summary>The piece that a span covers. The span must lie outside the GC heap or be pinned, and its memory stay until the piece is used.</summary>
-    public static unsafe UnmanagedPiece Of(ReadOnlySpan<byte> bytes) => new((nint)Unsafe.AsPointer(ref MemoryMarshal.GetReference(bytes)), bytes.Length);
+    /// <summary>The piece that a span covers. The span must lie outside the GC heap or be pinned, and its memory stay until the piece is
+    /// used.</summary>
+    public static unsafe UnmanagedPiece Of(ReadOnlySpan<byte> bytes) =>
+        new((nint)Unsafe.AsPointer(ref MemoryMarshal.GetReference(bytes)), bytes.Length);
 
     /// <summary>What is left behind the first bytes.</summary>
     public UnmanagedPiece Skip(nint bytes) => new(Start + bytes, Length - bytes);

@@ -20,7 +20,8 @@ internal static class WireProtocol
     public const int ProofSize = 32;
 
     /// <summary>
-    /// Payloads of blocks begin at a multiple of this in their frame, so that they lie aligned in the kernel's socket buffers: copies out of step by a few
+    /// Payloads of blocks begin at a multiple of this in their frame, so that they lie aligned in the kernel's socket buffers: copies out
+    /// of step by a few
     /// bytes take up to a fifth longer.
     /// </summary>
     public const int PayloadAlignment = WireWriter.Alignment;
@@ -64,14 +65,17 @@ internal static class WireProtocol
     /// <summary>
     /// The client's proof: <c>HMAC-SHA256(secret, "kvcache.client.v1" ‖ client nonce ‖ server nonce ‖ tenant)</c> (RFC 2104).
     /// </summary>
-    public static byte[] ClientProof(ReadOnlySpan<byte> secret, ReadOnlySpan<byte> clientNonce, ReadOnlySpan<byte> serverNonce, string tenant) =>
+    public static byte[] ClientProof(
+        ReadOnlySpan<byte> secret, ReadOnlySpan<byte> clientNonce, ReadOnlySpan<byte> serverNonce, string tenant) =>
         Proof("kvcache.client.v1"u8, secret, clientNonce, serverNonce, tenant);
 
     /// <summary>The server's proof, with the label "kvcache.server.v1": the client knows that it talks to a silo of its cluster.</summary>
-    public static byte[] ServerProof(ReadOnlySpan<byte> secret, ReadOnlySpan<byte> clientNonce, ReadOnlySpan<byte> serverNonce, string tenant) =>
+    public static byte[] ServerProof(
+        ReadOnlySpan<byte> secret, ReadOnlySpan<byte> clientNonce, ReadOnlySpan<byte> serverNonce, string tenant) =>
         Proof("kvcache.server.v1"u8, secret, clientNonce, serverNonce, tenant);
 
-    private static byte[] Proof(ReadOnlySpan<byte> label, ReadOnlySpan<byte> secret, ReadOnlySpan<byte> clientNonce, ReadOnlySpan<byte> serverNonce, string tenant)
+    private static byte[] Proof(
+        ReadOnlySpan<byte> label, ReadOnlySpan<byte> secret, ReadOnlySpan<byte> clientNonce, ReadOnlySpan<byte> serverNonce, string tenant)
     {
         using var mac = IncrementalHash.CreateHMAC(HashAlgorithmName.SHA256, secret);
         mac.AppendData(label);

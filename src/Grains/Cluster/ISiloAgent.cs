@@ -22,7 +22,8 @@ internal interface ISiloAgent : IGrainService
     [Alias("Revoke")]
     ValueTask RevokeAsync(BlockKey key, ulong generation);
 
-    /// <summary>Deletes blocks from the silo's store; those of a generation below the stamp at least, and everything that is there now.</summary>
+    /// <summary>Deletes blocks from the silo's store; those of a generation below the stamp at least, and everything that is there
+    /// now.</summary>
     /// <param name="keys">The blocks.</param>
     /// <param name="stamp">Stamp of the deletion.</param>
     /// <returns>What was there. Nobody else is told of it: that is the caller's to do, who asks everybody.</returns>

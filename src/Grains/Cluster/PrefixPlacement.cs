@@ -5,7 +5,8 @@ using Orleans.Runtime.Placement;
 namespace KvCache.Grains.Cluster;
 
 /// <summary>
-/// A prefix grain goes where its block is; a new one goes beside its writer, unless hardly any memory is left there: then to the better of two
+/// A prefix grain goes where its block is; a new one goes beside its writer, unless hardly any memory is left there: then to the better of
+/// two
 /// other silos.
 /// </summary>
 [GenerateSerializer, Immutable, Alias("KvCache.PrefixPlacement")]
@@ -24,7 +25,8 @@ internal sealed class PrefixPlacementDirector(IClusterBlocks cluster) : IPlaceme
     public Task<SiloAddress> OnAddActivation(PlacementStrategy strategy, PlacementTarget target, IPlacementContext context)
     {
         var silos = context.GetCompatibleSilos(target);
-        if (BlockKey.TryParseGrainKey(target.GrainIdentity.Key.ToString(), out var key) && cluster.HolderOf(key) is { } holder && silos.Contains(holder))
+        if (BlockKey.TryParseGrainKey(target.GrainIdentity.Key.ToString(), out var key) && cluster.HolderOf(key) is { } holder
+            && silos.Contains(holder))
             return Task.FromResult(holder);
         if (IPlacementDirector.GetPlacementHint(target.RequestContextData, silos) is { } hint)
             return Task.FromResult(hint);

@@ -11,8 +11,11 @@ internal sealed class PrefixDescriptorCounters : IDisposable
     /// <summary>Registers the instruments.</summary>
     public PrefixDescriptorCounters()
     {
-        _meter.CreateObservableCounter("kvcache.descriptors.written", () => Written, "{descriptor}", "Descriptors of prefixes that grain storage took.");
-        _meter.CreateObservableCounter("kvcache.descriptors.lost", () => Lost, "{descriptor}", "Descriptors of prefixes that grain storage did not take, give or clear in time.");
+        _meter.CreateObservableCounter(
+            "kvcache.descriptors.written", () => Written, "{descriptor}", "Descriptors of prefixes that grain storage took.");
+        _meter.CreateObservableCounter(
+            "kvcache.descriptors.lost", () =>
+            Lost, "{descriptor}", "Descriptors of prefixes that grain storage did not take, give or clear in time.");
     }
 
     /// <summary>Descriptors that the storage took.</summary>

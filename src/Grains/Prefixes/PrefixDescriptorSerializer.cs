@@ -22,7 +22,8 @@ internal sealed class PrefixDescriptorSerializer : IGrainStorageSerializer
     public BinaryData Serialize<T>(T? input)
     {
         if (input is not PrefixDescriptor descriptor)
-            throw new NotSupportedException($"The storage '{PrefixDescriptor.StorageName}' keeps {nameof(PrefixDescriptor)}, not {typeof(T)}.");
+            throw new NotSupportedException(
+                $"The storage '{PrefixDescriptor.StorageName}' keeps {nameof(PrefixDescriptor)}, not {typeof(T)}.");
         var writer = new WireWriter(64);
         writer.UInt8(Version);
         writer.UInt64(descriptor.Generation);
@@ -40,13 +41,15 @@ internal sealed class PrefixDescriptorSerializer : IGrainStorageSerializer
     public T? Deserialize<T>(BinaryData input)
     {
         if (typeof(T) != typeof(PrefixDescriptor))
-            throw new NotSupportedException($"The storage '{PrefixDescriptor.StorageName}' keeps {nameof(PrefixDescriptor)}, not {typeof(T)}.");
+            throw new NotSupportedException(
+                $"The storage '{PrefixDescriptor.StorageName}' keeps {nameof(PrefixDescriptor)}, not {typeof(T)}.");
         return (T)(object)Read(input.ToMemory().Span);
     }
 
     private static PrefixDescriptor Read(ReadOnlySpan<byte> bytes)
     {
-        if (bytes.Length < sizeof(uint) || BinaryPrimitives.ReadUInt32LittleEndian(bytes[^sizeof(uint)..]) != BlockChecksum.Compute(bytes[..^sizeof(uint)]))
+        if (bytes.Length < sizeof(uint)
+            || BinaryPrimitives.ReadUInt32LittleEndian(bytes[^sizeof(uint)..]) != BlockChecksum.Compute(bytes[..^sizeof(uint)]))
             return new PrefixDescriptor();
         try
         {

@@ -10,7 +10,8 @@ using Orleans.Placement;
 namespace KvCache.Grains.Prefixes;
 
 /// <summary>
-/// Authority over one block, which usually lies in this silo's store. The activation is cheap and goes after a minute; the block stays, and the
+/// Authority over one block, which usually lies in this silo's store. The activation is cheap and goes after a minute; the block stays, and
+/// the
 /// next activation is placed beside it.
 /// </summary>
 [PrefixPlacement, Immovable, GrainType(TypeName), CollectionAgeLimit(Minutes = 1)]
@@ -40,7 +41,9 @@ internal sealed partial class PrefixGrain(
     {
         var text = this.GetPrimaryKeyString();
         if (!BlockKey.TryParseGrainKey(text, out _key))
-            throw new ArgumentException($"'{text}' is not the key of a prefix grain; 32 hexadecimal digits, '/', 64 hexadecimal digits were expected (BlockKey.ToGrainKey).");
+            throw new ArgumentException(
+                $"'{text}' is not the key of a prefix grain; 32 hexadecimal digits, '/', 64 hexadecimal digits were expected "
+                + "(BlockKey.ToGrainKey).");
         return Task.CompletedTask;
     }
 
@@ -54,7 +57,8 @@ internal sealed partial class PrefixGrain(
     {
         // The last writer's silo is asked first: what has become visible there may not be in the index yet.
         var last = _authority.WriterSilo is { } writer ? await cluster.StateOfWriteAsync(writer, _key, _authority.Writer) : WriteState.Gone;
-        var stored = !intent.Replace && (last == WriteState.Stored || store.Contains(_key) || await cluster.IsStoredElsewhereAsync(_key, cancellationToken));
+        var stored = !intent.Replace
+            && (last == WriteState.Stored || store.Contains(_key) || await cluster.IsStoredElsewhereAsync(_key, cancellationToken));
         var now = time.GetUtcNow();
         var outcome = _authority.MayBegin(stored, last == WriteState.Running, now);
         if (outcome != BeginOutcome.Accepted)
@@ -81,13 +85,18 @@ internal sealed partial class PrefixGrain(
     {
         var bytes = piece.Value;
         if (bytes.Length > options.Value.MaxInlineBytes)
-            throw new ArgumentException($"A piece has {bytes.Length} bytes; at most {options.Value.MaxInlineBytes} travel in a call. Use the data plane for more.", nameof(piece));
+            throw new ArgumentException(
+                $"A piece has {bytes.Length} bytes; at most {options.Value.MaxInlineBytes} travel in a call. Use the data plane for more.",
+                nameof(piece));
         if (_inlineWrite is not { } write || write.Generation != generation || !_authority.IsCurrent(generation, time.GetUtcNow()))
             return new(false);
         if (offset < 0 || offset > write.Layout.BlockBytes - bytes.Length)
-            throw new ArgumentException($"The piece {offset}+{bytes.Length} does not lie in the block of {write.Layout.BlockBytes} bytes.", nameof(offset));
+            throw new ArgumentException(
+                $"The piece {offset}+{bytes.Length} does not lie in the block of {write.Layout.BlockBytes} bytes.", nameof(offset));
         if (offset > _inlineBytes)
-            throw new ArgumentException($"The piece begins at {offset}, behind a gap; {_inlineBytes} bytes were written, and pieces come in order.", nameof(offset));
+            throw new ArgumentException(
+                $"The piece begins at {offset}, behind a gap; {_inlineBytes} bytes were written, and pieces come in order.",
+                nameof(offset));
         bytes.CopyTo(write.Bytes[offset..]);
         _inlineBytes = Math.Max(_inlineBytes, offset + bytes.Length);
         return new(true);
@@ -143,7 +152,8 @@ internal sealed partial class PrefixGrain(
             return null;
         var range = new LayerRange(firstLayer, layerCount);
         if (!lease.Layout.Contains(range))
-            throw new ArgumentOutOfRangeException(nameof(firstLayer), $"The layers {range} do not lie in the block of {lease.Layout.Layers} layers.");
+            throw new ArgumentOutOfRangeException(
+                nameof(firstLayer), $"The layers {range} do not lie in the block of {lease.Layout.Layers} layers.");
         var small = lease.Layout.RangeBytes(range) <= options.Value.MaxInlineBytes;
         if (small && !IsIntact(lease, range))
         {
@@ -166,7 +176,9 @@ internal sealed partial class PrefixGrain(
         if (!await cluster.PinAsync(_key, duration, cancellationToken))
             return false;
         var now = time.GetUtcNow();
-        var until = duration <= TimeSpan.Zero ? default : duration < DateTimeOffset.MaxValue - now ? now + duration : DateTimeOffset.MaxValue;
+        var until = duration <= TimeSpan.Zero
+            ? default
+            : duration < DateTimeOffset.MaxValue - now ? now + duration : DateTimeOffset.MaxValue;
         await descriptors.UpdateAsync(this.GetGrainId(), descriptor =>
         {
             descriptor.Generation = store.Describe(_key)?.Generation ?? 0;
@@ -200,10 +212,12 @@ internal sealed partial class PrefixGrain(
     private BeginOutcome Reserve(WriteIntent intent, out BlockWrite? write)
     {
         if (intent.Namespace is null)
-            throw new ArgumentException("A write intent names a reservation (Generation) or a namespace; both are missing.", nameof(intent));
+            throw new ArgumentException(
+                "A write intent names a reservation (Generation) or a namespace; both are missing.", nameof(intent));
         var ns = CacheNamespace.Decode(intent.Namespace);
         if (ns.Id != _key.Namespace)
-            throw new ArgumentException($"The intent's namespace has the id {ns.Id}; this grain belongs to {_key.Namespace}.", nameof(intent));
+            throw new ArgumentException(
+                $"The intent's namespace has the id {ns.Id}; this grain belongs to {_key.Namespace}.", nameof(intent));
         var parent = intent.Parent is { } bytes ? new BlockHash(bytes) : default;
         return store.TryBegin(_key, ns.Layout, new BlockLineage(parent, intent.Depth, 0, 0), intent.Replace, out write);
     }

@@ -13,7 +13,8 @@ internal sealed class PrefixGrainOptions
     public TimeSpan WriteLimit { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>
-    /// Time that grain storage has to keep, give or forget a descriptor. Default 500 ms. Past it the descriptor is lost, and the grain call goes on:
+    /// Time that grain storage has to keep, give or forget a descriptor. Default 500 ms. Past it the descriptor is lost, and the grain call
+    /// goes on:
     /// a slow storage does not make stores and pins slow.
     /// </summary>
     [Range(typeof(TimeSpan), "00:00:00.010", "00:01:00")]

@@ -6,7 +6,8 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Silo.Accounts;
 
 /// <summary>
-/// One line for whatever an administrator may be asked about later: refused proofs, which are bounded, and every administrative act. Category
+/// One line for whatever an administrator may be asked about later: refused proofs, which are bounded, and every administrative act.
+/// Category
 /// <c>KvCache.Audit</c>. No secret, no hash, no byte of a block.
 /// </summary>
 internal sealed partial class AuditLog(ILoggerFactory loggers, WrongProofs proofs)
@@ -36,9 +37,11 @@ internal sealed partial class AuditLog(ILoggerFactory loggers, WrongProofs proof
     }
 
     /// <summary>An administrator has changed something.</summary>
-    public void Changed(string act, string tenant, string what, IPAddress? address) => LogChanged(act, tenant, what, address?.ToString() ?? "unix");
+    public void Changed(string act, string tenant, string what, IPAddress? address) =>
+        LogChanged(act, tenant, what, address?.ToString() ?? "unix");
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Refused proof at {Door} from {Address} for tenant '{Tenant}', answered after {Delay:F0} ms")]
+    [LoggerMessage(
+        Level = LogLevel.Warning, Message = "Refused proof at {Door} from {Address} for tenant '{Tenant}', answered after {Delay:F0} ms")]
     private partial void LogRefused(string door, string address, string tenant, double delay);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Count} more proofs were refused, and not told one by one")]

@@ -25,7 +25,8 @@ internal sealed record TenantEntry
 
     public int MaxConnections { get; set; }
 
-    /// <summary>Its clients are not let in, and nothing new of it is stored; what it has stays as long as nobody needs the memory.</summary>
+    /// <summary>Its clients are not let in, and nothing new of it is stored; what it has stays as long as nobody needs the
+    /// memory.</summary>
     public bool Disabled { get; set; }
 
     /// <summary>Its blocks go everywhere, and it does not come back by a configuration that still names it.</summary>
@@ -74,7 +75,8 @@ internal static class TenantBook
         }
     }
 
-    public static byte[] Write(Dictionary<string, TenantEntry> book) => JsonSerializer.SerializeToUtf8Bytes(book, TenantBookJson.Default.DictionaryStringTenantEntry);
+    public static byte[] Write(Dictionary<string, TenantEntry> book) =>
+        JsonSerializer.SerializeToUtf8Bytes(book, TenantBookJson.Default.DictionaryStringTenantEntry);
 
     /// <summary>Reads the file; empty when there is none yet.</summary>
     /// <exception cref="IOException">It cannot be read, or is none.</exception>

@@ -8,7 +8,8 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Silo.Accounts;
 
 /// <summary>
-/// Brings changes of tenants to every silo, and takes the blocks of deleted ones out of memory and Redis. Whatever is missed, because a silo was away, is made up for by
+/// Brings changes of tenants to every silo, and takes the blocks of deleted ones out of memory and Redis. Whatever is missed, because a
+/// silo was away, is made up for by
 /// the next round.
 /// </summary>
 internal sealed partial class TenantChanges(
@@ -24,7 +25,8 @@ internal sealed partial class TenantChanges(
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     private readonly SemaphoreSlim _news = new(0);
-    private readonly ConcurrentDictionary<string, ulong> _cleared = new(StringComparer.Ordinal); // deleted tenants of which nothing is left, by version
+    // deleted tenants of which nothing is left, by version
+    private readonly ConcurrentDictionary<string, ulong> _cleared = new(StringComparer.Ordinal);
 
     /// <summary>Whether nothing is left of a deleted tenant: in the memory of every silo that is a member, and in Redis.</summary>
     public bool IsCleared(string tenant, TenantEntry entry) => _cleared.TryGetValue(tenant, out var version) && version == entry.Version;
@@ -85,7 +87,9 @@ internal sealed partial class TenantChanges(
             return true;
         var id = TenantId.Of(tenant);
         var deletions = new List<Task<bool>>();
-        await tier.ScanAsync(page => deletions.Add(tier.DeleteAsync([.. page.Keys.Where(key => key.Namespace.Tenant == id)], cancellationToken)), cancellationToken);
+        await tier.ScanAsync(
+            page => deletions.Add(tier.DeleteAsync([.. page.Keys.Where(key => key.Namespace.Tenant == id)], cancellationToken)),
+            cancellationToken);
         return (await Task.WhenAll(deletions)).All(deleted => deleted);
     }
 

@@ -5,7 +5,8 @@ using Microsoft.Extensions.Options;
 namespace KvCache.Silo.Accounts;
 
 /// <summary>
-/// The tenants of this silo: those of the configuration, and what administrators have changed of them since. A change is checked, kept in the file, and holds at once: for
+/// The tenants of this silo: those of the configuration, and what administrators have changed of them since. A change is checked, kept in
+/// the file, and holds at once: for
 /// secrets, limits and open connections.
 /// </summary>
 internal sealed class TenantDirectory
@@ -18,7 +19,9 @@ internal sealed class TenantDirectory
     private readonly TimeProvider _time;
     private Dictionary<string, TenantEntry> _book;
 
-    public TenantDirectory(IOptions<TenantOptions> configured, IOptions<AccountOptions> options, TenantRegistry registry, TenantQuotas quotas, TimeProvider time)
+    public TenantDirectory(
+        IOptions<TenantOptions> configured, IOptions<AccountOptions> options, TenantRegistry registry, TenantQuotas quotas,
+        TimeProvider time)
     {
         _configured = configured.Value.Tenants;
         _registry = registry;
@@ -29,7 +32,8 @@ internal sealed class TenantDirectory
         if (_book.Count == 0)
             return;
         if (Explain(_book) is { } problem)
-            throw new IOException($"{AccountOptions.Section}:File is '{_file}', and with {TenantOptions.Section} it does not hold: {problem}");
+            throw new IOException(
+                $"{AccountOptions.Section}:File is '{_file}', and with {TenantOptions.Section} it does not hold: {problem}");
         Apply();
     }
 
@@ -100,8 +104,10 @@ internal sealed class TenantDirectory
     private string? Explain(Dictionary<string, TenantEntry> book)
     {
         if (_configured.Count == 0)
-            return $"This silo has no tenants: whoever reaches it is the tenant '{TenantRegistry.DefaultTenant}'. Configure one, {TenantOptions.Section}:NAME:Secret, on every silo.";
-        return TenantOptions.Explain(Merged(book).Where(tenant => !tenant.Value.Deleted).ToDictionary(tenant => tenant.Key, tenant => tenant.Value.ToOptions()));
+            return $"This silo has no tenants: whoever reaches it is the tenant '{TenantRegistry.DefaultTenant}'. Configure one, "
+                + $"{TenantOptions.Section}:NAME:Secret, on every silo.";
+        return TenantOptions.Explain(
+            Merged(book).Where(tenant => !tenant.Value.Deleted).ToDictionary(tenant => tenant.Key, tenant => tenant.Value.ToOptions()));
     }
 
     private Dictionary<string, TenantEntry> Merged(Dictionary<string, TenantEntry> book)
@@ -115,7 +121,8 @@ internal sealed class TenantDirectory
     private void Apply()
     {
         var all = Merged(_book);
-        _registry.Apply(all.Where(tenant => tenant.Value.IsOpen).Select(tenant => KeyValuePair.Create(tenant.Key, tenant.Value.ToOptions())));
+        _registry.Apply(
+            all.Where(tenant => tenant.Value.IsOpen).Select(tenant => KeyValuePair.Create(tenant.Key, tenant.Value.ToOptions())));
         _quotas.Apply(
             all.Where(tenant => !tenant.Value.Deleted).ToDictionary(tenant => tenant.Key, tenant => tenant.Value.ToOptions()),
             [.. all.Where(tenant => !tenant.Value.IsOpen).Select(tenant => tenant.Key)]);

@@ -7,8 +7,10 @@ using Microsoft.Extensions.Options;
 namespace KvCache.Silo.Accounts;
 
 /// <summary>
-/// What each tenant may have of this silo: limits of its account in the store, places for connections, segments of shared memory. Everything follows from its
-/// part: its guaranteed share, or an equal part of what is guaranteed to nobody, whichever is more. The parts add up to the whole silo at most, so that what
+/// What each tenant may have of this silo: limits of its account in the store, places for connections, segments of shared memory.
+/// Everything follows from its
+/// part: its guaranteed share, or an equal part of what is guaranteed to nobody, whichever is more. The parts add up to the whole silo at
+/// most, so that what
 /// follows from them is bounded for the silo too, however many connections and tenants there are.
 /// </summary>
 internal sealed class TenantQuotas
@@ -23,7 +25,9 @@ internal sealed class TenantQuotas
     private readonly ConcurrentDictionary<TenantId, long> _lent = new();
     private volatile Plan _plan = new([], 1, []);
 
-    public TenantQuotas(TenantAccounts accounts, IOptions<TenantOptions> tenants, IOptions<BlockStoreOptions> store, IOptions<DataPlaneOptions> dataPlane, IOptions<ArenaOptions> arena)
+    public TenantQuotas(
+        TenantAccounts accounts, IOptions<TenantOptions> tenants, IOptions<BlockStoreOptions> store, IOptions<DataPlaneOptions> dataPlane,
+        IOptions<ArenaOptions> arena)
     {
         _accounts = accounts;
         _store = store.Value;
@@ -40,11 +44,14 @@ internal sealed class TenantQuotas
         if (tenants.Count == 0)
             tenants = new Dictionary<string, TenantOptions.Tenant> { [TenantRegistry.DefaultTenant] = new() };
         var free = Math.Max(0, (1 - tenants.Values.Sum(tenant => tenant.Share)) / tenants.Count);
-        _plan = new Plan(new Dictionary<string, TenantOptions.Tenant>(tenants, StringComparer.Ordinal), free, new HashSet<string>(closed, StringComparer.Ordinal));
+        _plan = new Plan(
+            new Dictionary<string, TenantOptions.Tenant>(tenants, StringComparer.Ordinal), free,
+            new HashSet<string>(closed, StringComparer.Ordinal));
         foreach (var (name, tenant) in tenants)
             _accounts.Set(name, LimitsOf(tenant, free));
         foreach (var name in closed)
-            _accounts.Set(name, _accounts.Of(name).Limits with { Cap = 0, Share = tenants.ContainsKey(name) ? Bytes(tenants[name].Share) : 0 });
+            _accounts.Set(
+                name, _accounts.Of(name).Limits with { Cap = 0, Share = tenants.ContainsKey(name) ? Bytes(tenants[name].Share) : 0 });
         _accounts.Others.Limits = LimitsOf(new TenantOptions.Tenant(), free);
     }
 
@@ -59,7 +66,9 @@ internal sealed class TenantQuotas
             return 0;
         if (!plan.Tenants.TryGetValue(tenant, out var settings))
             return ofListener;
-        return settings.MaxConnections > 0 ? settings.MaxConnections : Math.Max(Math.Min(FewConnections, ofListener), (int)(ofListener * PartOf(settings, plan.FreePart)));
+        return settings.MaxConnections > 0
+            ? settings.MaxConnections
+            : Math.Max(Math.Min(FewConnections, ofListener), (int)(ofListener * PartOf(settings, plan.FreePart)));
     }
 
     /// <summary>Charges a segment of shared memory, which is not part of the arena.</summary>

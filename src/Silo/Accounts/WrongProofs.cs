@@ -6,7 +6,8 @@ using KvCache.Silo.Security;
 namespace KvCache.Silo.Accounts;
 
 /// <summary>
-/// Makes who guesses wait: the answer to a wrong proof comes the later, the more wrong ones have come from its address or for its tenant lately. A right proof
+/// Makes who guesses wait: the answer to a wrong proof comes the later, the more wrong ones have come from its address or for its tenant
+/// lately. A right proof
 /// never waits. What is remembered is bounded, and forgotten after a quiet minute.
 /// </summary>
 internal sealed class WrongProofs(TimeProvider time)
@@ -32,7 +33,9 @@ internal sealed class WrongProofs(TimeProvider time)
         lock (_lock)
         {
             var count = Math.Max(Count("address " + origin), Count("tenant " + tenant));
-            return count <= Free ? TimeSpan.Zero : TimeSpan.FromTicks(Math.Min(Longest.Ticks, First.Ticks << Math.Min(count - Free - 1, 16)));
+            return count <= Free
+                ? TimeSpan.Zero
+                : TimeSpan.FromTicks(Math.Min(Longest.Ticks, First.Ticks << Math.Min(count - Free - 1, 16)));
         }
     }
 

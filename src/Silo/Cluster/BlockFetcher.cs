@@ -122,10 +122,14 @@ internal sealed partial class BlockFetcher(
                 counters.FetchMissed();
             return delivered > 0;
         }
-        catch (Exception e) when (e is SocketException or IOException or SiloException or KvFormatException or ObjectDisposedException or OperationCanceledException)
+        catch (Exception e)
+            when (e is SocketException or IOException or SiloException or KvFormatException or ObjectDisposedException
+            or OperationCanceledException)
         {
             counters.FetchFailed();
-            LogFailed(peer.Address.ToString(), keys[0].Namespace, keys[0].Hash.ToShortString(), deadline.IsCancellationRequested ? "it took too long" : e.Message);
+            LogFailed(peer.Address.ToString(), keys[0].Namespace, keys[0].Hash.ToShortString(), deadline.IsCancellationRequested
+                ? "it took too long"
+                : e.Message);
             return false;
         }
         finally

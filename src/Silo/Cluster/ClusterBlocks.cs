@@ -91,7 +91,9 @@ internal sealed partial class ClusterBlocks(
         Merge(SiloAgent.ReportOf(Array.ConvertAll(all, key => directory.Delete(key, stamp)), stamp));
 
         // Everybody is asked, not only who is known to have a block: a block that became visible there a moment ago is not known here yet.
-        var answers = await Task.WhenAll(members.Peers.Select(peer => AskAsync(peer.Address, agent => agent.DeleteAsync(all, stamp)).AsTask())).ConfigureAwait(false);
+        var answers =
+            await Task.WhenAll(members.Peers.Select(peer => AskAsync(peer.Address, agent => agent.DeleteAsync(all, stamp)).AsTask()))
+            .ConfigureAwait(false);
         foreach (var answer in answers)
         {
             if (answer is not null)
@@ -123,7 +125,8 @@ internal sealed partial class ClusterBlocks(
         }
     }
 
-    // The index does not know all that Redis has: it may be full, or the scan is not through. What it does not know is deleted without being waited for.
+    // The index does not know all that Redis has: it may be full, or the scan is not through. What it does not know is deleted without
+    // being waited for.
     private Task DeleteInRedisAsync(BlockKey[] keys, ulong[] holders, CancellationToken cancellationToken)
     {
         var expected = new List<BlockKey>();

@@ -12,16 +12,25 @@ internal sealed class ClusterCounters : IDisposable
 
     public ClusterCounters(BlockDirectory directory, ClusterMembers members)
     {
-        _meter.CreateObservableUpDownCounter("kvcache.index.blocks", () => directory.Index.Count, "{block}", "Blocks that the index knows.");
+        _meter.CreateObservableUpDownCounter(
+            "kvcache.index.blocks", () => directory.Index.Count, "{block}", "Blocks that the index knows.");
         _meter.CreateObservableUpDownCounter("kvcache.index.bytes", () => directory.Index.MemoryBytes, "By", "Memory of the index.");
-        _meter.CreateObservableCounter("kvcache.index.refused", () => directory.Index.Refused, "{block}", "Blocks that the index had no room for.");
-        _meter.CreateObservableUpDownCounter("kvcache.index.tombstones", () => directory.Tombstones.Count, "{block}", "Deletions that are remembered.");
-        _meter.CreateObservableGauge("kvcache.index.lag", () => members.Peers.Sum(peer => (long)peer.Behind), "{change}", "Changes of other silos that are not known here yet.");
-        _meter.CreateObservableUpDownCounter("kvcache.cluster.peers", () => members.Reachable, "{silo}", "Other silos that can be reached.");
-        _meter.CreateObservableUpDownCounter("kvcache.cluster.members", () => members.Peers.Length, "{silo}", "Other silos that Orleans takes for alive.");
+        _meter.CreateObservableCounter(
+            "kvcache.index.refused", () => directory.Index.Refused, "{block}", "Blocks that the index had no room for.");
+        _meter.CreateObservableUpDownCounter(
+            "kvcache.index.tombstones", () => directory.Tombstones.Count, "{block}", "Deletions that are remembered.");
+        _meter.CreateObservableGauge(
+            "kvcache.index.lag", () =>
+            members.Peers.Sum(peer => (long)peer.Behind), "{change}", "Changes of other silos that are not known here yet.");
+        _meter.CreateObservableUpDownCounter(
+            "kvcache.cluster.peers", () => members.Reachable, "{silo}", "Other silos that can be reached.");
+        _meter.CreateObservableUpDownCounter(
+            "kvcache.cluster.members", () => members.Peers.Length, "{silo}", "Other silos that Orleans takes for alive.");
         _meter.CreateObservableCounter("kvcache.fetch.blocks", Fetches, "{block}", "Blocks asked of other silos, by outcome.");
-        _meter.CreateObservableCounter("kvcache.fetch.bytes", () => Volatile.Read(ref _fetchedBytes), "By", "Bytes of blocks that came from other silos.");
-        _meter.CreateObservableCounter("kvcache.copies", Copies, "{block}", "Copies that writers asked for or a loss made necessary, by outcome.");
+        _meter.CreateObservableCounter(
+            "kvcache.fetch.bytes", () => Volatile.Read(ref _fetchedBytes), "By", "Bytes of blocks that came from other silos.");
+        _meter.CreateObservableCounter(
+            "kvcache.copies", Copies, "{block}", "Copies that writers asked for or a loss made necessary, by outcome.");
     }
 
     public long FetchedBlocks => Volatile.Read(ref _fetched);
@@ -54,5 +63,6 @@ internal sealed class ClusterCounters : IDisposable
         new(Volatile.Read(ref _fetchDamaged), Outcome("corrupt")),
     ];
 
-    private Measurement<long>[] Copies() => [new(Volatile.Read(ref _copiesMade), Outcome("made")), new(Volatile.Read(ref _copiesDropped), Outcome("dropped"))];
+    private Measurement<long>[] Copies() =>
+        [new(Volatile.Read(ref _copiesMade), Outcome("made")), new(Volatile.Read(ref _copiesDropped), Outcome("dropped"))];
 }

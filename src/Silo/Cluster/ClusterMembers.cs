@@ -23,7 +23,9 @@ internal sealed class ClusterMembers
     private readonly PeerSilo?[] _bySlot = new PeerSilo?[PrefixIndex.MaxHolders];
     private ImmutableArray<PeerSilo> _peers = [];
 
-    public ClusterMembers(ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, ClusterSecrets secrets, TlsClient tls, Random? random = null)
+    public ClusterMembers(
+        ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, ClusterSecrets secrets,
+        TlsClient tls, Random? random = null)
     {
         _local = local;
         _directory = directory;
@@ -42,7 +44,8 @@ internal sealed class ClusterMembers
 
     public ImmutableArray<PeerSilo> Peers => _peers;
 
-    /// <summary>Bits of the holders that can be asked now: this silo, the silos that have spoken lately, and Redis unless it is left alone because it failed.</summary>
+    /// <summary>Bits of the holders that can be asked now: this silo, the silos that have spoken lately, and Redis unless it is left alone
+    /// because it failed.</summary>
     public ulong LiveMask
     {
         get
@@ -81,7 +84,8 @@ internal sealed class ClusterMembers
     }
 
     /// <summary>
-    /// The better of two silos, chosen at random, by available memory (Mitzenmacher, "The power of two choices in randomized load balancing", 2001):
+    /// The better of two silos, chosen at random, by available memory (Mitzenmacher, "The power of two choices in randomized load
+    /// balancing", 2001):
     /// nearly as even as the best of all, without everybody running to the same one.
     /// </summary>
     /// <param name="bytes">Memory that it must have.</param>

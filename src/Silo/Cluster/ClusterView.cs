@@ -14,7 +14,8 @@ namespace KvCache.Silo.Cluster;
 internal readonly record struct SiloPlace(ulong Bit, bool IsHere, IReadOnlyList<string> Endpoints);
 
 /// <summary>What the front ends of this silo see of the cluster: where blocks are, as far as it can be asked for them now.</summary>
-internal sealed class ClusterView(BlockStore store, BlockDirectory directory, ClusterMembers members, RemoteReads reads, RedisBlocks redis, IClusterBlocks cluster)
+internal sealed class ClusterView(
+    BlockStore store, BlockDirectory directory, ClusterMembers members, RemoteReads reads, RedisBlocks redis, IClusterBlocks cluster)
 {
     private const ulong SelfBit = 1UL << BlockDirectory.Self;
 
@@ -24,9 +25,11 @@ internal sealed class ClusterView(BlockStore store, BlockDirectory directory, Cl
     public BlockDirectory Directory => directory;
 
     /// <summary>Counts the blocks of a chain that somebody has, and says who. One local look-up, and no use of any block.</summary>
-    public int Match(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Span<ulong> holders) => directory.Index.Match(ns, hashes, holders, members.LiveMask);
+    public int Match(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Span<ulong> holders) =>
+        directory.Index.Match(ns, hashes, holders, members.LiveMask);
 
-    /// <summary>Whether it is worth asking a block's grain about it: somebody has it, or Redis says that it does. What nobody has activates nothing.</summary>
+    /// <summary>Whether it is worth asking a block's grain about it: somebody has it, or Redis says that it does. What nobody has activates
+    /// nothing.</summary>
     public async ValueTask<bool> MayHaveAsync(BlockKey key) =>
         directory.Index.HoldersOf(key) != 0 || store.Contains(key) || (redis.IsAvailable && await redis.ContainsAsync(key));
 
@@ -117,7 +120,8 @@ internal sealed class ClusterView(BlockStore store, BlockDirectory directory, Cl
     /// <summary>The silos that can be asked now, this one first.</summary>
     /// <param name="here">Addresses of this silo.</param>
     public IReadOnlyList<SiloPlace> Silos(IReadOnlyList<string> here) =>
-        [new SiloPlace(SelfBit, true, here), .. members.Holders(ulong.MaxValue).Select(peer => new SiloPlace(peer.Bit, false, peer.Endpoints))];
+        [new SiloPlace(SelfBit, true, here),
+            .. members.Holders(ulong.MaxValue).Select(peer => new SiloPlace(peer.Bit, false, peer.Endpoints))];
 
     /// <summary>Addresses of a silo that has room for a block, or nothing.</summary>
     public IReadOnlyList<string> RoomierEndpoints(long bytes) => members.BetterOfTwo(bytes)?.Endpoints ?? [];

@@ -42,7 +42,8 @@ internal sealed partial class ClusterWatch(
     private void Apply(ClusterMembershipSnapshot snapshot)
     {
         var changed = false;
-        foreach (var silo in _links.Keys.Where(silo => snapshot.GetSiloStatus(silo) is not (SiloStatus.Active or SiloStatus.Joining or SiloStatus.Created)).ToArray())
+        foreach (var silo in _links.Keys.Where(
+            silo => snapshot.GetSiloStatus(silo) is not (SiloStatus.Active or SiloStatus.Joining or SiloStatus.Created)).ToArray())
         {
             _links.Remove(silo, out var link);
             link!.Dispose();
@@ -71,11 +72,13 @@ internal sealed partial class ClusterWatch(
     }
 
     private string[] Describe(PeerSilo peer, CancellationToken cancellationToken) =>
-        agents.Of(peer.Address).DescribeAsync().AsTask().WaitAsync(options.Value.AskTimeout, cancellationToken).GetAwaiter().GetResult().Endpoints;
+        agents.Of(peer.Address).DescribeAsync().AsTask().WaitAsync(options.Value.AskTimeout, cancellationToken).GetAwaiter()
+            .GetResult().Endpoints;
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Silo {Silo} with {Blocks} blocks has left ({Status})")]
     private partial void LogLeft(string silo, int blocks, SiloStatus status);
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "The index follows at most {Silos} silos; the blocks of {Silo} are not found from here")]
+    [LoggerMessage(
+        Level = LogLevel.Error, Message = "The index follows at most {Silos} silos; the blocks of {Silo} are not found from here")]
     private partial void LogTooMany(int silos, string silo);
 }

@@ -8,7 +8,8 @@ using Orleans.Runtime;
 namespace KvCache.Silo.Cluster;
 
 /// <summary>
-/// Writes what a prefix grain keeps of a block, behind the block's payload. It is done here and not by the grain: an activation for every persisted
+/// Writes what a prefix grain keeps of a block, behind the block's payload. It is done here and not by the grain: an activation for every
+/// persisted
 /// block would cost more than the write.
 /// </summary>
 internal sealed class DescriptorWriter(PrefixDescriptorStore descriptors, IGrainFactory grains) : BackgroundService
@@ -16,10 +17,13 @@ internal sealed class DescriptorWriter(PrefixDescriptorStore descriptors, IGrain
     private const int MaxQueued = 16_384;
     private const int WritesAtOnce = 8;
 
-    private readonly Channel<Persisted> _queue = Channel.CreateBounded<Persisted>(new BoundedChannelOptions(MaxQueued) { SingleReader = true, FullMode = BoundedChannelFullMode.DropWrite });
+    private readonly Channel<Persisted> _queue =
+        Channel.CreateBounded<Persisted>(
+        new BoundedChannelOptions(MaxQueued) { SingleReader = true, FullMode = BoundedChannelFullMode.DropWrite });
 
     /// <summary>Redis has confirmed the payload of a block. When too many wait, the descriptor is dropped: it is advice.</summary>
-    public void Write(BlockKey key, ulong generation, KvLayout layout, DateTimeOffset? expiresAt) => _queue.Writer.TryWrite(new Persisted(key, generation, layout, expiresAt));
+    public void Write(BlockKey key, ulong generation, KvLayout layout, DateTimeOffset? expiresAt) =>
+        _queue.Writer.TryWrite(new Persisted(key, generation, layout, expiresAt));
 
     protected override Task ExecuteAsync(CancellationToken stoppingToken) => Parallel.ForEachAsync(
         _queue.Reader.ReadAllAsync(stoppingToken),

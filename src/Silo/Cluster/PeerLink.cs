@@ -70,7 +70,9 @@ internal sealed partial class PeerLink : IDisposable
             {
                 // The silo has left, or this one does.
             }
-            catch (Exception e) when (e is SocketException or IOException or SiloException or KvFormatException or ObjectDisposedException or TimeoutException or OperationCanceledException or global::Orleans.Runtime.OrleansException)
+            catch (Exception e)
+                when (e is SocketException or IOException or SiloException or KvFormatException or ObjectDisposedException
+                or TimeoutException or OperationCanceledException or global::Orleans.Runtime.OrleansException)
             {
                 if (!_stopping.IsCancellationRequested)
                     LogLost(_peer.Address.ToString(), e.Message);
@@ -94,7 +96,8 @@ internal sealed partial class PeerLink : IDisposable
             if (!replica.IsLive)
                 connection.ReadSnapshot(replica, _deltas);
             var news = connection.ReadDeltas(replica.Next, Wait, _deltas);
-            if (news.Count == IndexLog.Gap || replica.Apply(news.Incarnation, news.First, _deltas.AsSpan(0, news.Count)) == ReplicaOutcome.NeedsSnapshot)
+            if (news.Count == IndexLog.Gap
+                || replica.Apply(news.Incarnation, news.First, _deltas.AsSpan(0, news.Count)) == ReplicaOutcome.NeedsSnapshot)
             {
                 LogFellBehind(_peer.Address.ToString());
                 connection.ReadSnapshot(replica, _deltas);

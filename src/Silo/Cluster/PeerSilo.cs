@@ -53,7 +53,8 @@ internal sealed class PeerSilo : IDisposable
     public ulong Behind => Volatile.Read(ref _behind);
 
     /// <summary>Whether its blocks are worth asking for.</summary>
-    public bool IsReachable(TimeSpan silenceLimit) => Volatile.Read(ref _connected) && Stopwatch.GetElapsedTime(Volatile.Read(ref _lastHeard)) < silenceLimit;
+    public bool IsReachable(TimeSpan silenceLimit) =>
+        Volatile.Read(ref _connected) && Stopwatch.GetElapsedTime(Volatile.Read(ref _lastHeard)) < silenceLimit;
 
     /// <summary>It has spoken.</summary>
     public void Heard(in PeerNews news, ulong behind)
@@ -101,7 +102,8 @@ internal sealed class PeerSilo : IDisposable
     {
         var endpoint = Endpoints.Select(SiloEndpoint.TryParse).FirstOrDefault(parsed => parsed is not null)
             ?? throw new IOException($"Silo {Address} has not told its address yet.");
-        return BlockConnection.Connect(endpoint, WireProtocol.PeerTenant, Encoding.UTF8.GetString(_secrets.Own), _tls, 0, cancellationToken);
+        return BlockConnection.Connect(
+            endpoint, WireProtocol.PeerTenant, Encoding.UTF8.GetString(_secrets.Own), _tls, 0, cancellationToken);
     }
 
     public void Dispose()

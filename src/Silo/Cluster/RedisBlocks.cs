@@ -5,9 +5,11 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace KvCache.Silo.Cluster;
 
-/// <summary>Redis as one more holder of blocks: what it has enters the index, what it turns out not to have leaves it. Without a tier it holds nothing.</summary>
+/// <summary>Redis as one more holder of blocks: what it has enters the index, what it turns out not to have leaves it. Without a tier it
+/// holds nothing.</summary>
 /// <remarks>
-/// Redis tells nobody when a payload's life is over. What was given a life here is looked up again when that is over, so that no match promises it any
+/// Redis tells nobody when a payload's life is over. What was given a life here is looked up again when that is over, so that no match
+/// promises it any
 /// longer; at most <see cref="MaxWatched"/> blocks. Others leave the index when a read does not find them.
 /// </remarks>
 internal sealed class RedisBlocks : IDisposable
@@ -26,7 +28,8 @@ internal sealed class RedisBlocks : IDisposable
     private readonly DescriptorWriter _descriptors;
     private readonly TimeProvider _time;
 
-    public RedisBlocks(BlockStore store, BlockDirectory directory, DescriptorWriter descriptors, TimeProvider time, IServiceProvider services)
+    public RedisBlocks(
+        BlockStore store, BlockDirectory directory, DescriptorWriter descriptors, TimeProvider time, IServiceProvider services)
     {
         _store = store;
         _directory = directory;
@@ -140,7 +143,8 @@ internal sealed class RedisBlocks : IDisposable
     private async Task<BlockLease?> PromoteAsync(BlockKey key)
     {
         var result = await _tier!.PromoteAsync(key, expected: null).ConfigureAwait(false);
-        if (result.Outcome is PromoteOutcome.Absent or PromoteOutcome.Expired or PromoteOutcome.Malformed or PromoteOutcome.Corrupt or PromoteOutcome.Truncated
+        if (result.Outcome is PromoteOutcome.Absent or PromoteOutcome.Expired or PromoteOutcome.Malformed or PromoteOutcome.Corrupt
+            or PromoteOutcome.Truncated
             or PromoteOutcome.Foreign or PromoteOutcome.OtherVersion)
             _directory.Unpersisted(key);
         return result.Lease;

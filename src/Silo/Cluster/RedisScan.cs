@@ -10,7 +10,8 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Silo.Cluster;
 
 /// <summary>
-/// Finds again what Redis has kept: once after the start, in the background, while the silo already serves. It matters when every silo was restarted;
+/// Finds again what Redis has kept: once after the start, in the background, while the silo already serves. It matters when every silo was
+/// restarted;
 /// otherwise the others tell a newcomer what is in Redis.
 /// </summary>
 internal sealed partial class RedisScan : BackgroundService
@@ -31,8 +32,10 @@ internal sealed partial class RedisScan : BackgroundService
         _tier = services.GetService<RedisTier>();
         if (_tier is null)
             return;
-        _meter.CreateObservableGauge("kvcache.redis.scan.blocks", () => Found, "{block}", "Blocks that the scan of Redis after the start has found.");
-        _meter.CreateObservableGauge("kvcache.redis.scan.done", () => Done ? 1 : 0, "1", "1 when the scan of Redis after the start is over.");
+        _meter.CreateObservableGauge(
+            "kvcache.redis.scan.blocks", () => Found, "{block}", "Blocks that the scan of Redis after the start has found.");
+        _meter.CreateObservableGauge(
+            "kvcache.redis.scan.done", () => Done ? 1 : 0, "1", "1 when the scan of Redis after the start is over.");
     }
 
     /// <summary>Whether the scan is over; false where there is no Redis.</summary>
@@ -84,6 +87,7 @@ internal sealed partial class RedisScan : BackgroundService
     [LoggerMessage(Level = LogLevel.Information, Message = "Redis has {Blocks} blocks; they were found within {Seconds:0.0} s")]
     private partial void LogDone(long blocks, double seconds);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Redis cannot be looked through for its blocks yet; trying again until it can: {Reason}")]
+    [LoggerMessage(
+        Level = LogLevel.Warning, Message = "Redis cannot be looked through for its blocks yet; trying again until it can: {Reason}")]
     private partial void LogFailed(string reason);
 }

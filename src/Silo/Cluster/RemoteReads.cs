@@ -6,7 +6,8 @@ using Microsoft.Extensions.Options;
 namespace KvCache.Silo.Cluster;
 
 /// <summary>
-/// Counts reads of blocks that lie on other silos, in a table of fixed size, and takes copies of those that are read often. Two blocks that share a
+/// Counts reads of blocks that lie on other silos, in a table of fixed size, and takes copies of those that are read often. Two blocks that
+/// share a
 /// place in the table count as one; that costs a needless copy now and then, and no memory.
 /// </summary>
 internal sealed class RemoteReads(BlockFetcher fetcher, BlockStore store, IOptions<ClusterOptions> options) : BackgroundService
@@ -16,7 +17,8 @@ internal sealed class RemoteReads(BlockFetcher fetcher, BlockStore store, IOptio
     private static readonly TimeSpan Memory = TimeSpan.FromMinutes(1);
 
     private readonly byte[] _counts = new byte[Places];
-    private readonly Channel<BlockKey> _wanted = Channel.CreateBounded<BlockKey>(new BoundedChannelOptions(MaxQueued) { SingleReader = true });
+    private readonly Channel<BlockKey> _wanted =
+        Channel.CreateBounded<BlockKey>(new BoundedChannelOptions(MaxQueued) { SingleReader = true });
 
     /// <summary>A block of another silo is being read by somebody here.</summary>
     public void Note(BlockKey key)
@@ -36,7 +38,8 @@ internal sealed class RemoteReads(BlockFetcher fetcher, BlockStore store, IOptio
         await foreach (var key in _wanted.Reader.ReadAllAsync(stoppingToken))
         {
             if (!store.Contains(key))
-                await Task.Factory.StartNew(() => fetcher.TakeCopy(key), stoppingToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+                await Task.Factory.StartNew(
+                    () => fetcher.TakeCopy(key), stoppingToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
         }
     }
 }

@@ -68,7 +68,9 @@ internal sealed partial class Replicator(
                 batch.Add(wanted);
             foreach (var group in batch.Where(wanted => MissingCopies(wanted.Key) > 0).GroupBy(Target).ToList())
             {
-                if (group.Key is null || !await CopyAsync(group.Key, [.. group.Select(wanted => wanted.Key).Where(key => MissingCopies(key) > 0)], stoppingToken))
+                if (group.Key is null
+                    || !await CopyAsync(
+                    group.Key, [.. group.Select(wanted => wanted.Key).Where(key => MissingCopies(key) > 0)], stoppingToken))
                     await RetryAsync(group.Where(wanted => MissingCopies(wanted.Key) > 0), stoppingToken);
                 else
                     group.Where(wanted => MissingCopies(wanted.Key) > 1).ToList().ForEach(wanted => Want(wanted.Key));
@@ -84,7 +86,8 @@ internal sealed partial class Replicator(
     /// <summary>A silo that is to take a copy.</summary>
     internal PeerSilo? Target(BlockKey key) => Target(new Wanted(key, 0));
 
-    // Copies of a chain belong together, for a reader takes a prefix from one silo: a block follows the one before it, unless it was refused there.
+    // Copies of a chain belong together, for a reader takes a prefix from one silo: a block follows the one before it, unless it was
+    // refused there.
     private PeerSilo? Target(Wanted wanted)
     {
         var holders = directory.Index.HoldersOf(wanted.Key);
@@ -92,7 +95,8 @@ internal sealed partial class Replicator(
         if (wanted.Tries == 0 && store.ParentOf(wanted.Key) is { IsZero: false } hash)
         {
             var parent = wanted.Key with { Hash = hash };
-            target = _choices.GetValueOrDefault(parent) is { } chosen && (chosen.Bit & holders) == 0 && chosen.IsReachable(options.Value.SilenceLimit)
+            target = _choices.GetValueOrDefault(parent) is { } chosen && (chosen.Bit & holders) == 0
+                && chosen.IsReachable(options.Value.SilenceLimit)
                 ? chosen
                 : members.Holders(directory.Index.HoldersOf(parent) & ~holders).FirstOrDefault();
         }
@@ -111,7 +115,8 @@ internal sealed partial class Replicator(
             return true;
         try
         {
-            var copied = await agents.Of(target.Address).CopyAsync(keys, members.Local).AsTask().WaitAsync(options.Value.FetchTimeout + options.Value.AskTimeout, cancellationToken);
+            var copied = await agents.Of(target.Address).CopyAsync(keys, members.Local).AsTask()
+                .WaitAsync(options.Value.FetchTimeout + options.Value.AskTimeout, cancellationToken);
             counters.CopyMade(copied);
             return copied == keys.Length;
         }

@@ -12,7 +12,9 @@ namespace KvCache.Silo.Cluster;
 
 /// <summary>Answers other silos' questions about this one's blocks.</summary>
 [Reentrant]
-internal sealed class SiloAgent(GrainId id, global::Orleans.Runtime.Silo silo, ILoggerFactory loggers, BlockStore store, BlockDirectory directory, BlockServer server, BlockFetcher fetcher, TenantDirectory tenants)
+internal sealed class SiloAgent(
+    GrainId id, global::Orleans.Runtime.Silo silo, ILoggerFactory loggers, BlockStore store, BlockDirectory directory, BlockServer server,
+    BlockFetcher fetcher, TenantDirectory tenants)
     : GrainService(id, silo, loggers), ISiloAgent
 {
     public ValueTask<SiloCard> DescribeAsync() => new(new SiloCard(server.EndpointsForOthers));
@@ -31,7 +33,8 @@ internal sealed class SiloAgent(GrainId id, global::Orleans.Runtime.Silo silo, I
         return default;
     }
 
-    public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp) => new(ReportOf(Array.ConvertAll(keys, key => directory.Delete(key, stamp)), stamp));
+    public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp) =>
+        new(ReportOf(Array.ConvertAll(keys, key => directory.Delete(key, stamp)), stamp));
 
     /// <summary>What is told of deletions.</summary>
     public static DeletionReport ReportOf(Deletion[] deletions, ulong stamp) => new(

@@ -12,7 +12,8 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Silo.Connections;
 
 /// <summary>
-/// Listens for a front end, gives every connection a thread of its own, bounds their number, and that of each tenant, and ends those that do not keep up.
+/// Listens for a front end, gives every connection a thread of its own, bounds their number, and that of each tenant, and ends those that
+/// do not keep up.
 /// </summary>
 /// <remarks>
 /// A thread that blocks in the kernel moves bytes between socket and arena fastest, and the scheduler, not a shared pool, keeps
@@ -206,7 +207,8 @@ internal sealed partial class ConnectionListener(
         lock (_connections)
         {
             var has = _admitted.GetValueOrDefault(tenant);
-            if ((!isPeer && has >= quotas.ConnectionsOf(tenant, options.MaxConnections)) || _places >= options.MaxConnections - (isPeer ? 0 : reserved))
+            if ((!isPeer && has >= quotas.ConnectionsOf(tenant, options.MaxConnections))
+                || _places >= options.MaxConnections - (isPeer ? 0 : reserved))
             {
                 displaced = connection.AsksProof ? null : LongestIdle();
                 if (displaced is null)

@@ -11,7 +11,8 @@ internal static partial class FileLimit
     /// <summary>The limit that holds; .NET has raised it to the hard one.</summary>
     public static int Soft { get; } = Read();
 
-    private static int Read() => OperatingSystem.IsLinux() && GetLimit(OpenFiles, out var limit) == 0 ? (int)Math.Min(limit.Current, Unknown) : Unknown;
+    private static int Read() =>
+        OperatingSystem.IsLinux() && GetLimit(OpenFiles, out var limit) == 0 ? (int)Math.Min(limit.Current, Unknown) : Unknown;
 
     [LibraryImport("libc", EntryPoint = "getrlimit", SetLastError = true)]
     private static partial int GetLimit(int resource, out Limits limits);

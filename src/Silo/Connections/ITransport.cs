@@ -8,7 +8,8 @@ internal interface ITransport
     int Receive(Span<byte> destination);
 
     /// <summary>
-    /// Says how many bytes are on their way for certain, before they are received: for many, waking up for each piece can be avoided. Said again
+    /// Says how many bytes are on their way for certain, before they are received: for many, waking up for each piece can be avoided. Said
+    /// again
     /// before every receive, and with 0 when they are all there, or what follows them would be waited for in vain.
     /// </summary>
     void Expect(int bytes);

@@ -62,7 +62,9 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         ArenaPath = arena.Value.Path;
         Mapped = new MappedLeases((long)(Options.MaxMappedShare * store.Arena.Capacity));
         if (Options.SharedMemory && ArenaPath.Length == 0)
-            throw new IOException($"{DataPlaneOptions.Section}:SharedMemory is on, and {ArenaOptions.Section}:Path is empty; the arena needs a file to be mapped.");
+            throw new IOException(
+                $"{DataPlaneOptions.Section}:SharedMemory is on, and {ArenaOptions.Section}:Path is empty; the arena needs a file to be "
+                + "mapped.");
         _silo = silo;
         _logger = loggers.CreateLogger<BlockServer>();
         var sessionLogger = loggers.CreateLogger<Session>();
@@ -132,7 +134,9 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         {
             var address = _listener.ListenTcp(Options.Tcp);
             TcpPort = address.Port;
-            var reachable = address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any) ? _silo.SiloAddress.Endpoint.Address : address.Address;
+            var reachable = address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any)
+                ? _silo.SiloAddress.Endpoint.Address
+                : address.Address;
             var tcp = $"{(Tls is null ? "tcp:" : SiloEndpoint.TlsScheme)}{(Options.Advertised.Length > 0 ? Options.Advertised : new IPEndPoint(reachable, TcpPort).ToString())}";
             endpoints.Add(tcp);
             EndpointsForOthers = [tcp];
@@ -158,7 +162,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
     public void Dispose() => _listener.Dispose();
 
-    /// <summary>Calls the grains of those blocks that somebody has, a bounded number at a time, and counts the answers that are true.</summary>
+    /// <summary>Calls the grains of those blocks that somebody has, a bounded number at a time, and counts the answers that are
+    /// true.</summary>
     public int ForEachGrain(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Func<IPrefixGrain, ValueTask<bool>> call)
     {
         var count = 0;
@@ -175,7 +180,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         return count;
     }
 
-    private async Task<bool> CallAsync(BlockKey key, Func<IPrefixGrain, ValueTask<bool>> call) => await Cluster.MayHaveAsync(key) && await call(Grains.GetPrefix(key));
+    private async Task<bool> CallAsync(BlockKey key, Func<IPrefixGrain, ValueTask<bool>> call) =>
+        await Cluster.MayHaveAsync(key) && await call(Grains.GetPrefix(key));
 
     /// <summary>Checks a block that a reader found damaged, and drops it when its memory is.</summary>
     public bool DropIfCorrupt(BlockKey key, ulong generation)
@@ -188,7 +194,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         return Store.Remove(key, RemovalReason.Corrupt, generation);
     }
 
-    public byte[] StatisticsJson(TenantAccount account) => JsonSerializer.SerializeToUtf8Bytes(Store.GetStatistics(account), StatisticsJsonContext.Default.TenantStatistics);
+    public byte[] StatisticsJson(TenantAccount account) =>
+        JsonSerializer.SerializeToUtf8Bytes(Store.GetStatistics(account), StatisticsJsonContext.Default.TenantStatistics);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The data plane listens on {Endpoints}")]
     private partial void LogListening(string endpoints);

@@ -38,7 +38,10 @@ internal sealed class PendingBlock
         if (Begin!.IsCompleted)
             CompleteGranted();
         else if (isFirst)
-            Begin.ContinueWith(static (_, block) => ((PendingBlock)block!).CompleteGranted(), this, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+            Begin.ContinueWith(
+                static (_, block) =>
+                ((PendingBlock)block!).CompleteGranted(), this, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously,
+                TaskScheduler.Default);
     }
 
     /// <summary>Whether there is still a reason to receive its bytes.</summary>
@@ -61,7 +64,9 @@ internal sealed class PendingBlock
 /// that this silo has heard of, buries what is older everywhere, and is buried by any later deletion. A write that a grain has granted at
 /// the same time finds the block stored when it is published.
 /// </remarks>
-internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains, ILocalSiloDetails silo, IClusterBlocks cluster, IOptions<ClusterOptions> options, ILogger<BlockWriter> logger)
+internal sealed partial class BlockWriter(
+    BlockStore store, IGrainFactory grains, ILocalSiloDetails silo, IClusterBlocks cluster, IOptions<ClusterOptions> options,
+    ILogger<BlockWriter> logger)
 {
     private static readonly Task<WriteGrant> Granted = Task.FromResult(new WriteGrant(BeginOutcome.Accepted, 0));
 
@@ -77,7 +82,8 @@ internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains
     }
 
     /// <summary>
-    /// Publishes a replacing write whose bytes and checksums are complete, by terms that were not known when it began: they may make it one that
+    /// Publishes a replacing write whose bytes and checksums are complete, by terms that were not known when it began: they may make it one
+    /// that
     /// gives way to a stored block, for which the grain is asked now. Blocks the thread.
     /// </summary>
     public PutOutcome Finish(PendingBlock block, BlockTerms terms, CancellationToken cancellationToken)
@@ -85,7 +91,9 @@ internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains
         if (block.Write is not { } write)
             return block.Refusal;
         if (!terms.Replace)
-            return FinishAsync(new PendingBlock { Write = write, Terms = terms, Begin = AskAsync(write, cancellationToken) }, intact: true, Task.CompletedTask).GetAwaiter().GetResult();
+            return FinishAsync(
+                new PendingBlock { Write = write, Terms = terms, Begin = AskAsync(write, cancellationToken) }, intact: true,
+                Task.CompletedTask).GetAwaiter().GetResult();
         using (write)
             return Publish(write, terms);
     }
@@ -136,17 +144,20 @@ internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains
         var stored = cluster.IsStoredElsewhereAsync(write.Key, cancellationToken);
         return stored is { IsCompletedSuccessfully: true, Result: false } ? Granted : UnlessStoredAsync(stored);
 
-        static async Task<WriteGrant> UnlessStoredAsync(ValueTask<bool> stored) => new(await stored ? BeginOutcome.AlreadyStored : BeginOutcome.Accepted, 0);
+        static async Task<WriteGrant> UnlessStoredAsync(ValueTask<bool> stored) =>
+            new(await stored ? BeginOutcome.AlreadyStored : BeginOutcome.Accepted, 0);
     }
 
-    // A grain that cannot be reached, because its silo has just died or stands still, forbids nothing: blocks are immutable, a second copy does no harm,
+    // A grain that cannot be reached, because its silo has just died or stands still, forbids nothing: blocks are immutable, a second copy
+    // does no harm,
     // and a deletion meanwhile still keeps the block from becoming visible.
     private async Task<WriteGrant> AskGrainAsync(BlockWrite write, CancellationToken cancellationToken)
     {
         var intent = new WriteIntent { Generation = write.Generation, Silo = silo.SiloAddress };
         try
         {
-            return await grains.GetPrefix(write.Key).BeginAsync(intent, cancellationToken).AsTask().WaitAsync(options.Value.AskTimeout, cancellationToken);
+            return await grains.GetPrefix(write.Key).BeginAsync(intent, cancellationToken).AsTask()
+                .WaitAsync(options.Value.AskTimeout, cancellationToken);
         }
         catch (Exception e) when (e is OrleansException or TimeoutException)
         {
@@ -167,6 +178,7 @@ internal sealed partial class BlockWriter(BlockStore store, IGrainFactory grains
     [LoggerMessage(Level = LogLevel.Warning, Message = "Block {Namespace}/{Hash} could not be stored")]
     private partial void LogPutFailed(Exception exception, NamespaceId @namespace, string hash);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The grain of block {Namespace}/{Hash} cannot be asked, the block is stored here: {Reason}")]
+    [LoggerMessage(
+        Level = LogLevel.Warning, Message = "The grain of block {Namespace}/{Hash} cannot be asked, the block is stored here: {Reason}")]
     private partial void LogUnasked(NamespaceId @namespace, string hash, string reason);
 }

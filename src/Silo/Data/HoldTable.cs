@@ -2,7 +2,8 @@ using KvCache.Engine.Storage;
 
 namespace KvCache.Silo.Data;
 
-/// <summary>The leases that one connection's matches hold: bounded in time and arena memory, charged to its tenant, gone with the connection.</summary>
+/// <summary>The leases that one connection's matches hold: bounded in time and arena memory, charged to its tenant, gone with the
+/// connection.</summary>
 internal sealed class HoldTable(long maxBytes) : IDisposable
 {
     private readonly Lock _lock = new();
@@ -24,7 +25,8 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
         }
     }
 
-    /// <summary>Keeps leases until a time. Returns their id; 0 when the connection has ended meanwhile, or its tenant holds too much.</summary>
+    /// <summary>Keeps leases until a time. Returns their id; 0 when the connection has ended meanwhile, or its tenant holds too
+    /// much.</summary>
     public ulong Add(List<BlockLease> leases, long untilTicks)
     {
         var bytes = leases.Sum(lease => lease.ArenaBytes);

@@ -4,7 +4,8 @@ using KvCache.Engine.Wire;
 namespace KvCache.Silo.Data;
 
 /// <summary>
-/// Leases on blocks that other processes read in the mapped arena. They end when the process releases them or is gone, not when its connection
+/// Leases on blocks that other processes read in the mapped arena. They end when the process releases them or is gone, not when its
+/// connection
 /// breaks: a process that lost its connection still reads.
 /// </summary>
 /// <param name="maxBytes">Most arena bytes that one process may keep.</param>
@@ -25,7 +26,8 @@ internal sealed class MappedLeases(long maxBytes)
             return maxBytes - _bytes.GetValueOrDefault(process);
     }
 
-    /// <summary>Keeps leases for a process, charged to a tenant, and returns their id; 0, and they are released, when the tenant holds too much.</summary>
+    /// <summary>Keeps leases for a process, charged to a tenant, and returns their id; 0, and they are released, when the tenant holds too
+    /// much.</summary>
     public ulong Add(PeerProcess process, TenantAccount account, List<BlockLease> leases)
     {
         var entry = new Entry(process, account, leases, leases.Sum(lease => lease.ArenaBytes));

@@ -6,11 +6,13 @@ namespace KvCache.Silo.Data;
 internal sealed partial class PutPipeline
 {
     /// <summary>
-    /// Receives the payload of a put by layers. A block is reserved when its first bytes come, and all are before the second layer: every one of them gets its first
+    /// Receives the payload of a put by layers. A block is reserved when its first bytes come, and all are before the second layer: every
+    /// one of them gets its first
     /// layer before any gets its second.
     /// </summary>
     /// <param name="put">The put.</param>
-    /// <param name="maxBytes">Most arena memory that is reserved at a time, but for the blocks that every put may prepare; blocks behind it are refused.</param>
+    /// <param name="maxBytes">Most arena memory that is reserved at a time, but for the blocks that every put may prepare; blocks behind it
+    /// are refused.</param>
     /// <exception cref="System.Net.Sockets.SocketException">The connection broke; nothing becomes visible.</exception>
     public PutOutcome[] ReceiveByLayers(in PutRequest put, long maxBytes)
     {
@@ -62,7 +64,9 @@ internal sealed partial class PutPipeline
         }
 
         var write = block.Write!;
-        socket.ReceiveLayers(write.Bytes.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)), layout, new LayerRange(layer, 1), write.Checksums.Slice(layer, 1));
+        socket.ReceiveLayers(
+            write.Bytes.Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)), layout, new LayerRange(layer, 1),
+            write.Checksums.Slice(layer, 1));
         block.Complete(layer + 1);
         return true;
     }

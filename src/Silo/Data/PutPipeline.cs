@@ -12,7 +12,8 @@ namespace KvCache.Silo.Data;
 /// </summary>
 /// <remarks>
 /// Blocks are published in the order of their chain, so that a block finds its parent in the store. At most
-/// <see cref="DataPlaneOptions.PutWindow"/> blocks are prepared ahead, and as many wait for their grant. What was only announced gets no memory: the first block
+/// <see cref="DataPlaneOptions.PutWindow"/> blocks are prepared ahead, and as many wait for their grant. What was only announced gets no
+/// memory: the first block
 /// is prepared when its first byte has come, and no more ahead than have come before.
 /// </remarks>
 internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameSocket socket) : IDisposable
@@ -71,7 +72,13 @@ internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameS
 
     private PendingBlock Begin(in PutRequest put, int index)
     {
-        var place = put.Lineage with { Parent = index == 0 ? put.Lineage.Parent : put.Hashes[index - 1], Depth = put.Lineage.Depth + index };
+        var place = put.Lineage with
+        {
+            Parent = index == 0
+            ? put.Lineage.Parent
+            : put.Hashes[index - 1],
+            Depth = put.Lineage.Depth + index
+        };
         return writer.Begin(new BlockKey(put.Namespace.Id, put.Hashes[index]), put.Namespace.Layout, place, put.Terms, _ended.Token);
     }
 

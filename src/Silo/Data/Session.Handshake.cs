@@ -17,14 +17,16 @@ internal sealed partial class Session
         if (!_socket.TryReceive(out var hello, out var meta))
             throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection before it said hello.");
         if (hello.Type != FrameType.Hello)
-            throw new ProtocolException(WireStatus.BadFrame, $"The first frame is of type {(byte)hello.Type}; hello ({(byte)FrameType.Hello}) was expected.");
+            throw new ProtocolException(
+                WireStatus.BadFrame, $"The first frame is of type {(byte)hello.Type}; hello ({(byte)FrameType.Hello}) was expected.");
         var reader = new WireReader(meta);
         ushort min = reader.UInt16(), max = reader.UInt16();
         var clientNonce = reader.Bytes(WireProtocol.NonceSize).ToArray();
         var tenant = reader.Text(CacheNamespace.MaxTextBytes, "tenant");
         reader.End();
         if (min > WireProtocol.Version || max < WireProtocol.Version)
-            throw new ProtocolException(WireStatus.VersionMismatch, $"The client speaks versions {min} to {max}; this silo speaks {WireProtocol.Version}.");
+            throw new ProtocolException(
+                WireStatus.VersionMismatch, $"The client speaks versions {min} to {max}; this silo speaks {WireProtocol.Version}.");
 
         var serverNonce = RandomNumberGenerator.GetBytes(WireProtocol.NonceSize);
         var reply = Reply();
@@ -33,7 +35,8 @@ internal sealed partial class Session
         _socket.Send(reply, FrameType.HelloReply, WireStatus.Ok, hello.RequestId);
 
         if (!_socket.TryReceive(out var proof, out meta) || proof.Type != FrameType.Authenticate || meta.Length != WireProtocol.ProofSize)
-            throw new ProtocolException(WireStatus.BadFrame, $"Behind hello, an authenticate frame with {WireProtocol.ProofSize} bytes was expected.");
+            throw new ProtocolException(
+                WireStatus.BadFrame, $"Behind hello, an authenticate frame with {WireProtocol.ProofSize} bytes was expected.");
         byte[]? secret = null;
         foreach (var valid in SecretsOf(tenant))
         {
@@ -48,7 +51,10 @@ internal sealed partial class Session
         }
 
         if (!TryAdmit(tenant))
-            throw new ProtocolException(WireStatus.LimitExceeded, $"This silo serves at most {_server.Options.MaxConnections} connections at a time, and of each tenant its part; they are taken.");
+            throw new ProtocolException(
+                WireStatus.LimitExceeded,
+                $"This silo serves at most {_server.Options.MaxConnections} connections at a time, and of each tenant its part; they are "
+                + "taken.");
         _tenant = tenant;
         _isPeer = tenant == WireProtocol.PeerTenant;
         _account = _holds.Account = _server.Store.Accounts.Of(tenant);
@@ -63,5 +69,6 @@ internal sealed partial class Session
     }
 
     // A certificate that stands for a tenant is its secret: the proof is then made with the empty one, and no other tenant can be claimed.
-    private IReadOnlyList<byte[]> SecretsOf(string tenant) => _certified is null ? _server.Tenants.SecretsOf(tenant) : _certified == tenant ? [[]] : [];
+    private IReadOnlyList<byte[]> SecretsOf(string tenant) =>
+        _certified is null ? _server.Tenants.SecretsOf(tenant) : _certified == tenant ? [[]] : [];
 }

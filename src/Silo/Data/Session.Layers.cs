@@ -86,7 +86,8 @@ internal sealed partial class Session
         }
     }
 
-    // Those of the layers that may be sent now, at least the first of them; none when a write that is followed came to nothing. The last layer that was asked for waits for the publication,
+    // Those of the layers that may be sent now, at least the first of them; none when a write that is followed came to nothing. The last
+    // layer that was asked for waits for the publication,
     // whichever it is: a reader who has all that he asked for has nothing of a write that failed. Each layer has the time of a frame.
     private LayerRange WaitForLayer(KvLayout layout, LayerRange rest)
     {

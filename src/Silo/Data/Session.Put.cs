@@ -11,7 +11,8 @@ namespace KvCache.Silo.Data;
 /// <param name="Lineage">Place of the first one.</param>
 /// <param name="Terms">What is to become of them.</param>
 /// <param name="ByLayers">Whether the bytes come layer by layer, not block by block.</param>
-internal readonly record struct PutRequest(CacheNamespace Namespace, BlockHash[] Hashes, BlockLineage Lineage, BlockTerms Terms, bool ByLayers);
+internal readonly record struct PutRequest(
+    CacheNamespace Namespace, BlockHash[] Hashes, BlockLineage Lineage, BlockTerms Terms, bool ByLayers);
 
 /// <content>Storing blocks.</content>
 internal sealed partial class Session
@@ -33,8 +34,12 @@ internal sealed partial class Session
         var layout = put.Namespace.Layout;
         var expected = WireProtocol.PutPayloadBytes(layout, put.Hashes.Length);
         if (header.PayloadLength != expected)
-            throw new KvFormatException($"{put.Hashes.Length} blocks of {layout.BlockBytes} bytes and {layout.Layers} checksums are {expected} bytes of payload; {header.PayloadLength} were announced.");
-        var outcomes = put.ByLayers ? _puts.ReceiveByLayers(in put, (long)(_server.Options.MaxHeldShare * _server.Store.Arena.Capacity)) : _puts.Receive(in put);
+            throw new KvFormatException(
+                $"{put.Hashes.Length} blocks of {layout.BlockBytes} bytes and {layout.Layers} checksums are {expected} bytes of payload; "
+                + $"{header.PayloadLength} were announced.");
+        var outcomes = put.ByLayers
+            ? _puts.ReceiveByLayers(in put, (long)(_server.Options.MaxHeldShare * _server.Store.Arena.Capacity))
+            : _puts.Receive(in put);
         SendOutcomes(FrameType.PutReply, header.RequestId, put, outcomes);
     }
 
@@ -53,10 +58,18 @@ internal sealed partial class Session
         reader.EndAligned();
         var byLayers = (flags & WireProtocol.PutByLayers) != 0;
         if (byLayers && hashes.Length > WireProtocol.MaxBlocksByLayers)
-            throw new ProtocolException(WireStatus.InvalidRequest, $"A put by layers has at most {WireProtocol.MaxBlocksByLayers} blocks; this one has {hashes.Length}.");
+            throw new ProtocolException(
+                WireStatus.InvalidRequest,
+                $"A put by layers has at most {WireProtocol.MaxBlocksByLayers} blocks; this one has {hashes.Length}.");
         if ((flags & ~(WireProtocol.PutPersisted | WireProtocol.PutByLayers)) != 0 || copies > WireProtocol.MaxCopies)
-            throw new ProtocolException(WireStatus.InvalidRequest, $"The put has flags 0x{flags:x2} and asks for {copies} copies; version {WireProtocol.Version} knows flags {WireProtocol.PutPersisted} and {WireProtocol.PutByLayers} and at most {WireProtocol.MaxCopies} copies.");
-        var terms = new BlockTerms(timeToLive == 0 ? null : TimeSpan.FromSeconds(timeToLive), new BlockDurability(copies, (flags & WireProtocol.PutPersisted) != 0));
+            throw new ProtocolException(
+                WireStatus.InvalidRequest,
+                $"The put has flags 0x{flags:x2} and asks for {copies} copies; version {WireProtocol.Version} knows flags "
+                + $"{WireProtocol.PutPersisted} and {WireProtocol.PutByLayers} and at most {WireProtocol.MaxCopies} copies.");
+        var terms = new BlockTerms(
+            timeToLive == 0
+            ? null
+            : TimeSpan.FromSeconds(timeToLive), new BlockDurability(copies, (flags & WireProtocol.PutPersisted) != 0));
         return new PutRequest(ns, hashes, lineage, terms, byLayers);
     }
 

@@ -19,9 +19,11 @@ internal sealed partial class Session
         var wanted = (long)reader.UInt64();
         reader.End();
         if (!_server.Options.SharedMemory)
-            throw new ProtocolException(WireStatus.InvalidRequest, $"This silo does not share its memory; {DataPlaneOptions.Section}:SharedMemory is off.");
+            throw new ProtocolException(
+                WireStatus.InvalidRequest, $"This silo does not share its memory; {DataPlaneOptions.Section}:SharedMemory is off.");
         _process ??= _socket.PeerProcess
-            ?? throw new ProtocolException(WireStatus.InvalidRequest, "Memory is shared over a Unix socket, with processes of the silo's own PID namespace only.");
+            ?? throw new ProtocolException(
+                WireStatus.InvalidRequest, "Memory is shared over a Unix socket, with processes of the silo's own PID namespace only.");
         if (wanted > 0 && _segment is null)
             LendSegment(Math.Clamp(wanted, Arena.PageBytes, _server.Options.MaxSegmentBytes.Bytes));
         var reply = Reply();
@@ -44,7 +46,8 @@ internal sealed partial class Session
         var leases = new List<BlockLease>();
         var perBlock = (2 * sizeof(ulong)) + (ns.Layout.Layers * sizeof(uint));
         var most = Math.Min(hashes.Length, (WireProtocol.MaxMetaBytes - 64) / perBlock);
-        LeaseRun(ns.Id, hashes, most, (byte)(flags & WireProtocol.GetLocalOnly), Math.Min(_server.Mapped.FreeBytes(process), _account!.FreeToHold), leases);
+        LeaseRun(ns.Id, hashes, most, (byte)(flags & WireProtocol.GetLocalOnly),
+            Math.Min(_server.Mapped.FreeBytes(process), _account!.FreeToHold), leases);
         var id = leases.Count == 0 ? 0 : _server.Mapped.Add(process, _account, leases);
         if (id == 0)
             leases.Clear();
@@ -69,9 +72,13 @@ internal sealed partial class Session
         var layout = put.Namespace.Layout;
         _ = Mapped();
         if (put.ByLayers)
-            throw new ProtocolException(WireStatus.InvalidRequest, "Blocks in a segment lie one behind another; they are not put by layers.");
+            throw new ProtocolException(
+                WireStatus.InvalidRequest, "Blocks in a segment lie one behind another; they are not put by layers.");
         if (_segment is not { } segment || offset < 0 || offset > segment.Bytes - ((long)put.Hashes.Length * layout.BlockBytes))
-            throw new ProtocolException(WireStatus.InvalidRequest, $"{put.Hashes.Length} blocks of {layout.BlockBytes} bytes from {offset} on do not lie in the segment of {_segment?.Bytes ?? 0} bytes.");
+            throw new ProtocolException(
+                WireStatus.InvalidRequest,
+                $"{put.Hashes.Length} blocks of {layout.BlockBytes} bytes from {offset} on do not lie in the segment of "
+                + $"{_segment?.Bytes ?? 0} bytes.");
         var outcomes = _puts.Copy(put, segment, offset);
         SendOutcomes(FrameType.PutMappedReply, requestId, put, outcomes);
     }
@@ -101,5 +108,7 @@ internal sealed partial class Session
         _server.Quotas.EndLend(_account!, bytes);
     }
 
-    private PeerProcess Mapped() => _process ?? throw new ProtocolException(WireStatus.InvalidRequest, "The arena was not mapped on this connection; map arena (13) comes first.");
+    private PeerProcess Mapped() =>
+        _process ?? throw new ProtocolException(
+        WireStatus.InvalidRequest, "The arena was not mapped on this connection; map arena (13) comes first.");
 }

@@ -94,7 +94,8 @@ internal sealed partial class Session : Connection
     private void Serve(FrameHeader header, ReadOnlySpan<byte> meta)
     {
         if (header.PayloadLength != 0 && header.Type != FrameType.Put)
-            throw new KvFormatException($"A frame of type {(byte)header.Type} has no payload, {header.PayloadLength} bytes were announced.");
+            throw new KvFormatException(
+                $"A frame of type {(byte)header.Type} has no payload, {header.PayloadLength} bytes were announced.");
         Slice(header.Type is FrameType.Get or FrameType.GetLayers or FrameType.Put or FrameType.PutMapped or FrameType.PeerGet);
         try
         {
@@ -117,7 +118,9 @@ internal sealed partial class Session : Connection
                 case FrameType.PeerGet when _isPeer: PeerGet(header.RequestId, meta); break;
                 case FrameType.PeerDeltas when _isPeer: PeerDeltas(header.RequestId, meta); break;
                 case FrameType.PeerSnapshot when _isPeer: PeerSnapshot(header.RequestId, meta); break;
-                default: throw new KvFormatException($"The frame type {(byte)header.Type} is not a request of version {WireProtocol.Version}.");
+                default:
+                    throw new KvFormatException(
+                    $"The frame type {(byte)header.Type} is not a request of version {WireProtocol.Version}.");
             }
         }
         catch (ProtocolException e) when (!e.Fatal)
@@ -157,7 +160,8 @@ internal sealed partial class Session : Connection
         if (handle < 0)
         {
             if (_namespaces.Count >= _server.Options.MaxNamespaces)
-                throw new ProtocolException(WireStatus.LimitExceeded, $"A connection opens at most {_server.Options.MaxNamespaces} namespaces.");
+                throw new ProtocolException(
+                    WireStatus.LimitExceeded, $"A connection opens at most {_server.Options.MaxNamespaces} namespaces.");
             handle = _namespaces.Count;
             _namespaces.Add(ns);
         }
@@ -226,7 +230,8 @@ internal sealed partial class Session : Connection
 
     private void Get(ulong requestId, ReadOnlySpan<byte> meta)
     {
-        var ns = ReadGet(meta, WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly, out var flags, out var range, out var hashes);
+        var ns = ReadGet(
+            meta, WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly, out var flags, out var range, out var hashes);
         var delivered = 0;
         for (var i = 0; i < hashes.Length; i++)
         {
@@ -261,7 +266,8 @@ internal sealed partial class Session : Connection
     }
 
     // The meta part of a get, and of a get of layers.
-    private CacheNamespace ReadGet(ReadOnlySpan<byte> meta, int knownFlags, out byte flags, out LayerRange range, out ReadOnlySpan<BlockHash> hashes)
+    private CacheNamespace ReadGet(
+        ReadOnlySpan<byte> meta, int knownFlags, out byte flags, out LayerRange range, out ReadOnlySpan<BlockHash> hashes)
     {
         var reader = new WireReader(meta);
         var ns = Namespace(ref reader);
@@ -270,10 +276,12 @@ internal sealed partial class Session : Connection
         hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
         if ((flags & ~knownFlags) != 0)
-            throw new ProtocolException(WireStatus.InvalidRequest, $"The get flags 0x{flags:x2} have bits that version {WireProtocol.Version} does not know.");
+            throw new ProtocolException(
+                WireStatus.InvalidRequest, $"The get flags 0x{flags:x2} have bits that version {WireProtocol.Version} does not know.");
         return ns.Layout.Contains(range)
             ? ns
-            : throw new ProtocolException(WireStatus.InvalidRequest, $"The layers {range} do not lie in a block of {ns.Layout.Layers} layers.");
+            : throw new ProtocolException(
+                WireStatus.InvalidRequest, $"The layers {range} do not lie in a block of {ns.Layout.Layers} layers.");
     }
 
     // The first of some blocks of a chain: what this silo holds, or what it can get too.
@@ -341,7 +349,9 @@ internal sealed partial class Session : Connection
         var reader = new WireReader(meta);
         var id = reader.UInt64();
         reader.End();
-        var released = (id & MappedLeases.IdBit) != 0 ? (_process ?? _socket.PeerProcess) is { } process && _server.Mapped.Release(process, id) : _holds.Release(id);
+        var released = (id & MappedLeases.IdBit) != 0
+            ? (_process ?? _socket.PeerProcess) is { } process && _server.Mapped.Release(process, id)
+            : _holds.Release(id);
         SendCount(FrameType.ReleaseReply, requestId, released ? 1 : 0);
     }
 

@@ -27,8 +27,11 @@ internal sealed class TenantRegistry : ILiveFiles
         _known = Learn(options.Value.Tenants.Where(tenant => tenant.Value.SecretFile.Length == 0));
         foreach (var (name, tenant) in options.Value.Tenants.Where(tenant => tenant.Value.SecretFile.Length > 0))
         {
-            _files.Add(name, SecretFiles.Load($"{TenantOptions.Section}:{name}:SecretFile", tenant.SecretFile, secrets => FindOwner(name, secrets) is { } other
-                ? $"it has a secret of the tenant '{other}', so that a token would not tell them apart. Give every tenant secrets of its own."
+            _files.Add(name,
+                SecretFiles.Load(
+                $"{TenantOptions.Section}:{name}:SecretFile", tenant.SecretFile, secrets => FindOwner(name, secrets) is { } other
+                ? $"it has a secret of the tenant '{other}', so that a token would not tell them apart. Give every tenant secrets of its "
+                    + "own."
                 : null));
             _known = Learn(options.Value.Tenants.Where(known => known.Value.SecretFile.Length == 0 || _files.ContainsKey(known.Key)));
         }
@@ -64,7 +67,8 @@ internal sealed class TenantRegistry : ILiveFiles
     }
 
     /// <summary>
-    /// Secrets that are valid for a tenant, or for the silos among themselves. An unknown tenant gets a random one, so that its proof fails like any
+    /// Secrets that are valid for a tenant, or for the silos among themselves. An unknown tenant gets a random one, so that its proof fails
+    /// like any
     /// wrong proof and names cannot be told from secrets.
     /// </summary>
     public IReadOnlyList<byte[]> SecretsOf(string tenant) => _known.Secrets.TryGetValue(tenant, out var secrets) ? secrets() : _decoy;

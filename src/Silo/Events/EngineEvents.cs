@@ -31,7 +31,8 @@ internal sealed partial class EngineEvents : BackgroundService
     /// <summary>The engines, in the order of the configuration.</summary>
     public IReadOnlyList<EngineNode> Engines { get; }
 
-    protected override Task ExecuteAsync(CancellationToken stoppingToken) => Task.WhenAll(Engines.Select(engine => FollowAsync(engine, stoppingToken)));
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
+        Task.WhenAll(Engines.Select(engine => FollowAsync(engine, stoppingToken)));
 
     private async Task FollowAsync(EngineNode engine, CancellationToken cancellationToken)
     {
@@ -49,7 +50,9 @@ internal sealed partial class EngineEvents : BackgroundService
                 while (true)
                     Hear(engine, numbers, await ReceiveAsync(socket, cancellationToken));
             }
-            catch (Exception e) when (!cancellationToken.IsCancellationRequested && e is IOException or SocketException or KvFormatException or OperationCanceledException)
+            catch (Exception e)
+                when (!cancellationToken.IsCancellationRequested
+                && e is IOException or SocketException or KvFormatException or OperationCanceledException)
             {
                 if (engine.IsConnected)
                     LogLost(engine.Name, e.Message);
@@ -143,7 +146,8 @@ internal sealed partial class EngineEvents : BackgroundService
     [LoggerMessage(Level = LogLevel.Warning, Message = "Engine {Engine} cannot be heard for now: {Reason}")]
     private partial void LogLost(string engine, string reason);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Engine {Engine} counts its events anew: what was known of its GPU is forgotten")]
+    [LoggerMessage(
+        Level = LogLevel.Information, Message = "Engine {Engine} counts its events anew: what was known of its GPU is forgotten")]
     private partial void LogRestarted(string engine);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "A KV event message of engine {Engine} is not understood: {Reason}")]

@@ -21,7 +21,8 @@ internal sealed class EngineNode(string name, EventOptions.Engine settings, int 
         set => Volatile.Write(ref _connected, value);
     }
 
-    /// <summary>Whether a namespace is of its tenant and model. A namespace with a salt is not: salts are in the engine's hashes in a way that tokens do not show.</summary>
+    /// <summary>Whether a namespace is of its tenant and model. A namespace with a salt is not: salts are in the engine's hashes in a way
+    /// that tokens do not show.</summary>
     public bool Serves(CacheNamespace ns) => settings.Tenant == ns.Tenant && settings.Model == ns.Model && ns.Salt.Length == 0
         && (settings.Revision.Length == 0 || settings.Revision == ns.Revision);
 

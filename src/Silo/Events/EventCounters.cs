@@ -12,12 +12,20 @@ internal sealed class EventCounters : IDisposable
 
     public EventCounters()
     {
-        _meter.CreateObservableCounter("kvcache.events.published", () => Volatile.Read(ref _published), "{event}", "Events of this silo's blocks, whether or not somebody listens.");
-        _meter.CreateObservableCounter("kvcache.events.lost", () => Volatile.Read(ref _lost), "{event}", "Changes that were too many to be told one by one; subscribers heard that everything is gone, and what is there, instead.");
-        _meter.CreateObservableCounter("kvcache.events.dropped", () => Volatile.Read(ref _dropped), "{batch}", "Batches that slow subscribers did not get.");
-        _meter.CreateObservableUpDownCounter("kvcache.events.subscribers", () => Volatile.Read(ref _subscribers), "{subscriber}", "Subscribers of this silo's events.");
+        _meter.CreateObservableCounter(
+            "kvcache.events.published", () =>
+            Volatile.Read(ref _published), "{event}", "Events of this silo's blocks, whether or not somebody listens.");
+        _meter.CreateObservableCounter(
+            "kvcache.events.lost", () =>
+            Volatile.Read(ref _lost), "{event}",
+            "Changes that were too many to be told one by one; subscribers heard that everything is gone, and what is there, instead.");
+        _meter.CreateObservableCounter(
+            "kvcache.events.dropped", () => Volatile.Read(ref _dropped), "{batch}", "Batches that slow subscribers did not get.");
+        _meter.CreateObservableUpDownCounter(
+            "kvcache.events.subscribers", () => Volatile.Read(ref _subscribers), "{subscriber}", "Subscribers of this silo's events.");
         _meter.CreateObservableCounter("kvcache.events.received", () => Volatile.Read(ref _received), "{event}", "Events of engines.");
-        _meter.CreateObservableCounter("kvcache.events.gaps", () => Volatile.Read(ref _gaps), "{batch}", "Batches of engines that did not arrive.");
+        _meter.CreateObservableCounter(
+            "kvcache.events.gaps", () => Volatile.Read(ref _gaps), "{batch}", "Batches of engines that did not arrive.");
     }
 
     public long Dropped => Volatile.Read(ref _dropped);

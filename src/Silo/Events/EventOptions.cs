@@ -14,7 +14,8 @@ internal sealed class EventOptions : IValidatableObject
     public const string Section = "KvCache:Events";
 
     /// <summary>
-    /// Address of the PUB socket, <c>ip:port</c>; empty for none (the default). The socket is open to whoever reaches it, and tells hashes of every tenant's
+    /// Address of the PUB socket, <c>ip:port</c>; empty for none (the default). The socket is open to whoever reaches it, and tells hashes
+    /// of every tenant's
     /// blocks: never tokens, never bytes.
     /// </summary>
     public string Publish { get; set; } = "";
@@ -23,7 +24,8 @@ internal sealed class EventOptions : IValidatableObject
     [StringLength(128)]
     public string Topic { get; set; } = "kv@";
 
-    /// <summary>How events are written: <see cref="KvEventFormat.Maps"/> (default) for vLLM 0.24 and newer, <see cref="KvEventFormat.Arrays"/> for older consumers.</summary>
+    /// <summary>How events are written: <see cref="KvEventFormat.Maps"/> (default) for vLLM 0.24 and newer, <see
+    /// cref="KvEventFormat.Arrays"/> for older consumers.</summary>
     public KvEventFormat Format { get; set; } = KvEventFormat.Maps;
 
     /// <summary>Hashes as integers of 64 bits instead of 32 bytes. Default false.</summary>
@@ -33,11 +35,13 @@ internal sealed class EventOptions : IValidatableObject
     [Range(1, 1024)]
     public int MaxSubscribers { get; set; } = 16;
 
-    /// <summary>Batches that wait for a slow subscriber; further ones are dropped for it, which it sees by their numbers. Default 1024.</summary>
+    /// <summary>Batches that wait for a slow subscriber; further ones are dropped for it, which it sees by their numbers. Default
+    /// 1024.</summary>
     [Range(1, 1_000_000)]
     public int MaxQueuedBatches { get; set; } = 1024;
 
-    /// <summary>Most blocks that are remembered of one engine. Default 262,144 (about 40 MB); further ones are not known to lie there.</summary>
+    /// <summary>Most blocks that are remembered of one engine. Default 262,144 (about 40 MB); further ones are not known to lie
+    /// there.</summary>
     [Range(1, 100_000_000)]
     public int MaxEngineBlocks { get; set; } = 262_144;
 
@@ -47,7 +51,8 @@ internal sealed class EventOptions : IValidatableObject
     /// <summary>One engine. Its hashes name neither tenant nor model, so that both are said here.</summary>
     public sealed class Engine
     {
-        /// <summary>Address of its PUB socket, <c>host:port</c>. With data-parallel ranks, every rank has a port and is an engine of its own.</summary>
+        /// <summary>Address of its PUB socket, <c>host:port</c>. With data-parallel ranks, every rank has a port and is an engine of its
+        /// own.</summary>
         public string Endpoint { get; set; } = "";
 
         /// <summary>Topic of its events. Default empty: all.</summary>
@@ -70,15 +75,22 @@ internal sealed class EventOptions : IValidatableObject
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
         if (Publish.Length > 0 && !IPEndPoint.TryParse(Publish, out _))
-            yield return new ValidationResult($"{Section}:Publish is '{Publish}'; ip:port was expected, for example 127.0.0.1:5557.", [nameof(Publish)]);
+            yield return new ValidationResult(
+                $"{Section}:Publish is '{Publish}'; ip:port was expected, for example 127.0.0.1:5557.", [nameof(Publish)]);
         if (!ConnectionOptions.IsLoopback(Publish))
-            yield return new ValidationResult($"{Section}:Publish is {Publish}, which other machines can reach, and ZeroMQ's subscribers neither prove who they are nor speak TLS. Listen on 127.0.0.1, and let others come through a tunnel.", [nameof(Publish)]);
+            yield return new ValidationResult(
+                $"{Section}:Publish is {Publish}, which other machines can reach, and ZeroMQ's subscribers neither prove who they are nor "
+                + "speak TLS. Listen on 127.0.0.1, and let others come through a tunnel.", [nameof(Publish)]);
         foreach (var (name, engine) in Engines)
         {
             if (SiloEndpoint.TryParse("tcp:" + engine.Endpoint) is null)
-                yield return new ValidationResult($"{Section}:Engines:{name}:Endpoint is '{engine.Endpoint}'; host:port was expected, for example 10.0.0.7:5557.", [nameof(Engines)]);
+                yield return new ValidationResult(
+                    $"{Section}:Engines:{name}:Endpoint is '{engine.Endpoint}'; host:port was expected, for example 10.0.0.7:5557.",
+                    [nameof(Engines)]);
             if (engine.Model.Length == 0)
-                yield return new ValidationResult($"{Section}:Engines:{name}:Model is empty; the name of its model was expected, for engines do not tell it.", [nameof(Engines)]);
+                yield return new ValidationResult(
+                    $"{Section}:Engines:{name}:Model is empty; the name of its model was expected, for engines do not tell it.",
+                    [nameof(Engines)]);
         }
     }
 }

@@ -10,10 +10,13 @@ using Microsoft.Extensions.Options;
 namespace KvCache.Silo.Events;
 
 /// <summary>
-/// Tells subscribers what becomes visible and what goes on this silo, from the log that other silos follow too. The log is the queue: it is bounded, appending never
+/// Tells subscribers what becomes visible and what goes on this silo, from the log that other silos follow too. The log is the queue: it is
+/// bounded, appending never
 /// waits, and when this reader has fallen behind it, subscribers hear that everything is gone and then what is there.
 /// </summary>
-internal sealed partial class KvEventPublisher(BlockDirectory directory, BlockStore store, TimeProvider time, EventCounters counters, IOptions<EventOptions> options, ILogger<KvEventPublisher> logger)
+internal sealed partial class KvEventPublisher(
+    BlockDirectory directory, BlockStore store, TimeProvider time, EventCounters counters, IOptions<EventOptions> options,
+    ILogger<KvEventPublisher> logger)
     : BackgroundService
 {
     private const int MaxEventsPerBatch = 256;
@@ -33,7 +36,8 @@ internal sealed partial class KvEventPublisher(BlockDirectory directory, BlockSt
     {
         if (options.Value.Publish.Length == 0)
             return Task.CompletedTask;
-        _publisher = new ZmtpPublisher(IPEndPoint.Parse(options.Value.Publish), options.Value.MaxSubscribers, options.Value.MaxQueuedBatches, counters, logger);
+        _publisher = new ZmtpPublisher(
+            IPEndPoint.Parse(options.Value.Publish), options.Value.MaxSubscribers, options.Value.MaxQueuedBatches, counters, logger);
         LogListening(_publisher.Address.ToString()!);
         return base.StartAsync(cancellationToken);
     }

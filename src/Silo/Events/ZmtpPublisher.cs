@@ -6,7 +6,8 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Silo.Events;
 
 /// <summary>
-/// A PUB socket: whoever connects gets the messages whose first part begins with a topic that it has subscribed to. Nobody is waited for: what does not fit
+/// A PUB socket: whoever connects gets the messages whose first part begins with a topic that it has subscribed to. Nobody is waited for:
+/// what does not fit
 /// in a subscriber's queue is dropped for it.
 /// </summary>
 internal sealed partial class ZmtpPublisher : IAsyncDisposable
@@ -40,7 +41,8 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
         catch (SocketException e)
         {
             _listener.Dispose();
-            throw new IOException($"KV events cannot be published on {address}: {e.Message}. Choose a free address in {EventOptions.Section}:Publish.", e);
+            throw new IOException(
+                $"KV events cannot be published on {address}: {e.Message}. Choose a free address in {EventOptions.Section}:Publish.", e);
         }
 
         _accepting = AcceptAsync();
@@ -90,7 +92,8 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
             }
             catch (SocketException)
             {
-                await Task.Delay(TimeSpan.FromMilliseconds(100), CancellationToken.None); // out of file descriptors: wait for some to be closed
+                // out of file descriptors: wait for some to be closed
+                await Task.Delay(TimeSpan.FromMilliseconds(100), CancellationToken.None);
             }
         }
     }
@@ -101,7 +104,8 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
         try
         {
             if (_counters.Subscribed() > _maxSubscribers)
-                throw new KvFormatException($"There are {_maxSubscribers} subscribers already, which is all that {EventOptions.Section}:MaxSubscribers allows.");
+                throw new KvFormatException(
+                    $"There are {_maxSubscribers} subscribers already, which is all that {EventOptions.Section}:MaxSubscribers allows.");
             using (var handshake = CancellationTokenSource.CreateLinkedTokenSource(ended.Token))
             {
                 handshake.CancelAfter(HandshakeTimeout);
@@ -122,7 +126,8 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
                 await sending;
             }
         }
-        catch (Exception e) when (e is IOException or SocketException or KvFormatException or OperationCanceledException or ObjectDisposedException)
+        catch (Exception e)
+            when (e is IOException or SocketException or KvFormatException or OperationCanceledException or ObjectDisposedException)
         {
             if (!_stopping.IsCancellationRequested)
                 LogEnded(peer, e.Message);
@@ -160,7 +165,8 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
 
         public ZmtpSocket Socket { get; } = socket;
 
-        public Channel<ReadOnlyMemory<byte>[]> Queue { get; } = Channel.CreateBounded<ReadOnlyMemory<byte>[]>(new BoundedChannelOptions(maxQueued) { SingleReader = true });
+        public Channel<ReadOnlyMemory<byte>[]> Queue { get; } =
+            Channel.CreateBounded<ReadOnlyMemory<byte>[]>(new BoundedChannelOptions(maxQueued) { SingleReader = true });
 
         public bool Wants(ReadOnlySpan<byte> topic)
         {

@@ -11,10 +11,12 @@ namespace KvCache.Silo.Events;
 internal readonly record struct ZmtpFrame(bool IsCommand, bool HasMore, byte[] Body);
 
 /// <summary>
-/// A connection of ZeroMQ's wire protocol, ZMTP 3.0 (rfc.zeromq.org/spec/23) with the mechanism NULL: as much of it as publishers and subscribers need.
+/// A connection of ZeroMQ's wire protocol, ZMTP 3.0 (rfc.zeromq.org/spec/23) with the mechanism NULL: as much of it as publishers and
+/// subscribers need.
 /// </summary>
 /// <remarks>
-/// Written here because the managed implementation is under the LGPL, and the part that is needed is small. Peers that speak 3.1 fall back to 3.0, as the protocol has it.
+/// Written here because the managed implementation is under the LGPL, and the part that is needed is small. Peers that speak 3.1 fall back
+/// to 3.0, as the protocol has it.
 /// One task reads at a time; any may write.
 /// </remarks>
 internal sealed class ZmtpSocket : IDisposable
@@ -61,7 +63,9 @@ internal sealed class ZmtpSocket : IDisposable
         if (greeting[0] != 0xFF || (greeting[9] & 1) == 0 || greeting[10] < 3)
             throw new KvFormatException("The peer does not speak ZMTP 3. Connect a ZeroMQ socket of version 4 or newer.");
         if (!greeting.AsSpan(12, 20).TrimEnd((byte)0).SequenceEqual("NULL"u8))
-            throw new KvFormatException($"The peer wants the security mechanism '{Encoding.ASCII.GetString(greeting, 12, 20).TrimEnd('\0')}'; only NULL is spoken here.");
+            throw new KvFormatException(
+                $"The peer wants the security mechanism '{Encoding.ASCII.GetString(greeting, 12, 20).TrimEnd('\0')}'; only NULL is spoken "
+                + "here.");
         await SendCommandAsync(Ready(type), cancellationToken);
         var ready = await ReceiveAsync(cancellationToken);
         if (!ready.IsCommand || !ready.Body.AsSpan().StartsWith("\u0005READY"u8))

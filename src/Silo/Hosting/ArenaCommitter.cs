@@ -4,7 +4,8 @@ using Microsoft.Extensions.Logging;
 
 namespace KvCache.Silo.Hosting;
 
-/// <summary>Touches the arena's memory in the background, on a thread of its own, while the silo already serves with what is there; then moves it into huge pages.</summary>
+/// <summary>Touches the arena's memory in the background, on a thread of its own, while the silo already serves with what is there; then
+/// moves it into huge pages.</summary>
 internal sealed partial class ArenaCommitter(BlockStore store, ILogger<ArenaCommitter> logger) : BackgroundService
 {
     /// <summary>Memory that must be there before the silo calls itself ready.</summary>
@@ -48,6 +49,7 @@ internal sealed partial class ArenaCommitter(BlockStore store, ILogger<ArenaComm
     [LoggerMessage(Level = LogLevel.Debug, Message = "The arena lies in huge pages, where the host has them, after {Seconds:0.0} s")]
     private partial void LogInHugePages(double seconds);
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "The host has memory for {Committed} of the arena's {Configured}; the silo goes on with that")]
+    [LoggerMessage(
+        Level = LogLevel.Error, Message = "The host has memory for {Committed} of the arena's {Configured}; the silo goes on with that")]
     private partial void LogShort(Exception exception, ByteSize committed, ByteSize configured);
 }

@@ -24,30 +24,38 @@ internal static class Clustering
             case ClusterMode.Redis:
                 var redis = configuration[$"{RedisTierOptions.Section}:{nameof(RedisTierOptions.ConnectionString)}"];
                 if (string.IsNullOrEmpty(redis))
-                    throw new FormatException($"The cluster is to be found in Redis, and {RedisTierOptions.Section}:ConnectionString (--redis) is empty.");
+                    throw new FormatException(
+                        $"The cluster is to be found in Redis, and {RedisTierOptions.Section}:ConnectionString (--redis) is empty.");
                 var endpoint = RedisEndpoint.Create(configuration.GetSection(RedisTierOptions.Section).Get<RedisTierOptions>()!);
                 var address = options.Address.Length > 0 ? IPAddress.Parse(options.Address) : OwnAddress(endpoint);
-                if (ports.Gateway > 0 && !IPAddress.IsLoopback(address) && !configuration.GetSection(TenantOptions.Section).GetChildren().Any())
-                    throw new FormatException($"The gateway for Orleans clients listens on {address}, which other machines can reach, and no tenant has a secret. Set {TenantOptions.Section}:NAME:Secret, or leave out --gateway-port.");
+                if (ports.Gateway > 0 && !IPAddress.IsLoopback(address)
+                    && !configuration.GetSection(TenantOptions.Section).GetChildren().Any())
+                    throw new FormatException(
+                        $"The gateway for Orleans clients listens on {address}, which other machines can reach, and no tenant has a "
+                        + $"secret. Set {TenantOptions.Section}:NAME:Secret, or leave out --gateway-port.");
                 silo.UseRedisClustering(clustering => clustering.ConfigurationOptions = RedisClients.Configure(endpoint))
                     .ConfigureEndpoints(address, ports.Silo, ports.Gateway, listenOnAnyHostAddress: false);
                 break;
             default:
-                var primary = options is { Mode: ClusterMode.Localhost, PrimaryPort: > 0 } ? new IPEndPoint(IPAddress.Loopback, options.PrimaryPort) : null;
+                var primary = options is { Mode: ClusterMode.Localhost, PrimaryPort: > 0 }
+                    ? new IPEndPoint(IPAddress.Loopback, options.PrimaryPort)
+                    : null;
                 silo.UseLocalhostClustering(ports.Silo, ports.Gateway, primary);
                 break;
         }
 
         silo.Configure<global::Orleans.Configuration.ClusterOptions>(orleans => orleans.ClusterId = orleans.ServiceId = options.Name);
 
-        // A crash must neither stall the registration of grains nor lose what the survivors know: duplicate activations are harmless here, for
+        // A crash must neither stall the registration of grains nor lose what the survivors know: duplicate activations are harmless here,
+        // for
         // blocks are immutable and the store decides what is visible.
 #pragma warning disable ORLEANSEXP003 // The directory that loses nothing in a crash is still marked as experimental.
         silo.AddDistributedGrainDirectory();
 #pragma warning restore ORLEANSEXP003
         silo.Configure<GrainDirectoryOptions>(directory => directory.RangeLeaseDuration = TimeSpan.Zero);
 
-        // Bulk bytes do not travel on Orleans' connections, so that probes are answered at once even under load: three missed ones are a death.
+        // Bulk bytes do not travel on Orleans' connections, so that probes are answered at once even under load: three missed ones are a
+        // death.
         silo.Configure<ClusterMembershipOptions>(membership =>
         {
             membership.ProbeTimeout = ProbeTimeout;

@@ -12,19 +12,24 @@ namespace KvCache.Silo.Hosting;
 internal static class Endpoints
 {
     /// <summary>
-    /// <c>/healthz</c>: the process answers. <c>/readyz</c>: it serves, or 503; in JSON, with what is missing for whoever runs the silo, and whether it serves for anybody.
+    /// <c>/healthz</c>: the process answers. <c>/readyz</c>: it serves, or 503; in JSON, with what is missing for whoever runs the silo,
+    /// and whether it serves for anybody.
     /// </summary>
     public static void MapKvCacheHealth(this WebApplication app)
     {
         app.MapGet("/healthz", () => Results.Text("ok"));
-        app.MapGet("/readyz", async (HttpContext http, Operators operators, BlockServer server, ArenaCommitter arena, ClusterMembers members, RedisScan scan, IServiceProvider services) =>
+        app.MapGet("/readyz",
+            async (HttpContext http, Operators operators, BlockServer server, ArenaCommitter arena, ClusterMembers members, RedisScan scan,
+            IServiceProvider services) =>
         {
             var listening = server.Endpoints.Length > 0;
             var ready = listening && arena.Ready && !app.Lifetime.ApplicationStopping.IsCancellationRequested;
             var status = ready ? 200 : 503;
 
             // A wrong token costs here what it costs elsewhere, or this were the place to guess.
-            if (http.Request.Headers.Authorization.Count > 0 ? await operators.RefuseAsync(http, OperatorRole.Scraper) is not null : operators.RoleOf(http) == OperatorRole.None)
+            if (http.Request.Headers.Authorization.Count > 0
+                ? await operators.RefuseAsync(http, OperatorRole.Scraper) is not null
+                : operators.RoleOf(http) == OperatorRole.None)
                 return Results.Json(new ReadyStatus(ready), ReadinessJsonContext.Default.ReadyStatus, statusCode: status);
             var readiness = new Readiness(
                 ready,
@@ -33,11 +38,15 @@ internal static class Endpoints
                 server.Store.Arena.Capacity,
                 arena.Failure,
                 members.Reachable,
-                services.GetService<RedisTier>() is { } tier ? new RedisReadiness(!tier.IsOpen, tier.LastError, scan.Done, scan.Found, scan.Expected) : null);
+                services.GetService<RedisTier>() is { } tier
+                    ? new RedisReadiness(!tier.IsOpen, tier.LastError, scan.Done, scan.Found, scan.Expected)
+                    : null);
             return Results.Json(readiness, ReadinessJsonContext.Default.Readiness, statusCode: status);
         });
         app.MapGet("/admin/stats", async (HttpContext http, Operators operators, BlockStore store, SiloCounters counters) =>
-            await operators.RefuseAsync(http, OperatorRole.Scraper) is { } problem ? throw new HttpProblemException(problem) : TypedResults.Ok(SiloStatistics.Create(store, counters)))
+            await operators.RefuseAsync(http, OperatorRole.Scraper) is { } problem
+                ? throw new HttpProblemException(problem)
+                : TypedResults.Ok(SiloStatistics.Create(store, counters)))
             .WithTags("admin").WithName("siloStatistics").WithSummary("Counters of this silo.");
         app.MapPrometheusScrapingEndpoint().Add(endpoint =>
         {
@@ -66,7 +75,8 @@ internal sealed record ReadyStatus(bool Ready);
 /// <param name="ArenaFailure">Why the arena is smaller than configured, or null.</param>
 /// <param name="Peers">Other silos whose blocks are known and can be asked for.</param>
 /// <param name="Redis">The tier behind the silos; null when there is none. The silo serves without it.</param>
-internal sealed record Readiness(bool Ready, string[] Endpoints, long ArenaCommittedBytes, long ArenaBytes, string? ArenaFailure, int Peers, RedisReadiness? Redis);
+internal sealed record Readiness(
+    bool Ready, string[] Endpoints, long ArenaCommittedBytes, long ArenaBytes, string? ArenaFailure, int Peers, RedisReadiness? Redis);
 
 /// <summary>State of the Redis tier.</summary>
 /// <param name="Available">False while Redis is left alone because it failed.</param>

@@ -37,18 +37,28 @@ internal static class KvCacheServices
     public static ISiloBuilder AddKvCache(this ISiloBuilder silo, IConfiguration configuration)
     {
         var services = silo.Services;
-        services.AddOptions<ArenaOptions>().Bind(configuration.GetSection(ArenaOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
-        services.AddOptions<BlockStoreOptions>().Bind(configuration.GetSection("KvCache:Store")).ValidateDataAnnotations().ValidateOnStart();
-        services.AddOptions<DataPlaneOptions>().Bind(configuration.GetSection(DataPlaneOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
-        services.AddOptions<PrefixGrainOptions>().Bind(configuration.GetSection("KvCache:Prefixes")).ValidateDataAnnotations().ValidateOnStart();
-        services.AddOptions<ClusterOptions>().Bind(configuration.GetSection(ClusterOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
-        services.AddOptions<EventOptions>().Bind(configuration.GetSection(EventOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
-        services.AddOptions<TenantOptions>().Configure(options => configuration.GetSection(TenantOptions.Section).Bind(options.Tenants)).ValidateOnStart();
-        services.AddOptions<AccountOptions>().Bind(configuration.GetSection(AccountOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<ArenaOptions>().Bind(configuration.GetSection(ArenaOptions.Section)).ValidateDataAnnotations()
+            .ValidateOnStart();
+        services.AddOptions<BlockStoreOptions>().Bind(configuration.GetSection("KvCache:Store")).ValidateDataAnnotations()
+            .ValidateOnStart();
+        services.AddOptions<DataPlaneOptions>().Bind(configuration.GetSection(DataPlaneOptions.Section)).ValidateDataAnnotations()
+            .ValidateOnStart();
+        services.AddOptions<PrefixGrainOptions>().Bind(configuration.GetSection("KvCache:Prefixes")).ValidateDataAnnotations()
+            .ValidateOnStart();
+        services.AddOptions<ClusterOptions>().Bind(configuration.GetSection(ClusterOptions.Section)).ValidateDataAnnotations()
+            .ValidateOnStart();
+        services.AddOptions<EventOptions>().Bind(configuration.GetSection(EventOptions.Section)).ValidateDataAnnotations()
+            .ValidateOnStart();
+        services.AddOptions<TenantOptions>().Configure(options => configuration.GetSection(TenantOptions.Section).Bind(options.Tenants))
+            .ValidateOnStart();
+        services.AddOptions<AccountOptions>().Bind(configuration.GetSection(AccountOptions.Section)).ValidateDataAnnotations()
+            .ValidateOnStart();
         services.AddOptions<RespOptions>().Bind(configuration.GetSection(RespOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
-        services.AddOptions<LmCacheOptions>().Bind(configuration.GetSection(LmCacheOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<LmCacheOptions>().Bind(configuration.GetSection(LmCacheOptions.Section)).ValidateDataAnnotations()
+            .ValidateOnStart();
         services.AddOptions<TlsOptions>().Bind(configuration.GetSection(TlsOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
-        services.AddOptions<ReloadOptions>().Bind(configuration.GetSection(ReloadOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<ReloadOptions>().Bind(configuration.GetSection(ReloadOptions.Section)).ValidateDataAnnotations()
+            .ValidateOnStart();
         services.AddSingleton<IValidateOptions<TlsOptions>, TlsOptionsValidator>();
         services.AddSingleton<IValidateOptions<RespOptions>, RespOptionsValidator>();
         services.AddSingleton<IValidateOptions<LmCacheOptions>, LmCacheOptionsValidator>();
@@ -119,7 +129,8 @@ internal static class KvCacheServices
     private static BlockDirectory CreateDirectory(IServiceProvider services)
     {
         var time = services.GetRequiredService<TimeProvider>();
-        var index = new PrefixIndex(new PrefixIndexOptions { MaxEntries = services.GetRequiredService<IOptions<ClusterOptions>>().Value.MaxIndexEntries });
+        var index = new PrefixIndex(
+            new PrefixIndexOptions { MaxEntries = services.GetRequiredService<IOptions<ClusterOptions>>().Value.MaxIndexEntries });
         return new BlockDirectory(index, new IndexLog(time: time), new Tombstones(time: time));
     }
 

@@ -21,7 +21,8 @@ namespace KvCache.Silo.Hosting;
 /// <param name="ArenaPath">The arena's file, or empty.</param>
 /// <param name="Resp">Where the Redis endpoint listens, <c>ip:port</c>, or empty.</param>
 /// <param name="LmCache">Where the <c>lm://</c> endpoint listens, <c>ip:port</c>, or empty.</param>
-internal sealed record ReadyFile(int ProcessId, string[] Endpoints, string Http, int SiloPort, int GatewayPort, string ArenaPath, string Resp = "", string LmCache = "")
+internal sealed record ReadyFile(
+    int ProcessId, string[] Endpoints, string Http, int SiloPort, int GatewayPort, string ArenaPath, string Resp = "", string LmCache = "")
 {
     /// <summary>Reads a file, or null while it is not there or not complete.</summary>
     public static ReadyFile? TryRead(string path)

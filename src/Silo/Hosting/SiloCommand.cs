@@ -31,20 +31,71 @@ internal static class SiloCommand
     public static RootCommand Create()
     {
         var arena = new Option<string?>("--arena") { Description = "Size of the block memory, for example 4GiB (default 1GiB)." };
-        var arenaFile = new Option<string?>("--arena-file") { Description = "Shared-memory file of the arena, for example /dev/shm/kvcache.arena (default: private memory)." };
-        var tcp = new Option<string?>("--tcp") { Description = "Data plane address, ip:port; port 0 takes a free one, '' for none (default 127.0.0.1:7400)." };
+        var arenaFile =
+            new Option<string?>(
+            "--arena-file")
+            {
+                Description =
+            "Shared-memory file of the arena, for example /dev/shm/kvcache.arena (default: private memory)."
+            };
+        var tcp = new Option<string?>(
+            "--tcp")
+        { Description = "Data plane address, ip:port; port 0 takes a free one, '' for none (default 127.0.0.1:7400)." };
         var unix = new Option<string?>("--unix") { Description = "Path of the data plane's Unix socket (default: none)." };
-        var shared = new Option<bool>("--shared-memory") { Description = "Let trusted clients on the Unix socket read blocks in the arena file (default: no)." };
-        var resp = new Option<string?>("--resp") { Description = "Address of the Redis endpoint, ip:port, for example 127.0.0.1:7430 (default: none)." };
-        var lm = new Option<string?>("--lm") { Description = "Address of LMCache's lm:// endpoint, ip:port, for example 127.0.0.1:7420 (default: none)." };
-        var http = new Option<string>("--http") { Description = "Addresses of the HTTP API, health and metrics, http:// or https://, several with ';' between them.", DefaultValueFactory = _ => "http://127.0.0.1:7480" };
-        var siloPort = new Option<int>("--silo-port") { Description = "Orleans port between silos; 0 takes a free one.", DefaultValueFactory = _ => 7410 };
-        var gatewayPort = new Option<string>("--gateway-port") { Description = "Orleans port for clients, for example 7411; 0 takes a free one (default: none).", DefaultValueFactory = _ => SiloPorts.NoGateway };
-        var cluster = new Option<ClusterMode?>("--cluster") { Description = "How silos find each other: none, localhost (several silos of this machine, see --primary) or redis (default none)." };
-        var primary = new Option<int?>("--primary") { Description = "With --cluster localhost: --silo-port of the first silo, which keeps the list of members." };
-        var redis = new Option<string?>("--redis") { Description = "Redis behind the silos, for persisted blocks and --cluster redis: host:port[,user=…][,password=…][,db=N] (default: none)." };
-        var config = new Option<FileInfo?>("--config") { Description = "JSON file with more settings (sections KvCache:Arena, :Store, :DataPlane, :Resp, :LmCache, :Prefixes, :Tenants, :Tls, :Reload, :Cluster, :Orleans, :Redis, :Http, :Events)." };
-        var readyFile = new Option<string?>("--ready-file") { Description = "File that is written, as JSON, with the silo's addresses when it is ready." };
+        var shared = new Option<bool>(
+            "--shared-memory")
+        { Description = "Let trusted clients on the Unix socket read blocks in the arena file (default: no)." };
+        var resp = new Option<string?>(
+            "--resp")
+        { Description = "Address of the Redis endpoint, ip:port, for example 127.0.0.1:7430 (default: none)." };
+        var lm = new Option<string?>(
+            "--lm")
+        { Description = "Address of LMCache's lm:// endpoint, ip:port, for example 127.0.0.1:7420 (default: none)." };
+        var http = new Option<string>(
+            "--http")
+        {
+            Description = "Addresses of the HTTP API, health and metrics, http:// or https://, several with ';' between them.",
+            DefaultValueFactory = _ => "http://127.0.0.1:7480"
+        };
+        var siloPort =
+            new Option<int>(
+            "--silo-port")
+            { Description = "Orleans port between silos; 0 takes a free one.", DefaultValueFactory = _ => 7410 };
+        var gatewayPort =
+            new Option<string>(
+            "--gateway-port")
+            {
+                Description = "Orleans port for clients, for example 7411; 0 takes a free one (default: none).",
+                DefaultValueFactory = _ => SiloPorts.NoGateway
+            };
+        var cluster =
+            new Option<ClusterMode?>(
+            "--cluster")
+            {
+                Description =
+            "How silos find each other: none, localhost (several silos of this machine, see --primary) or redis (default none)."
+            };
+        var primary =
+            new Option<int?>(
+            "--primary")
+            { Description = "With --cluster localhost: --silo-port of the first silo, which keeps the list of members." };
+        var redis = new Option<string?>(
+            "--redis")
+        {
+            Description =
+            "Redis behind the silos, for persisted blocks and --cluster redis: host:port[,user=…][,password=…][,db=N] (default: none)."
+        };
+        var config = new Option<FileInfo?>(
+            "--config")
+        {
+            Description =
+            "JSON file with more settings (sections KvCache:Arena, :Store, :DataPlane, :Resp, :LmCache, :Prefixes, :Tenants, :Tls, "
+            + ":Reload, :Cluster, :Orleans, :Redis, :Http, :Events)."
+        };
+        var readyFile =
+            new Option<string?>(
+            "--ready-file")
+            { Description = "File that is written, as JSON, with the silo's addresses when it is ready." };
         var root = new RootCommand("A KvCache silo: keeps the KV tensors of prompt prefixes in memory and serves them to inference nodes.")
         {
             arena, arenaFile, tcp, unix, shared, resp, lm, http, cluster, primary, redis, siloPort, gatewayPort, config, readyFile,
@@ -97,10 +148,13 @@ internal static class SiloCommand
         if (config is not null)
             builder.Configuration.AddJsonFile(config.FullName, optional: false);
         builder.Configuration.AddInMemoryCollection(settings);
-        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft.Orleans", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
+        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft.Orleans", LogLevel.Warning)
+            .AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
             .AddFilter("Orleans.Connections.Security", LogLevel.Error) // a stack for each handshake that fails
-            .AddFilter(typeof(SiloAgent).FullName, LogLevel.Warning) // Orleans tells with every new silo which part of its ring a grain service has
-            // A refused call is one bounded line of the guard. Orleans adds one with a stack for each, which a client can have as often as it likes.
+                                                                       // Orleans tells with every new silo which part of its ring a grain service has
+            .AddFilter(typeof(SiloAgent).FullName, LogLevel.Warning)
+            // A refused call is one bounded line of the guard. Orleans adds one with a stack for each, which a client can have as often as
+            // it likes.
             .AddFilter("Orleans.Messaging", LogLevel.Critical).AddFilter("Orleans.Grain.InvokeException", LogLevel.None)
             .AddFilter("Polly", LogLevel.Warning) // Orleans' placement logs every new activation through it
             .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None); // what fails at start is told below, in a sentence
@@ -158,7 +212,8 @@ internal static class SiloCommand
         {
             // What did start is stopped in order: disposed without it, Orleans fills the log with failures of its own. When
             // nothing did, the host cannot stop; why it did not start is what counts.
-            await app.StopAsync(CancellationToken.None).WaitAsync(StopPatience, CancellationToken.None).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await app.StopAsync(CancellationToken.None).WaitAsync(StopPatience, CancellationToken.None)
+                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             throw;
         }
     }
@@ -170,7 +225,8 @@ internal static class SiloCommand
         InvalidOperationException { InnerException: FormatException reason } => reason.Message,
         InvalidOperationException { InnerException: ArgumentException } => exception.Message,
         SocketException => $"An address cannot be listened on: {exception.Message}.",
-        OptionsValidationException or IOException or UnauthorizedAccessException or OrleansConfigurationException or FormatException => exception.Message,
+        OptionsValidationException or IOException or UnauthorizedAccessException or OrleansConfigurationException or FormatException =>
+            exception.Message,
         _ => null,
     };
 

@@ -5,7 +5,8 @@ using KvCache.Engine.Storage;
 namespace KvCache.Silo.Http;
 
 /// <summary>
-/// Moves the bytes of a block between an HTTP body and the arena. They pass through the server's pooled pieces of a few KiB, never through a managed array of
+/// Moves the bytes of a block between an HTTP body and the arena. They pass through the server's pooled pieces of a few KiB, never through
+/// a managed array of
 /// the block's size.
 /// </summary>
 internal static class BlockBody
@@ -13,7 +14,8 @@ internal static class BlockBody
     // The server holds back a writer above 64 KiB: a flush for each of these keeps its buffer full and no fuller.
     private const int FlushBytes = 64 * 1024;
 
-    /// <summary>Receives a block and computes the checksum of every layer as it becomes complete, while it is still in the processor's cache.</summary>
+    /// <summary>Receives a block and computes the checksum of every layer as it becomes complete, while it is still in the processor's
+    /// cache.</summary>
     /// <returns>Bytes received: fewer than the block has when the body ended early, one more when it is longer.</returns>
     public static async Task<int> ReceiveAsync(PipeReader body, BlockWrite write, CancellationToken cancellationToken)
     {

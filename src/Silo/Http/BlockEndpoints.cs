@@ -30,7 +30,8 @@ internal static class BlockEndpoints
     private const string Bytes = "application/octet-stream";
 
     public static async Task<IResult> GetAsync(
-        string ns, string hash, [AsParameters] LayerQuery layers, HttpContext http, NamespaceTable namespaces, IClusterBlocks cluster, BlockServer server, CancellationToken cancellationToken)
+        string ns, string hash, [AsParameters] LayerQuery layers, HttpContext http, NamespaceTable namespaces, IClusterBlocks cluster,
+            BlockServer server, CancellationToken cancellationToken)
     {
         var space = namespaces.Resolve(HttpGate.TenantOf(http), ns);
         var key = new BlockKey(space.Id, HexText.Hash(hash));
@@ -77,13 +78,16 @@ internal static class BlockEndpoints
     }
 
     public static async Task<IResult> PutAsync(
-        string ns, string hash, [AsParameters] PutQuery query, HttpContext http, NamespaceTable namespaces, BlockWriter writer, BlockServer server, CancellationToken cancellationToken)
+        string ns, string hash, [AsParameters] PutQuery query, HttpContext http, NamespaceTable namespaces, BlockWriter writer,
+            BlockServer server, CancellationToken cancellationToken)
     {
         var space = namespaces.Resolve(HttpGate.TenantOf(http), ns);
         var key = new BlockKey(space.Id, HexText.Hash(hash));
         var bytes = space.Layout.BlockBytes;
         var (terms, lineage) = (query.ToTerms(), query.ToLineage());
-        var announced = http.Request.Headers.TryGetValue(ChecksumsHeader, out var text) ? HexText.Checksums(text.ToString(), space.Layout.Layers) : null;
+        var announced = http.Request.Headers.TryGetValue(ChecksumsHeader, out var text)
+            ? HexText.Checksums(text.ToString(), space.Layout.Layers)
+            : null;
         if (http.Request.ContentLength is { } length && length != bytes)
             return WrongLength(space, $"{length} bytes were announced").ToResult();
         http.Features.Get<IHttpMaxRequestBodySizeFeature>()!.MaxRequestBodySize = null; // bounded where it is read, to the byte
@@ -127,11 +131,14 @@ internal static class BlockEndpoints
         return Answer(outcome, key, bytes);
     }
 
-    public static async Task<IResult> DeleteAsync(string ns, string hash, HttpContext http, NamespaceTable namespaces, IClusterBlocks cluster, CancellationToken cancellationToken)
+    public static async Task<IResult> DeleteAsync(
+        string ns, string hash, HttpContext http, NamespaceTable namespaces, IClusterBlocks cluster, CancellationToken cancellationToken)
     {
         var space = namespaces.Resolve(HttpGate.TenantOf(http), ns);
         var key = new BlockKey(space.Id, HexText.Hash(hash));
-        return await cluster.DeleteAsync([key], cancellationToken) > 0 ? TypedResults.NoContent() : HttpProblem.NotStored(key.Hash).ToResult();
+        return await cluster.DeleteAsync([key], cancellationToken) > 0
+            ? TypedResults.NoContent()
+            : HttpProblem.NotStored(key.Hash).ToResult();
     }
 
     // -1 when the bytes are not wanted, and so were not looked at.
@@ -158,26 +165,47 @@ internal static class BlockEndpoints
         StatusCodes.Status400BadRequest,
         "wrong-length",
         "The block does not have the size of its layout.",
-        $"A block of this namespace has {ns.Layout.BlockBytes} bytes ({ns.Layout}); {what}. Nothing was stored. Send all layers of one block.");
+        $"A block of this namespace has {ns.Layout.BlockBytes} bytes ({ns.Layout}); {what}. Nothing was stored. Send all layers of one "
+            + "block.");
 
     private static IResult Answer(PutOutcome outcome, BlockKey key, int bytes)
     {
         switch (outcome)
         {
             case PutOutcome.Stored:
-                return TypedResults.Json(new PutBlockReply(nameof(PutOutcome.Stored)), HttpJsonContext.Default.PutBlockReply, statusCode: StatusCodes.Status201Created);
+                return TypedResults.Json(
+                    new PutBlockReply(nameof(PutOutcome.Stored)), HttpJsonContext.Default.PutBlockReply,
+                    statusCode: StatusCodes.Status201Created);
             case PutOutcome.AlreadyStored:
                 return TypedResults.Json(new PutBlockReply(nameof(PutOutcome.AlreadyStored)), HttpJsonContext.Default.PutBlockReply);
         }
 
         var problem = outcome switch
         {
-            PutOutcome.BeingWritten => new HttpProblem(StatusCodes.Status409Conflict, "being-written", "The block is being written.", $"Another client is writing block {key.Hash} now. Its bytes will do; there is nothing to send again."),
-            PutOutcome.Revoked => new HttpProblem(StatusCodes.Status409Conflict, "revoked", "The write was revoked.", $"Block {key.Hash} was deleted while it was written, or the write took longer than KvCache:Prefixes:WriteLimit. Store it again if it is still wanted."),
-            PutOutcome.NoMemory => HttpProblem.LimitReached($"All memory of this silo is leased, pinned or being written; {bytes} bytes could not be had. Try another silo ({AlternativesHeader} names one that has room, if there is one), or go on without."),
-            PutOutcome.TooLarge => new HttpProblem(StatusCodes.Status413PayloadTooLarge, "block-too-large", "The block is larger than the arena.", $"A block of {bytes} bytes does not fit in this silo's arena. Give the silo a larger one, or use fewer tokens per block."),
-            PutOutcome.Corrupt => new HttpProblem(StatusCodes.Status422UnprocessableEntity, "wrong-checksum", "The bytes do not match their checksums.", $"The bytes of block {key.Hash} do not have the checksums of {ChecksumsHeader}. Nothing was stored. Send it again."),
-            _ => new HttpProblem(StatusCodes.Status500InternalServerError, "failed", "The silo failed.", $"Block {key.Hash} could not be stored; the silo's log says why. Try again, or go on without."),
+            PutOutcome.BeingWritten =>
+                new HttpProblem(
+                StatusCodes.Status409Conflict, "being-written", "The block is being written.",
+                $"Another client is writing block {key.Hash} now. Its bytes will do; there is nothing to send again."),
+            PutOutcome.Revoked =>
+                new HttpProblem(
+                StatusCodes.Status409Conflict, "revoked", "The write was revoked.",
+                $"Block {key.Hash} was deleted while it was written, or the write took longer than KvCache:Prefixes:WriteLimit. Store it "
+                + "again if it is still wanted."),
+            PutOutcome.NoMemory =>
+                HttpProblem.LimitReached(
+                $"All memory of this silo is leased, pinned or being written; {bytes} bytes could not be had. Try another silo "
+                + $"({AlternativesHeader} names one that has room, if there is one), or go on without."),
+            PutOutcome.TooLarge =>
+                new HttpProblem(
+                StatusCodes.Status413PayloadTooLarge, "block-too-large", "The block is larger than the arena.",
+                $"A block of {bytes} bytes does not fit in this silo's arena. Give the silo a larger one, or use fewer tokens per block."),
+            PutOutcome.Corrupt =>
+                new HttpProblem(
+                StatusCodes.Status422UnprocessableEntity, "wrong-checksum", "The bytes do not match their checksums.",
+                $"The bytes of block {key.Hash} do not have the checksums of {ChecksumsHeader}. Nothing was stored. Send it again."),
+            _ => new HttpProblem(
+                StatusCodes.Status500InternalServerError, "failed", "The silo failed.",
+                $"Block {key.Hash} could not be stored; the silo's log says why. Try again, or go on without."),
         };
         return problem.ToResult();
     }

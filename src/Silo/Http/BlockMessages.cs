@@ -22,18 +22,25 @@ internal abstract record PromptRequest
     {
         if (Tokens is null == Hashes is null)
             throw new HttpProblemException(HttpProblem.Invalid("Either 'tokens' or 'hashes' was expected. Send one of them."));
-        return Tokens is null ? HexText.Hashes(Hashes!) : PrefixHasher.HashTokens(CheckedTokens(Tokens, layout.TokensPerBlock), layout.TokensPerBlock).Hashes.ToArray();
+        return Tokens is null
+            ? HexText.Hashes(Hashes!)
+            : PrefixHasher.HashTokens(CheckedTokens(Tokens, layout.TokensPerBlock), layout.TokensPerBlock).Hashes.ToArray();
     }
 
-    private static int[] CheckedTokens(int[] tokens, int tokensPerBlock) => tokens.Length / tokensPerBlock <= WireProtocol.MaxBlocksPerRequest
+    private static int[] CheckedTokens(int[] tokens, int tokensPerBlock) =>
+        tokens.Length / tokensPerBlock <= WireProtocol.MaxBlocksPerRequest
         ? tokens
-        : throw new HttpProblemException(HttpProblem.Invalid($"{tokens.Length} tokens are {tokens.Length / tokensPerBlock} blocks; at most {WireProtocol.MaxBlocksPerRequest} are looked up at a time. Send the front part."));
+        : throw new HttpProblemException(
+            HttpProblem.Invalid(
+            $"{tokens.Length} tokens are {tokens.Length / tokensPerBlock} blocks; at most {WireProtocol.MaxBlocksPerRequest} are looked "
+            + "up at a time. Send the front part."));
 }
 
 /// <summary>How much of a prompt is stored?</summary>
 internal sealed record MatchRequest : PromptRequest
 {
-    [Description("Ids or encodings of the namespaces of the prompt's ranks; what all of them have is found. They have the same tokens per block.")]
+    [Description(
+        "Ids or encodings of the namespaces of the prompt's ranks; what all of them have is found. They have the same tokens per block.")]
     public required string[] Namespaces { get; set; }
 }
 
@@ -57,7 +64,8 @@ internal sealed record PinRequest
 }
 
 /// <summary>Blocks that are pinned now.</summary>
-internal sealed record PinReply([property: Description("Blocks for which it worked: they are stored, and pins have not taken their share.")] int Pinned);
+internal sealed record PinReply(
+    [property: Description("Blocks for which it worked: they are stored, and pins have not taken their share.")] int Pinned);
 
 /// <summary>What became of a block.</summary>
 internal sealed record PutBlockReply([property: Description("Stored, or AlreadyStored: then these bytes were not used.")] string Outcome);
@@ -78,7 +86,11 @@ internal readonly struct LayerQuery
     {
         var first = First ?? 0;
         var range = new LayerRange(first, Layers ?? layout.Layers - first);
-        return layout.Contains(range) ? range : throw new HttpProblemException(HttpProblem.Invalid($"The layers {range} do not lie in a block of {layout.Layers} layers. Ask for at least one of 0 to {layout.Layers - 1}."));
+        return layout.Contains(range)
+            ? range
+            : throw new HttpProblemException(
+                HttpProblem.Invalid(
+                $"The layers {range} do not lie in a block of {layout.Layers} layers. Ask for at least one of 0 to {layout.Layers - 1}."));
     }
 }
 
@@ -113,10 +125,16 @@ internal readonly struct PutQuery
     public BlockTerms ToTerms()
     {
         if (TimeToLive is <= 0)
-            throw new HttpProblemException(HttpProblem.Invalid($"The life of the block is {TimeToLive} s; at least 1 was expected, or no 'ttl' for as long as memory lasts."));
+            throw new HttpProblemException(
+                HttpProblem.Invalid(
+                $"The life of the block is {TimeToLive} s; at least 1 was expected, or no 'ttl' for as long as memory lasts."));
         return Copies is < 1 or > WireProtocol.MaxCopies
-            ? throw new HttpProblemException(HttpProblem.Invalid($"The block is to have {Copies} copies; 1 to {WireProtocol.MaxCopies} were expected."))
-            : new BlockTerms(TimeToLive is { } seconds ? TimeSpan.FromSeconds(seconds) : null, new BlockDurability(Copies ?? 1, Persisted ?? false), Replace ?? false);
+            ? throw new HttpProblemException(
+                HttpProblem.Invalid($"The block is to have {Copies} copies; 1 to {WireProtocol.MaxCopies} were expected."))
+            : new BlockTerms(
+                TimeToLive is { } seconds
+                ? TimeSpan.FromSeconds(seconds)
+                : null, new BlockDurability(Copies ?? 1, Persisted ?? false), Replace ?? false);
     }
 
     /// <exception cref="HttpProblemException">A value is out of its bounds.</exception>
@@ -128,7 +146,8 @@ internal readonly struct PutQuery
     }
 }
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(NamespaceRequest))]
 [JsonSerializable(typeof(NamespaceReply))]
 [JsonSerializable(typeof(MatchRequest))]

@@ -10,12 +10,15 @@ internal static class HexText
     /// <exception cref="HttpProblemException">The text is no hash.</exception>
     public static BlockHash Hash(string text) => BlockHash.TryParse(text, out var hash)
         ? hash
-        : throw new HttpProblemException(HttpProblem.Invalid($"'{HttpProblem.Shorten(text)}' is no block hash; {BlockHash.Size * 2} hexadecimal digits were expected."));
+        : throw new HttpProblemException(
+            HttpProblem.Invalid($"'{HttpProblem.Shorten(text)}' is no block hash; {BlockHash.Size * 2} hexadecimal digits were expected."));
 
     /// <exception cref="HttpProblemException">There are too many, or one is no hash.</exception>
     public static BlockHash[] Hashes(string[] texts) => texts.Length <= WireProtocol.MaxBlocksPerRequest
         ? Array.ConvertAll(texts, Hash)
-        : throw new HttpProblemException(HttpProblem.Invalid($"There are {texts.Length} hashes; at most {WireProtocol.MaxBlocksPerRequest} are taken at a time. Send them in parts."));
+        : throw new HttpProblemException(
+            HttpProblem.Invalid(
+            $"There are {texts.Length} hashes; at most {WireProtocol.MaxBlocksPerRequest} are taken at a time. Send them in parts."));
 
     /// <summary>Checksums of layers, with commas.</summary>
     public static string Of(ReadOnlySpan<uint> checksums)
@@ -34,12 +37,17 @@ internal static class HexText
         var count = 0;
         foreach (var range in text.AsSpan().Split(','))
         {
-            if (count == layers || !uint.TryParse(text.AsSpan(range).Trim(), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out checksums[count++]))
+            if (count == layers
+                || !uint.TryParse(
+                text.AsSpan(range).Trim(), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out checksums[count++]))
                 throw Wrong();
         }
 
         return count == layers ? checksums : throw Wrong();
 
-        HttpProblemException Wrong() => new(HttpProblem.Invalid($"The header {BlockEndpoints.ChecksumsHeader} does not have the CRC-32 of {layers} layers; one number of hexadecimal digits a layer was expected, with commas."));
+        HttpProblemException Wrong() =>
+            new(HttpProblem.Invalid(
+            $"The header {BlockEndpoints.ChecksumsHeader} does not have the CRC-32 of {layers} layers; one number of hexadecimal digits a "
+            + "layer was expected, with commas."));
     }
 }

@@ -12,7 +12,8 @@ internal static class HttpApi
 {
     public static void AddKvCacheHttp(this IServiceCollection services, IConfiguration configuration)
     {
-        services.AddOptions<HttpApiOptions>().Bind(configuration.GetSection(HttpApiOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<HttpApiOptions>().Bind(configuration.GetSection(HttpApiOptions.Section)).ValidateDataAnnotations()
+            .ValidateOnStart();
         services.AddSingleton<NamespaceTable>();
         services.AddSingleton<HttpGate>();
         services.AddSingleton<HttpOrigins>();
@@ -30,13 +31,21 @@ internal static class HttpApi
             options.SerializerOptions.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
         });
         services.AddOpenApi("v1", HttpApiDescription.Configure);
-        services.AddOptions<KestrelServerOptions>().Configure<IOptions<DataPlaneOptions>, HttpConnections>((kestrel, dataPlane, connections) =>
+        services.AddOptions<KestrelServerOptions>()
+            .Configure<IOptions<DataPlaneOptions>, HttpConnections>((kestrel, dataPlane, connections) =>
         {
-            var slowest = new MinDataRate(dataPlane.Value.MinBytesPerSecond, dataPlane.Value.FrameTimeout > TimeSpan.FromSeconds(1) ? dataPlane.Value.FrameTimeout : TimeSpan.FromSeconds(1.001));
+            var slowest =
+                new MinDataRate(
+                dataPlane.Value.MinBytesPerSecond, dataPlane.Value.FrameTimeout > TimeSpan.FromSeconds(1)
+                ? dataPlane.Value.FrameTimeout
+                : TimeSpan.FromSeconds(1.001));
             kestrel.AddServerHeader = false;
             kestrel.ConfigureEndpointDefaults(listen => listen.Use(next => connection => connections.ServeAsync(connection, next)));
-            kestrel.Limits.RequestHeadersTimeout = dataPlane.Value.HandshakeTimeout > TimeSpan.FromSeconds(1) ? dataPlane.Value.HandshakeTimeout : TimeSpan.FromSeconds(1);
-            kestrel.Limits.MaxRequestBodySize = KvLayout.MaxBlockBytes; // a refused block must not cost the connection before the answer is out
+            kestrel.Limits.RequestHeadersTimeout = dataPlane.Value.HandshakeTimeout > TimeSpan.FromSeconds(1)
+                ? dataPlane.Value.HandshakeTimeout
+                : TimeSpan.FromSeconds(1);
+            // a refused block must not cost the connection before the answer is out
+            kestrel.Limits.MaxRequestBodySize = KvLayout.MaxBlockBytes;
             kestrel.Limits.MinRequestBodyDataRate = slowest;
             kestrel.Limits.MinResponseDataRate = slowest;
         });
@@ -44,7 +53,12 @@ internal static class HttpApi
 
     public static void MapKvCacheHttp(this WebApplication app)
     {
-        app.UseExceptionHandler(new ExceptionHandlerOptions { SuppressDiagnosticsCallback = context => context.Exception is HttpProblemException or Microsoft.AspNetCore.Http.BadHttpRequestException });
+        app.UseExceptionHandler(
+            new ExceptionHandlerOptions
+            {
+                SuppressDiagnosticsCallback = context => context.Exception is HttpProblemException
+            or Microsoft.AspNetCore.Http.BadHttpRequestException
+            });
         app.UseStatusCodePages();
         var origins = app.Services.GetRequiredService<HttpOrigins>();
         app.Use(next => context => origins.InvokeAsync(context, next));
@@ -53,21 +67,33 @@ internal static class HttpApi
         app.MapOpenApi();
 
         var json = new RequestSizeLimitAttribute(app.Services.GetRequiredService<IOptions<HttpApiOptions>>().Value.MaxJsonBytes);
-        var api = app.MapGroup(HttpGate.Path).WithTags("v1").ProducesProblem(400).ProducesProblem(401).ProducesProblem(404).ProducesProblem(503);
-        api.MapPost("/namespaces", QueryEndpoints.Register).WithMetadata(json).WithName("registerNamespace").WithSummary("Registers a namespace and gives its id.");
+        var api = app.MapGroup(HttpGate.Path).WithTags("v1").ProducesProblem(400).ProducesProblem(401).ProducesProblem(404)
+            .ProducesProblem(503);
+        api.MapPost("/namespaces", QueryEndpoints.Register).WithMetadata(json).WithName("registerNamespace")
+            .WithSummary("Registers a namespace and gives its id.");
         api.MapGet("/namespaces/{ns}", QueryEndpoints.Describe).WithName("getNamespace").WithSummary("Describes a registered namespace.");
-        api.MapPost("/match", QueryEndpoints.Match).WithMetadata(json).WithName("match").WithSummary("Tells how much of a prompt is stored, from its first token on. Not a use of any block.");
-        api.MapPost("/locate", LocateEndpoint.Locate).WithMetadata(json).WithName("locate").WithSummary("Tells how many tokens of a prompt each node holds in which tier, with a score for routers. Not a use of any block.");
-        api.MapPost("/pin", QueryEndpoints.PinAsync).WithMetadata(json).WithName("pin").WithSummary("Keeps blocks from eviction for a time.");
-        api.MapGet("/stats", QueryEndpoints.Statistics).WithName("statistics").WithSummary("What the tenant has on this silo, and has used of it.");
+        api.MapPost("/match", QueryEndpoints.Match).WithMetadata(json).WithName("match")
+            .WithSummary("Tells how much of a prompt is stored, from its first token on. Not a use of any block.");
+        api.MapPost("/locate", LocateEndpoint.Locate).WithMetadata(json).WithName("locate")
+            .WithSummary(
+            "Tells how many tokens of a prompt each node holds in which tier, with a score for routers. Not a use of any block.");
+        api.MapPost("/pin", QueryEndpoints.PinAsync).WithMetadata(json).WithName("pin")
+            .WithSummary("Keeps blocks from eviction for a time.");
+        api.MapGet("/stats", QueryEndpoints.Statistics).WithName("statistics")
+            .WithSummary("What the tenant has on this silo, and has used of it.");
 
         app.MapTenants();
         const string Block = "/blocks/{ns}/{hash}";
-        api.MapGet(Block, BlockEndpoints.GetAsync).WithName("getBlock").WithSummary("The bytes of a block, or of a run of its layers.").Produces<FileStreamHttpResult>(200, "application/octet-stream");
-        api.MapMethods(Block, [HttpMethods.Head], BlockEndpoints.Head).WithName("headBlock").WithSummary("Whether a block is stored, and where. Not a use of it.").Produces(200);
-        api.MapPut(Block, BlockEndpoints.PutAsync).WithName("putBlock").WithSummary("Stores a block. It becomes visible when all of it has arrived.")
-            .Produces<PutBlockReply>(201).Produces<PutBlockReply>(200).ProducesProblem(409).ProducesProblem(413).ProducesProblem(422).ProducesProblem(507)
+        api.MapGet(Block, BlockEndpoints.GetAsync).WithName("getBlock").WithSummary("The bytes of a block, or of a run of its layers.")
+            .Produces<FileStreamHttpResult>(200, "application/octet-stream");
+        api.MapMethods(Block, [HttpMethods.Head], BlockEndpoints.Head).WithName("headBlock")
+            .WithSummary("Whether a block is stored, and where. Not a use of it.").Produces(200);
+        api.MapPut(Block, BlockEndpoints.PutAsync).WithName("putBlock")
+            .WithSummary("Stores a block. It becomes visible when all of it has arrived.")
+            .Produces<PutBlockReply>(201).Produces<PutBlockReply>(200).ProducesProblem(409).ProducesProblem(413).ProducesProblem(422)
+                .ProducesProblem(507)
             .AddOpenApiOperationTransformer(HttpApiDescription.DescribeBody);
-        api.MapDelete(Block, BlockEndpoints.DeleteAsync).WithName("deleteBlock").WithSummary("Deletes a block on every silo and in Redis.").Produces(204);
+        api.MapDelete(Block, BlockEndpoints.DeleteAsync).WithName("deleteBlock").WithSummary("Deletes a block on every silo and in Redis.")
+            .Produces(204);
     }
 }

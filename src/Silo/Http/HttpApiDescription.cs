@@ -15,18 +15,26 @@ internal static class HttpApiDescription
     }
 
     /// <summary>The body of a put, which no parameter of its handler shows.</summary>
-    public static Task DescribeBody(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
+    public static Task DescribeBody(
+        OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
     {
         operation.RequestBody = new OpenApiRequestBody
         {
             Required = true,
-            Description = $"All layers of one block, of exactly its layout's size. The header {BlockEndpoints.ChecksumsHeader} may carry the CRC-32 of every layer.",
-            Content = new Dictionary<string, OpenApiMediaType> { ["application/octet-stream"] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String, Format = "binary" } } },
+            Description =
+                $"All layers of one block, of exactly its layout's size. The header {BlockEndpoints.ChecksumsHeader} may carry the CRC-32 "
+                + "of every layer.",
+            Content = new Dictionary<string, OpenApiMediaType>
+            {
+                ["application/octet-stream"] =
+                new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String, Format = "binary" } }
+            },
         };
         return Task.CompletedTask;
     }
 
-    private static Task DescribeApi(OpenApiDocument document, OpenApiDocumentTransformerContext context, CancellationToken cancellationToken)
+    private static Task DescribeApi(
+        OpenApiDocument document, OpenApiDocumentTransformerContext context, CancellationToken cancellationToken)
     {
         document.Info = new OpenApiInfo
         {

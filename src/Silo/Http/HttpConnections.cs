@@ -11,7 +11,8 @@ using Microsoft.Extensions.Options;
 namespace KvCache.Silo.Http;
 
 /// <summary>
-/// Bounds the connections of the HTTP port as those of the other ports: few places for who has not shown a token yet, by address, and a number for the others
+/// Bounds the connections of the HTTP port as those of the other ports: few places for who has not shown a token yet, by address, and a
+/// number for the others
 /// that leaves file descriptors for the data plane. Kestrel's own limit refuses whoever comes last, which is the wrong one.
 /// </summary>
 internal sealed class HttpConnections : IDisposable
@@ -106,7 +107,8 @@ internal sealed class HttpConnections : IDisposable
             if (quiet > 2 * _limits.HandshakeTimeout)
                 entry.Connection.Abort(new ConnectionAbortedException("It did not prove who it is in time."));
             else if (quiet > _limits.HandshakeTimeout)
-                entry.Connection.Features.Get<IConnectionLifetimeNotificationFeature>()?.RequestClose(); // in order: a request may be on its way
+                // in order: a request may be on its way
+                entry.Connection.Features.Get<IConnectionLifetimeNotificationFeature>()?.RequestClose();
         }
     }
 

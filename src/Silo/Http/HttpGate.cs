@@ -12,7 +12,9 @@ namespace KvCache.Silo.Http;
 /// <summary>
 /// Stands before every request of the API, before anything of it is read: as whom it comes, and whether there is room for it.
 /// </summary>
-internal sealed class HttpGate(TenantRegistry tenants, HttpConnections connections, AuditLog audit, ProblemWriter problems, IOptions<HttpApiOptions> options, SiloTls tls, IServer server)
+internal sealed class HttpGate(
+    TenantRegistry tenants, HttpConnections connections, AuditLog audit, ProblemWriter problems, IOptions<HttpApiOptions> options,
+    SiloTls tls, IServer server)
 {
     /// <summary>Path of the API.</summary>
     public const string Path = "/v1";
@@ -26,7 +28,8 @@ internal sealed class HttpGate(TenantRegistry tenants, HttpConnections connectio
 
     /// <summary>The tenant that a request comes from.</summary>
     /// <exception cref="InvalidOperationException">It has not passed the gate.</exception>
-    public static string TenantOf(HttpContext context) => context.Items[TenantItem] as string ?? throw new InvalidOperationException("A request of the API did not pass the gate.");
+    public static string TenantOf(HttpContext context) =>
+        context.Items[TenantItem] as string ?? throw new InvalidOperationException("A request of the API did not pass the gate.");
 
     public async Task InvokeAsync(HttpContext context, RequestDelegate next)
     {
@@ -52,7 +55,9 @@ internal sealed class HttpGate(TenantRegistry tenants, HttpConnections connectio
 
         var (problem, delay) = Refuse(context);
         if (problem is null && !connections.TryProve(context))
-            problem = HttpProblem.Busy($"{connections.Most} connections are open, which is all that {HttpApiOptions.Section}:MaxConnections and the process's limit of open files allow. Try again, or another silo.");
+            problem = HttpProblem.Busy(
+                $"{connections.Most} connections are open, which is all that {HttpApiOptions.Section}:MaxConnections and the process's "
+                + "limit of open files allow. Try again, or another silo.");
         if (problem is not null)
         {
             if (delay > TimeSpan.Zero)
@@ -64,7 +69,10 @@ internal sealed class HttpGate(TenantRegistry tenants, HttpConnections connectio
         try
         {
             if (Interlocked.Increment(ref _requests) > options.Value.MaxRequests)
-                await problems.WriteAsync(context, HttpProblem.Busy($"{options.Value.MaxRequests} requests are being served, which is all that {HttpApiOptions.Section}:MaxRequests allows. Try again, or another silo."));
+                await problems.WriteAsync(
+                    context, HttpProblem.Busy(
+                    $"{options.Value.MaxRequests} requests are being served, which is all that {HttpApiOptions.Section}:MaxRequests "
+                    + "allows. Try again, or another silo."));
             else
                 await next(context);
         }
@@ -85,19 +93,26 @@ internal sealed class HttpGate(TenantRegistry tenants, HttpConnections connectio
         if (!tenants.HasSecrets)
         {
             context.Items[TenantItem] = TenantRegistry.DefaultTenant;
-            return (_open.Value ? null : HttpProblem.Forbidden($"This silo's HTTP address can be reached from other machines, and no tenant has a secret. Set {TenantOptions.Section}:NAME:Secret, or listen on 127.0.0.1."), default);
+            return (_open.Value
+                ? null
+                : HttpProblem.Forbidden(
+                    "This silo's HTTP address can be reached from other machines, and no tenant has a secret. Set "
+                    + $"{TenantOptions.Section}:NAME:Secret, or listen on 127.0.0.1."), default);
         }
 
         const string Scheme = "Bearer ";
         var header = context.Request.Headers.Authorization.ToString();
         if (!header.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase))
-            return (HttpProblem.Unauthenticated("The request has no Authorization header of the form 'Bearer SECRET'. Send the tenant's secret."), default);
+            return (HttpProblem.Unauthenticated(
+                "The request has no Authorization header of the form 'Bearer SECRET'. Send the tenant's secret."), default);
         if (tenants.FindBySecret(header.AsSpan(Scheme.Length).Trim()) is not { } tenant)
-            return (HttpProblem.Unauthenticated("The token is not the secret of any tenant of this silo."), audit.Refused("HTTP", context.Connection.RemoteIpAddress, "", WrongProofs.Longest));
+            return (HttpProblem.Unauthenticated("The token is not the secret of any tenant of this silo."),
+                audit.Refused("HTTP", context.Connection.RemoteIpAddress, "", WrongProofs.Longest));
         context.Items[TenantItem] = tenant;
         return (null, default);
     }
 
     private static bool ListensOnLoopbackOnly(IEnumerable<string> addresses) => addresses.Select(BindingAddress.Parse).All(address =>
-        address.IsUnixPipe || address.Host.Equals("localhost", StringComparison.OrdinalIgnoreCase) || (IPAddress.TryParse(address.Host, out var ip) && IPAddress.IsLoopback(ip)));
+        address.IsUnixPipe || address.Host.Equals("localhost", StringComparison.OrdinalIgnoreCase)
+            || (IPAddress.TryParse(address.Host, out var ip) && IPAddress.IsLoopback(ip)));
 }

@@ -4,7 +4,8 @@ using Microsoft.AspNetCore.Mvc;
 namespace KvCache.Silo.Http;
 
 /// <summary>
-/// A refusal of the HTTP API, as problem details (RFC 9457). The type is a stable name for programs; the detail says what was wrong, what was expected and
+/// A refusal of the HTTP API, as problem details (RFC 9457). The type is a stable name for programs; the detail says what was wrong, what
+/// was expected and
 /// what to do.
 /// </summary>
 /// <param name="Status">HTTP status.</param>
@@ -15,30 +16,37 @@ internal sealed record HttpProblem(int Status, string Name, string Title, string
 {
     private const string TypePrefix = "urn:kvcache:problem:";
 
-    public static HttpProblem Invalid(string detail) => new(StatusCodes.Status400BadRequest, "invalid-request", "The request is not valid.", detail);
+    public static HttpProblem Invalid(string detail) =>
+        new(StatusCodes.Status400BadRequest, "invalid-request", "The request is not valid.", detail);
 
-    public static HttpProblem Unauthenticated(string detail) => new(StatusCodes.Status401Unauthorized, "unauthenticated", "The request has no valid token.", detail);
+    public static HttpProblem Unauthenticated(string detail) =>
+        new(StatusCodes.Status401Unauthorized, "unauthenticated", "The request has no valid token.", detail);
 
-    public static HttpProblem Forbidden(string detail) => new(StatusCodes.Status403Forbidden, "forbidden", "The request is not allowed.", detail);
+    public static HttpProblem Forbidden(string detail) =>
+        new(StatusCodes.Status403Forbidden, "forbidden", "The request is not allowed.", detail);
 
-    public static HttpProblem Misdirected(string detail) => new(StatusCodes.Status421MisdirectedRequest, "misdirected", "The request is not for this silo.", detail);
+    public static HttpProblem Misdirected(string detail) =>
+        new(StatusCodes.Status421MisdirectedRequest, "misdirected", "The request is not for this silo.", detail);
 
     public static HttpProblem Busy(string detail) => new(StatusCodes.Status503ServiceUnavailable, "busy", "The silo is busy.", detail);
 
-    public static HttpProblem LimitReached(string detail) => new(StatusCodes.Status507InsufficientStorage, "limit-reached", "A limit of the silo is reached.", detail);
+    public static HttpProblem LimitReached(string detail) =>
+        new(StatusCodes.Status507InsufficientStorage, "limit-reached", "A limit of the silo is reached.", detail);
 
     /// <summary>Also for another tenant's namespace: whether it exists is not told.</summary>
     public static HttpProblem NamespaceUnknown(string text) => new(
         StatusCodes.Status404NotFound,
         "namespace-unknown",
         "The namespace is not known.",
-        $"No namespace '{Shorten(text)}' of this tenant is registered with this silo, which forgets registrations when it restarts. Register it with POST /v1/namespaces, or use its encoding (base64url) in the place of the id.");
+        $"No namespace '{Shorten(text)}' of this tenant is registered with this silo, which forgets registrations when it restarts. "
+            + "Register it with POST /v1/namespaces, or use its encoding (base64url) in the place of the id.");
 
     public static HttpProblem NotStored(BlockHash hash) => new(
         StatusCodes.Status404NotFound,
         "block-not-stored",
         "The block is not stored.",
-        $"Nobody has block {hash} of this namespace (any more): it was never stored, has expired, was deleted or had to make room. Compute it, and store it with PUT.");
+        $"Nobody has block {hash} of this namespace (any more): it was never stored, has expired, was deleted or had to make room. "
+            + "Compute it, and store it with PUT.");
 
     public ProblemHttpResult ToResult() => TypedResults.Problem(ToDetails());
 

@@ -41,12 +41,14 @@ internal sealed record PlanReply(int Gpu, int Memory, int Cluster, int Redis, in
 /// <summary><c>/v1/locate</c>: for routers.</summary>
 internal static class LocateEndpoint
 {
-    public static Ok<LocateReply> Locate(LocateRequest request, HttpContext http, NamespaceTable namespaces, ClusterView cluster, EngineEvents engines, BlockServer server)
+    public static Ok<LocateReply> Locate(
+        LocateRequest request, HttpContext http, NamespaceTable namespaces, ClusterView cluster, EngineEvents engines, BlockServer server)
     {
         var ns = namespaces.Resolve(HttpGate.TenantOf(http), request.Namespace);
         var weights = request.Weights ?? new RouteWeights();
         if (!weights.IsValid)
-            throw new HttpProblemException(HttpProblem.Invalid("A weight lies outside of 0 to 1; the cost of a token relative to computing it was expected."));
+            throw new HttpProblemException(
+                HttpProblem.Invalid("A weight lies outside of 0 to 1; the cost of a token relative to computing it was expected."));
         var size = ns.Layout.TokensPerBlock;
         var hashes = request.ToHashes(ns.Layout);
         var tokens = request.Tokens?.Length ?? hashes.Length * size;
@@ -67,7 +69,8 @@ internal static class LocateEndpoint
 
         nodes.AddRange(heard.Select(engine => Node(engine.Name, new SiloPlace(0, false, []), GpuTokens(engine))));
         return TypedResults.Ok(new LocateReply(
-            tokens, size, holders.Length * size, RoutePlan.FrontTokens(size, holders, BlockRun.Redis), [.. nodes.OrderByDescending(node => node.Score)]));
+            tokens, size, holders.Length * size, RoutePlan.FrontTokens(size, holders, BlockRun.Redis),
+                [.. nodes.OrderByDescending(node => node.Score)]));
 
         int GpuTokens(EngineNode engine) => request.Tokens is { } prompt ? engine.Blocks.FrontTokens(prompt, ns.LoraAdapter) : 0;
 
@@ -75,7 +78,8 @@ internal static class LocateEndpoint
         {
             var plan = RoutePlan.Create(tokens, size, holders, silo.Bit, gpu, weights);
             return new NodeReply(
-                name, silo.IsHere, silo.Endpoints, gpu, RoutePlan.FrontTokens(size, holders, silo.Bit), new PlanReply(plan.Gpu, plan.Memory, plan.Cluster, plan.Redis, plan.Compute), plan.Score);
+                name, silo.IsHere, silo.Endpoints, gpu, RoutePlan.FrontTokens(size, holders, silo.Bit),
+                    new PlanReply(plan.Gpu, plan.Memory, plan.Cluster, plan.Redis, plan.Compute), plan.Score);
         }
     }
 }

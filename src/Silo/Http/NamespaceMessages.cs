@@ -42,7 +42,9 @@ internal sealed record NamespaceRequest
         if (Encoding is not null)
             return NamespaceTable.Decode(Encoding);
         if (Model is null || Layout is null)
-            throw new HttpProblemException(HttpProblem.Invalid("A namespace has a model and a layout; 'model' or 'layout' is missing. Send both, or 'encoding' alone."));
+            throw new HttpProblemException(
+                HttpProblem.Invalid(
+                "A namespace has a model and a layout; 'model' or 'layout' is missing. Send both, or 'encoding' alone."));
         try
         {
             var ns = new CacheNamespace
@@ -91,8 +93,22 @@ internal sealed record LayoutFields
     public int[]? LayerBytes { get; set; }
 
     public static LayoutFields Of(KvLayout layout) => layout.IsOpaque
-        ? new LayoutFields { TokensPerBlock = layout.TokensPerBlock, Layers = layout.Layers, Parts = 0, LayerBytes = [.. Enumerable.Range(0, layout.Layers).Select(layout.LayerBytes)] }
-        : new LayoutFields { TokensPerBlock = layout.TokensPerBlock, Layers = layout.Layers, KvHeads = layout.KvHeads, HeadDim = layout.HeadDim, Parts = layout.Parts, DataType = layout.DataType.ToString() };
+        ? new LayoutFields
+        {
+            TokensPerBlock = layout.TokensPerBlock,
+            Layers = layout.Layers,
+            Parts = 0,
+            LayerBytes = [.. Enumerable.Range(0, layout.Layers).Select(layout.LayerBytes)]
+        }
+        : new LayoutFields
+        {
+            TokensPerBlock = layout.TokensPerBlock,
+            Layers = layout.Layers,
+            KvHeads = layout.KvHeads,
+            HeadDim = layout.HeadDim,
+            Parts = layout.Parts,
+            DataType = layout.DataType.ToString()
+        };
 
     /// <exception cref="ArgumentException">A field is missing or out of its bounds.</exception>
     public KvLayout ToLayout()
@@ -101,7 +117,9 @@ internal sealed record LayoutFields
         {
             return Enum.TryParse<KvDataType>(DataType, ignoreCase: true, out var type) && Enum.IsDefined(type)
                 ? KvLayout.Create(Layers, KvHeads, HeadDim, type, TokensPerBlock, Parts)
-                : throw new ArgumentException($"The data type is '{HttpProblem.Shorten(DataType ?? "")}'; one of {string.Join(", ", Enum.GetNames<KvDataType>())} was expected, or 'layerBytes' for an opaque layout.");
+                : throw new ArgumentException(
+                    $"The data type is '{HttpProblem.Shorten(DataType ?? "")}'; one of {string.Join(", ", Enum.GetNames<KvDataType>())} "
+                    + "was expected, or 'layerBytes' for an opaque layout.");
         }
 
         var offsets = new int[Math.Min(LayerBytes.Length, KvLayout.MaxLayers + 1) + 1];

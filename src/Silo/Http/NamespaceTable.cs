@@ -5,7 +5,8 @@ using Microsoft.Extensions.Options;
 namespace KvCache.Silo.Http;
 
 /// <summary>
-/// Namespaces that the tenants have told this silo, by id. An id alone says neither whose it is nor how large a block is, so that a silo takes ids only of namespaces
+/// Namespaces that the tenants have told this silo, by id. An id alone says neither whose it is nor how large a block is, so that a silo
+/// takes ids only of namespaces
 /// whose encoding it has seen, and whose id it has computed itself.
 /// </summary>
 internal sealed class NamespaceTable(IOptions<HttpApiOptions> options)
@@ -23,7 +24,10 @@ internal sealed class NamespaceTable(IOptions<HttpApiOptions> options)
         if (_counts.AddOrUpdate(ns.Tenant, 1, static (_, count) => count + 1) > options.Value.MaxNamespaces)
         {
             _counts.AddOrUpdate(ns.Tenant, 0, static (_, count) => count - 1);
-            throw new HttpProblemException(HttpProblem.LimitReached($"This tenant has {options.Value.MaxNamespaces} namespaces here, which is all that {HttpApiOptions.Section}:MaxNamespaces allows. Use the encoding in the place of the id: it needs no registration."));
+            throw new HttpProblemException(
+                HttpProblem.LimitReached(
+                $"This tenant has {options.Value.MaxNamespaces} namespaces here, which is all that {HttpApiOptions.Section}:MaxNamespaces "
+                + "allows. Use the encoding in the place of the id: it needs no registration."));
         }
 
         if (!_known.TryAdd(key, ns))
@@ -35,7 +39,9 @@ internal sealed class NamespaceTable(IOptions<HttpApiOptions> options)
     public CacheNamespace Resolve(string tenant, string text)
     {
         if (NamespaceId.TryParse(text, out var id))
-            return _known.TryGetValue((tenant, id), out var known) ? known : throw new HttpProblemException(HttpProblem.NamespaceUnknown(text));
+            return _known.TryGetValue((tenant, id), out var known)
+                ? known
+                : throw new HttpProblemException(HttpProblem.NamespaceUnknown(text));
         var ns = Decode(text);
         return ns.Tenant == tenant ? ns : throw new HttpProblemException(HttpProblem.NamespaceUnknown(text));
     }
@@ -45,7 +51,10 @@ internal sealed class NamespaceTable(IOptions<HttpApiOptions> options)
     public static CacheNamespace Decode(string text)
     {
         if (!Base64Url.IsValid(text))
-            throw new HttpProblemException(HttpProblem.Invalid($"'{HttpProblem.Shorten(text)}' is no namespace; 32 hexadecimal digits (the id of a registered one) or its canonical encoding in base64url were expected."));
+            throw new HttpProblemException(
+                HttpProblem.Invalid(
+                $"'{HttpProblem.Shorten(text)}' is no namespace; 32 hexadecimal digits (the id of a registered one) or its canonical "
+                + "encoding in base64url were expected."));
         try
         {
             return CacheNamespace.Decode(Base64Url.DecodeFromChars(text));

@@ -43,7 +43,10 @@ internal sealed class Operators(IOptions<AccountOptions> options, TenantRegistry
         }
 
         // Whoever shows a token wants to be known by it. Over a Unix socket there is no address: it has the machine's own locks.
-        return _showLoopback && header.Length == 0 && (context.Connection.RemoteIpAddress is not { } address || IPAddress.IsLoopback(address)) ? OperatorRole.Scraper : OperatorRole.None;
+        return _showLoopback && header.Length == 0
+            && (context.Connection.RemoteIpAddress is not { } address || IPAddress.IsLoopback(address))
+            ? OperatorRole.Scraper
+            : OperatorRole.None;
     }
 
     /// <summary>Lets in whoever may do at least so much.</summary>
@@ -52,18 +55,30 @@ internal sealed class Operators(IOptions<AccountOptions> options, TenantRegistry
     {
         var role = RoleOf(context);
         if (role >= least)
-            return connections.TryProve(context) ? null : HttpProblem.Busy($"{connections.Most} connections are open, which is all that {HttpApiOptions.Section}:MaxConnections and the process's limit of open files allow.");
+            return connections.TryProve(context)
+                ? null
+                : HttpProblem.Busy(
+                    $"{connections.Most} connections are open, which is all that {HttpApiOptions.Section}:MaxConnections and the "
+                    + "process's limit of open files allow.");
         if (_administrator is null && (least == OperatorRole.Administrator || _scraper is null))
         {
             return HttpProblem.Forbidden(least == OperatorRole.Administrator
                 ? $"Nobody administers this silo over HTTP. Set {AccountOptions.Section}:AdminToken."
-                : $"Nobody is shown this silo's figures. Set {AccountOptions.Section}:ScrapeToken, or {AccountOptions.Section}:ShowLoopback and ask over the loopback interface.");
+                : $"Nobody is shown this silo's figures. Set {AccountOptions.Section}:ScrapeToken, or "
+                    + $"{AccountOptions.Section}:ShowLoopback and ask over the loopback interface.");
         }
 
         if (context.Request.Headers.Authorization.Count == 0)
-            return HttpProblem.Unauthenticated("The request has no Authorization header of the form 'Bearer TOKEN'. A tenant's secret is none: the silo's figures are those of all tenants.");
-        await Task.Delay(audit.Refused("administration", context.Connection.RemoteIpAddress, "", WrongProofs.Longest), context.RequestAborted).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        return HttpProblem.Unauthenticated(least == OperatorRole.Administrator ? "The token is not the administrator's." : "The token is neither the administrator's nor the scraper's.");
+            return HttpProblem.Unauthenticated(
+                "The request has no Authorization header of the form 'Bearer TOKEN'. A tenant's secret is none: the silo's figures are "
+                + "those of all tenants.");
+        await Task.Delay(
+            audit.Refused("administration", context.Connection.RemoteIpAddress, "", WrongProofs.Longest), context.RequestAborted)
+            .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        return HttpProblem.Unauthenticated(
+            least == OperatorRole.Administrator
+            ? "The token is not the administrator's."
+            : "The token is neither the administrator's nor the scraper's.");
     }
 
     private static byte[]? Digest(string token) => token.Length == 0 ? null : SHA256.HashData(Encoding.UTF8.GetBytes(token));

@@ -11,7 +11,8 @@ internal sealed class ProblemWriter(IProblemDetailsService problems) : IExceptio
         StatusCodes.Status413PayloadTooLarge,
         "body-too-large",
         "The body is too large.",
-        $"The body is longer than this request may have: JSON has at most {HttpApiOptions.Section}:{nameof(HttpApiOptions.MaxJsonBytes)}, a block at most 1 GiB. Send fewer blocks at a time.");
+        $"The body is longer than this request may have: JSON has at most {HttpApiOptions.Section}:{nameof(HttpApiOptions.MaxJsonBytes)}, "
+            + "a block at most 1 GiB. Send fewer blocks at a time.");
 
     public async ValueTask<bool> TryHandleAsync(HttpContext httpContext, Exception exception, CancellationToken cancellationToken)
     {
@@ -20,9 +21,12 @@ internal sealed class ProblemWriter(IProblemDetailsService problems) : IExceptio
             HttpProblemException e => e.Problem,
             BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } => BodyTooLarge,
             BadHttpRequestException { StatusCode: StatusCodes.Status408RequestTimeout } => new HttpProblem(
-                StatusCodes.Status408RequestTimeout, "too-slow", "The body arrived too slowly.", "The body arrived slower than KvCache:DataPlane:MinBytesPerSecond. Send it again."),
+                StatusCodes.Status408RequestTimeout, "too-slow", "The body arrived too slowly.",
+                    "The body arrived slower than KvCache:DataPlane:MinBytesPerSecond. Send it again."),
             BadHttpRequestException e => HttpProblem.Invalid(Sentence(e.InnerException is JsonException json ? Sentence(json) : e.Message)),
-            _ => new HttpProblem(StatusCodes.Status500InternalServerError, "failed", "The silo failed.", "The silo failed to answer; its log says why. Try again, or another silo."),
+            _ => new HttpProblem(
+                StatusCodes.Status500InternalServerError, "failed", "The silo failed.",
+                "The silo failed to answer; its log says why. Try again, or another silo."),
         };
         await WriteAsync(httpContext, problem);
         return true;
@@ -52,15 +56,21 @@ internal sealed class ProblemWriter(IProblemDetailsService problems) : IExceptio
 
         details.Detail ??= details.Status switch
         {
-            StatusCodes.Status404NotFound => $"There is nothing at {HttpProblem.Shorten(request.Path)}. /openapi/v1.json describes what there is.",
-            StatusCodes.Status405MethodNotAllowed => $"{request.Method} is not a method of {HttpProblem.Shorten(request.Path)}. /openapi/v1.json describes what there is.",
+            StatusCodes.Status404NotFound =>
+                $"There is nothing at {HttpProblem.Shorten(request.Path)}. /openapi/v1.json describes what there is.",
+            StatusCodes.Status405MethodNotAllowed =>
+                $"{request.Method} is not a method of {HttpProblem.Shorten(request.Path)}. /openapi/v1.json describes what there is.",
             StatusCodes.Status415UnsupportedMediaType => "A JSON body was expected. Send it with Content-Type: application/json.",
             _ => details.Title,
         };
     }
 
     // Without the names of classes that the reader's messages have.
-    private static string Sentence(JsonException json) => json.Path is { } path ? $"the JSON at {HttpProblem.Shorten(path)} (line {json.LineNumber + 1}) is not of the right form" : "the body is not JSON";
+    private static string Sentence(JsonException json) =>
+        json.Path is { } path
+        ? $"the JSON at {HttpProblem.Shorten(path)} (line {json.LineNumber + 1}) is not of the right form"
+        : "the body is not JSON";
 
-    private static string Sentence(string message) => $"The request cannot be understood: {message.TrimEnd('.')}. /openapi/v1.json describes what was expected.";
+    private static string Sentence(string message) =>
+        $"The request cannot be understood: {message.TrimEnd('.')}. /openapi/v1.json describes what was expected.";
 }

@@ -18,7 +18,9 @@ internal static class QueryEndpoints
         var tenant = HttpGate.TenantOf(http);
         var ns = request.ToNamespace(tenant);
         if (ns.Tenant != tenant)
-            throw new HttpProblemException(HttpProblem.Forbidden("The namespace belongs to another tenant than the token. Leave 'tenant' out, or use that tenant's token."));
+            throw new HttpProblemException(
+                HttpProblem.Forbidden(
+                "The namespace belongs to another tenant than the token. Leave 'tenant' out, or use that tenant's token."));
         namespaces.Register(ns);
         return TypedResults.Ok(NamespaceReply.Of(ns));
     }
@@ -26,15 +28,19 @@ internal static class QueryEndpoints
     public static Ok<NamespaceReply> Describe(string ns, HttpContext http, NamespaceTable namespaces) =>
         TypedResults.Ok(NamespaceReply.Of(namespaces.Resolve(HttpGate.TenantOf(http), ns)));
 
-    public static Ok<MatchReply> Match(MatchRequest request, HttpContext http, NamespaceTable namespaces, ClusterView cluster, SiloCounters counters)
+    public static Ok<MatchReply> Match(
+        MatchRequest request, HttpContext http, NamespaceTable namespaces, ClusterView cluster, SiloCounters counters)
     {
         var tenant = HttpGate.TenantOf(http);
         if (request.Namespaces.Length is 0 or > WireProtocol.MaxNamespacesPerMatch)
-            throw new HttpProblemException(HttpProblem.Invalid($"A match names 1 to {WireProtocol.MaxNamespacesPerMatch} namespaces; there are {request.Namespaces.Length}."));
+            throw new HttpProblemException(
+                HttpProblem.Invalid(
+                $"A match names 1 to {WireProtocol.MaxNamespacesPerMatch} namespaces; there are {request.Namespaces.Length}."));
         var ranks = Array.ConvertAll(request.Namespaces, text => namespaces.Resolve(tenant, text));
         var layout = ranks[0].Layout;
         if (Array.Exists(ranks, rank => rank.Layout.TokensPerBlock != layout.TokensPerBlock))
-            throw new HttpProblemException(HttpProblem.Invalid("The namespaces of one match have different tokens per block; the ranks of one prompt were expected."));
+            throw new HttpProblemException(
+                HttpProblem.Invalid("The namespaces of one match have different tokens per block; the ranks of one prompt were expected."));
         var hashes = request.ToHashes(layout);
         var found = hashes.Length;
         var holders = new ulong[found];
@@ -45,19 +51,23 @@ internal static class QueryEndpoints
     }
 
     public static async Task<Ok<PinReply>> PinAsync(
-        PinRequest request, HttpContext http, NamespaceTable namespaces, ClusterView cluster, IGrainFactory grains, CancellationToken cancellationToken)
+        PinRequest request, HttpContext http, NamespaceTable namespaces, ClusterView cluster, IGrainFactory grains,
+            CancellationToken cancellationToken)
     {
         var ns = namespaces.Resolve(HttpGate.TenantOf(http), request.Namespace);
         if (request.Seconds < 0)
-            throw new HttpProblemException(HttpProblem.Invalid($"The pin is to last {request.Seconds} s; 0 (which ends it) or more was expected."));
+            throw new HttpProblemException(
+                HttpProblem.Invalid($"The pin is to last {request.Seconds} s; 0 (which ends it) or more was expected."));
         var pinned = 0;
         foreach (var part in HexText.Hashes(request.Hashes).Chunk(GrainCallsAtOnce))
             pinned += (await Task.WhenAll(Array.ConvertAll(part, hash => PinAsync(new BlockKey(ns.Id, hash))))).Count(done => done);
         return TypedResults.Ok(new PinReply(pinned));
 
         async Task<bool> PinAsync(BlockKey key) =>
-            await cluster.MayHaveAsync(key) && await grains.GetPrefix(key).PinAsync(TimeSpan.FromSeconds(request.Seconds), cancellationToken);
+            await cluster.MayHaveAsync(key)
+                && await grains.GetPrefix(key).PinAsync(TimeSpan.FromSeconds(request.Seconds), cancellationToken);
     }
 
-    public static Ok<TenantStatistics> Statistics(HttpContext http, BlockStore store) => TypedResults.Ok(store.GetStatistics(store.Accounts.Of(HttpGate.TenantOf(http))));
+    public static Ok<TenantStatistics> Statistics(HttpContext http, BlockStore store) =>
+        TypedResults.Ok(store.GetStatistics(store.Accounts.Of(HttpGate.TenantOf(http))));
 }

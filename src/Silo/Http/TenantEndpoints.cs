@@ -58,18 +58,28 @@ internal static class TenantEndpoints
     {
         var admin = app.MapGroup(Path).WithTags("admin").AddEndpointFilter(AuthorizeAsync);
         admin.MapGet("/", (TenantDirectory tenants, TenantChanges changes, BlockStore store) =>
-            TypedResults.Json(tenants.Tenants.Select(tenant => Describe(tenant.Key, tenant.Value, changes, store)).ToArray(), TenantJsonContext.Default.TenantReplyArray))
+            TypedResults.Json(
+                tenants.Tenants.Select(tenant => Describe(tenant.Key, tenant.Value, changes, store)).ToArray(),
+                TenantJsonContext.Default.TenantReplyArray))
             .WithName("listTenants").WithSummary("All tenants.");
-        admin.MapGet("/{name}", (string name, TenantDirectory tenants, TenantChanges changes, BlockStore store) => Reply(name, tenants, changes, store))
+        admin.MapGet(
+            "/{name}", (string name, TenantDirectory tenants, TenantChanges changes, BlockStore store) =>
+            Reply(name, tenants, changes, store))
             .WithName("getTenant").WithSummary("A tenant.");
-        admin.MapPut("/{name}", (string name, TenantRequest request, HttpContext http, TenantDirectory tenants, TenantChanges changes, BlockStore store, AuditLog audit) =>
-            Change(name, request.ApplyTo, request.Disabled == true ? "Disabling" : "Change", http, tenants, audit) ?? Reply(name, tenants, changes, store))
+        admin.MapPut(
+            "/{name}", (string name, TenantRequest request, HttpContext http, TenantDirectory tenants, TenantChanges changes,
+            BlockStore store, AuditLog audit) =>
+            Change(name, request.ApplyTo, request.Disabled == true ? "Disabling" : "Change", http, tenants, audit)
+                ?? Reply(name, tenants, changes, store))
             .WithName("putTenant").WithSummary("Makes or changes a tenant, on every silo.");
-        admin.MapDelete("/{name}", (string name, HttpContext http, TenantDirectory tenants, TenantChanges changes, BlockStore store, AuditLog audit) =>
+        admin.MapDelete(
+            "/{name}", (string name, HttpContext http, TenantDirectory tenants, TenantChanges changes, BlockStore store, AuditLog audit) =>
             tenants.Tenants.ContainsKey(name)
-                ? Change(name, old => old! with { Deleted = true }, "Deletion", http, tenants, audit) ?? Reply(name, tenants, changes, store)
+                ? Change(name, old => old! with { Deleted = true }, "Deletion", http, tenants, audit)
+                    ?? Reply(name, tenants, changes, store)
                 : Unknown(name))
-            .WithName("deleteTenant").WithSummary("Deletes a tenant and its blocks, on every silo and in Redis. The state says when it is done.");
+            .WithName("deleteTenant")
+                .WithSummary("Deletes a tenant and its blocks, on every silo and in Redis. The state says when it is done.");
     }
 
     // Whoever sees figures sees quotas; whoever changes them is the administrator.
@@ -77,19 +87,26 @@ internal static class TenantEndpoints
     {
         var http = context.HttpContext;
         var least = HttpMethods.IsGet(http.Request.Method) ? OperatorRole.Scraper : OperatorRole.Administrator;
-        return await http.RequestServices.GetRequiredService<Operators>().RefuseAsync(http, least) is { } problem ? throw new HttpProblemException(problem) : await next(context);
+        return await http.RequestServices.GetRequiredService<Operators>().RefuseAsync(http, least) is { } problem
+            ? throw new HttpProblemException(problem)
+            : await next(context);
     }
 
-    private static ProblemHttpResult? Change(string name, Func<TenantEntry?, TenantEntry> change, string act, HttpContext http, TenantDirectory tenants, AuditLog audit)
+    private static ProblemHttpResult? Change(
+        string name, Func<TenantEntry?, TenantEntry> change, string act, HttpContext http, TenantDirectory tenants, AuditLog audit)
     {
         if (tenants.Change(name, change) is { } problem)
             return HttpProblem.Invalid(problem).ToResult();
         var now = tenants.Tenants[name];
-        audit.Changed(act, name, FormattableString.Invariant($"share {now.Share}, at most {now.MaxShare}, connections {now.MaxConnections}, disabled {now.Disabled}"), http.Connection.RemoteIpAddress);
+        audit.Changed(
+            act, name, FormattableString.Invariant(
+            $"share {now.Share}, at most {now.MaxShare}, connections {now.MaxConnections}, disabled {now.Disabled}"),
+            http.Connection.RemoteIpAddress);
         return null;
     }
 
-    private static IResult Reply(string name, TenantDirectory tenants, TenantChanges changes, BlockStore store) => tenants.Tenants.TryGetValue(name, out var entry)
+    private static IResult Reply(string name, TenantDirectory tenants, TenantChanges changes, BlockStore store) =>
+        tenants.Tenants.TryGetValue(name, out var entry)
         ? TypedResults.Json(Describe(name, entry, changes, store), TenantJsonContext.Default.TenantReply)
         : Unknown(name);
 
@@ -103,10 +120,12 @@ internal static class TenantEndpoints
         store.GetStatistics(store.Accounts.Of(name)));
 
     private static ProblemHttpResult Unknown(string name) => new HttpProblem(
-        StatusCodes.Status404NotFound, "tenant-unknown", "The tenant is not known.", $"There is no tenant '{HttpProblem.Shorten(name)}'. GET {Path} lists those that there are.").ToResult();
+        StatusCodes.Status404NotFound, "tenant-unknown", "The tenant is not known.",
+            $"There is no tenant '{HttpProblem.Shorten(name)}'. GET {Path} lists those that there are.").ToResult();
 }
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(TenantRequest))]
 [JsonSerializable(typeof(TenantReply))]
 [JsonSerializable(typeof(TenantReply[]))]

@@ -14,7 +14,8 @@ internal enum LmCacheCommand
 }
 
 /// <summary>
-/// The integers that describe a value: format, element type, four dimensions and location. Versions pad shapes of fewer dimensions differently
+/// The integers that describe a value: format, element type, four dimensions and location. Versions pad shapes of fewer dimensions
+/// differently
 /// and number formats as they like, so that they are kept as they came and never read.
 /// </summary>
 [InlineArray(Count)]
@@ -27,7 +28,8 @@ internal struct LmCacheShape
 
     private int _first;
 
-    /// <summary>What stands in replies without a value, which every client's parser accepts: format 1, element type 2 (float16), no location.</summary>
+    /// <summary>What stands in replies without a value, which every client's parser accepts: format 1, element type 2 (float16), no
+    /// location.</summary>
     public static LmCacheShape None
     {
         get

@@ -19,13 +19,18 @@ internal sealed partial class LmCacheServer : IHostedService, IDisposable
     private readonly ConnectionListener _listener;
     private readonly ILogger<LmCacheServer> _logger;
 
-    public LmCacheServer(ValueBlocks values, TenantQuotas quotas, SiloCounters counters, SiloTls tls, IOptions<LmCacheOptions> options, ILoggerFactory loggers)
+    public LmCacheServer(
+        ValueBlocks values, TenantQuotas quotas, SiloCounters counters, SiloTls tls, IOptions<LmCacheOptions> options,
+        ILoggerFactory loggers)
     {
         Values = values;
         Tls = tls.For(TlsPorts.LmCache);
         Counters = counters;
         Options = options.Value;
-        Terms = new BlockTerms(Options.TimeToLive > TimeSpan.Zero ? Options.TimeToLive : null, new BlockDurability(Options.Copies, Options.Persist), Replace: true);
+        Terms = new BlockTerms(
+            Options.TimeToLive > TimeSpan.Zero
+            ? Options.TimeToLive
+            : null, new BlockDurability(Options.Copies, Options.Persist), Replace: true);
         Namespace = NamespaceOf(Options.Tenant);
         _logger = loggers.CreateLogger<LmCacheServer>();
         var sessionLogger = loggers.CreateLogger<LmCacheSession>();
@@ -60,7 +65,8 @@ internal sealed partial class LmCacheServer : IHostedService, IDisposable
     public IPEndPoint? Address { get; private set; }
 
     /// <summary>Namespace of a tenant's values.</summary>
-    public NamespaceId NamespaceOf(string tenant) => new CacheNamespace { Tenant = tenant, Model = Options.Model, Layout = ValueBlocks.NamespaceLayout }.Id;
+    public NamespaceId NamespaceOf(string tenant) =>
+        new CacheNamespace { Tenant = tenant, Model = Options.Model, Layout = ValueBlocks.NamespaceLayout }.Id;
 
     public Task StartAsync(CancellationToken cancellationToken)
     {
@@ -72,7 +78,8 @@ internal sealed partial class LmCacheServer : IHostedService, IDisposable
         return Task.CompletedTask;
     }
 
-    public Task StopAsync(CancellationToken cancellationToken) => Address is null ? Task.CompletedTask : _listener.StopAsync(cancellationToken);
+    public Task StopAsync(CancellationToken cancellationToken) =>
+        Address is null ? Task.CompletedTask : _listener.StopAsync(cancellationToken);
 
     public void Dispose() => _listener.Dispose();
 

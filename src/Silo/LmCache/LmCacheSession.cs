@@ -8,7 +8,8 @@ using Microsoft.Extensions.Logging;
 
 namespace KvCache.Silo.LmCache;
 
-/// <summary>One connection of the <c>lm://</c> endpoint. Requests are answered in their order; a PUT is never answered, as its client reads no reply.</summary>
+/// <summary>One connection of the <c>lm://</c> endpoint. Requests are answered in their order; a PUT is never answered, as its client reads
+/// no reply.</summary>
 internal sealed class LmCacheSession : Connection
 {
     // "LMCA" as a number: a group of engine keys that no engine uses.
@@ -87,7 +88,9 @@ internal sealed class LmCacheSession : Connection
                 return "lm.health";
             default:
                 _server.Counters.BadFrame();
-                LogRejected(Peer, command == LmCacheCommand.Put ? $"a value of {length} bytes was announced" : $"{(int)command} is not a command of LMCache's protocol");
+                LogRejected(Peer, command == LmCacheCommand.Put
+                    ? $"a value of {length} bytes was announced"
+                    : $"{(int)command} is not a command of LMCache's protocol");
                 return null;
         }
     }
@@ -156,6 +159,8 @@ internal sealed class LmCacheSession : Connection
     private int Some(Span<byte> destination)
     {
         var got = _transport.Receive(destination);
-        return got > 0 ? got : throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection in the middle of a request.");
+        return got > 0
+            ? got
+            : throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection in the middle of a request.");
     }
 }

@@ -14,17 +14,20 @@ internal sealed class AccountOptions : IValidatableObject
     /// </summary>
     public string AdminToken { get; set; } = "";
 
-    /// <summary>Bearer token of whoever may see the silo's figures, and change nothing, at least 16 bytes. Default empty: the administrator alone.</summary>
+    /// <summary>Bearer token of whoever may see the silo's figures, and change nothing, at least 16 bytes. Default empty: the administrator
+    /// alone.</summary>
     public string ScrapeToken { get; set; } = "";
 
     /// <summary>
-    /// Whether whoever comes over the loopback interface sees the silo's figures without a token. Default empty: where no tenant has a secret. A proxy on the silo's machine comes
+    /// Whether whoever comes over the loopback interface sees the silo's figures without a token. Default empty: where no tenant has a
+    /// secret. A proxy on the silo's machine comes
     /// over that interface for whoever it serves.
     /// </summary>
     public bool? ShowLoopback { get; set; }
 
     /// <summary>
-    /// File that keeps the changes, with secrets, mode 0600; its folder must be writable. Default empty: there are no changes. Every silo has a file of its own, and silos tell one another
+    /// File that keeps the changes, with secrets, mode 0600; its folder must be writable. Default empty: there are no changes. Every silo
+    /// has a file of its own, and silos tell one another
     /// what is newer.
     /// </summary>
     public string File { get; set; } = "";
@@ -33,14 +36,21 @@ internal sealed class AccountOptions : IValidatableObject
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
         if (AdminToken.Length > 0 && Encoding.UTF8.GetByteCount(AdminToken) < TenantOptions.MinSecretBytes)
-            yield return new ValidationResult($"{Section}:AdminToken is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [nameof(AdminToken)]);
+            yield return new ValidationResult(
+                $"{Section}:AdminToken is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [nameof(AdminToken)]);
         if (ScrapeToken.Length > 0 && Encoding.UTF8.GetByteCount(ScrapeToken) < TenantOptions.MinSecretBytes)
-            yield return new ValidationResult($"{Section}:ScrapeToken is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [nameof(ScrapeToken)]);
+            yield return new ValidationResult(
+                $"{Section}:ScrapeToken is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [nameof(ScrapeToken)]);
         if (ScrapeToken.Length > 0 && ScrapeToken == AdminToken)
-            yield return new ValidationResult($"{Section}:ScrapeToken is the administrator's, so that whoever reads figures could change tenants. Choose another one.", [nameof(ScrapeToken)]);
+            yield return new ValidationResult(
+                $"{Section}:ScrapeToken is the administrator's, so that whoever reads figures could change tenants. Choose another one.",
+                [nameof(ScrapeToken)]);
         if (File.Length > 0 && !Path.IsPathFullyQualified(File))
-            yield return new ValidationResult($"{Section}:File is '{File}'; an absolute path was expected, for example /var/lib/kvcache/tenants.json.", [nameof(File)]);
+            yield return new ValidationResult(
+                $"{Section}:File is '{File}'; an absolute path was expected, for example /var/lib/kvcache/tenants.json.", [nameof(File)]);
         if (AdminToken.Length > 0 && File.Length == 0)
-            yield return new ValidationResult($"{Section}:AdminToken is set, and {Section}:File is empty; what the administrator changes would be gone with the silo. Name a file.", [nameof(File)]);
+            yield return new ValidationResult(
+                $"{Section}:AdminToken is set, and {Section}:File is empty; what the administrator changes would be gone with the silo. "
+                + "Name a file.", [nameof(File)]);
     }
 }

@@ -23,7 +23,8 @@ internal sealed class ArenaOptions : IValidatableObject
     public string Path { get; set; } = "";
 
     /// <summary>
-    /// Mode of the file, octal. Default 0600: the silo's user alone. Engines of other users that read in place need 0640 and a group; whoever may open the file
+    /// Mode of the file, octal. Default 0600: the silo's user alone. Engines of other users that read in place need 0640 and a group;
+    /// whoever may open the file
     /// sees every tenant's blocks.
     /// </summary>
     public string Mode { get; set; } = "0600";
@@ -41,6 +42,7 @@ internal sealed class ArenaOptions : IValidatableObject
         if (Path.Length > 0 && UnixAccess.FindProblem($"{Section}:", Mode, Group) is { } access)
             yield return new ValidationResult(access, [nameof(Mode)]);
         if (Path.Length > 0 && !System.IO.Path.IsPathFullyQualified(Path))
-            yield return new ValidationResult($"{Section}:Path is '{Path}'; an absolute path was expected, for example /dev/shm/kvcache.arena.", [nameof(Path)]);
+            yield return new ValidationResult(
+                $"{Section}:Path is '{Path}'; an absolute path was expected, for example /dev/shm/kvcache.arena.", [nameof(Path)]);
     }
 }

@@ -28,16 +28,20 @@ internal sealed class ClusterOptions : IValidatableObject
     [Required, StringLength(128)]
     public string Name { get; set; } = "kvcache";
 
-    /// <summary>Orleans port of the first silo of a <see cref="ClusterMode.Localhost"/> cluster. Default 0: this silo is the first.</summary>
+    /// <summary>Orleans port of the first silo of a <see cref="ClusterMode.Localhost"/> cluster. Default 0: this silo is the
+    /// first.</summary>
     [Range(0, 65_535)]
     public int PrimaryPort { get; set; }
 
-    /// <summary>IP address at which other silos reach this one's Orleans port. Default empty: loopback, or the host's first address with Redis.</summary>
+    /// <summary>IP address at which other silos reach this one's Orleans port. Default empty: loopback, or the host's first address with
+    /// Redis.</summary>
     public string Address { get; set; } = "";
 
     /// <summary>
-    /// Secret by which silos know each other on Orleans' silo port and on the data plane, at least 16 bytes: whoever knows it reads every tenant's blocks.
-    /// Default empty, with <see cref="ClusterMode.Localhost"/> and without tenants only: then every user of the machine is trusted. A silo alone makes a
+    /// Secret by which silos know each other on Orleans' silo port and on the data plane, at least 16 bytes: whoever knows it reads every
+    /// tenant's blocks.
+    /// Default empty, with <see cref="ClusterMode.Localhost"/> and without tenants only: then every user of the machine is trusted. A silo
+    /// alone makes a
     /// random one for itself.
     /// </summary>
     public string Secret { get; set; } = "";
@@ -46,11 +50,13 @@ internal sealed class ClusterOptions : IValidatableObject
     public string OtherSecret { get; set; } = "";
 
     /// <summary>
-    /// File with the secret, and with a second one that other silos may prove in a second line, instead of the two settings. Default empty. Read again when it changes.
+    /// File with the secret, and with a second one that other silos may prove in a second line, instead of the two settings. Default empty.
+    /// Read again when it changes.
     /// </summary>
     public string SecretFile { get; set; } = "";
 
-    /// <summary>Most blocks that the index knows. Default 4,194,304 (at most 484 MiB); further ones are found only where they lie.</summary>
+    /// <summary>Most blocks that the index knows. Default 4,194,304 (at most 484 MiB); further ones are found only where they
+    /// lie.</summary>
     [Range(1, int.MaxValue)]
     public int MaxIndexEntries { get; set; } = 4 * 1024 * 1024;
 
@@ -71,7 +77,8 @@ internal sealed class ClusterOptions : IValidatableObject
     public TimeSpan AskTimeout { get; set; } = TimeSpan.FromSeconds(2);
 
     /// <summary>
-    /// Silence after which another silo's blocks are left out of answers until it speaks again. Default 2.5 s. It speaks at least once a second; death is
+    /// Silence after which another silo's blocks are left out of answers until it speaks again. Default 2.5 s. It speaks at least once a
+    /// second; death is
     /// Orleans' to declare.
     /// </summary>
     [Range(typeof(TimeSpan), "00:00:01.500", "00:10:00")]
@@ -83,13 +90,17 @@ internal sealed class ClusterOptions : IValidatableObject
         if (SecretFile.Length > 0 && Secret.Length > 0)
             yield return new ValidationResult($"{Section} has a Secret and a SecretFile; one of them was expected.", [nameof(SecretFile)]);
         if (Mode == ClusterMode.Redis && Secret.Length == 0 && SecretFile.Length == 0)
-            yield return new ValidationResult($"{Section}:Secret is empty, and the silos are found through Redis, by whoever reaches their ports. Set it, the same for every silo.", [nameof(Secret)]);
+            yield return new ValidationResult(
+                $"{Section}:Secret is empty, and the silos are found through Redis, by whoever reaches their ports. Set it, the same for "
+                + "every silo.", [nameof(Secret)]);
         if (OtherSecret.Length > 0 && Secret.Length == 0)
-            yield return new ValidationResult($"{Section}:OtherSecret is set, and Secret is empty; the silo's own secret was expected there.", [nameof(OtherSecret)]);
+            yield return new ValidationResult(
+                $"{Section}:OtherSecret is set, and Secret is empty; the silo's own secret was expected there.", [nameof(OtherSecret)]);
         foreach (var (name, secret) in new[] { (nameof(Secret), Secret), (nameof(OtherSecret), OtherSecret) })
         {
             if (secret.Length > 0 && System.Text.Encoding.UTF8.GetByteCount(secret) < TenantOptions.MinSecretBytes)
-                yield return new ValidationResult($"{Section}:{name} is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [name]);
+                yield return new ValidationResult(
+                    $"{Section}:{name} is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [name]);
         }
 
         if (Address.Length > 0 && !System.Net.IPAddress.TryParse(Address, out _))

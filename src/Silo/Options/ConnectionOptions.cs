@@ -6,12 +6,14 @@ namespace KvCache.Silo.Options;
 /// <summary>What a front end of the silo bears from its connections.</summary>
 internal abstract class ConnectionOptions
 {
-    /// <summary>Most connections at a time that have proved who they are. Default 512; each costs a thread with a small stack. Further ones are told and closed.</summary>
+    /// <summary>Most connections at a time that have proved who they are. Default 512; each costs a thread with a small stack. Further ones
+    /// are told and closed.</summary>
     [Range(1, 65_536)]
     public int MaxConnections { get; set; } = 512;
 
     /// <summary>
-    /// Time that a frame (a request, with its answer) may take beyond what <see cref="MinBytesPerSecond"/> allows for its size. Default 20 s: a
+    /// Time that a frame (a request, with its answer) may take beyond what <see cref="MinBytesPerSecond"/> allows for its size. Default 20
+    /// s: a
     /// peer that stops in the middle of one loses its connection then.
     /// </summary>
     [Range(typeof(TimeSpan), "00:00:00.100", "01:00:00")]
@@ -33,13 +35,15 @@ internal abstract class ConnectionOptions
     public TimeSpan HandshakeTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Places for connections that have not proved who they are, beside <see cref="MaxConnections"/>. Default 256. When all are taken, who has waited the longest of
+    /// Places for connections that have not proved who they are, beside <see cref="MaxConnections"/>. Default 256. When all are taken, who
+    /// has waited the longest of
     /// the address that has the most makes room for a new one.
     /// </summary>
     [Range(1, 100_000)]
     public int MaxUnproven { get; set; } = 256;
 
-    /// <summary>Places of one address among <see cref="MaxUnproven"/>. Default 64; an IPv6 network of 64 bits counts as one address.</summary>
+    /// <summary>Places of one address among <see cref="MaxUnproven"/>. Default 64; an IPv6 network of 64 bits counts as one
+    /// address.</summary>
     [Range(1, 100_000)]
     public int MaxUnprovenPerAddress { get; set; } = 64;
 
@@ -58,5 +62,6 @@ internal abstract class ConnectionOptions
     }
 
     /// <summary>Whether a setting is an address that only this machine reaches.</summary>
-    internal static bool IsLoopback(string address) => !IPEndPoint.TryParse(address, out var endpoint) || IPAddress.IsLoopback(endpoint.Address);
+    internal static bool IsLoopback(string address) =>
+        !IPEndPoint.TryParse(address, out var endpoint) || IPAddress.IsLoopback(endpoint.Address);
 }

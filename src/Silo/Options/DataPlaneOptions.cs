@@ -20,7 +20,8 @@ internal sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
     /// <summary>Path of a Unix socket; empty for none (the default).</summary>
     public string Unix { get; set; } = "";
 
-    /// <summary>Mode of the Unix socket, octal. Default 0600: the silo's user alone. Engines of other users need 0660 and a group.</summary>
+    /// <summary>Mode of the Unix socket, octal. Default 0600: the silo's user alone. Engines of other users need 0660 and a
+    /// group.</summary>
     public string UnixMode { get; set; } = "0600";
 
     /// <summary>Group of the Unix socket, name or number. Default empty: that of the silo's user.</summary>
@@ -46,13 +47,15 @@ internal sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
     public int PutWindow { get; set; } = 4;
 
     /// <summary>
-    /// Longest time that a reader who follows a running write waits for its begin, and then for each layer, 0 to 10 minutes. Default 5 s; then the reader is told that the block does not come.
+    /// Longest time that a reader who follows a running write waits for its begin, and then for each layer, 0 to 10 minutes. Default 5 s;
+    /// then the reader is told that the block does not come.
     /// </summary>
     [Range(typeof(TimeSpan), "00:00:00", "00:10:00")]
     public TimeSpan FollowPatience { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Whether clients on the Unix socket may map the arena and read blocks in place. Default off: a mapping shows the whole arena, every tenant's blocks
+    /// Whether clients on the Unix socket may map the arena and read blocks in place. Default off: a mapping shows the whole arena, every
+    /// tenant's blocks
     /// included, so it is for clients that are trusted with all of them. Needs a Unix socket and an arena file.
     /// </summary>
     public bool SharedMemory { get; set; }
@@ -71,19 +74,25 @@ internal sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
         if (Tcp.Length > 0 && !IPEndPoint.TryParse(Tcp, out _))
-            yield return new ValidationResult($"{Section}:Tcp is '{Tcp}'; ip:port was expected, for example 127.0.0.1:7400.", [nameof(Tcp)]);
+            yield return new ValidationResult(
+                $"{Section}:Tcp is '{Tcp}'; ip:port was expected, for example 127.0.0.1:7400.", [nameof(Tcp)]);
         if (Tcp.Length == 0 && Unix.Length == 0)
             yield return new ValidationResult($"{Section} has neither Tcp nor Unix; at least one was expected.", [nameof(Tcp)]);
         if (Unix.Length > 0 && (!Path.IsPathFullyQualified(Unix) || System.Text.Encoding.UTF8.GetByteCount(Unix) > 107))
-            yield return new ValidationResult($"{Section}:Unix is '{Unix}'; an absolute path of at most 107 bytes was expected.", [nameof(Unix)]);
+            yield return new ValidationResult(
+                $"{Section}:Unix is '{Unix}'; an absolute path of at most 107 bytes was expected.", [nameof(Unix)]);
         if (Unix.Length > 0 && UnixAccess.FindProblem($"{Section}:Unix", UnixMode, UnixGroup) is { } access)
             yield return new ValidationResult(access, [nameof(UnixMode)]);
         if (SharedMemory && Unix.Length == 0)
-            yield return new ValidationResult($"{Section}:SharedMemory is on, and Unix is empty; memory is shared over a Unix socket.", [nameof(SharedMemory)]);
+            yield return new ValidationResult(
+                $"{Section}:SharedMemory is on, and Unix is empty; memory is shared over a Unix socket.", [nameof(SharedMemory)]);
         if (MaxSegmentBytes.Bytes < Arena.PageBytes)
-            yield return new ValidationResult($"{Section}:MaxSegmentBytes is {MaxSegmentBytes}; at least 4KiB was expected.", [nameof(MaxSegmentBytes)]);
+            yield return new ValidationResult(
+                $"{Section}:MaxSegmentBytes is {MaxSegmentBytes}; at least 4KiB was expected.", [nameof(MaxSegmentBytes)]);
         if (MaxSegmentsBytes.Bytes < MaxSegmentBytes.Bytes)
-            yield return new ValidationResult($"{Section}:MaxSegmentsBytes is {MaxSegmentsBytes}; at least MaxSegmentBytes, {MaxSegmentBytes}, was expected.", [nameof(MaxSegmentsBytes)]);
+            yield return new ValidationResult(
+                $"{Section}:MaxSegmentsBytes is {MaxSegmentsBytes}; at least MaxSegmentBytes, {MaxSegmentBytes}, was expected.",
+                [nameof(MaxSegmentsBytes)]);
         foreach (var result in ValidateBuffer(Section))
             yield return result;
     }

@@ -7,7 +7,8 @@ using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo.Options;
 
-/// <summary>The <c>lm://</c> endpoint: LMCache's remote protocol. It has no authentication, so that every connection belongs to one configured tenant.</summary>
+/// <summary>The <c>lm://</c> endpoint: LMCache's remote protocol. It has no authentication, so that every connection belongs to one
+/// configured tenant.</summary>
 internal sealed class LmCacheOptions : ConnectionOptions, IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
@@ -20,7 +21,8 @@ internal sealed class LmCacheOptions : ConnectionOptions, IValidatableObject
     public string Listen { get; set; } = "";
 
     /// <summary>
-    /// Whether <see cref="Listen"/> may be an address that other machines reach. Default false: whoever reaches it reads and writes the tenant's
+    /// Whether <see cref="Listen"/> may be an address that other machines reach. Default false: whoever reaches it reads and writes the
+    /// tenant's
     /// values.
     /// </summary>
     public bool AllowRemote { get; set; }
@@ -33,7 +35,8 @@ internal sealed class LmCacheOptions : ConnectionOptions, IValidatableObject
     [Required, StringLength(CacheNamespace.MaxTextBytes)]
     public string Model { get; set; } = "lmcache";
 
-    /// <summary>Largest value. Default 512 MiB, at most 64 KiB less than 1 GiB. A client that announces more loses its connection.</summary>
+    /// <summary>Largest value. Default 512 MiB, at most 64 KiB less than 1 GiB. A client that announces more loses its
+    /// connection.</summary>
     public ByteSize MaxValueSize { get; set; } = ByteSize.MiB(512);
 
     /// <summary>Life of values. Default 0: as long as memory lasts.</summary>
@@ -51,11 +54,15 @@ internal sealed class LmCacheOptions : ConnectionOptions, IValidatableObject
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
         if (Listen.Length > 0 && !IPEndPoint.TryParse(Listen, out _))
-            yield return new ValidationResult($"{Section}:Listen is '{Listen}'; ip:port was expected, for example 127.0.0.1:7420.", [nameof(Listen)]);
+            yield return new ValidationResult(
+                $"{Section}:Listen is '{Listen}'; ip:port was expected, for example 127.0.0.1:7420.", [nameof(Listen)]);
         if (!AllowRemote && !IsLoopback(Listen))
-            yield return new ValidationResult($"{Section}:Listen is {Listen}, which other machines can reach, and the protocol has no authentication. Listen on 127.0.0.1, or set {Section}:AllowRemote where the network is trusted.", [nameof(Listen)]);
+            yield return new ValidationResult(
+                $"{Section}:Listen is {Listen}, which other machines can reach, and the protocol has no authentication. Listen on "
+                + $"127.0.0.1, or set {Section}:AllowRemote where the network is trusted.", [nameof(Listen)]);
         if (MaxValueSize.Bytes is < 1 or > ValueBlocks.MaxValueBytes)
-            yield return new ValidationResult($"{Section}:MaxValueSize is {MaxValueSize}; 1B to {ValueBlocks.MaxValueBytes} bytes was expected.", [nameof(MaxValueSize)]);
+            yield return new ValidationResult(
+                $"{Section}:MaxValueSize is {MaxValueSize}; 1B to {ValueBlocks.MaxValueBytes} bytes was expected.", [nameof(MaxValueSize)]);
         foreach (var result in ValidateBuffer(Section))
             yield return result;
     }
@@ -64,7 +71,10 @@ internal sealed class LmCacheOptions : ConnectionOptions, IValidatableObject
 /// <summary>Checks that the tenant of the endpoint is one that exists.</summary>
 internal sealed class LmCacheOptionsValidator(IOptions<TenantOptions> tenants) : IValidateOptions<LmCacheOptions>
 {
-    public ValidateOptionsResult Validate(string? name, LmCacheOptions options) => options.Listen.Length > 0 && tenants.Value.Tenants.Count > 0 && !tenants.Value.Tenants.ContainsKey(options.Tenant)
-        ? ValidateOptionsResult.Fail($"{LmCacheOptions.Section}:Tenant is '{options.Tenant}', and {TenantOptions.Section} has no such tenant. Name one of those that it has.")
+    public ValidateOptionsResult Validate(string? name, LmCacheOptions options) =>
+        options.Listen.Length > 0 && tenants.Value.Tenants.Count > 0 && !tenants.Value.Tenants.ContainsKey(options.Tenant)
+        ? ValidateOptionsResult.Fail(
+            $"{LmCacheOptions.Section}:Tenant is '{options.Tenant}', and {TenantOptions.Section} has no such tenant. Name one of those "
+            + "that it has.")
         : ValidateOptionsResult.Success;
 }

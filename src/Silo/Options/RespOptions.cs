@@ -16,12 +16,14 @@ internal sealed class RespOptions : ConnectionOptions, IValidatableObject
     public RespOptions() => IdleTimeout = TimeSpan.FromDays(1);
 
     /// <summary>
-    /// TCP address, <c>ip:port</c>; port 0 takes a free one. Default empty: off. An address that other machines reach needs tenants with secrets, and
+    /// TCP address, <c>ip:port</c>; port 0 takes a free one. Default empty: off. An address that other machines reach needs tenants with
+    /// secrets, and
     /// a network that nobody listens in on: Redis' AUTH sends the secret itself.
     /// </summary>
     public string Listen { get; set; } = "";
 
-    /// <summary>Model name of the namespace of a tenant's values. Default <c>redis</c>. Silos of a cluster that share values have the same.</summary>
+    /// <summary>Model name of the namespace of a tenant's values. Default <c>redis</c>. Silos of a cluster that share values have the
+    /// same.</summary>
     [Required, StringLength(CacheNamespace.MaxTextBytes)]
     public string Model { get; set; } = "redis";
 
@@ -29,11 +31,13 @@ internal sealed class RespOptions : ConnectionOptions, IValidatableObject
     [Range(1, ValueBlocks.MaxLabelBytes)]
     public int MaxKeyBytes { get; set; } = 1024;
 
-    /// <summary>Largest value. Default 512 MiB, as Redis' own limit; at most 64 KiB less than 1 GiB. A client that announces more loses its connection.</summary>
+    /// <summary>Largest value. Default 512 MiB, as Redis' own limit; at most 64 KiB less than 1 GiB. A client that announces more loses its
+    /// connection.</summary>
     public ByteSize MaxValueSize { get; set; } = ByteSize.MiB(512);
 
     /// <summary>
-    /// Share of the arena that the values of one MSET may take, 0.01 to 1. Default 0.25: they become visible together, and cannot be evicted before.
+    /// Share of the arena that the values of one MSET may take, 0.01 to 1. Default 0.25: they become visible together, and cannot be
+    /// evicted before.
     /// </summary>
     [Range(0.01, 1.0)]
     public double MaxPendingShare { get; set; } = 0.25;
@@ -56,9 +60,11 @@ internal sealed class RespOptions : ConnectionOptions, IValidatableObject
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
         if (Listen.Length > 0 && !IPEndPoint.TryParse(Listen, out _))
-            yield return new ValidationResult($"{Section}:Listen is '{Listen}'; ip:port was expected, for example 127.0.0.1:7430.", [nameof(Listen)]);
+            yield return new ValidationResult(
+                $"{Section}:Listen is '{Listen}'; ip:port was expected, for example 127.0.0.1:7430.", [nameof(Listen)]);
         if (MaxValueSize.Bytes is < 1 or > ValueBlocks.MaxValueBytes)
-            yield return new ValidationResult($"{Section}:MaxValueSize is {MaxValueSize}; 1B to {ValueBlocks.MaxValueBytes} bytes was expected.", [nameof(MaxValueSize)]);
+            yield return new ValidationResult(
+                $"{Section}:MaxValueSize is {MaxValueSize}; 1B to {ValueBlocks.MaxValueBytes} bytes was expected.", [nameof(MaxValueSize)]);
         foreach (var result in ValidateBuffer(Section))
             yield return result;
     }
@@ -67,7 +73,10 @@ internal sealed class RespOptions : ConnectionOptions, IValidatableObject
 /// <summary>Checks that nothing but loopback is served without secrets.</summary>
 internal sealed class RespOptionsValidator(IOptions<TenantOptions> tenants) : IValidateOptions<RespOptions>
 {
-    public ValidateOptionsResult Validate(string? name, RespOptions options) => tenants.Value.Tenants.Count == 0 && !ConnectionOptions.IsLoopback(options.Listen)
-        ? ValidateOptionsResult.Fail($"The Redis endpoint listens on {options.Listen}, which other machines can reach, and no tenant has a secret. Set {TenantOptions.Section}:NAME:Secret, or listen on 127.0.0.1.")
+    public ValidateOptionsResult Validate(string? name, RespOptions options) =>
+        tenants.Value.Tenants.Count == 0 && !ConnectionOptions.IsLoopback(options.Listen)
+        ? ValidateOptionsResult.Fail(
+            $"The Redis endpoint listens on {options.Listen}, which other machines can reach, and no tenant has a secret. Set "
+            + $"{TenantOptions.Section}:NAME:Secret, or listen on 127.0.0.1.")
         : ValidateOptionsResult.Success;
 }

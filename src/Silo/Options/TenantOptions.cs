@@ -38,7 +38,8 @@ internal sealed class TenantOptions
             if (tenant.Share is not (>= 0 and <= 1))
                 return $"{Section}:{name}:Share is {Number(tenant.Share)}; 0 to 1 was expected.";
             if (tenant.MaxShare is not (> 0 and <= 1) || tenant.MaxShare < tenant.Share)
-                return $"{Section}:{name}:MaxShare is {Number(tenant.MaxShare)}; more than 0, at least Share ({Number(tenant.Share)}), and at most 1 was expected.";
+                return $"{Section}:{name}:MaxShare is {Number(tenant.MaxShare)}; more than 0, at least Share ({Number(tenant.Share)}), "
+                    + "and at most 1 was expected.";
             if (tenant.PinShare is { } pins && pins is not (>= 0 and <= 0.95))
                 return $"{Section}:{name}:PinShare is {Number(pins)}; 0 to 0.95 was expected.";
             if (tenant.MaxConnections < 0)
@@ -46,13 +47,18 @@ internal sealed class TenantOptions
         }
 
         if (tenants.Keys.GroupBy(TenantId.Of).FirstOrDefault(group => group.Count() > 1) is { } same)
-            return $"The tenants '{string.Join("', '", same)}' have the same id ({same.Key}), so that keys would not tell them apart. Rename one of them.";
+            return $"The tenants '{string.Join("', '", same)}' have the same id ({same.Key}), so that keys would not tell them apart. "
+                + "Rename one of them.";
         var shares = tenants.Values.Sum(tenant => tenant.Share);
         if (shares > 1 + 1e-9)
             return $"The tenants' shares are {Number(shares)} together; at most 1 can be guaranteed. Lower {Section}:NAME:Share.";
-        var secrets = tenants.SelectMany(tenant => new[] { tenant.Value.Secret, tenant.Value.OtherSecret }.Where(secret => secret.Length > 0).Select(secret => (Tenant: tenant.Key, Secret: secret)));
+        var secrets =
+            tenants.SelectMany(
+            tenant => new[] { tenant.Value.Secret, tenant.Value.OtherSecret }.Where(secret => secret.Length > 0)
+            .Select(secret => (Tenant: tenant.Key, Secret: secret)));
         return secrets.GroupBy(secret => secret.Secret, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } equal
-            ? $"The tenants '{string.Join("', '", equal.Select(secret => secret.Tenant))}' have the same secret, so that a token would not tell them apart. Give every tenant a secret of its own."
+            ? $"The tenants '{string.Join("', '", equal.Select(secret => secret.Tenant))}' have the same secret, so that a token would "
+                + "not tell them apart. Give every tenant a secret of its own."
             : null;
     }
 
@@ -62,7 +68,8 @@ internal sealed class TenantOptions
     public sealed class Tenant
     {
         /// <summary>
-        /// Shared secret of the tenant's clients, at least 16 bytes of UTF-8 and different for every tenant. It never travels on the data plane; in the HTTP API it
+        /// Shared secret of the tenant's clients, at least 16 bytes of UTF-8 and different for every tenant. It never travels on the data
+        /// plane; in the HTTP API it
         /// is the bearer token.
         /// </summary>
         public string Secret { get; set; } = "";
@@ -70,11 +77,13 @@ internal sealed class TenantOptions
         /// <summary>A second secret that is valid too, while the secret is exchanged. Default empty: there is none.</summary>
         public string OtherSecret { get; set; } = "";
 
-        /// <summary>File with the secret, and with the second one in a second line, instead of the two settings. Default empty. Read again when it changes.</summary>
+        /// <summary>File with the secret, and with the second one in a second line, instead of the two settings. Default empty. Read again
+        /// when it changes.</summary>
         public string SecretFile { get; set; } = "";
 
         /// <summary>
-        /// Share of every silo's arena that other tenants' blocks never take from this one, 0 to 1. Default 0; all tenants' shares are 1 together at most. What is not used is lent
+        /// Share of every silo's arena that other tenants' blocks never take from this one, 0 to 1. Default 0; all tenants' shares are 1
+        /// together at most. What is not used is lent
         /// to the others, and comes back when it is wanted.
         /// </summary>
         public double Share { get; set; }
@@ -85,23 +94,30 @@ internal sealed class TenantOptions
         /// <summary>Largest share of the arena that its pinned blocks may take. Default: <c>Store:MaxPinnedShare</c> of its part.</summary>
         public double? PinShare { get; set; }
 
-        /// <summary>Connections that it may have at each endpoint of a silo. Default 0: its part of the endpoint's <c>MaxConnections</c>, at least 8.</summary>
+        /// <summary>Connections that it may have at each endpoint of a silo. Default 0: its part of the endpoint's <c>MaxConnections</c>,
+        /// at least 8.</summary>
         public int MaxConnections { get; set; }
     }
 }
 
 /// <summary>Checks tenants, and that nothing but loopback is served without secrets.</summary>
-internal sealed class TenantOptionsValidator(IOptions<DataPlaneOptions> dataPlane, IOptions<ClusterOptions> cluster) : IValidateOptions<TenantOptions>
+internal sealed class TenantOptionsValidator(IOptions<DataPlaneOptions> dataPlane, IOptions<ClusterOptions> cluster)
+    : IValidateOptions<TenantOptions>
 {
     public ValidateOptionsResult Validate(string? name, TenantOptions options)
     {
         if (options.Tenants.Count > 0 && cluster.Value is { Mode: not ClusterMode.None, Secret.Length: 0, SecretFile.Length: 0 })
-            return ValidateOptionsResult.Fail($"Tenants have secrets, and the silos of the cluster have none among themselves. Set {ClusterOptions.Section}:Secret, the same for every silo.");
+            return ValidateOptionsResult.Fail(
+                $"Tenants have secrets, and the silos of the cluster have none among themselves. Set {ClusterOptions.Section}:Secret, the "
+                + "same for every silo.");
         if (TenantOptions.Explain(options.Tenants) is { } reason)
             return ValidateOptionsResult.Fail(reason);
         var tcp = dataPlane.Value.Tcp;
-        return options.Tenants.Count == 0 && tcp.Length > 0 && IPEndPoint.TryParse(tcp, out var address) && !IPAddress.IsLoopback(address.Address)
-            ? ValidateOptionsResult.Fail($"The data plane listens on {tcp}, which other machines can reach, and no tenant has a secret. Set {TenantOptions.Section}:NAME:Secret, or listen on 127.0.0.1.")
+        return options.Tenants.Count == 0 && tcp.Length > 0 && IPEndPoint.TryParse(tcp, out var address)
+            && !IPAddress.IsLoopback(address.Address)
+            ? ValidateOptionsResult.Fail(
+                $"The data plane listens on {tcp}, which other machines can reach, and no tenant has a secret. Set "
+                + $"{TenantOptions.Section}:NAME:Secret, or listen on 127.0.0.1.")
             : ValidateOptionsResult.Success;
     }
 }

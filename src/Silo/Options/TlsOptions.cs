@@ -37,14 +37,16 @@ internal enum TlsVersion
     Tls13,
 }
 
-/// <summary>Encryption of this silo's ports, and of its connections to other silos. Off unless <see cref="CertificateFile"/> is set.</summary>
+/// <summary>Encryption of this silo's ports, and of its connections to other silos. Off unless <see cref="CertificateFile"/> is
+/// set.</summary>
 internal sealed class TlsOptions : IValidatableObject
 {
     /// <summary>Section of the configuration.</summary>
     public const string Section = "KvCache:Tls";
 
     /// <summary>
-    /// The silo's certificate: PEM, with the certificates between it and its authority behind it, or PFX. Default empty: no port speaks TLS. Files are read again when
+    /// The silo's certificate: PEM, with the certificates between it and its authority behind it, or PFX. Default empty: no port speaks
+    /// TLS. Files are read again when
     /// they change; connections that exist go on. A silo shows it to other silos too, so that it serves for both ends of a connection.
     /// </summary>
     public string CertificateFile { get; set; } = "";
@@ -55,14 +57,16 @@ internal sealed class TlsOptions : IValidatableObject
     /// <summary>Password of a PFX file or of an encrypted key. Default empty.</summary>
     public string Password { get; set; } = "";
 
-    /// <summary>PEM with the authorities of the other silos' certificates, and of this one's. Default empty: those of the machine.</summary>
+    /// <summary>PEM with the authorities of the other silos' certificates, and of this one's. Default empty: those of the
+    /// machine.</summary>
     public string CaFile { get; set; } = "";
 
     /// <summary>Name that the other silos' certificates have. Default empty: the host of the address at which a silo is reached.</summary>
     public string ServerName { get; set; } = "";
 
     /// <summary>
-    /// PEM with the authorities of clients' certificates. Default empty: clients are not asked for one. Silos are clients of one another: the authorities of theirs belong
+    /// PEM with the authorities of clients' certificates. Default empty: clients are not asked for one. Silos are clients of one another:
+    /// the authorities of theirs belong
     /// into this file too.
     /// </summary>
     public string ClientCaFile { get; set; } = "";
@@ -83,13 +87,18 @@ internal sealed class TlsOptions : IValidatableObject
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
         if (CertificateFile.Length == 0 && (KeyFile.Length > 0 || ClientCaFile.Length > 0 || Clients.Count > 0))
-            yield return new ValidationResult($"{Section} names a key or clients, and {Section}:CertificateFile is empty; the silo's certificate was expected there.", [nameof(CertificateFile)]);
+            yield return new ValidationResult(
+                $"{Section} names a key or clients, and {Section}:CertificateFile is empty; the silo's certificate was expected there.",
+                [nameof(CertificateFile)]);
         if (Clients.Count > 0 && ClientCaFile.Length == 0)
-            yield return new ValidationResult($"{Section}:Clients maps certificates to tenants, and {Section}:ClientCaFile is empty; the authorities of those certificates were expected there.", [nameof(ClientCaFile)]);
+            yield return new ValidationResult(
+                $"{Section}:Clients maps certificates to tenants, and {Section}:ClientCaFile is empty; the authorities of those "
+                + "certificates were expected there.", [nameof(ClientCaFile)]);
         foreach (var client in Clients)
         {
             if (client.Name.Length == 0 || client.Tenant.Length == 0)
-                yield return new ValidationResult($"{Section}:Clients has an entry without a Name or a Tenant; both were expected.", [nameof(Clients)]);
+                yield return new ValidationResult(
+                    $"{Section}:Clients has an entry without a Name or a Tenant; both were expected.", [nameof(Clients)]);
         }
 
         if (Clients.GroupBy(client => client.Name, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } twice)
@@ -103,8 +112,11 @@ internal sealed class TlsOptionsValidator(IOptions<TenantOptions> tenants) : IVa
     public ValidateOptionsResult Validate(string? name, TlsOptions options)
     {
         var known = tenants.Value.Tenants;
-        return options.Clients.FirstOrDefault(client => known.Count > 0 ? !known.ContainsKey(client.Tenant) : client.Tenant != TenantRegistry.DefaultTenant) is { } unknown
-            ? ValidateOptionsResult.Fail($"{TlsOptions.Section}:Clients maps '{unknown.Name}' to the tenant '{unknown.Tenant}', and {TenantOptions.Section} has no such tenant. Name one of those that it has.")
+        return options.Clients.FirstOrDefault(
+            client => known.Count > 0 ? !known.ContainsKey(client.Tenant) : client.Tenant != TenantRegistry.DefaultTenant) is { } unknown
+            ? ValidateOptionsResult.Fail(
+                $"{TlsOptions.Section}:Clients maps '{unknown.Name}' to the tenant '{unknown.Tenant}', and {TenantOptions.Section} has no "
+                + "such tenant. Name one of those that it has.")
             : ValidateOptionsResult.Success;
     }
 }

@@ -1,7 +1,8 @@
 namespace KvCache.Silo.Resp;
 
 /// <summary>
-/// Redis' patterns: <c>*</c>, <c>?</c>, <c>[abc]</c>, <c>[^a-z]</c>, and a backslash before what is meant literally. Works on bytes. The time
+/// Redis' patterns: <c>*</c>, <c>?</c>, <c>[abc]</c>, <c>[^a-z]</c>, and a backslash before what is meant literally. Works on bytes. The
+/// time
 /// is at most the product of both lengths: a star is tried again only from the last one on.
 /// </summary>
 internal static class GlobPattern

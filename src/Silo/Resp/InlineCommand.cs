@@ -6,7 +6,8 @@ namespace KvCache.Silo.Resp;
 internal static class InlineCommand
 {
     /// <summary>
-    /// Whether a line is one of an HTTP request. A web page can make its visitor's browser send such a request here, with lines of the page's choice behind it.
+    /// Whether a line is one of an HTTP request. A web page can make its visitor's browser send such a request here, with lines of the
+    /// page's choice behind it.
     /// </summary>
     public static bool IsHttp(ReadOnlySpan<byte> line)
     {

@@ -56,7 +56,8 @@ internal sealed class RespArguments
     public bool Is(int index, ReadOnlySpan<byte> word) => System.Text.Ascii.EqualsIgnoreCase(this[index], word);
 
     /// <summary>Reads an argument as a number.</summary>
-    public bool TryInteger(int index, out long value) => Utf8Parser.TryParse(this[index], out value, out var used) && used == this[index].Length && used > 0;
+    public bool TryInteger(int index, out long value) =>
+        Utf8Parser.TryParse(this[index], out value, out var used) && used == this[index].Length && used > 0;
 
     /// <summary>An argument as text, for messages.</summary>
     public string Text(int index) => System.Text.Encoding.UTF8.GetString(this[index]);

@@ -89,16 +89,20 @@ internal static class RespCommands
     public static RespCommand? Find(ReadOnlySpan<byte> name)
     {
         Span<char> text = stackalloc char[16];
-        return name.Length <= text.Length && ByText.TryGetValue(text[..Encoding.Latin1.GetChars(name, text)], out var command) ? command : null;
+        return name.Length <= text.Length && ByText.TryGetValue(text[..Encoding.Latin1.GetChars(name, text)], out var command)
+            ? command
+            : null;
     }
 
     private static RespCommand Plain(string name, int arity, Action<RespSession> run) => new(name, arity, (session, _) => run(session));
 
     private static RespCommand Free(string name, int arity, Action<RespSession> run) => Plain(name, arity, run) with { Anybody = true };
 
-    private static RespCommand Read(string name, int arity, Action<RespSession> run) => Plain(name, arity, run) with { FirstKey = 1, LastKey = 1 };
+    private static RespCommand Read(string name, int arity, Action<RespSession> run) =>
+        Plain(name, arity, run) with { FirstKey = 1, LastKey = 1 };
 
     private static RespCommand Write(string name, int arity, Action<RespSession> run) => Read(name, arity, run) with { Writes = true };
 
-    private static RespCommand Store(string name, int arity, Action<RespSession, int> run) => new(name, arity, run) { Streams = true, Writes = true, FirstKey = 1, LastKey = 1 };
+    private static RespCommand Store(string name, int arity, Action<RespSession, int> run) =>
+        new(name, arity, run) { Streams = true, Writes = true, FirstKey = 1, LastKey = 1 };
 }

@@ -6,7 +6,8 @@ namespace KvCache.Silo.Resp;
 
 /// <summary>
 /// Reads requests of Redis' protocol: arrays of strings, and plain lines
-/// (https://redis.io/docs/latest/develop/reference/protocol-spec/). Small arguments are read into memory that is reused, values straight into the
+/// (https://redis.io/docs/latest/develop/reference/protocol-spec/). Small arguments are read into memory that is reused, values straight
+/// into the
 /// caller's; nothing is believed that was only announced.
 /// </summary>
 /// <param name="transport">Where bytes come from.</param>
@@ -147,7 +148,8 @@ internal sealed class RespReader(ITransport transport, Action beforeWaiting)
         }
     }
 
-    private static bool TryParse(ReadOnlySpan<byte> text, out long number) => Utf8Parser.TryParse(text, out number, out var used) && used == text.Length && used > 0;
+    private static bool TryParse(ReadOnlySpan<byte> text, out long number) =>
+        Utf8Parser.TryParse(text, out number, out var used) && used == text.Length && used > 0;
 
     private static char Printable(byte value) => value is >= 0x20 and < 0x7f ? (char)value : '?';
 
@@ -158,7 +160,8 @@ internal sealed class RespReader(ITransport transport, Action beforeWaiting)
         if (line.Length > 0 && line[^1] == '\r')
             line = line[..^1];
         if (InlineCommand.IsHttp(line))
-            throw new RespProtocolException("this is no HTTP server; the connection ends, so that nothing behind this line is taken for a request");
+            throw new RespProtocolException(
+                "this is no HTTP server; the connection ends, so that nothing behind this line is taken for a request");
         if (!InlineCommand.TrySplit(line, out var arguments))
             throw new RespProtocolException("unbalanced quotes in request");
         if (!Trusted && arguments.Count > MaxArgumentsUnauthenticated)
@@ -217,7 +220,9 @@ internal sealed class RespReader(ITransport transport, Action beforeWaiting)
     {
         beforeWaiting();
         var got = transport.Receive(destination);
-        return got > 0 ? got : throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection in the middle of a request.");
+        return got > 0
+            ? got
+            : throw new SocketException((int)SocketError.ConnectionReset, "The peer closed the connection in the middle of a request.");
     }
 
     private void Shrink()

@@ -21,7 +21,9 @@ internal sealed partial class RespServer : IHostedService, IDisposable
     private readonly ILogger<RespServer> _logger;
     private long _lastClient;
 
-    public RespServer(ValueBlocks values, RespTenants tenants, TenantQuotas quotas, AuditLog audit, SiloCounters counters, SiloTls tls, IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
+    public RespServer(
+        ValueBlocks values, RespTenants tenants, TenantQuotas quotas, AuditLog audit, SiloCounters counters, SiloTls tls,
+        IOptions<RespOptions> options, TimeProvider time, ILoggerFactory loggers)
     {
         Values = values;
         Tls = tls.For(TlsPorts.Resp);
@@ -87,7 +89,8 @@ internal sealed partial class RespServer : IHostedService, IDisposable
         return Task.CompletedTask;
     }
 
-    public Task StopAsync(CancellationToken cancellationToken) => Address is null ? Task.CompletedTask : _listener.StopAsync(cancellationToken);
+    public Task StopAsync(CancellationToken cancellationToken) =>
+        Address is null ? Task.CompletedTask : _listener.StopAsync(cancellationToken);
 
     public void Dispose() => _listener.Dispose();
 

@@ -18,8 +18,11 @@ internal sealed partial class RespSession
         if (_arguments.Count > 3)
             SyntaxError();
         else if (_arguments.Count == 2 && !_server.Tenants.NeedSecrets)
-            _writer.Error("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?");
-        else if (LogIn(_arguments.Count == 3 ? RespTenants.Name(_arguments[1]) : _server.Tenants.ImpliedUser, _arguments[_arguments.Count - 1]))
+            _writer.Error(
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is "
+                + "correct?");
+        else if (LogIn(
+            _arguments.Count == 3 ? RespTenants.Name(_arguments[1]) : _server.Tenants.ImpliedUser, _arguments[_arguments.Count - 1]))
             _writer.Simple("OK"u8);
     }
 
@@ -29,7 +32,10 @@ internal sealed partial class RespSession
         long version = _writer.Version;
         if (_arguments.Count > 1 && (!_arguments.TryInteger(1, out version) || version is not (2 or 3)))
         {
-            _writer.Error(_arguments.TryInteger(1, out _) ? "NOPROTO unsupported protocol version" : "ERR Protocol version is not an integer or out of range");
+            _writer.Error(
+                _arguments.TryInteger(1, out _)
+                ? "NOPROTO unsupported protocol version"
+                : "ERR Protocol version is not an integer or out of range");
             return;
         }
 
@@ -55,7 +61,9 @@ internal sealed partial class RespSession
 
         if (!Authenticated)
         {
-            _writer.Error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time");
+            _writer.Error(
+                "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option "
+                + "can be used to authenticate the client and select the RESP protocol version at the same time");
             return;
         }
 
@@ -110,7 +118,8 @@ internal sealed partial class RespSession
             _writer.Bulk($"id={_id} addr={Peer} name={_name} user={_user} resp={_writer.Version}\n");
         else if (_arguments.Is(1, "SETNAME"u8) && _arguments.Count == 3)
             SetName();
-        else if ((_arguments.Is(1, "SETINFO"u8) && _arguments.Count == 4) || ((_arguments.Is(1, "NO-EVICT"u8) || _arguments.Is(1, "NO-TOUCH"u8)) && _arguments.Count == 3))
+        else if ((_arguments.Is(1, "SETINFO"u8) && _arguments.Count == 4)
+            || ((_arguments.Is(1, "NO-EVICT"u8) || _arguments.Is(1, "NO-TOUCH"u8)) && _arguments.Count == 3))
             _writer.Simple("OK"u8);
         else
             UnknownSubcommand();
@@ -143,11 +152,15 @@ internal sealed partial class RespSession
 
         (string Name, string Value)[] settings =
         [
-            ("appendonly", "no"), ("databases", "1"), ("maxclients", Text(_server.Options.MaxConnections)), ("maxmemory", Text(_server.Values.Capacity)),
-            ("maxmemory-policy", "allkeys-lru"), ("proto-max-bulk-len", Text(_server.Options.MaxValueSize.Bytes)), ("replica-read-only", "no"), ("save", ""),
+            ("appendonly", "no"), ("databases", "1"), ("maxclients", Text(_server.Options.MaxConnections)),
+                ("maxmemory", Text(_server.Values.Capacity)),
+            ("maxmemory-policy", "allkeys-lru"), ("proto-max-bulk-len", Text(_server.Options.MaxValueSize.Bytes)),
+                ("replica-read-only", "no"), ("save", ""),
             ("timeout", Text((long)_server.Options.IdleTimeout.TotalSeconds)),
         ];
-        var asked = Array.FindAll(settings, setting => Enumerable.Range(2, _arguments.Count - 2).Any(i => GlobPattern.IsMatch(_arguments[i], Encoding.ASCII.GetBytes(setting.Name))));
+        var asked = Array.FindAll(
+            settings, setting =>
+            Enumerable.Range(2, _arguments.Count - 2).Any(i => GlobPattern.IsMatch(_arguments[i], Encoding.ASCII.GetBytes(setting.Name))));
         _writer.Map(asked.Length);
         foreach (var (name, value) in asked)
             Pair(name, value);
@@ -161,11 +174,15 @@ internal sealed partial class RespSession
         var all = wanted.Count == 0 || wanted.Overlaps(["all", "default", "everything"]);
         var text = new StringBuilder();
         var own = _server.Values.StatisticsOf(_namespace); // what others do here is not for its eyes
-        Section("Server", ("redis_version", RedisVersion), ("redis_mode", "standalone"), ("server_name", "kvcache"), ("process_id", Text(Environment.ProcessId)),
-            ("tcp_port", Text(_server.Address?.Port ?? 0)), ("uptime_in_seconds", Text((long)(_server.Time.GetUtcNow() - _server.Started).TotalSeconds)));
+        Section("Server", ("redis_version", RedisVersion), ("redis_mode", "standalone"), ("server_name", "kvcache"),
+            ("process_id", Text(Environment.ProcessId)),
+            ("tcp_port", Text(_server.Address?.Port ?? 0)),
+                ("uptime_in_seconds", Text((long)(_server.Time.GetUtcNow() - _server.Started).TotalSeconds)));
         Section("Clients", ("connected_clients", Text(_server.ConnectionsOf(_user))), ("maxclients", Text(_server.Options.MaxConnections)));
-        Section("Memory", ("used_memory", Text(own.UsedBytes)), ("maxmemory", Text(_server.Values.Capacity)), ("maxmemory_policy", "allkeys-lru"));
-        Section("Stats", ("keyspace_hits", Text(own.ReadBlocks)), ("keyspace_misses", Text(own.MissedBlocks)), ("evicted_keys", Text(own.Evicted)));
+        Section("Memory", ("used_memory", Text(own.UsedBytes)), ("maxmemory", Text(_server.Values.Capacity)),
+            ("maxmemory_policy", "allkeys-lru"));
+        Section("Stats", ("keyspace_hits", Text(own.ReadBlocks)), ("keyspace_misses", Text(own.MissedBlocks)),
+            ("evicted_keys", Text(own.Evicted)));
         Section("Replication", ("role", "master"), ("connected_slaves", "0"));
         Section("Cluster", ("cluster_enabled", "0"));
         if (all || wanted.Contains("Keyspace"))
@@ -252,5 +269,7 @@ internal sealed partial class RespSession
     }
 
     private void UnknownSubcommand() =>
-        _writer.Error($"ERR unknown subcommand or wrong number of arguments for '{_arguments.Text(1)}'. Try {_arguments.Text(0).ToUpperInvariant()} HELP.");
+        _writer.Error(
+            $"ERR unknown subcommand or wrong number of arguments for '{_arguments.Text(1)}'. Try {_arguments.Text(0).ToUpperInvariant()} "
+            + "HELP.");
 }

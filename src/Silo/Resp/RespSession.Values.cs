@@ -52,7 +52,8 @@ internal sealed partial class RespSession
 
     internal void Length() => _writer.Integer(TryKey(1, out var key) && Values.Peek(key) is { } value ? value.Length : 0);
 
-    /// <summary>SET key value [NX | XX] [GET] [EX | PX | EXAT | PXAT time | KEEPTTL]: the value comes before the options that decide about it.</summary>
+    /// <summary>SET key value [NX | XX] [GET] [EX | PX | EXAT | PXAT time | KEEPTTL]: the value comes before the options that decide about
+    /// it.</summary>
     internal void Set(int count)
     {
         var keyRead = ReadKey();

@@ -123,7 +123,8 @@ internal sealed partial class RespSession : Connection
             {
                 _reader.Skip(length);
                 _reader.ReadEnd();
-                Refuse(count - 1, $"ERR the request is too long: at most {RespArguments.MaxBytes} bytes in {RespArguments.MaxCount} arguments");
+                Refuse(count - 1,
+                    $"ERR the request is too long: at most {RespArguments.MaxBytes} bytes in {RespArguments.MaxCount} arguments");
                 return false;
             }
 
@@ -155,7 +156,8 @@ internal sealed partial class RespSession : Connection
         }
 
         var name = _arguments[0];
-        Refuse(argumentsLeft, $"ERR unknown command '{Encoding.UTF8.GetString(name[..Math.Min(name.Length, QuotedBytes)])}', with args beginning with: {text}");
+        Refuse(argumentsLeft,
+            $"ERR unknown command '{Encoding.UTF8.GetString(name[..Math.Min(name.Length, QuotedBytes)])}', with args beginning with: {text}");
     }
 
     private void Bind(string tenant)

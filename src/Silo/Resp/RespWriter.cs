@@ -5,7 +5,8 @@ using KvCache.Silo.Connections;
 namespace KvCache.Silo.Resp;
 
 /// <summary>
-/// Writes replies of Redis' protocol, version 2 or 3. Small ones are collected, so that the answers of a pipeline leave together; a value leaves
+/// Writes replies of Redis' protocol, version 2 or 3. Small ones are collected, so that the answers of a pipeline leave together; a value
+/// leaves
 /// with what was collected before it in one call, straight from where it lies.
 /// </summary>
 internal sealed class RespWriter(ITransport transport)

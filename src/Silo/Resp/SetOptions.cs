@@ -29,7 +29,8 @@ internal readonly record struct SetOptions
     /// <param name="now">The time, for EXAT and PXAT.</param>
     /// <param name="options">The options.</param>
     /// <param name="error">The reply, where they are wrong.</param>
-    public static bool TryParse(RespArguments arguments, int first, DateTimeOffset now, out SetOptions options, [NotNullWhen(false)] out string? error)
+    public static bool TryParse(
+        RespArguments arguments, int first, DateTimeOffset now, out SetOptions options, [NotNullWhen(false)] out string? error)
     {
         options = default;
         for (var i = first; i < arguments.Count; i++)
@@ -48,7 +49,11 @@ internal readonly record struct SetOptions
                     return Fail("ERR value is not an integer or out of range", out error);
                 if (number <= 0 || number > (long.MaxValue - now.UtcTicks) / unit.Ticks)
                     return Fail("ERR invalid expire time in 'set' command", out error);
-                options = options with { TimeToLive = TimeSpan.FromTicks(number * unit.Ticks) - (unit.IsDate ? now - DateTimeOffset.UnixEpoch : TimeSpan.Zero) };
+                options = options with
+                {
+                    TimeToLive =
+                    TimeSpan.FromTicks(number * unit.Ticks) - (unit.IsDate ? now - DateTimeOffset.UnixEpoch : TimeSpan.Zero)
+                };
             }
             else
                 return Fail("ERR syntax error", out error);

@@ -83,7 +83,8 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
         : "it carries no ticket of a tenant. Orleans clients need UseKvCacheTenant.";
 
     private static bool IsForClients(IInvokable request) => request.GetInterfaceType() is var type
-        && (type == typeof(IPrefixGrain) || type == typeof(ITicketGrain) || type.FullName == "Orleans.Runtime.IGrainCallCancellationExtension");
+        && (type == typeof(IPrefixGrain) || type == typeof(ITicketGrain)
+            || type.FullName == "Orleans.Runtime.IGrainCallCancellationExtension");
 
     private bool IsAllowed(object? mark, IIncomingGrainCallContext context) =>
         IsSilo(mark)

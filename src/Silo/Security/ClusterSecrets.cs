@@ -26,7 +26,8 @@ internal sealed class ClusterSecrets : ILiveFiles
         };
     }
 
-    /// <summary>The secrets that are valid, this silo's own first: while secrets are exchanged there are two. Another object after a change.</summary>
+    /// <summary>The secrets that are valid, this silo's own first: while secrets are exchanged there are two. Another object after a
+    /// change.</summary>
     public IReadOnlyList<byte[]> All => _file?.Value ?? _fixed;
 
     /// <summary>The secret that this silo proves and signs with.</summary>

@@ -4,8 +4,10 @@ using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo.Security;
 
-/// <summary>Looks at the files of certificates, secrets and keys, and takes over what has changed. What cannot be used changes nothing, and is told once.</summary>
-internal sealed partial class FileReloader(IEnumerable<ILiveFiles> owners, IOptions<ReloadOptions> options, ILogger<FileReloader> logger) : BackgroundService
+/// <summary>Looks at the files of certificates, secrets and keys, and takes over what has changed. What cannot be used changes nothing, and
+/// is told once.</summary>
+internal sealed partial class FileReloader(IEnumerable<ILiveFiles> owners, IOptions<ReloadOptions> options, ILogger<FileReloader> logger)
+    : BackgroundService
 {
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {

@@ -19,7 +19,8 @@ internal sealed class GuardedPlacement(IPlacementDirector director, CallGuard gu
         for (var i = 0; i < services.Count; i++)
         {
             var placement = services[i];
-            if (!placement.IsKeyedService || placement.ServiceType != typeof(IPlacementDirector) || placement.ServiceKey as Type == ClientObservers)
+            if (!placement.IsKeyedService || placement.ServiceType != typeof(IPlacementDirector)
+                || placement.ServiceKey as Type == ClientObservers)
                 continue;
             services[i] = ServiceDescriptor.KeyedSingleton<IPlacementDirector>(placement.ServiceKey, (provider, key) =>
                 new GuardedPlacement(Create(placement, provider, key), provider.GetRequiredService<CallGuard>()));

@@ -13,7 +13,9 @@ internal static class HttpsServices
         if (!isUsed)
             return;
         if (string.IsNullOrEmpty(builder.Configuration[$"{TlsOptions.Section}:{nameof(TlsOptions.CertificateFile)}"]))
-            throw new FormatException($"--http has an address that begins with https, and {TlsOptions.Section}:CertificateFile is empty; the silo's certificate was expected there.");
+            throw new FormatException(
+                $"--http has an address that begins with https, and {TlsOptions.Section}:CertificateFile is empty; the silo's certificate "
+                + "was expected there.");
         builder.WebHost.UseKestrelHttpsConfiguration();
         builder.Services.AddOptions<KestrelServerOptions>().Configure<SiloTls>((kestrel, tls) => kestrel.ConfigureHttpsDefaults(https =>
         {

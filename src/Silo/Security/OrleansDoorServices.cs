@@ -15,7 +15,8 @@ internal static class OrleansDoorServices
     public static void AddOrleansDoors(this ISiloBuilder silo, IConfiguration configuration)
     {
         var services = silo.Services;
-        services.AddOptions<OrleansDoorOptions>().Bind(configuration.GetSection(OrleansDoorOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
+        services.AddOptions<OrleansDoorOptions>().Bind(configuration.GetSection(OrleansDoorOptions.Section)).ValidateDataAnnotations()
+            .ValidateOnStart();
         services.AddSingleton<ClusterSecrets>();
         services.AddSingleton<ClusterEntry>();
         services.AddSingleton<TicketOffice>();

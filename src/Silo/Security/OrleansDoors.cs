@@ -40,7 +40,9 @@ internal sealed partial class OrleansDoors(
 
     /// <summary>Incoming connections of other silos.</summary>
     public ConnectionDelegate AcceptSilo(ConnectionDelegate next) => connection =>
-        AcceptAsync(connection, OrleansDoor.Silo, _silos, name => name.Length == 0 ? secrets.All : [], _ => new DoorTicket([], default), next);
+        AcceptAsync(connection, OrleansDoor.Silo, _silos, name => name.Length == 0
+            ? secrets.All
+            : [], _ => new DoorTicket([], default), next);
 
     /// <summary>Incoming connections of Orleans clients.</summary>
     public ConnectionDelegate AcceptClient(ConnectionDelegate next) => connection =>
@@ -152,7 +154,8 @@ internal sealed partial class OrleansDoors(
 
     [LoggerMessage(
         Level = LogLevel.Warning,
-        Message = "KvCache:Cluster:Secret is empty: every user of this machine can join the cluster and read every block. That is fit for a machine with one user")]
+        Message = "KvCache:Cluster:Secret is empty: every user of this machine can join the cluster and read every block. That is fit for "
+            + "a machine with one user")]
     private partial void LogNoSecret();
 
     [LoggerMessage(

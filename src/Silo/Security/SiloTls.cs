@@ -37,7 +37,9 @@ internal sealed class SiloTls : ILiveFiles
     /// <param name="socket">The socket.</param>
     /// <param name="server">What the port shows; null for a plain one.</param>
     public static ByteChannel Accept(Socket socket, TlsServer? server) =>
-        server is null || socket.AddressFamily == AddressFamily.Unix ? new PlainChannel(socket) : new TlsChannel(socket, server.Authenticate);
+        server is null || socket.AddressFamily == AddressFamily.Unix
+            ? new PlainChannel(socket)
+            : new TlsChannel(socket, server.Authenticate);
 
     /// <summary>Reads the section and the files that it names.</summary>
     /// <exception cref="FormatException">Something cannot be used; the message is one sentence.</exception>
@@ -48,17 +50,26 @@ internal sealed class SiloTls : ILiveFiles
             throw new FormatException(problem.ErrorMessage);
         var protocols = options.MinVersion == TlsVersion.Tls13 ? SslProtocols.Tls13 : SslProtocols.Tls12 | SslProtocols.Tls13;
         var files = new List<ILiveFile>();
-        var authorities = options.CaFile.Length > 0 ? Add(Certificates.LoadAuthorities($"{TlsOptions.Section}:CaFile", options.CaFile)) : null;
-        var clientAuthorities = options.ClientCaFile.Length > 0 ? Add(Certificates.LoadAuthorities($"{TlsOptions.Section}:ClientCaFile", options.ClientCaFile)) : null;
+        var authorities = options.CaFile.Length > 0
+            ? Add(Certificates.LoadAuthorities($"{TlsOptions.Section}:CaFile", options.CaFile))
+            : null;
+        var clientAuthorities = options.ClientCaFile.Length > 0
+            ? Add(Certificates.LoadAuthorities($"{TlsOptions.Section}:ClientCaFile", options.ClientCaFile))
+            : null;
         LiveFile<SslStreamCertificateContext>? certificate = null;
         if (options.CertificateFile.Length > 0)
         {
-            certificate = Add(Certificates.Load($"{TlsOptions.Section}:CertificateFile", options.CertificateFile, options.KeyFile, options.Password, authorities));
+            certificate =
+                Add(Certificates.Load(
+                $"{TlsOptions.Section}:CertificateFile", options.CertificateFile, options.KeyFile, options.Password, authorities));
         }
 
         var tenants = options.Clients.ToDictionary(client => client.Name, client => client.Tenant, StringComparer.Ordinal);
-        var server = certificate is null ? null : new TlsServer(certificate, clientAuthorities, options.RequireClientCertificate, tenants, protocols);
-        return new SiloTls(server, options.Ports, new TlsClient(authorities, options.ServerName, certificate, protocols), authorities is not null, files);
+        var server = certificate is null
+            ? null
+            : new TlsServer(certificate, clientAuthorities, options.RequireClientCertificate, tenants, protocols);
+        return new SiloTls(
+            server, options.Ports, new TlsClient(authorities, options.ServerName, certificate, protocols), authorities is not null, files);
 
         LiveFile<T> Add<T>(LiveFile<T> file)
             where T : class

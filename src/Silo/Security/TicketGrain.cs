@@ -18,8 +18,10 @@ internal sealed class TicketGrain(TenantRegistry tenants, TicketOffice office) :
 
     public ValueTask<RenewedTicket?> RenewAsync(string tenant, byte[] proof)
     {
-        if (RequestContext.Get(CallMarks.Key) is not TenantTicket { Bytes: var ticket } || TenantId.Of(tenant).ToString() != this.GetPrimaryKeyString()
-            || !tenants.ClientSecretsOf(tenant).Any(secret => CryptographicOperations.FixedTimeEquals(proof, TenantAccess.RenewalProof(secret, ticket))))
+        if (RequestContext.Get(CallMarks.Key) is not TenantTicket { Bytes: var ticket }
+            || TenantId.Of(tenant).ToString() != this.GetPrimaryKeyString()
+            || !tenants.ClientSecretsOf(tenant)
+                .Any(secret => CryptographicOperations.FixedTimeEquals(proof, TenantAccess.RenewalProof(secret, ticket))))
             return new((RenewedTicket?)null);
         var renewed = office.Issue(tenant);
         return new(new RenewedTicket(renewed.Bytes, renewed.Life));

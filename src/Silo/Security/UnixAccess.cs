@@ -19,7 +19,9 @@ internal static partial class UnixAccess
     {
         if (TryParse(mode) is null)
             return $"{section}Mode is '{mode}'; an octal mode was expected, for example 0660.";
-        return group.Length > 0 && OperatingSystem.IsLinux() && NumberOf(group) is null ? $"{section}Group is '{group}', and this machine has no such group." : null;
+        return group.Length > 0 && OperatingSystem.IsLinux() && NumberOf(group) is null
+            ? $"{section}Group is '{group}', and this machine has no such group."
+            : null;
     }
 
     /// <summary>Gives a file its mode and group.</summary>
@@ -32,7 +34,9 @@ internal static partial class UnixAccess
         // Nobody of the old group may come in between.
         File.SetUnixFileMode(path, TryParse(OwnerOnly)!.Value);
         if (group.Length > 0 && ChangeOwner(path, -1, NumberOf(group) ?? -1) != 0)
-            throw new IOException($"'{path}' cannot be given to the group '{group}': {Marshal.GetLastPInvokeErrorMessage()}. The silo's user has to be a member of it.");
+            throw new IOException(
+                $"'{path}' cannot be given to the group '{group}': {Marshal.GetLastPInvokeErrorMessage()}. The silo's user has to be a "
+                + "member of it.");
         File.SetUnixFileMode(path, TryParse(mode)!.Value);
     }
 

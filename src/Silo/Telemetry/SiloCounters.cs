@@ -21,30 +21,46 @@ internal sealed class SiloCounters : IDisposable
     /// <summary>Registers the instruments.</summary>
     public SiloCounters(BlockStore store)
     {
-        _duration = _meter.CreateHistogram("kvcache.request.duration", "s", "Time from a request's frame to its last response byte, by type.", advice: new InstrumentAdvice<double>
-        {
-            HistogramBucketBoundaries = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
-        });
+        _duration = _meter.CreateHistogram(
+            "kvcache.request.duration", "s", "Time from a request's frame to its last response byte, by type.",
+            advice: new InstrumentAdvice<double>
+            {
+                HistogramBucketBoundaries = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+            });
         _meter.CreateObservableCounter("kvcache.block.hits", () => Hits, "{block}", "Blocks served by get.");
         _meter.CreateObservableCounter("kvcache.block.misses", Misses, "{block}", "Blocks asked for and not served, by reason.");
-        _meter.CreateObservableCounter("kvcache.match.blocks", Matches, "{block}", "Blocks looked up by match, by whether they were found.");
+        _meter.CreateObservableCounter(
+            "kvcache.match.blocks", Matches, "{block}", "Blocks looked up by match, by whether they were found.");
         _meter.CreateObservableCounter("kvcache.put.blocks", Puts, "{block}", "Blocks of puts, by outcome.");
-        _meter.CreateObservableCounter("kvcache.io.received", () => Volatile.Read(ref _receivedBytes), "By", "Bytes received by the data plane.");
+        _meter.CreateObservableCounter(
+            "kvcache.io.received", () => Volatile.Read(ref _receivedBytes), "By", "Bytes received by the data plane.");
         _meter.CreateObservableCounter("kvcache.io.sent", () => Volatile.Read(ref _sentBytes), "By", "Bytes sent by the data plane.");
-        _meter.CreateObservableCounter("kvcache.connections.rejected", () => Volatile.Read(ref _rejected), "{connection}", "Connections refused: limits, versions, authentication.");
-        _meter.CreateObservableCounter("kvcache.connections.displaced", () => Volatile.Read(ref _displaced), "{connection}", "Connections without a proof that were ended because others needed their places.");
-        _meter.CreateObservableCounter("kvcache.frames.bad", () => Volatile.Read(ref _badFrames), "{frame}", "Frames that ended their connection.");
+        _meter.CreateObservableCounter(
+            "kvcache.connections.rejected", () =>
+            Volatile.Read(ref _rejected), "{connection}", "Connections refused: limits, versions, authentication.");
+        _meter.CreateObservableCounter(
+            "kvcache.connections.displaced", () =>
+            Volatile.Read(ref _displaced), "{connection}",
+            "Connections without a proof that were ended because others needed their places.");
+        _meter.CreateObservableCounter(
+            "kvcache.frames.bad", () => Volatile.Read(ref _badFrames), "{frame}", "Frames that ended their connection.");
         _meter.CreateObservableUpDownCounter("kvcache.connections", () => Connections, "{connection}", "Open connections.");
         _meter.CreateObservableUpDownCounter("kvcache.store.blocks", () => store.GetStatistics().Blocks, "{block}", "Visible blocks.");
-        _meter.CreateObservableUpDownCounter("kvcache.store.bytes", () => store.GetStatistics().BlockBytes, "By", "Bytes of visible blocks.");
-        _meter.CreateObservableUpDownCounter("kvcache.store.leased", () => store.GetStatistics().LeasedBlocks, "{block}", "Blocks under a lease.");
-        _meter.CreateObservableUpDownCounter("kvcache.store.pinned", () => store.GetStatistics().PinnedBytes, "By", "Bytes of pinned blocks.");
+        _meter.CreateObservableUpDownCounter(
+            "kvcache.store.bytes", () => store.GetStatistics().BlockBytes, "By", "Bytes of visible blocks.");
+        _meter.CreateObservableUpDownCounter(
+            "kvcache.store.leased", () => store.GetStatistics().LeasedBlocks, "{block}", "Blocks under a lease.");
+        _meter.CreateObservableUpDownCounter(
+            "kvcache.store.pinned", () => store.GetStatistics().PinnedBytes, "By", "Bytes of pinned blocks.");
         _meter.CreateObservableUpDownCounter("kvcache.arena.used", () => store.Arena.UsedBytes, "By", "Allocated arena memory.");
         _meter.CreateObservableUpDownCounter("kvcache.arena.committed", () => store.Arena.CommittedBytes, "By", "Touched arena memory.");
         _meter.CreateObservableUpDownCounter("kvcache.arena.capacity", () => store.Arena.Capacity, "By", "Configured arena memory.");
-        _meter.CreateObservableGauge("kvcache.arena.fragmentation", () => store.Arena.Fragmentation, "1", "Share of free memory outside the largest free run.");
-        _meter.CreateObservableCounter("kvcache.store.removed", () => Removals(store.GetStatistics()), "{block}", "Blocks that left the store, by reason.");
-        _meter.CreateObservableCounter("kvcache.store.refused", () => store.GetStatistics().Refused, "{block}", "Writes refused for want of memory.");
+        _meter.CreateObservableGauge(
+            "kvcache.arena.fragmentation", () => store.Arena.Fragmentation, "1", "Share of free memory outside the largest free run.");
+        _meter.CreateObservableCounter(
+            "kvcache.store.removed", () => Removals(store.GetStatistics()), "{block}", "Blocks that left the store, by reason.");
+        _meter.CreateObservableCounter(
+            "kvcache.store.refused", () => store.GetStatistics().Refused, "{block}", "Writes refused for want of memory.");
     }
 
     /// <summary>Blocks served by get.</summary>
@@ -135,11 +151,13 @@ internal sealed class SiloCounters : IDisposable
     private Measurement<long>[] Matches()
     {
         var found = Volatile.Read(ref _matchedBlocks);
-        return [new(found, new KeyValuePair<string, object?>("found", "true")), new(Volatile.Read(ref _matchedOf) - found, new KeyValuePair<string, object?>("found", "false"))];
+        return [new(found, new KeyValuePair<string, object?>("found", "true")),
+            new(Volatile.Read(ref _matchedOf) - found, new KeyValuePair<string, object?>("found", "false"))];
     }
 
     private IEnumerable<Measurement<long>> Puts() =>
-        Enum.GetValues<PutOutcome>().Select(outcome => new Measurement<long>(PutsWith(outcome), new KeyValuePair<string, object?>("outcome", outcome.ToString())));
+        Enum.GetValues<PutOutcome>()
+            .Select(outcome => new Measurement<long>(PutsWith(outcome), new KeyValuePair<string, object?>("outcome", outcome.ToString())));
 
     private static Measurement<long>[] Removals(BlockStoreStatistics store) =>
     [

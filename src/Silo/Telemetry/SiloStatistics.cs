@@ -3,7 +3,8 @@ using KvCache.Engine.Storage;
 
 namespace KvCache.Silo.Telemetry;
 
-/// <summary>What a silo has and has done for all its tenants: for whoever runs it. A tenant is told its <see cref="TenantStatistics"/>.</summary>
+/// <summary>What a silo has and has done for all its tenants: for whoever runs it. A tenant is told its <see
+/// cref="TenantStatistics"/>.</summary>
 internal sealed record SiloStatistics
 {
     public required BlockStoreStatistics Store { get; init; }

@@ -61,7 +61,8 @@ internal enum PromoteOutcome
     /// <summary>It is not what was sealed with the key that it names: somebody else wrote it, or changed it.</summary>
     Forged,
 
-    /// <summary>It is not sealed where keys are configured, or sealed with a key that is not known here; silos with other keys may still need it.</summary>
+    /// <summary>It is not sealed where keys are configured, or sealed with a key that is not known here; silos with other keys may still
+    /// need it.</summary>
     OtherKey,
 
     /// <summary>The value is shorter or longer than it says.</summary>

@@ -52,7 +52,8 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     /// <param name="time">Clock of expiry.</param>
     /// <param name="logger">Log.</param>
     /// <exception cref="FormatException">The connection string is wrong.</exception>
-    public RedisTier(BlockStore store, IOptions<RedisTierOptions> options, RedisTierCounters counters, TimeProvider time, ILogger<RedisTier> logger)
+    public RedisTier(
+        BlockStore store, IOptions<RedisTierOptions> options, RedisTierCounters counters, TimeProvider time, ILogger<RedisTier> logger)
     {
         _options = options.Value;
         _counters = counters;
@@ -109,7 +110,8 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     /// <param name="key">The block. However many ask for it at the same time, it is read once.</param>
     /// <param name="expected">Shape that it must have, as its namespace says; null for the one that was stored.</param>
     /// <param name="cancellationToken">Stops waiting; the promotion goes on.</param>
-    /// <returns>The outcome, after <see cref="RedisTierOptions.ReadTimeout"/> at the latest, and a lease that the caller disposes.</returns>
+    /// <returns>The outcome, after <see cref="RedisTierOptions.ReadTimeout"/> at the latest, and a lease that the caller
+    /// disposes.</returns>
     /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
     public async Task<PromoteResult> PromoteAsync(BlockKey key, KvLayout? expected, CancellationToken cancellationToken = default)
     {
@@ -122,7 +124,8 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
             return Refuse(PromoteOutcome.Busy);
         if (_queue.IsDeleting(key))
             _promotions.Delete([key]);
-        await using (cancellationToken.UnsafeRegister(static (w, token) => ((PromotionWaiter)w!).Cancel(token), waiter).ConfigureAwait(false))
+        await using (
+            cancellationToken.UnsafeRegister(static (w, token) => ((PromotionWaiter)w!).Cancel(token), waiter).ConfigureAwait(false))
             return await waiter.Result.ConfigureAwait(false);
     }
 
@@ -134,7 +137,8 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     /// <param name="expiresAt">End of its life; when that has passed already, it is deleted.</param>
     /// <param name="cancellationToken">Stops waiting; the change goes on.</param>
     /// <returns>
-    /// True when Redis has the block and it lives so long. False when it is not there, is being deleted, or Redis has not confirmed in time;
+    /// True when Redis has the block and it lives so long. False when it is not there, is being deleted, or Redis has not confirmed in
+    /// time;
     /// the tier then goes on trying, unless too many changes wait.
     /// </returns>
     /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
@@ -174,18 +178,21 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     /// <returns>Null when Redis does not answer.</returns>
     public Task<bool?> ExistsAsync(BlockKey key) => _queue.IsDeleting(key) ? Task.FromResult<bool?>(false) : _control.ExistsAsync(key);
 
-    /// <summary>Makes the descriptor of a block live as long in Redis as its payload. It was written just now, with a life of its own.</summary>
+    /// <summary>Makes the descriptor of a block live as long in Redis as its payload. It was written just now, with a life of its
+    /// own.</summary>
     /// <returns>Null when Redis does not answer; false when there is no payload.</returns>
     internal Task<bool?> AlignDescriptorAsync(BlockKey key) => _control.AlignDescriptorAsync(key);
 
     /// <summary>Finds the payloads of all silos that share the key prefix, page by page, on a connection of its own.</summary>
-    /// <param name="page">Receives what was found, on another thread. One block may come twice; blocks that come or go meanwhile may be missed.</param>
+    /// <param name="page">Receives what was found, on another thread. One block may come twice; blocks that come or go meanwhile may be
+    /// missed.</param>
     /// <param name="cancellationToken">Stops between two pages.</param>
     /// <returns>Keys found.</returns>
     /// <exception cref="RedisException">Redis failed; what came before is right, and the scan may be begun anew.</exception>
     /// <exception cref="OperationCanceledException">The caller cancelled, or the tier was stopped.</exception>
     public Task<long> ScanAsync(Action<RedisScanPage> page, CancellationToken cancellationToken = default) =>
-        Task.Factory.StartNew(() => Scan(page, cancellationToken), cancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        Task.Factory.StartNew(
+            () => Scan(page, cancellationToken), cancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
     /// <summary>Starts the threads; they connect when there is something to do.</summary>
     public Task StartAsync(CancellationToken cancellationToken)
@@ -196,7 +203,8 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     }
 
     /// <summary>Writes what waits, for at most <see cref="RedisTierOptions.DrainTimeout"/>, then ends connections and threads.</summary>
-    public Task StopAsync(CancellationToken cancellationToken) => Interlocked.Exchange(ref _stopped, 1) == 0 ? Task.Run(Stop, CancellationToken.None) : Task.CompletedTask;
+    public Task StopAsync(CancellationToken cancellationToken) =>
+        Interlocked.Exchange(ref _stopped, 1) == 0 ? Task.Run(Stop, CancellationToken.None) : Task.CompletedTask;
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
@@ -230,7 +238,8 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _stopping.Token);
         var keys = new List<BlockKey>();
         long found = 0;
-        var total = lane.Run(Deadline.After(_options.CommandTimeout), connection => connection.CountKeys(Deadline.After(_options.CommandTimeout)));
+        var total = lane.Run(
+            Deadline.After(_options.CommandTimeout), connection => connection.CountKeys(Deadline.After(_options.CommandTimeout)));
         ulong cursor = 0;
         do
         {

@@ -10,7 +10,8 @@ internal sealed class RedisTierCounters : IDisposable
     private static readonly PersistOutcome[] PersistOutcomes = Enum.GetValues<PersistOutcome>();
 
     // What was deleted or has expired was not to be kept.
-    private static readonly PersistOutcome[] Drops = [.. PersistOutcomes.Except([PersistOutcome.Persisted, PersistOutcome.Deleted, PersistOutcome.Expired])];
+    private static readonly PersistOutcome[] Drops =
+        [.. PersistOutcomes.Except([PersistOutcome.Persisted, PersistOutcome.Deleted, PersistOutcome.Expired])];
 
     private static readonly PromoteOutcome[] PromoteOutcomes = Enum.GetValues<PromoteOutcome>();
     private static readonly RedisFailure[] Failures = Enum.GetValues<RedisFailure>();
@@ -28,21 +29,46 @@ internal sealed class RedisTierCounters : IDisposable
     /// <summary>Registers the instruments.</summary>
     public RedisTierCounters()
     {
-        var buckets = new InstrumentAdvice<double> { HistogramBucketBoundaries = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30] };
-        _persistTime = _meter.CreateHistogram("kvcache.redis.persist.duration", "s", "Time of one write of a block to Redis that succeeded.", advice: buckets);
-        _promoteTime = _meter.CreateHistogram("kvcache.redis.promote.duration", "s", "Time of one read of a block from Redis that succeeded.", advice: buckets);
-        _meter.CreateObservableCounter("kvcache.redis.persist.blocks", () => PersistOutcomes.Select(outcome => Of(PersistsWith(outcome), "outcome", outcome)), "{block}", "Blocks to be written to Redis, by what became of them.");
-        _meter.CreateObservableCounter("kvcache.redis.promote.blocks", () => PromoteOutcomes.Select(outcome => Of(PromotesWith(outcome), "outcome", outcome)), "{block}", "Blocks to be read from Redis, by what became of them.");
-        _meter.CreateObservableCounter("kvcache.redis.errors", () => Failures.Select(failure => Of(FailuresWith(failure), "kind", failure)), "{error}", "Failed calls to Redis, by kind.");
-        _meter.CreateObservableCounter("kvcache.redis.persist.bytes", () => Volatile.Read(ref _persistedBytes), "By", "Bytes of blocks written to Redis.");
-        _meter.CreateObservableCounter("kvcache.redis.promote.bytes", () => Volatile.Read(ref _promotedBytes), "By", "Bytes of blocks read from Redis.");
+        var buckets =
+            new InstrumentAdvice<double>
+            {
+                HistogramBucketBoundaries =
+            [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30]
+            };
+        _persistTime =
+            _meter.CreateHistogram(
+            "kvcache.redis.persist.duration", "s", "Time of one write of a block to Redis that succeeded.", advice: buckets);
+        _promoteTime =
+            _meter.CreateHistogram(
+            "kvcache.redis.promote.duration", "s", "Time of one read of a block from Redis that succeeded.", advice: buckets);
+        _meter.CreateObservableCounter(
+            "kvcache.redis.persist.blocks", () =>
+            PersistOutcomes.Select(outcome => Of(PersistsWith(outcome), "outcome", outcome)), "{block}",
+            "Blocks to be written to Redis, by what became of them.");
+        _meter.CreateObservableCounter(
+            "kvcache.redis.promote.blocks", () =>
+            PromoteOutcomes.Select(outcome => Of(PromotesWith(outcome), "outcome", outcome)), "{block}",
+            "Blocks to be read from Redis, by what became of them.");
+        _meter.CreateObservableCounter(
+            "kvcache.redis.errors", () =>
+            Failures.Select(failure => Of(FailuresWith(failure), "kind", failure)), "{error}", "Failed calls to Redis, by kind.");
+        _meter.CreateObservableCounter(
+            "kvcache.redis.persist.bytes", () => Volatile.Read(ref _persistedBytes), "By", "Bytes of blocks written to Redis.");
+        _meter.CreateObservableCounter(
+            "kvcache.redis.promote.bytes", () => Volatile.Read(ref _promotedBytes), "By", "Bytes of blocks read from Redis.");
         _meter.CreateObservableCounter("kvcache.redis.deleted", () => Deletes, "{block}", "Blocks whose deletion Redis confirmed.");
-        _meter.CreateObservableUpDownCounter("kvcache.redis.queued", () => QueuedBytes, "By", "Bytes of blocks that wait to be written, or are being written.");
-        _meter.CreateObservableUpDownCounter("kvcache.redis.queued.blocks", () => QueuedBlocks, "{block}", "Blocks that wait to be written, or are being written.");
-        _meter.CreateObservableUpDownCounter("kvcache.redis.changes.pending", () => PendingChanges, "{block}", "Deletions and changed lives that Redis has not confirmed yet.");
-        _meter.CreateObservableGauge("kvcache.redis.breaker", () => BreakerOpen ? 1 : 0, "{breaker}", "1 while Redis is left alone because it failed.");
+        _meter.CreateObservableUpDownCounter(
+            "kvcache.redis.queued", () => QueuedBytes, "By", "Bytes of blocks that wait to be written, or are being written.");
+        _meter.CreateObservableUpDownCounter(
+            "kvcache.redis.queued.blocks", () => QueuedBlocks, "{block}", "Blocks that wait to be written, or are being written.");
+        _meter.CreateObservableUpDownCounter(
+            "kvcache.redis.changes.pending", () =>
+            PendingChanges, "{block}", "Deletions and changed lives that Redis has not confirmed yet.");
+        _meter.CreateObservableGauge(
+            "kvcache.redis.breaker", () => BreakerOpen ? 1 : 0, "{breaker}", "1 while Redis is left alone because it failed.");
         _meter.CreateObservableGauge("kvcache.redis.memory.used", () => Volatile.Read(ref _used), "By", "Memory that Redis uses.");
-        _meter.CreateObservableGauge("kvcache.redis.memory.limit", () => Volatile.Read(ref _limit), "By", "Memory that Redis may use; 0 for no limit.");
+        _meter.CreateObservableGauge(
+            "kvcache.redis.memory.limit", () => Volatile.Read(ref _limit), "By", "Memory that Redis may use; 0 for no limit.");
     }
 
     /// <summary>Bytes of blocks that wait to be written, or are being written.</summary>

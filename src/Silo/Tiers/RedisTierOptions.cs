@@ -15,15 +15,18 @@ internal sealed class RedisTierOptions : IValidatableObject
     /// </summary>
     public string ConnectionString { get; set; } = "";
 
-    /// <summary>File with the password, instead of one in the connection string. Default empty. Read again when it changes, for the connections that are made from then on.</summary>
+    /// <summary>File with the password, instead of one in the connection string. Default empty. Read again when it changes, for the
+    /// connections that are made from then on.</summary>
     public string PasswordFile { get; set; } = "";
 
     /// <summary>Encryption of the connections.</summary>
     public RedisTlsOptions Tls { get; } = new();
 
     /// <summary>
-    /// File with the keys that payloads and descriptors are sealed with, a line <c>ID KEY</c> each: a number, and 32 random bytes as Base64. The first writes, all of them
-    /// read; what is not sealed, or not with one of them, is a miss. Default empty: nothing is sealed, and whoever can write to Redis can write every tenant's blocks.
+    /// File with the keys that payloads and descriptors are sealed with, a line <c>ID KEY</c> each: a number, and 32 random bytes as
+    /// Base64. The first writes, all of them
+    /// read; what is not sealed, or not with one of them, is a miss. Default empty: nothing is sealed, and whoever can write to Redis can
+    /// write every tenant's blocks.
     /// </summary>
     public string SealFile { get; set; } = "";
 
@@ -109,13 +112,15 @@ internal sealed class RedisTierOptions : IValidatableObject
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
         if (Encrypt && SealFile.Length == 0)
-            yield return new ValidationResult($"{Section}:Encrypt is on, and {Section}:SealFile is empty; a file with keys was expected there.", [nameof(SealFile)]);
+            yield return new ValidationResult(
+                $"{Section}:Encrypt is on, and {Section}:SealFile is empty; a file with keys was expected there.", [nameof(SealFile)]);
         if (ConnectionString.Length > 0 && FindProblem() is { } problem)
             yield return new ValidationResult(problem, [nameof(ConnectionString)]);
         if (KeyPrefix.AsSpan().ContainsAnyInRange('\0', ' '))
             yield return new ValidationResult($"{Section}:KeyPrefix contains spaces or control characters.", [nameof(KeyPrefix)]);
         if (MaxQueuedBytes.Bytes < 0)
-            yield return new ValidationResult($"{Section}:MaxQueuedBytes is {MaxQueuedBytes}; 0 or more was expected.", [nameof(MaxQueuedBytes)]);
+            yield return new ValidationResult(
+                $"{Section}:MaxQueuedBytes is {MaxQueuedBytes}; 0 or more was expected.", [nameof(MaxQueuedBytes)]);
         if (SocketBuffer.Bytes is < 0 or > 1 << 30)
             yield return new ValidationResult($"{Section}:SocketBuffer is {SocketBuffer}; 0 to 1GiB was expected.", [nameof(SocketBuffer)]);
     }

@@ -24,6 +24,7 @@ internal sealed record RedisTierStatus
     /// <summary>Deletions and changed lives that Redis has not confirmed yet.</summary>
     public required int PendingChanges { get; init; }
 
-    /// <summary>Blocks that should have been written since the start and were not, by reason; reasons that did not occur are left out.</summary>
+    /// <summary>Blocks that should have been written since the start and were not, by reason; reasons that did not occur are left
+    /// out.</summary>
     public required IReadOnlyDictionary<PersistOutcome, long> Dropped { get; init; }
 }

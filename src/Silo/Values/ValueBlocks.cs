@@ -13,7 +13,8 @@ namespace KvCache.Silo.Values;
 /// protocol needs to serve it (the key's own bytes, the integers of a header). An empty value is a block with a label alone.
 /// </summary>
 /// <remarks>
-/// The value comes first, so that it begins at a page of the arena. The label goes wherever the block goes: to other silos, to Redis and back.
+/// The value comes first, so that it begins at a page of the arena. The label goes wherever the block goes: to other silos, to Redis and
+/// back.
 /// A protocol with checksums of its own lets the reader find damage; these have none, so what leaves here is checked before.
 /// </remarks>
 internal sealed partial class ValueBlocks(
@@ -44,10 +45,12 @@ internal sealed partial class ValueBlocks(
     public ValueWrite Begin(BlockKey key, int valueBytes, ReadOnlySpan<byte> label)
     {
         var layout = valueBytes == 0 ? KvLayout.Opaque(label.Length, 1) : KvLayout.Opaque([0, valueBytes, valueBytes + label.Length], 1);
-        return new ValueWrite(writer, counters, writer.Begin(key, layout, default, new BlockTerms(Replace: true), CancellationToken.None), valueBytes, label);
+        return new ValueWrite(
+            writer, counters, writer.Begin(key, layout, default, new BlockTerms(Replace: true), CancellationToken.None), valueBytes, label);
     }
 
-    /// <summary>A lease on a value, wherever in the cluster it lies; null when nobody has it or its bytes are damaged. Counts a hit or a miss.</summary>
+    /// <summary>A lease on a value, wherever in the cluster it lies; null when nobody has it or its bytes are damaged. Counts a hit or a
+    /// miss.</summary>
     public BlockLease? Find(BlockKey key)
     {
         if (fetcher.Fetch(key.Namespace, [key.Hash]) is not { } lease)
@@ -99,7 +102,8 @@ internal sealed partial class ValueBlocks(
     public int Delete(IReadOnlyList<BlockKey> keys) => blocks.DeleteAsync(keys).AsTask().GetAwaiter().GetResult();
 
     /// <summary>Sets the life of a value from now on, everywhere. Blocks the thread.</summary>
-    public bool SetTimeToLive(BlockKey key, TimeSpan timeToLive) => blocks.SetTimeToLiveAsync(key, timeToLive).AsTask().GetAwaiter().GetResult();
+    public bool SetTimeToLive(BlockKey key, TimeSpan timeToLive) =>
+        blocks.SetTimeToLiveAsync(key, timeToLive).AsTask().GetAwaiter().GetResult();
 
     /// <summary>What the tenant of a namespace has in the store, and has used of it.</summary>
     public TenantStatistics StatisticsOf(NamespaceId ns) => store.GetStatistics(store.Accounts.Of(ns));

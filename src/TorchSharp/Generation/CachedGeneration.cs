@@ -34,14 +34,16 @@ public sealed record GenerationOptions
 /// <param name="PromptTokens">Tokens of the prompt.</param>
 /// <param name="HitTokens">Prompt tokens whose KV came from the cache.</param>
 /// <param name="TimeToFirstToken">From the call to the first generated token: match, load and prefill of the rest.</param>
-/// <param name="LoadTime">Part of it in which the cache was waited for: the match, the first layer, and layers that were not there when the model needed them.</param>
+/// <param name="LoadTime">Part of it in which the cache was waited for: the match, the first layer, and layers that were not there when the
+/// model needed them.</param>
 /// <param name="TimeSaved">
 /// Estimate: the hit tokens at this call's own prefill speed, less the time of match and load. Negative when the cache cost more
 /// than it saved.
 /// </param>
 /// <param name="LoadedBytes">Bytes loaded from the cache.</param>
 /// <param name="StoredBlocks">Blocks that this call added to the cache.</param>
-/// <param name="HiddenLoadTime">Time in which layers were on their way while the model computed; it is not in <paramref name="LoadTime"/>.</param>
+/// <param name="HiddenLoadTime">Time in which layers were on their way while the model computed; it is not in <paramref
+/// name="LoadTime"/>.</param>
 public sealed record GenerationResult(
     string Text,
     IReadOnlyList<int> Tokens,
@@ -75,7 +77,8 @@ public static class CachedGeneration
     /// <param name="cancellationToken">Cancels between tokens.</param>
     /// <exception cref="ArgumentException">The prompt has no token, or is as long as the context.</exception>
     public static async Task<GenerationResult> GenerateWithCacheAsync(
-        this IKvCache cache, ICausalModel model, ITokenizer tokenizer, string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+        this IKvCache cache, ICausalModel model, ITokenizer tokenizer, string prompt, GenerationOptions? options = null,
+            CancellationToken cancellationToken = default)
     {
         options ??= new GenerationOptions();
         var began = Stopwatch.GetTimestamp();
@@ -83,7 +86,9 @@ public static class CachedGeneration
         if (tokens.Length == 0)
             throw new ArgumentException("The prompt has no token; at least one was expected.", nameof(prompt));
         if (tokens.Length >= model.MaxContext)
-            throw new ArgumentException($"The prompt has {tokens.Length} tokens; the model's context has room for {model.MaxContext}, one of which is generated.", nameof(prompt));
+            throw new ArgumentException(
+                $"The prompt has {tokens.Length} tokens; the model's context has room for {model.MaxContext}, one of which is generated.",
+                nameof(prompt));
         var prefix = KvPrefix.Of(NamespaceOf(model, options), tokens);
         using var session = model.CreateSession();
         var prefill = await PrefillAsync(cache, prefix, session, tokens, options, cancellationToken);
@@ -107,7 +112,9 @@ public static class CachedGeneration
 
         var hitBlocks = hitTokens / options.TokensPerBlock;
         var stored = options.OnLoaded is null
-            ? await StorePrefixAsync(cache, prefix, session, hitBlocks, new StoreOptions(SuffixTokens: tokens.Length - hitTokens, Replicas: options.Replicas), cancellationToken)
+            ? await StorePrefixAsync(
+                cache, prefix, session, hitBlocks, new StoreOptions(SuffixTokens: tokens.Length - hitTokens, Replicas: options.Replicas),
+                cancellationToken)
             : 0;
         var perToken = (timeToFirstToken - loadTime) / (tokens.Length - hitTokens);
         return new GenerationResult(
@@ -124,7 +131,9 @@ public static class CachedGeneration
     }
 
     // Computes the prompt: behind what the cache gives of it, layer by layer while it arrives, or all of it when a layer does not come.
-    private static async Task<Prefill> PrefillAsync(IKvCache cache, KvPrefix prefix, ICausalSession session, int[] tokens, GenerationOptions options, CancellationToken cancellationToken)
+    private static async Task<Prefill> PrefillAsync(
+        IKvCache cache, KvPrefix prefix, ICausalSession session, int[] tokens, GenerationOptions options,
+        CancellationToken cancellationToken)
     {
         var began = Stopwatch.GetTimestamp();
         var waited = TimeSpan.Zero;
@@ -139,13 +148,16 @@ public static class CachedGeneration
             var hitTokens = (await WaitAsync(layers, 0)).Blocks * options.TokensPerBlock;
             if (options.OnLoaded is { } change && hitTokens > 0)
                 hitTokens = await ChangeAsync(layers, change) * options.TokensPerBlock;
-            var logits = hitTokens == 0 ? null : await session.ForwardAsync(tokens.AsMemory(hitTokens), hitTokens, async (layer, destination) =>
+            var logits = hitTokens == 0
+                ? null
+                : await session.ForwardAsync(tokens.AsMemory(hitTokens), hitTokens, async (layer, destination) =>
             {
                 await WaitAsync(layers, layer);
                 return await layers.CopyToAsync(layer, destination);
             });
             if (logits is not null)
-                return new Prefill(logits, hitTokens, matched + waited, layers.LoadTime > waited ? layers.LoadTime - waited : TimeSpan.Zero);
+                return new Prefill(
+                    logits, hitTokens, matched + waited, layers.LoadTime > waited ? layers.LoadTime - waited : TimeSpan.Zero);
         }
 
         var loadTime = Stopwatch.GetElapsedTime(began);
@@ -168,7 +180,8 @@ public static class CachedGeneration
         }
     }
 
-    private static async Task<int> StorePrefixAsync(IKvCache cache, KvPrefix prefix, ICausalSession session, int firstBlock, StoreOptions options, CancellationToken cancellationToken)
+    private static async Task<int> StorePrefixAsync(
+        IKvCache cache, KvPrefix prefix, ICausalSession session, int firstBlock, StoreOptions options, CancellationToken cancellationToken)
     {
         var size = prefix.Namespace.Layout.TokensPerBlock;
         var blocks = new List<torch.Tensor>();

@@ -21,18 +21,22 @@ public interface ICausalSession : IDisposable
     torch.Tensor Forward(ReadOnlySpan<int> tokens);
 
     /// <summary>
-    /// Computes tokens behind a prefix whose KV is still on its way, and appends the KV of both: the prefix's part of a layer is asked for just before the layer's attention.
+    /// Computes tokens behind a prefix whose KV is still on its way, and appends the KV of both: the prefix's part of a layer is asked for
+    /// just before the layer's attention.
     /// </summary>
     /// <param name="tokens">Token ids behind the prefix, at least one.</param>
     /// <param name="prefixTokens">Tokens of the prefix, which follow <see cref="Length"/>; at least one.</param>
     /// <param name="fill">
-    /// Is called once a layer, in order: fills the layer's KV of the prefix, shape <c>[parts, tokens, heads, dim]</c>, and says whether it could
+    /// Is called once a layer, in order: fills the layer's KV of the prefix, shape <c>[parts, tokens, heads, dim]</c>, and says whether it
+    /// could
     /// (<see cref="LayerTensors.CopyToAsync"/> does).
     /// </param>
     /// <returns>
-    /// Logits of the last token, as <see cref="Forward"/> gives them; null when a layer did not come, and then the sequence is as it was. The caller disposes them.
+    /// Logits of the last token, as <see cref="Forward"/> gives them; null when a layer did not come, and then the sequence is as it was.
+    /// The caller disposes them.
     /// </returns>
-    /// <remarks>The call may go on on another thread than it began on. An exception of <paramref name="fill"/> leaves the sequence as it was.</remarks>
+    /// <remarks>The call may go on on another thread than it began on. An exception of <paramref name="fill"/> leaves the sequence as it
+    /// was.</remarks>
     /// <exception cref="ArgumentException">There are no tokens or no prefix, or more than the context has room for.</exception>
     /// <exception cref="ArgumentOutOfRangeException">A token is not in the vocabulary.</exception>
     ValueTask<torch.Tensor?> ForwardAsync(ReadOnlyMemory<int> tokens, int prefixTokens, Func<int, torch.Tensor, ValueTask<bool>> fill);

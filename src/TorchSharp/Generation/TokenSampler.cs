@@ -30,7 +30,8 @@ public sealed class TokenSampler
     {
         ArgumentNullException.ThrowIfNull(logits);
         if (logits.dtype != torch.ScalarType.Float32 || logits.dim() != 1)
-            throw new ArgumentException($"Expected float32 logits of shape [vocabulary], got {logits.dtype} [{string.Join(", ", logits.shape)}].", nameof(logits));
+            throw new ArgumentException(
+                $"Expected float32 logits of shape [vocabulary], got {logits.dtype} [{string.Join(", ", logits.shape)}].", nameof(logits));
 
         var values = ArrayPool<float>.Shared.Rent(checked((int)logits.shape[0]));
         try
@@ -65,7 +66,10 @@ public sealed class TokenSampler
                 best = i;
         }
 
-        return best >= 0 ? best : throw new ArgumentException($"None of {logits.Length} logits is a finite number: the model or the KV it was given is broken.", nameof(logits));
+        return best >= 0
+            ? best
+            : throw new ArgumentException(
+                $"None of {logits.Length} logits is a finite number: the model or the KV it was given is broken.", nameof(logits));
     }
 
     private int Draw(ReadOnlySpan<float> logits, float highest)

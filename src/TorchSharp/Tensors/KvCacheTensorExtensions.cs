@@ -16,7 +16,8 @@ public static class KvCacheTensorExtensions
     /// <returns>The blocks that could be had, first block first, and why not more. The caller disposes the tensors.</returns>
     /// <exception cref="ArgumentException">The layout is opaque, or the run is outside the prefix.</exception>
     public static async ValueTask<(IReadOnlyList<torch.Tensor> Blocks, MissReason Reason)> LoadTensorsAsync(
-        this IKvCache cache, KvPrefix prefix, int firstBlock, int count, LayerRange? layers = null, CancellationToken cancellationToken = default)
+        this IKvCache cache, KvPrefix prefix, int firstBlock, int count, LayerRange? layers = null,
+            CancellationToken cancellationToken = default)
     {
         var layout = prefix.Namespace.Layout;
         var shape = ShapeOf(layout, layers ?? layout.AllLayers);
@@ -47,7 +48,9 @@ public static class KvCacheTensorExtensions
     /// <param name="cancellationToken">Cancels the load.</param>
     /// <returns>The load, which is running. Dispose it.</returns>
     /// <exception cref="ArgumentException">The layout is opaque, the run is outside the prefix, or there is no block to load.</exception>
-    public static LayerTensors LoadLayerTensors(this IKvCache cache, KvPrefix prefix, int firstBlock, int count, LayerRange? layers = null, CancellationToken cancellationToken = default)
+    public static LayerTensors LoadLayerTensors(
+        this IKvCache cache, KvPrefix prefix, int firstBlock, int count, LayerRange? layers = null,
+        CancellationToken cancellationToken = default)
     {
         if (count < 1)
             throw new ArgumentException($"{count} blocks were asked for; at least one was expected.", nameof(count));
@@ -75,8 +78,11 @@ public static class KvCacheTensorExtensions
     /// <param name="destinations">Contiguous CPU tensors, each as large as the layers of a block.</param>
     /// <param name="layers">Layers to load; null for all.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    public static ValueTask<LoadResult> LoadAsync(this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
-        cache.LoadAsync(prefix, firstBlock, destinations.Select(tensor => new TensorMemory(tensor).Memory).ToArray(), layers, cancellationToken);
+    public static ValueTask<LoadResult> LoadAsync(
+        this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> destinations, LayerRange? layers = null,
+        CancellationToken cancellationToken = default) =>
+        cache.LoadAsync(
+            prefix, firstBlock, destinations.Select(tensor => new TensorMemory(tensor).Memory).ToArray(), layers, cancellationToken);
 
     /// <summary>Stores blocks from tensors.</summary>
     /// <param name="cache">The cache.</param>
@@ -85,8 +91,12 @@ public static class KvCacheTensorExtensions
     /// <param name="blocks">Contiguous CPU tensors in the layout's element type; not disposed.</param>
     /// <param name="options">Time to live and what eviction should know.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    public static ValueTask<StoreResult> StoreAsync(this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default) =>
-        cache.StoreAsync(prefix, firstBlock, blocks.Select(tensor => (ReadOnlyMemory<byte>)new TensorMemory(tensor).Memory).ToArray(), options, cancellationToken);
+    public static ValueTask<StoreResult> StoreAsync(
+        this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> blocks, StoreOptions? options = null,
+        CancellationToken cancellationToken = default) =>
+        cache.StoreAsync(
+            prefix, firstBlock, blocks.Select(tensor => (ReadOnlyMemory<byte>)new TensorMemory(tensor).Memory).ToArray(), options,
+            cancellationToken);
 
     /// <summary>Shape of a tensor with a run of a block's layers.</summary>
     /// <exception cref="ArgumentException">The layout is opaque: its bytes have no tensor shape.</exception>

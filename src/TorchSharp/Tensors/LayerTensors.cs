@@ -5,9 +5,11 @@ using TorchSharp;
 namespace KvCache.TorchSharp;
 
 /// <summary>
-/// Blocks that are being loaded layer by layer into tensors of their own, or into the buffers of a <see cref="StagingRing"/>. The load runs by itself from the start; an engine waits for a layer just before it needs it.
+/// Blocks that are being loaded layer by layer into tensors of their own, or into the buffers of a <see cref="StagingRing"/>. The load runs
+/// by itself from the start; an engine waits for a layer just before it needs it.
 /// </summary>
-/// <remarks>Made by <see cref="KvCacheTensorExtensions.LoadLayerTensors"/> and <see cref="StagedTensors.LoadLayerTensorsAsync"/>. Disposing it ends the load, waits until nothing is written any more, and disposes the tensors.</remarks>
+/// <remarks>Made by <see cref="KvCacheTensorExtensions.LoadLayerTensors"/> and <see cref="StagedTensors.LoadLayerTensorsAsync"/>. Disposing
+/// it ends the load, waits until nothing is written any more, and disposes the tensors.</remarks>
 public sealed class LayerTensors : IAsyncDisposable
 {
     private const int TokenDimension = 1; // of [parts, tokens, heads, dim]
@@ -22,7 +24,9 @@ public sealed class LayerTensors : IAsyncDisposable
     private long _arrived; // ticks from the start to the last layer that came
     private int _disposed;
 
-    internal LayerTensors(IKvCache cache, KvPrefix prefix, int firstBlock, torch.Tensor[] blocks, LayerRange range, StagingRing? staging, CancellationToken cancellationToken)
+    internal LayerTensors(
+        IKvCache cache, KvPrefix prefix, int firstBlock, torch.Tensor[] blocks, LayerRange range, StagingRing? staging,
+        CancellationToken cancellationToken)
     {
         _blocks = blocks;
         _staging = staging;
@@ -31,11 +35,13 @@ public sealed class LayerTensors : IAsyncDisposable
         for (var i = 0; i < _layers.Length; i++)
             _layers[i] = new TaskCompletionSource<LoadedLayer>(TaskCreationOptions.RunContinuationsAsynchronously);
         _ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var layers = cache.LoadLayersAsync(prefix, firstBlock, Array.ConvertAll(blocks, block => new TensorMemory(block).Memory), range, _ending.Token);
+        var layers = cache.LoadLayersAsync(
+            prefix, firstBlock, Array.ConvertAll(blocks, block => new TensorMemory(block).Memory), range, _ending.Token);
         _loading = Task.Run(() => LoadAsync(layers), CancellationToken.None); // a cache of this process copies on the thread that asks
     }
 
-    /// <summary>The blocks, shape <c>[layers, parts, tokens, heads, dim]</c>. A layer of theirs has its content when <see cref="WaitAsync"/> says so.</summary>
+    /// <summary>The blocks, shape <c>[layers, parts, tokens, heads, dim]</c>. A layer of theirs has its content when <see
+    /// cref="WaitAsync"/> says so.</summary>
     public IReadOnlyList<torch.Tensor> Blocks => _blocks;
 
     /// <summary>Time from the start to the last layer that has come so far.</summary>
@@ -43,7 +49,8 @@ public sealed class LayerTensors : IAsyncDisposable
 
     /// <summary>Waits for a layer.</summary>
     /// <param name="layer">Index of the layer in a block.</param>
-    /// <returns>In how many blocks it is complete, as <see cref="IKvCache.LoadLayersAsync"/> says it; 0 also for the layers behind the one that ended the load.</returns>
+    /// <returns>In how many blocks it is complete, as <see cref="IKvCache.LoadLayersAsync"/> says it; 0 also for the layers behind the one
+    /// that ended the load.</returns>
     /// <exception cref="ArgumentOutOfRangeException">The layer is not one of those being loaded.</exception>
     /// <exception cref="OperationCanceledException">The caller has cancelled the load, or disposed it.</exception>
     public ValueTask<LoadedLayer> WaitAsync(int layer) => layer >= _range.First && layer < _range.End
@@ -52,7 +59,8 @@ public sealed class LayerTensors : IAsyncDisposable
 
     /// <summary>Waits for a layer and copies it.</summary>
     /// <param name="layer">Index of the layer in a block.</param>
-    /// <param name="destination">Shape <c>[parts, tokens, heads, dim]</c>, with the tokens of so many blocks as are wanted, from the first on; on any device.</param>
+    /// <param name="destination">Shape <c>[parts, tokens, heads, dim]</c>, with the tokens of so many blocks as are wanted, from the first
+    /// on; on any device.</param>
     /// <returns>False when it did not come for all of these blocks; then the destination has no content.</returns>
     /// <inheritdoc cref="WaitAsync"/>
     public async ValueTask<bool> CopyToAsync(int layer, torch.Tensor destination)
@@ -84,7 +92,8 @@ public sealed class LayerTensors : IAsyncDisposable
         if (loaded.Blocks < blocks)
             return false;
         for (var block = 0; block < blocks; block++)
-            destination.narrow(TokenDimension, block * tokens, tokens).copy_(_blocks[block].select(0, loaded.Layer - _range.First), nonBlocking: _staging is { IsPinned: true });
+            destination.narrow(TokenDimension, block * tokens, tokens)
+                .copy_(_blocks[block].select(0, loaded.Layer - _range.First), nonBlocking: _staging is { IsPinned: true });
         return true;
     }
 

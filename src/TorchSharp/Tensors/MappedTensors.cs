@@ -26,7 +26,8 @@ public static class MappedTensors
         var arena = ArenaOf(block.Arena, type, size);
 
         // Blocks begin at multiples of 4 KiB, and layers at multiples of an element.
-        using var elements = arena.narrow(0, (block.Offset + block.Layout.LayerOffset(range.First)) / size, block.Layout.RangeBytes(range) / size);
+        using var elements =
+            arena.narrow(0, (block.Offset + block.Layout.LayerOffset(range.First)) / size, block.Layout.RangeBytes(range) / size);
         return elements.view(shape);
     }
 
@@ -36,7 +37,8 @@ public static class MappedTensors
         lock (byType)
         {
             if (!byType.TryGetValue(type, out var tensor))
-                byType.Add(type, tensor = torch.from_file(arena.Path, shared: true, size: arena.Bytes / size, dtype: type).DetachFromDisposeScope());
+                byType.Add(type,
+                    tensor = torch.from_file(arena.Path, shared: true, size: arena.Bytes / size, dtype: type).DetachFromDisposeScope());
             return tensor;
         }
     }

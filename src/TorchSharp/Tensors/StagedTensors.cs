@@ -8,18 +8,21 @@ namespace KvCache.TorchSharp;
 public static class StagedTensors
 {
     /// <summary>Loads blocks into tensors of the ring's device.</summary>
-    /// <remarks>The cache is asked for one buffer of the ring after the other, each with the deadline of a load. When this returns, the copies have ended.</remarks>
+    /// <remarks>The cache is asked for one buffer of the ring after the other, each with the deadline of a load. When this returns, the
+    /// copies have ended.</remarks>
     /// <param name="cache">The cache.</param>
     /// <param name="prefix">The prefix, in the layout of the ring.</param>
     /// <param name="firstBlock">Index of the first block to load.</param>
-    /// <param name="destinations">Tensors of shape <c>[layers, parts, tokens, heads, dim]</c> on the ring's device, with any strides: parts of an engine's KV memory, for example.</param>
+    /// <param name="destinations">Tensors of shape <c>[layers, parts, tokens, heads, dim]</c> on the ring's device, with any strides: parts
+    /// of an engine's KV memory, for example.</param>
     /// <param name="staging">The ring.</param>
     /// <param name="layers">Layers to load; null for all.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>How many blocks are complete and verified. The tensors of the others have undefined content.</returns>
     /// <exception cref="ArgumentException">Shape, element type or device do not fit, or the run is outside the prefix.</exception>
     public static async ValueTask<LoadResult> LoadAsync(
-        this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> destinations, StagingRing staging, LayerRange? layers = null, CancellationToken cancellationToken = default)
+        this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> destinations, StagingRing staging,
+            LayerRange? layers = null, CancellationToken cancellationToken = default)
     {
         var range = layers ?? staging.Layout.AllLayers;
         staging.Check(prefix, destinations, range, nameof(destinations));
@@ -64,27 +67,35 @@ public static class StagedTensors
     }
 
     /// <summary>
-    /// Begins to load blocks layer by layer into the buffers of a ring, from where <see cref="LayerTensors.CopyToAsync"/> takes each layer to the device, in order with what is
+    /// Begins to load blocks layer by layer into the buffers of a ring, from where <see cref="LayerTensors.CopyToAsync"/> takes each layer
+    /// to the device, in order with what is
     /// computed there. The ring is in use until the load is disposed.
     /// </summary>
     /// <param name="cache">The cache.</param>
     /// <param name="prefix">The prefix, in the layout of the ring.</param>
     /// <param name="firstBlock">Index of the first block to load.</param>
-    /// <param name="count">Number of blocks, at least one, and at most as many as all buffers of the ring have: layers do not wait for each other.</param>
+    /// <param name="count">Number of blocks, at least one, and at most as many as all buffers of the ring have: layers do not wait for each
+    /// other.</param>
     /// <param name="staging">The ring.</param>
     /// <param name="layers">Layers to load; null for all.</param>
     /// <param name="cancellationToken">Cancels the load.</param>
     /// <returns>The load, which is running. Dispose it.</returns>
-    /// <exception cref="ArgumentException">The layout is another one than the ring's, the run is outside the prefix, or there are too many blocks for the ring, or none.</exception>
+    /// <exception cref="ArgumentException">The layout is another one than the ring's, the run is outside the prefix, or there are too many
+    /// blocks for the ring, or none.</exception>
     public static async ValueTask<LayerTensors> LoadLayerTensorsAsync(
-        this IKvCache cache, KvPrefix prefix, int firstBlock, int count, StagingRing staging, LayerRange? layers = null, CancellationToken cancellationToken = default)
+        this IKvCache cache, KvPrefix prefix, int firstBlock, int count, StagingRing staging, LayerRange? layers = null,
+            CancellationToken cancellationToken = default)
     {
         var range = layers ?? staging.Layout.AllLayers;
         staging.Check(prefix, [], range, nameof(prefix));
         if (count < 1 || count > (long)staging.Blocks * staging.Buffers)
-            throw new ArgumentException($"{count} blocks were asked for; the buffers of the ring have 1 to {(long)staging.Blocks * staging.Buffers}.", nameof(count));
+            throw new ArgumentException(
+                $"{count} blocks were asked for; the buffers of the ring have 1 to {(long)staging.Blocks * staging.Buffers}.",
+                nameof(count));
         await staging.EnterAsync(cancellationToken).ConfigureAwait(false);
-        torch.Tensor[] blocks = [.. Enumerable.Range(0, count).Select(i => staging.View(i / staging.Blocks, i % staging.Blocks, range).DetachFromDisposeScope())];
+        torch.Tensor[] blocks =
+            [.. Enumerable.Range(0, count)
+            .Select(i => staging.View(i / staging.Blocks, i % staging.Blocks, range).DetachFromDisposeScope())];
         try
         {
             return new LayerTensors(cache, prefix, firstBlock, blocks, range, staging, cancellationToken);
@@ -99,17 +110,21 @@ public static class StagedTensors
     }
 
     /// <summary>Stores blocks from tensors of the ring's device.</summary>
-    /// <remarks>One buffer of the ring goes to the cache while the next is filled. The call ends early when a buffer is not stored whole: what follows could not be found.</remarks>
+    /// <remarks>One buffer of the ring goes to the cache while the next is filled. The call ends early when a buffer is not stored whole:
+    /// what follows could not be found.</remarks>
     /// <param name="cache">The cache.</param>
     /// <param name="prefix">The prefix, in the layout of the ring.</param>
     /// <param name="firstBlock">Index of the first block given.</param>
-    /// <param name="blocks">Tensors of shape <c>[layers, parts, tokens, heads, dim]</c> on the ring's device, with any strides; not disposed.</param>
+    /// <param name="blocks">Tensors of shape <c>[layers, parts, tokens, heads, dim]</c> on the ring's device, with any strides; not
+    /// disposed.</param>
     /// <param name="staging">The ring.</param>
     /// <param name="options">Time to live and what eviction should know.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    /// <exception cref="ArgumentException">Shape, element type or device do not fit, or there are more blocks than the prefix has.</exception>
+    /// <exception cref="ArgumentException">Shape, element type or device do not fit, or there are more blocks than the prefix
+    /// has.</exception>
     public static async ValueTask<StoreResult> StoreAsync(
-        this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> blocks, StagingRing staging, StoreOptions? options = null, CancellationToken cancellationToken = default)
+        this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> blocks, StagingRing staging,
+            StoreOptions? options = null, CancellationToken cancellationToken = default)
     {
         var range = staging.Layout.AllLayers;
         staging.Check(prefix, blocks, range, nameof(blocks));
@@ -130,7 +145,9 @@ public static class StagedTensors
                 if (result.Stored + result.AlreadyStored < sent)
                     return result;
                 sending = cache.StoreAsync(
-                    prefix, firstBlock + first, [.. Enumerable.Range(0, count).Select(block => (ReadOnlyMemory<byte>)staging.Memory(buffer, block, range))], options, cancellationToken).AsTask();
+                    prefix, firstBlock + first,
+                        [.. Enumerable.Range(0, count).Select(block => (ReadOnlyMemory<byte>)staging.Memory(buffer, block, range))],
+                        options, cancellationToken).AsTask();
                 sent += count;
             }
 

@@ -4,15 +4,19 @@ using TorchSharp;
 namespace KvCache.TorchSharp;
 
 /// <summary>
-/// Host buffers through which blocks go to a device and come from one: while one buffer is received from the cache, or sent to it, the device copies another.
+/// Host buffers through which blocks go to a device and come from one: while one buffer is received from the cache, or sent to it, the
+/// device copies another.
 /// </summary>
 /// <remarks>
 /// <para>
-/// With a CUDA device the buffers are pinned, so that the device copies by itself while this thread goes on. TorchSharp has neither streams nor events: copies
-/// run in the device's current stream, in order with what is computed there, and a buffer is used again after <c>torch.cuda.synchronize</c>, which waits for that too.
+/// With a CUDA device the buffers are pinned, so that the device copies by itself while this thread goes on. TorchSharp has neither streams
+/// nor events: copies
+/// run in the device's current stream, in order with what is computed there, and a buffer is used again after
+/// <c>torch.cuda.synchronize</c>, which waits for that too.
 /// With any other device the buffers are ordinary memory and the calling thread copies, still while the next buffer is under way.
 /// </para>
-/// <para>A ring serves one call at a time; others wait for their turn. One ring for each layout and device is enough, and pinning is slow: keep it.</para>
+/// <para>A ring serves one call at a time; others wait for their turn. One ring for each layout and device is enough, and pinning is slow:
+/// keep it.</para>
 /// </remarks>
 public sealed class StagingRing : IDisposable
 {
@@ -24,7 +28,8 @@ public sealed class StagingRing : IDisposable
     /// <summary>Allocates the buffers.</summary>
     /// <param name="layout">Layout of the blocks.</param>
     /// <param name="device">Where the tensors of loads and stores are.</param>
-    /// <param name="blocks">Blocks of a buffer, at least 1. A load asks the cache for a buffer at a time: less than a few MiB makes it wait for round trips.</param>
+    /// <param name="blocks">Blocks of a buffer, at least 1. A load asks the cache for a buffer at a time: less than a few MiB makes it wait
+    /// for round trips.</param>
     /// <param name="buffers">Number of buffers, at least 2. Default 2: one is filled while the other is emptied.</param>
     /// <exception cref="ArgumentException">The layout is opaque, or a buffer would have 2 GiB or more.</exception>
     /// <exception cref="ArgumentOutOfRangeException">A number is too small.</exception>
@@ -36,7 +41,9 @@ public sealed class StagingRing : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(buffers, 2);
         _ = KvCacheTensorExtensions.ShapeOf(layout, layout.AllLayers);
         if ((long)blocks * layout.BlockBytes > int.MaxValue)
-            throw new ArgumentException($"{blocks} blocks of {layout.BlockBytes:N0} bytes do not fit into a buffer, which has less than 2 GiB; use more buffers.", nameof(blocks));
+            throw new ArgumentException(
+                $"{blocks} blocks of {layout.BlockBytes:N0} bytes do not fit into a buffer, which has less than 2 GiB; use more buffers.",
+                nameof(blocks));
         Layout = layout;
         Device = device;
         Blocks = blocks;
@@ -111,9 +118,12 @@ public sealed class StagingRing : IDisposable
         {
             var tensor = tensors[i];
             if (tensor.dtype != type || !tensor.shape.AsSpan().SequenceEqual(shape))
-                throw new ArgumentException($"Tensor {i} is {tensor.dtype} [{string.Join(", ", tensor.shape)}]; expected {type} [{string.Join(", ", shape)}].", parameter);
+                throw new ArgumentException(
+                    $"Tensor {i} is {tensor.dtype} [{string.Join(", ", tensor.shape)}]; expected {type} [{string.Join(", ", shape)}].",
+                    parameter);
             if (tensor.device_type != Device.type)
-                throw new ArgumentException($"Tensor {i} is on {tensor.device_type}; the staging ring was made for {Device.type}.", parameter);
+                throw new ArgumentException(
+                    $"Tensor {i} is on {tensor.device_type}; the staging ring was made for {Device.type}.", parameter);
         }
     }
 

@@ -11,7 +11,8 @@ namespace KvCache.TorchSharp;
 /// </summary>
 /// <remarks>
 /// Tensors come in any shape, so two blocks are stored: the payload, which is the lengths of the encoded tensors, the tensors
-/// (<see cref="TensorSerializer"/>) and padding to one of few sizes, and a small block that says which size. For engines, <see cref="IKvCache"/> is the faster way.
+/// (<see cref="TensorSerializer"/>) and padding to one of few sizes, and a small block that says which size. For engines, <see
+/// cref="IKvCache"/> is the faster way.
 /// </remarks>
 /// <param name="cache">The cache.</param>
 /// <param name="tenant">Tenant of the namespace.</param>
@@ -34,7 +35,9 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>Whether the layer is stored now, by this call or before.</returns>
     /// <exception cref="ArgumentException">A tensor has an element type or shape that cannot be encoded.</exception>
-    public async ValueTask<bool> CacheKvAsync(string prefix, int layer, torch.Tensor k, torch.Tensor v, TimeSpan? timeToLive = null, CancellationToken cancellationToken = default)
+    public async ValueTask<bool> CacheKvAsync(
+        string prefix, int layer, torch.Tensor k, torch.Tensor v, TimeSpan? timeToLive = null,
+        CancellationToken cancellationToken = default)
     {
         byte[] encodedK = Encode(k), encodedV = Encode(v);
         var payload = new byte[PaddedSize(checked(LengthsBytes + encodedK.Length + encodedV.Length))];
@@ -70,12 +73,14 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
     /// <param name="layer">Layer, from 0.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>New CPU tensors in the shapes and element types that were stored; null when they cannot be had.</returns>
-    public async ValueTask<(torch.Tensor K, torch.Tensor V)?> GetCachedKvAsync(string prefix, int layer, CancellationToken cancellationToken = default)
+    public async ValueTask<(torch.Tensor K, torch.Tensor V)?> GetCachedKvAsync(
+        string prefix, int layer, CancellationToken cancellationToken = default)
     {
         if (await LoadSizeAsync(prefix, layer, cancellationToken).ConfigureAwait(false) is not { } size)
             return null;
         var payload = new byte[size];
-        var result = await cache.LoadAsync(Block(Payloads(size), prefix, layer), 0, [(Memory<byte>)payload], cancellationToken: cancellationToken).ConfigureAwait(false);
+        var result = await cache.LoadAsync(
+            Block(Payloads(size), prefix, layer), 0, [(Memory<byte>)payload], cancellationToken: cancellationToken).ConfigureAwait(false);
         return result.Blocks == 1 ? DecodeBoth(payload) : null;
     }
 
@@ -136,7 +141,8 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
     private async ValueTask<int?> LoadSizeAsync(string prefix, int layer, CancellationToken cancellationToken)
     {
         var bytes = new byte[SizeBlockBytes];
-        var result = await cache.LoadAsync(Block(_sizes, prefix, layer), 0, [(Memory<byte>)bytes], cancellationToken: cancellationToken).ConfigureAwait(false);
+        var result = await cache.LoadAsync(Block(_sizes, prefix, layer), 0, [(Memory<byte>)bytes], cancellationToken: cancellationToken)
+            .ConfigureAwait(false);
         var size = BinaryPrimitives.ReadUInt32LittleEndian(bytes);
         return result.Blocks == 1 && size is >= MinPaddedBytes and <= (uint)KvLayout.MaxBlockBytes ? (int)size : null;
     }
@@ -151,10 +157,13 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
             torch.ScalarType.Float16 => KvDataType.Float16,
             torch.ScalarType.BFloat16 => KvDataType.BFloat16,
             torch.ScalarType.Byte => KvDataType.UInt8,
-            _ => throw new ArgumentException($"The tensor holds {tensor.dtype}; Float32, Float16, BFloat16 or Byte was expected.", nameof(tensor)),
+            _ => throw new ArgumentException(
+                $"The tensor holds {tensor.dtype}; Float32, Float16, BFloat16 or Byte was expected.", nameof(tensor)),
         };
         using var contiguous = tensor.cpu().contiguous();
         var used = type == KvDataType.Float32 ? encoding : encoding with { Elements = ElementEncoding.Raw };
-        return TensorSerializer.Encode(new TensorMemory(contiguous).Memory.Span, type, new TensorShape(Array.ConvertAll(contiguous.shape, size => checked((int)size))), used);
+        return TensorSerializer.Encode(
+            new TensorMemory(contiguous).Memory.Span, type,
+            new TensorShape(Array.ConvertAll(contiguous.shape, size => checked((int)size))), used);
     }
 }

@@ -9,10 +9,12 @@ internal static class Blocks
     private static int _nextToken;
 
     /// <summary>A block of 4 layers and 32 KiB.</summary>
-    public static CacheNamespace Small { get; } = Namespace("small", KvLayout.Create(layers: 4, kvHeads: 2, headDim: 32, KvDataType.Float32, tokensPerBlock: 16));
+    public static CacheNamespace Small { get; } =
+        Namespace("small", KvLayout.Create(layers: 4, kvHeads: 2, headDim: 32, KvDataType.Float32, tokensPerBlock: 16));
 
     /// <summary>A block of 8 layers and 1 MiB; a layer is too large for a grain call.</summary>
-    public static CacheNamespace Large { get; } = Namespace("large", KvLayout.Create(layers: 8, kvHeads: 8, headDim: 64, KvDataType.Float32, tokensPerBlock: 32));
+    public static CacheNamespace Large { get; } =
+        Namespace("large", KvLayout.Create(layers: 8, kvHeads: 8, headDim: 64, KvDataType.Float32, tokensPerBlock: 32));
 
     public static CacheNamespace Namespace(string model, KvLayout layout) => new() { Tenant = "default", Model = model, Layout = layout };
 

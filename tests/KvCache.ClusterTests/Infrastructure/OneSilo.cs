@@ -69,7 +69,8 @@ public sealed class OneSilo : IAsyncLifetime
         await Eventually.TrueAsync("no prefix grain is active", async () =>
         {
             await management.ForceActivationCollection(TimeSpan.Zero);
-            return (await management.GetDetailedGrainStatistics()).All(grain => !grain.GrainType.Contains("PrefixGrain", StringComparison.Ordinal));
+            return (await management.GetDetailedGrainStatistics())
+                .All(grain => !grain.GrainType.Contains("PrefixGrain", StringComparison.Ordinal));
         });
     }
 }

@@ -7,7 +7,8 @@ namespace KvCache.ProcessTests;
 /// <summary>Whatever one peer sends, another one's connection goes on and the silo stays well.</summary>
 public sealed class BadPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, BadPeerTests.Ns, blocks: 3)
 {
-    private static readonly CacheNamespace Ns = Prefixes.Namespace("m", KvLayout.Create(2, 2, 16, KvDataType.Float32, 16), GuardedSilo.Tenant);
+    private static readonly CacheNamespace Ns =
+        Prefixes.Namespace("m", KvLayout.Create(2, 2, 16, KvDataType.Float32, 16), GuardedSilo.Tenant);
     private static readonly int PutBytes = Ns.Layout.BlockBytes + (Ns.Layout.Layers * sizeof(uint));
 
     [Fact]
@@ -30,7 +31,8 @@ public sealed class BadPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, BadP
         using var peer = new RawPeer(Process.Tcp);
         var nonce = peer.Hello(tenant);
         peer.ExpectReply(FrameType.HelloReply, out var meta);
-        peer.Send(FrameType.Authenticate, writer => writer.Bytes(WireProtocol.ClientProof(System.Text.Encoding.UTF8.GetBytes(secret), nonce, meta.AsSpan(2), tenant)));
+        peer.Send(FrameType.Authenticate,
+            writer => writer.Bytes(WireProtocol.ClientProof(System.Text.Encoding.UTF8.GetBytes(secret), nonce, meta.AsSpan(2), tenant)));
         peer.ExpectError(WireStatus.AuthenticationFailed, "The tenant is unknown or its secret is another one.");
         peer.ExpectClosed();
     }
@@ -41,7 +43,8 @@ public sealed class BadPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, BadP
         using var first = new RawPeer(Process.Tcp);
         var nonce = first.Hello(GuardedSilo.Tenant);
         first.ExpectReply(FrameType.HelloReply, out var meta);
-        var proof = WireProtocol.ClientProof(System.Text.Encoding.UTF8.GetBytes(GuardedSilo.Secret), nonce, meta.AsSpan(2), GuardedSilo.Tenant);
+        var proof = WireProtocol.ClientProof(
+            System.Text.Encoding.UTF8.GetBytes(GuardedSilo.Secret), nonce, meta.AsSpan(2), GuardedSilo.Tenant);
 
         using var second = new RawPeer(Process.Tcp);
         second.Hello(GuardedSilo.Tenant);
@@ -270,7 +273,9 @@ public sealed class BadPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, BadP
             var bytes = payload.AsSpan(block * PutBytes, PutBytes);
             Content.Fill(bytes[..Ns.Layout.BlockBytes], prefix.Key(block));
             for (var layer = 0; layer < Ns.Layout.Layers; layer++)
-                BitConverter.TryWriteBytes(bytes[(Ns.Layout.BlockBytes + (layer * sizeof(uint)))..], System.IO.Hashing.Crc32.HashToUInt32(bytes.Slice(Ns.Layout.LayerOffset(layer), Ns.Layout.LayerBytes(layer))));
+                BitConverter.TryWriteBytes(
+                    bytes[(Ns.Layout.BlockBytes + (layer * sizeof(uint)))..],
+                    System.IO.Hashing.Crc32.HashToUInt32(bytes.Slice(Ns.Layout.LayerOffset(layer), Ns.Layout.LayerBytes(layer))));
         }
 
         payload[PutBytes + Ns.Layout.BlockBytes] ^= 1;

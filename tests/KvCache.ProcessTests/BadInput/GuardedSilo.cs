@@ -7,7 +7,8 @@ namespace KvCache.ProcessTests;
 /// <summary>A silo with two tenants and short limits.</summary>
 public sealed class GuardedSilo : IAsyncLifetime
 {
-    public const string Tenant = "acme", Secret = "a secret of sixteen bytes", OtherTenant = "globex", OtherSecret = "another secret, as long";
+    public const string Tenant = "acme", Secret = "a secret of sixteen bytes", OtherTenant = "globex",
+        OtherSecret = "another secret, as long";
 
     private static readonly SiloSettings Settings = new(UseUnix: false, Settings: new Dictionary<string, string>
     {

@@ -102,7 +102,8 @@ public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, Slo
 
         // Nothing is read: the silo fills the socket's buffers, waits, and gives up.
         await Eventually.TrueAsync("the blocks are leased", async () => await Bystander.StoreCounterAsync("leasedBlocks") > 0);
-        await Eventually.TrueAsync("the blocks are not leased any more", async () => await Bystander.StoreCounterAsync("leasedBlocks") == 0);
+        await Eventually.TrueAsync(
+            "the blocks are not leased any more", async () => await Bystander.StoreCounterAsync("leasedBlocks") == 0);
     }
 
     [Fact]
@@ -128,7 +129,8 @@ public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, Slo
             peers.ForEach(peer => peer.Dispose());
         }
 
-        await Eventually.TrueAsync("there is room for a connection again", async () => (await Bystander.SiloAsync()).GetProperty("connections").GetInt32() < 24);
+        await Eventually.TrueAsync(
+            "there is room for a connection again", async () => (await Bystander.SiloAsync()).GetProperty("connections").GetInt32() < 24);
         using var next = Authenticated();
         next.Open(Ns);
     }
@@ -142,7 +144,8 @@ public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, Slo
 
     private async Task ExpectMemoryBackAsync(long used, KvPrefix prefix)
     {
-        await Eventually.TrueAsync("the memory of the put is back", async () => await Bystander.StoreCounterAsync("arenaUsedBytes") == used);
+        await Eventually.TrueAsync(
+            "the memory of the put is back", async () => await Bystander.StoreCounterAsync("arenaUsedBytes") == used);
         Assert.Equal(0, await Bystander.StoreCounterAsync("writing"));
         Assert.Equal(0, (await Bystander.MatchAsync(prefix)).Blocks);
     }

@@ -39,7 +39,8 @@ public sealed class ClientClusterTests(ClientClusterTests.Cluster shared) : ICla
             if (maxSilos == 0)
                 Assert.Equal(Silos[0].Tcp, Assert.Single(statistics.Silos).Endpoint); // all of it comes through the home silo
             else
-                Assert.All(Silos.Living, silo => Assert.Equal(10 * round, statistics.Silos.Single(use => use.Endpoint == Silos[silo].Tcp).LoadedBlocks));
+                Assert.All(Silos.Living,
+                    silo => Assert.Equal(10 * round, statistics.Silos.Single(use => use.Endpoint == Silos[silo].Tcp).LoadedBlocks));
         }
 
         var range = new LayerRange(1, 1);
@@ -122,7 +123,9 @@ public sealed class ClientClusterTests(ClientClusterTests.Cluster shared) : ICla
     private async Task StoreAtAsync(int silo, KvPrefix prefix, int first, int count)
     {
         await using var client = Silos.Connect(silo);
-        Assert.Equal(new StoreResult(count, 0, 0, MissReason.None, null), await client.StoreAsync(prefix, first, prefix.Blocks()[first..(first + count)]));
+        Assert.Equal(
+            new StoreResult(count, 0, 0, MissReason.None, null),
+            await client.StoreAsync(prefix, first, prefix.Blocks()[first..(first + count)]));
         Assert.Equal(first == 0 ? count : 0, Silos.BlocksAt(silo, prefix));
     }
 
@@ -132,7 +135,8 @@ public sealed class ClientClusterTests(ClientClusterTests.Cluster shared) : ICla
         internal SiloCluster Silos { get; private set; } = null!;
 
         public async ValueTask InitializeAsync() =>
-            Silos = await SiloCluster.StartAsync(3, settings: new SiloSettings(Settings: new Dictionary<string, string> { ["KvCache:Cluster:CopyAfterReads"] = "0" }));
+            Silos = await SiloCluster.StartAsync(
+                3, settings: new SiloSettings(Settings: new Dictionary<string, string> { ["KvCache:Cluster:CopyAfterReads"] = "0" }));
 
         public ValueTask DisposeAsync() => Silos.DisposeAsync();
     }

@@ -115,13 +115,17 @@ public sealed class ClientFailoverTests
             return silos.BlocksAt(2, more) == 2;
         });
         Assert.Equal(Blocks, await reader.DeleteAsync(prefix));
-        await Eventually.TrueAsync("nothing of it is used or held any more", async () => await writer.StoreCounterAsync("arenaUsedBytes") == 0);
+        await Eventually.TrueAsync(
+            "nothing of it is used or held any more", async () => await writer.StoreCounterAsync("arenaUsedBytes") == 0);
     }
 
     [Fact]
     public async Task What_a_full_silo_refuses_is_stored_at_the_one_that_it_names()
     {
-        await using var silos = await SiloCluster.StartAsync(2, settings: new SiloSettings(Arena: "16MiB", Settings: new Dictionary<string, string> { ["KvCache:DataPlane:MaxHeldShare"] = "1" }));
+        await using var silos =
+            await SiloCluster.StartAsync(
+            2, settings: new SiloSettings(
+            Arena: "16MiB", Settings: new Dictionary<string, string> { ["KvCache:DataPlane:MaxHeldShare"] = "1" }));
         await using var client = silos.Connect(0, Hurried);
         var held = Prefixes.New(Ns, 8);
         await client.MustStoreAsync(held);
@@ -148,7 +152,9 @@ public sealed class ClientFailoverTests
     }
 
     private static Task<SiloCluster> StartAsync() =>
-        SiloCluster.StartAsync(3, settings: new SiloSettings(Arena: "128MiB", Settings: new Dictionary<string, string> { ["KvCache:Cluster:CopyAfterReads"] = "0" }));
+        SiloCluster.StartAsync(
+            3, settings: new SiloSettings(
+            Arena: "128MiB", Settings: new Dictionary<string, string> { ["KvCache:Cluster:CopyAfterReads"] = "0" }));
 
     // A prefix on the second silo and one other; the third one is the home of its reader.
     private static async Task<(KvPrefix Prefix, int Holder, int Home)> StoreTwiceAsync(SiloCluster silos)
@@ -156,7 +162,8 @@ public sealed class ClientFailoverTests
         var prefix = Prefixes.New(Ns, Blocks);
         await using var writer = silos.Connect(1);
         Assert.Equal(Blocks, (await writer.StoreAsync(prefix, 0, prefix.Blocks(), new StoreOptions(Replicas: 2))).Stored);
-        await Eventually.TrueAsync("two silos have all blocks", () => silos.BlocksAt(0, prefix) == Blocks || silos.BlocksAt(2, prefix) == Blocks);
+        await Eventually.TrueAsync(
+            "two silos have all blocks", () => silos.BlocksAt(0, prefix) == Blocks || silos.BlocksAt(2, prefix) == Blocks);
         return (prefix, 1, silos.BlocksAt(0, prefix) == Blocks ? 2 : 0);
     }
 
@@ -169,7 +176,8 @@ public sealed class ClientFailoverTests
     }
 
     // Starts loads until one is caught by the freeze with its first bytes there and others not.
-    private static async Task<Task<LoadResult>> FreezeInTheMiddleAsync(SiloCluster silos, int holder, KvCacheClient reader, KvPrefix prefix, Memory<byte>[] memory)
+    private static async Task<Task<LoadResult>> FreezeInTheMiddleAsync(
+        SiloCluster silos, int holder, KvCacheClient reader, KvPrefix prefix, Memory<byte>[] memory)
     {
         for (var attempt = 1; ; attempt++)
         {

@@ -51,9 +51,12 @@ public sealed class LostSiloTests
     {
         await using var silos = await SiloCluster.StartAsync(3);
         var prefixes = Enumerable.Range(0, 12).Select(_ => Prefixes.New(Ns, 16)).ToArray();
-        await using var load = await Load.StartAsync(silos.ConnectAll(Eventually.Bound, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2), i => prefixes[i], new StoreOptions(Replicas: 2));
+        await using var load =
+            await Load.StartAsync(
+            silos.ConnectAll(Eventually.Bound, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2), i => prefixes[i], new StoreOptions(Replicas: 2));
         using var done = new CancellationTokenSource();
-        var spinning = Enumerable.Range(0, 2 * Environment.ProcessorCount).Select(_ => Task.Factory.StartNew(() => Burn(done.Token), TaskCreationOptions.LongRunning)).ToArray();
+        var spinning = Enumerable.Range(0, 2 * Environment.ProcessorCount)
+            .Select(_ => Task.Factory.StartNew(() => Burn(done.Token), TaskCreationOptions.LongRunning)).ToArray();
         var began = Stopwatch.GetTimestamp();
 
         // Longer than it takes to declare a death, three times over.
@@ -87,7 +90,8 @@ public sealed class LostSiloTests
         var began = Stopwatch.GetTimestamp();
         var memory = frozen.Memory(8);
         var loaded = await reader.LoadAsync(frozen, 0, memory);
-        Report.Line($"The first load of a prefix whose only silo is frozen ended after {Stopwatch.GetElapsedTime(began).TotalMilliseconds:0} ms: {loaded}.");
+        Report.Line("The first load of a prefix whose only silo is frozen ended after "
+            + $"{Stopwatch.GetElapsedTime(began).TotalMilliseconds:0} ms: {loaded}.");
         Assert.InRange(Stopwatch.GetElapsedTime(began), TimeSpan.Zero, Deadline + TimeSpan.FromSeconds(5));
         Assert.NotEqual(MissReason.Refused, loaded.Reason);
         await Eventually.TrueAsync("its prefix is not found any more", async () => (await reader.MatchAsync(frozen)).Blocks == 0);
@@ -95,7 +99,8 @@ public sealed class LostSiloTests
 
         // Frozen for longer than the others wait for a sign of life, it is dead for them, and ends when it hears of that.
         silos[1].Resume();
-        await Eventually.TrueAsync("the silo is back with its blocks, or has ended", async () => silos[1].HasExited || await reader.LoadsAsync(frozen));
+        await Eventually.TrueAsync(
+            "the silo is back with its blocks, or has ended", async () => silos[1].HasExited || await reader.LoadsAsync(frozen));
         Report.Line(silos[1].HasExited ? "It had been declared dead, and ended." : "It went on.");
         await load.StopAsync();
         Assert.Equal(0, load.Misses);

@@ -62,7 +62,8 @@ public sealed class PersistedTests
         await silos.AllSeeAllAsync();
 
         await Eventually.TrueAsync("both silos have found what Redis has", async () =>
-            (await RedisAsync(silos, 0)).GetProperty("scanned").GetBoolean() && (await RedisAsync(silos, 1)).GetProperty("scanned").GetBoolean());
+            (await RedisAsync(silos, 0)).GetProperty("scanned").GetBoolean()
+                && (await RedisAsync(silos, 1)).GetProperty("scanned").GetBoolean());
         Assert.Equal(48, (await RedisAsync(silos, 1)).GetProperty("scannedBlocks").GetInt64());
         for (var i = 0; i < prefixes.Length; i++)
         {
@@ -93,8 +94,13 @@ public sealed class PersistedTests
         string[] names = [.. prefixes.Select(prefix => $"kvcache:{prefix.Key(0).ToGrainKey()}")];
         Assert.Equal(":1", redis.Command("EXISTS", names[0]));
         Assert.StartsWith(":", redis.Command("SETRANGE", names[0], "100000", "wrong"), StringComparison.Ordinal);
-        Assert.Equal("+OK", redis.Command("EVAL", "local v = redis.call('GET', KEYS[1]); return redis.call('SET', KEYS[1], string.sub(v, 1, -1000))", "1", names[1]));
-        Assert.Equal("+OK", redis.Command("EVAL", "local a = redis.call('GET', KEYS[1]); local b = redis.call('GET', KEYS[2]); redis.call('SET', KEYS[1], b); return redis.call('SET', KEYS[2], a)", "2", names[2], names[3]));
+        Assert.Equal(
+            "+OK", redis.Command(
+            "EVAL", "local v = redis.call('GET', KEYS[1]); return redis.call('SET', KEYS[1], string.sub(v, 1, -1000))", "1", names[1]));
+        Assert.Equal(
+            "+OK", redis.Command(
+            "EVAL", "local a = redis.call('GET', KEYS[1]); local b = redis.call('GET', KEYS[2]); redis.call('SET', KEYS[1], b); return "
+            + "redis.call('SET', KEYS[2], a)", "2", names[2], names[3]));
 
         await using var reader = silos.Connect(1);
         foreach (var prefix in prefixes)
@@ -102,7 +108,9 @@ public sealed class PersistedTests
 
         // The exporter answers again for a moment what it has answered before.
         foreach (var (outcome, count) in new[] { ("Corrupt", 1), ("Truncated", 1), ("Foreign", 2) })
-            await Eventually.TrueAsync($"{count} reads are counted as {outcome}", async () => await silos.MetricAsync(1, "kvcache_redis_promote_blocks", $"outcome=\"{outcome}\"") == count);
+            await Eventually.TrueAsync(
+                $"{count} reads are counted as {outcome}", async () =>
+                await silos.MetricAsync(1, "kvcache_redis_promote_blocks", $"outcome=\"{outcome}\"") == count);
         foreach (var prefix in prefixes)
         {
             Assert.Equal(0, (await reader.MatchAsync(prefix)).Blocks);
@@ -123,7 +131,8 @@ public sealed class PersistedTests
         var deleted = Prefixes.New(Ns, 2);
         var expiring = Prefixes.New(Ns, 1);
         await StorePersistedAsync(silos, 0, first, deleted);
-        Assert.Equal(1, (await first.StoreAsync(expiring, 0, expiring.Blocks(), Persisted with { TimeToLive = TimeSpan.FromSeconds(3) })).Stored);
+        Assert.Equal(
+            1, (await first.StoreAsync(expiring, 0, expiring.Blocks(), Persisted with { TimeToLive = TimeSpan.FromSeconds(3) })).Stored);
 
         Assert.Equal(2, await second.DeleteAsync(deleted));
 
@@ -202,7 +211,8 @@ public sealed class PersistedTests
         silos.AssertHealthy();
     }
 
-    private static async Task<System.Text.Json.JsonElement> RedisAsync(SiloCluster silos, int silo) => (await silos.ReadinessAsync(silo)).GetProperty("redis");
+    private static async Task<System.Text.Json.JsonElement> RedisAsync(SiloCluster silos, int silo) =>
+        (await silos.ReadinessAsync(silo)).GetProperty("redis");
 
     // Stores a prefix, and waits until Redis has it.
     private static async Task StorePersistedAsync(SiloCluster silos, int silo, KvCacheClient client, KvPrefix prefix)

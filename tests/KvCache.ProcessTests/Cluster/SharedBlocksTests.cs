@@ -63,7 +63,8 @@ public sealed class SharedBlocksTests(SharedBlocksTests.Cluster shared) : IClass
         var prefix = Prefixes.New(Small, 3);
         await using var writer = Silos.Connect(1);
         await using var reader = Silos.Connect(2);
-        Assert.Equal(3, (await writer.StoreAsync(prefix, 0, prefix.Blocks(), new StoreOptions(TimeToLive: TimeSpan.FromSeconds(4)))).Stored);
+        Assert.Equal(
+            3, (await writer.StoreAsync(prefix, 0, prefix.Blocks(), new StoreOptions(TimeToLive: TimeSpan.FromSeconds(4)))).Stored);
         await Eventually.TrueAsync("the other silo finds it", async () => (await reader.MatchAsync(prefix)).Blocks == 3);
         await reader.MustLoadAsync(prefix);
 
@@ -154,10 +155,13 @@ public sealed class SharedBlocksTests(SharedBlocksTests.Cluster shared) : IClass
         using var connection = Connect(2);
 
         BlockLocations? locations = null;
-        await Eventually.TrueAsync("the third silo finds both halves", () => (locations = connection.Locate(Small, prefix.Chain.Hashes)).Found == 6);
+        await Eventually.TrueAsync(
+            "the third silo finds both halves", () => (locations = connection.Locate(Small, prefix.Chain.Hashes)).Found == 6);
 
         Assert.Equal([3, 3], locations!.Runs.Select(run => run.Blocks));
-        Assert.Equal([Silos[0].Tcp, Silos[1].Tcp], locations.Runs.Select(run => locations.Silos[System.Numerics.BitOperations.TrailingZeroCount(run.Holders)].Endpoints.Single()));
+        Assert.Equal(
+            [Silos[0].Tcp, Silos[1].Tcp],
+            locations.Runs.Select(run => locations.Silos[System.Numerics.BitOperations.TrailingZeroCount(run.Holders)].Endpoints.Single()));
         Assert.All(locations.Silos, silo => Assert.False(silo.IsHere));
     }
 
@@ -177,7 +181,8 @@ public sealed class SharedBlocksTests(SharedBlocksTests.Cluster shared) : IClass
         foreach (var silo in Silos.Living)
         {
             using var connection = Connect(silo);
-            await Eventually.TrueAsync($"silo {silo} finds what all ranks have", () => connection.Match(ranks, prefix.Chain.Hashes, TimeSpan.Zero).Found == 5);
+            await Eventually.TrueAsync(
+                $"silo {silo} finds what all ranks have", () => connection.Match(ranks, prefix.Chain.Hashes, TimeSpan.Zero).Found == 5);
         }
     }
 

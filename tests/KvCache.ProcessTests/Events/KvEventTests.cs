@@ -27,7 +27,8 @@ public sealed partial class KvEventTests
             ["KvCache:Events:Format"] = format,
             ["KvCache:Events:IntegerHashes"] = integers.ToString(),
         }));
-        using var subscriber = ZeroMqScript.Start("event_subscriber.py", $"tcp://{PublishAddress().Match(silo.Log).Groups[1].Value}", $"kv@{Ns.Id}");
+        using var subscriber =
+            ZeroMqScript.Start("event_subscriber.py", $"tcp://{PublishAddress().Match(silo.Log).Groups[1].Value}", $"kv@{Ns.Id}");
         await using var client = silo.Connect();
 
         // A publisher does not wait for who has not subscribed yet.
@@ -50,10 +51,12 @@ public sealed partial class KvEventTests
         var stored = events.FindAll(e => Type(e) == "BlockStored")[^2..];
         Assert.Equal([first, second], stored.Select(e => Member(e, "block_hashes", 1)!.AsArray().Single()!.ToJsonString()));
         Assert.Equal([null, first], stored.Select(e => Member(e, "parent_block_hash", 2)?.ToJsonString()));
-        Assert.All(stored, e => Assert.Equal((32, "CPU"), (Member(e, "block_size", 4)!.GetValue<int>(), Member(e, "medium", 6)!.GetValue<string>())));
+        Assert.All(stored,
+            e => Assert.Equal((32, "CPU"), (Member(e, "block_size", 4)!.GetValue<int>(), Member(e, "medium", 6)!.GetValue<string>())));
         Assert.Equal(
             new HashSet<string> { first, second },
-            events.FindAll(e => Type(e) == "BlockRemoved").Select(e => Member(e, "block_hashes", 1)!.AsArray().Single()!.ToJsonString()).ToHashSet());
+            events.FindAll(e => Type(e) == "BlockRemoved").Select(e => Member(e, "block_hashes", 1)!.AsArray().Single()!.ToJsonString())
+                .ToHashSet());
         var numbers = subscriber.Lines.Select(line => JsonNode.Parse(line)![1]!.GetValue<long>()).ToArray();
         Assert.Equal(Enumerable.Range(0, numbers.Length).Select(i => numbers[0] + i), numbers);
         Assert.All(subscriber.Lines, line => Assert.Equal($"kv@{Ns.Id}", JsonNode.Parse(line)![0]!.GetValue<string>()));
@@ -87,10 +90,15 @@ public sealed partial class KvEventTests
         Assert.Equal("gpu0", node["node"]!.GetValue<string>());
         Assert.Equal(32.0 / 40, node["score"]!.GetValue<double>(), 9);
         Assert.Equal(silo.Tcp, node["endpoints"]![0]!.GetValue<string>()); // the silo on the same host
-        Assert.Equal((silo.Tcp, 0), ((await NodeAsync(globex))["node"]!.GetValue<string>(), (await NodeAsync(globex))["gpu"]!.GetValue<int>()));
+        Assert.Equal(
+            (silo.Tcp, 0), ((await NodeAsync(globex))["node"]!.GetValue<string>(), (await NodeAsync(globex))["gpu"]!.GetValue<int>()));
 
-        await SayUntilAsync(maps ? $$"""{"ts":1.5,"events":[{"type":"BlockRemoved","block_hashes":[{{two}}],"medium":"GPU"}]}""" : $"""[1.5,[["BlockRemoved",[{two}]]],0]""", 16);
-        await SayUntilAsync(maps ? """{"ts":1.5,"events":[{"type":"AllBlocksCleared"}],"data_parallel_rank":0}""" : """[1.5,[["AllBlocksCleared"]],0]""", 0);
+        await SayUntilAsync(
+            maps ? $$"""{"ts":1.5,"events":[{"type":"BlockRemoved","block_hashes":[{{two}}],"medium":"GPU"}]}"""
+            : $"""[1.5,[["BlockRemoved",[{two}]]],0]""", 16);
+        await SayUntilAsync(
+            maps ? """{"ts":1.5,"events":[{"type":"AllBlocksCleared"}],"data_parallel_rank":0}"""
+            : """[1.5,[["AllBlocksCleared"]],0]""", 0);
         silo.AssertHealthy();
 
         string Stored(string hash, string parent, IEnumerable<int> blockTokens) => maps
@@ -107,14 +115,20 @@ public sealed partial class KvEventTests
         async Task<JsonNode> NodeAsync(HttpSilo http)
         {
             var tenant = http == acme ? "acme" : "globex";
-            using var registered = await http.PostAsync("/v1/namespaces", new JsonObject { ["encoding"] = System.Buffers.Text.Base64Url.EncodeToString((Ns with { Tenant = tenant }).Encoded) });
-            using var response = await http.PostAsync("/v1/locate", JsonNode.Parse($$"""{"namespace":"{{(Ns with { Tenant = tenant }).Id}}","tokens":[{{tokens}}]}""")!);
+            using var registered =
+                await http.PostAsync(
+                "/v1/namespaces",
+                new JsonObject { ["encoding"] = System.Buffers.Text.Base64Url.EncodeToString((Ns with { Tenant = tenant }).Encoded) });
+            using var response =
+                await http.PostAsync(
+                "/v1/locate", JsonNode.Parse($$"""{"namespace":"{{(Ns with { Tenant = tenant }).Id}}","tokens":[{{tokens}}]}""")!);
             return Assert.Single((await HttpSilo.JsonAsync(response))["nodes"]!.AsArray())!;
         }
     }
 
     private static List<JsonNode> Events(ZeroMqScript subscriber) =>
-        [.. subscriber.Lines.Select(line => JsonNode.Parse(line)![2]!).SelectMany(batch => (batch is JsonArray ? batch[1]! : batch["events"]!).AsArray()).Select(e => e!)];
+        [.. subscriber.Lines.Select(line => JsonNode.Parse(line)![2]!)
+            .SelectMany(batch => (batch is JsonArray ? batch[1]! : batch["events"]!).AsArray()).Select(e => e!)];
 
     private static string Type(JsonNode e) => (e is JsonArray ? e[0]! : e["type"]!).GetValue<string>();
 
@@ -123,7 +137,9 @@ public sealed partial class KvEventTests
     private static string Name(BlockHash hash, bool integers)
     {
         var bytes = BlockHash.BytesOf(in hash);
-        return integers ? System.Buffers.Binary.BinaryPrimitives.ReadUInt64BigEndian(bytes[24..]).ToString(CultureInfo.InvariantCulture) : $"\"hex:{hash}\"";
+        return integers
+            ? System.Buffers.Binary.BinaryPrimitives.ReadUInt64BigEndian(bytes[24..]).ToString(CultureInfo.InvariantCulture)
+            : $"\"hex:{hash}\"";
     }
 
     [GeneratedRegex(@"KV events are published on (\S+)")]

@@ -45,7 +45,9 @@ internal sealed class ZeroMqScript : IDisposable
 
     public async Task<string> FirstLineAsync()
     {
-        await Eventually.TrueAsync("the script has spoken", () => !_lines.IsEmpty || (_process.HasExited ? throw new IOException($"The script ended with {_process.ExitCode}.") : false));
+        await Eventually.TrueAsync(
+            "the script has spoken", () =>
+            !_lines.IsEmpty || (_process.HasExited ? throw new IOException($"The script ended with {_process.ExitCode}.") : false));
         return Lines[0];
     }
 
@@ -60,7 +62,8 @@ internal sealed class ZeroMqScript : IDisposable
     {
         try
         {
-            using var process = Process.Start(new ProcessStartInfo(python, ["-c", "import zmq, msgpack"]) { RedirectStandardError = true })!;
+            using var process =
+                Process.Start(new ProcessStartInfo(python, ["-c", "import zmq, msgpack"]) { RedirectStandardError = true })!;
             process.StandardError.ReadToEnd();
             process.WaitForExit();
             return process.ExitCode == 0;

@@ -28,8 +28,11 @@ public sealed class DamagedMemoryTests
 
         Assert.Equal(1, (await client.SiloAsync()).GetProperty("missesCorrupt").GetInt64());
         Assert.Equal(1, await client.StoreCounterAsync("corrupt"));
-        Assert.Contains("kvcache_block_misses_total{otel_scope_name=\"KvCache\",reason=\"corrupt\"} 1", await http.GetStringAsync("/metrics"), StringComparison.Ordinal);
-        Assert.Equal(1, (await client.GetStatisticsAsync()).Misses.Where(miss => miss.Key == MissReason.Corrupt).Count(miss => miss.Value > 0));
+        Assert.Contains(
+            "kvcache_block_misses_total{otel_scope_name=\"KvCache\",reason=\"corrupt\"} 1", await http.GetStringAsync("/metrics"),
+            StringComparison.Ordinal);
+        Assert.Equal(
+            1, (await client.GetStatisticsAsync()).Misses.Where(miss => miss.Key == MissReason.Corrupt).Count(miss => miss.Value > 0));
         Assert.Contains("is damaged in memory (layer 1)", silo.Log, StringComparison.Ordinal);
         Assert.Equal(2, (await client.MatchAsync(prefix)).Blocks);
         Assert.Equal(new LoadResult(2, MissReason.None), await client.LoadAsync(prefix, 3, prefix.Memory(2)));
@@ -52,7 +55,9 @@ public sealed class DamagedMemoryTests
         var memory = new byte[Ns.Layout.RangeBytes(range)];
         Assert.Equal(new LoadResult(1, MissReason.None), await client.LoadAsync(prefix, 0, [memory], range));
         Assert.True(Content.IsRight(memory, prefix.Key(0)));
-        Assert.Equal(new LoadResult(0, MissReason.Corrupt), await client.LoadAsync(prefix, 0, [new byte[Ns.Layout.LayerBytes(3)]], new LayerRange(3, 1)));
+        Assert.Equal(
+            new LoadResult(0, MissReason.Corrupt),
+            await client.LoadAsync(prefix, 0, [new byte[Ns.Layout.LayerBytes(3)]], new LayerRange(3, 1)));
         Assert.Equal(new LoadResult(0, MissReason.Absent), await client.LoadAsync(prefix, 0, [memory], range));
     }
 

@@ -17,7 +17,8 @@ public sealed class PausedSiloTests
     private const int Blocks = 6;
     private const byte Mark = 0xA5;
 
-    private static readonly CacheNamespace Ns = Prefixes.Namespace("large", KvLayout.Opaque([.. Enumerable.Range(0, 9).Select(layer => layer * (4 << 20))], 16));
+    private static readonly CacheNamespace Ns =
+        Prefixes.Namespace("large", KvLayout.Opaque([.. Enumerable.Range(0, 9).Select(layer => layer * (4 << 20))], 16));
 
     public static TheoryData<bool, bool> Ways => new()
     {
@@ -85,7 +86,8 @@ public sealed class PausedSiloTests
         using var cancellation = new CancellationTokenSource();
 
         silo.Pause();
-        var store = client.StoreAsync(prefix, 0, [.. blocks.Select(block => (ReadOnlyMemory<byte>)block)], cancellationToken: cancellation.Token).AsTask();
+        var store = client.StoreAsync(
+            prefix, 0, [.. blocks.Select(block => (ReadOnlyMemory<byte>)block)], cancellationToken: cancellation.Token).AsTask();
         await cancellation.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => store);
         foreach (var block in blocks)
@@ -101,7 +103,8 @@ public sealed class PausedSiloTests
     }
 
     // Starts loads until one is caught by the pause with its first bytes there and its last ones not.
-    private static async Task<Task<LoadResult>> PauseInTheMiddleAsync(SiloProcess silo, KvCacheClient client, KvPrefix prefix, Memory<byte>[] memory, CancellationToken cancellationToken)
+    private static async Task<Task<LoadResult>> PauseInTheMiddleAsync(
+        SiloProcess silo, KvCacheClient client, KvPrefix prefix, Memory<byte>[] memory, CancellationToken cancellationToken)
     {
         for (var attempt = 1; ; attempt++)
         {

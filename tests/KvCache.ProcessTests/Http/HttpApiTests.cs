@@ -74,12 +74,16 @@ public sealed class HttpApiTests(HttpApiTests.Silo shared) : IClassFixture<HttpA
 
         using (var head = await _http.HeadAsync(path))
         {
-            Assert.Equal((200, Ns.Layout.BlockBytes, "memory"), ((int)head.StatusCode, head.Content.Headers.ContentLength, head.Headers.GetValues("KvCache-Tiers").Single()));
+            Assert.Equal(
+                (200, Ns.Layout.BlockBytes, "memory"),
+                ((int)head.StatusCode, head.Content.Headers.ContentLength, head.Headers.GetValues("KvCache-Tiers").Single()));
         }
 
-        using (var match = await _http.PostAsync("/v1/match", new JsonObject { ["namespaces"] = new JsonArray(_ns), ["hashes"] = Hashes(prefix) }))
+        using (var match =
+            await _http.PostAsync("/v1/match", new JsonObject { ["namespaces"] = new JsonArray(_ns), ["hashes"] = Hashes(prefix) }))
             Assert.Equal((3, 48, 3), Match(await HttpSilo.JsonAsync(match)));
-        using (var pin = await _http.PostAsync("/v1/pin", new JsonObject { ["namespace"] = _ns, ["hashes"] = Hashes(prefix), ["seconds"] = 60 }))
+        using (var pin =
+            await _http.PostAsync("/v1/pin", new JsonObject { ["namespace"] = _ns, ["hashes"] = Hashes(prefix), ["seconds"] = 60 }))
             Assert.Equal(3, (await HttpSilo.JsonAsync(pin))["pinned"]!.GetValue<int>());
         using (var delete = await _http.Client.DeleteAsync(path))
             Assert.Equal(HttpStatusCode.NoContent, delete.StatusCode);
@@ -87,7 +91,8 @@ public sealed class HttpApiTests(HttpApiTests.Silo shared) : IClassFixture<HttpA
             await HttpSilo.ProblemAsync(again, 404, "block-not-stored");
         using (var head = await _http.HeadAsync(path))
             Assert.Equal(HttpStatusCode.NotFound, head.StatusCode);
-        using (var match = await _http.PostAsync("/v1/match", new JsonObject { ["namespaces"] = new JsonArray(_ns), ["hashes"] = Hashes(prefix) }))
+        using (var match =
+            await _http.PostAsync("/v1/match", new JsonObject { ["namespaces"] = new JsonArray(_ns), ["hashes"] = Hashes(prefix) }))
             Assert.Equal((1, 16, 3), Match(await HttpSilo.JsonAsync(match)));
         var statistics = await _http.Client.GetFromJsonAsync<JsonNode>("/v1/stats");
         Assert.True(statistics!["pinnedBytes"]!.GetValue<long>() > 0);
@@ -145,7 +150,8 @@ public sealed class HttpApiTests(HttpApiTests.Silo shared) : IClassFixture<HttpA
             Assert.Equal(block[100..], await get.Content.ReadAsByteArrayAsync());
         using (var byId = await _http.Client.GetAsync(HttpSilo.Path(ns.Id.ToString(), prefix.Chain.Hashes[0])))
             await HttpSilo.ProblemAsync(byId, 404, "namespace-unknown");
-        using (var registered = await _http.PostAsync("/v1/namespaces", new JsonObject { ["encoding"] = Base64Url.EncodeToString(ns.Encoded) }))
+        using (var registered =
+            await _http.PostAsync("/v1/namespaces", new JsonObject { ["encoding"] = Base64Url.EncodeToString(ns.Encoded) }))
             Assert.Equal(ns.Id.ToString(), (await HttpSilo.JsonAsync(registered))["id"]!.GetValue<string>());
         using (var byId = await _http.Client.GetAsync(HttpSilo.Path(ns.Id.ToString(), prefix.Chain.Hashes[0])))
             Assert.Equal(block, await byId.Content.ReadAsByteArrayAsync());
@@ -161,14 +167,17 @@ public sealed class HttpApiTests(HttpApiTests.Silo shared) : IClassFixture<HttpA
         Assert.Equal(
             ["/v1/blocks/{ns}/{hash}", "/v1/locate", "/v1/match", "/v1/namespaces", "/v1/namespaces/{ns}", "/v1/pin", "/v1/stats"],
             paths.Select(path => path.Key).Order(StringComparer.Ordinal));
-        Assert.Equal(["delete", "get", "head", "put"], paths["/v1/blocks/{ns}/{hash}"]!.AsObject().Select(method => method.Key).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            ["delete", "get", "head", "put"],
+            paths["/v1/blocks/{ns}/{hash}"]!.AsObject().Select(method => method.Key).Order(StringComparer.Ordinal));
         Assert.NotNull(paths["/v1/blocks/{ns}/{hash}"]!["put"]!["requestBody"]!["content"]!["application/octet-stream"]);
         Assert.NotNull(document["components"]!["securitySchemes"]!["tenantSecret"]);
     }
 
     private static JsonArray Hashes(KvPrefix prefix) => new([.. prefix.Chain.Hashes.ToArray().Select(hash => (JsonNode)hash.ToString())]);
 
-    private static (int Blocks, int Tokens, int Of) Match(JsonNode reply) => (reply["blocks"]!.GetValue<int>(), reply["tokens"]!.GetValue<int>(), reply["of"]!.GetValue<int>());
+    private static (int Blocks, int Tokens, int Of) Match(JsonNode reply) =>
+        (reply["blocks"]!.GetValue<int>(), reply["tokens"]!.GetValue<int>(), reply["of"]!.GetValue<int>());
 
     public sealed class Silo : IAsyncLifetime
     {

@@ -24,7 +24,8 @@ public sealed class HttpProblemTests(HttpProblemTests.Silo shared) : IClassFixtu
     public async ValueTask DisposeAsync()
     {
         using var deleted = await _http.Client.DeleteAsync(_path);
-        Assert.True(deleted.StatusCode is HttpStatusCode.NoContent or HttpStatusCode.NotFound, $"Deleting what the test may have stored: {deleted.StatusCode}");
+        Assert.True(deleted.StatusCode is HttpStatusCode.NoContent or HttpStatusCode.NotFound,
+            $"Deleting what the test may have stored: {deleted.StatusCode}");
         shared.Process.AssertHealthy();
     }
 
@@ -46,12 +47,15 @@ public sealed class HttpProblemTests(HttpProblemTests.Silo shared) : IClassFixtu
 
     [Theory]
     [InlineData("/v1/namespaces", """{"model":"m"}""", 400, "'model' or 'layout' is missing")]
-    [InlineData("/v1/namespaces", """{"model":"m","layout":{"layers":1,"kvHeads":1,"headDim":1,"dataType":"float17"}}""", 400, "one of Float32")]
-    [InlineData("/v1/namespaces", """{"model":"m","layout":{"layers":0,"kvHeads":1,"headDim":1,"dataType":"float16"}}""", 400, "Expected layers between 1 and")]
+    [InlineData("/v1/namespaces", """{"model":"m","layout":{"layers":1,"kvHeads":1,"headDim":1,"dataType":"float17"}}""", 400,
+        "one of Float32")]
+    [InlineData("/v1/namespaces", """{"model":"m","layout":{"layers":0,"kvHeads":1,"headDim":1,"dataType":"float16"}}""", 400,
+        "Expected layers between 1 and")]
     [InlineData("/v1/namespaces", """{"model":"m","layout":{"layerBytes":[5,-5]}}""", 400, "Layer offsets ascend")]
     [InlineData("/v1/namespaces", """{"modl":"m"}""", 400, "$.modl")]
     [InlineData("/v1/namespaces", """{"encoding":"AAAA"}""", 400, "tag 1")]
-    [InlineData("/v1/namespaces", """{"model":"m","tenant":"other","layout":{"layers":1,"kvHeads":1,"headDim":1,"dataType":"float16"}}""", 403, "another tenant")]
+    [InlineData("/v1/namespaces", """{"model":"m","tenant":"other","layout":{"layers":1,"kvHeads":1,"headDim":1,"dataType":"float16"}}""",
+        403, "another tenant")]
     [InlineData("/v1/namespaces", "nonsense", 400, "cannot be understood")]
     [InlineData("/v1/match", """{"namespaces":[],"hashes":[]}""", 400, "1 to 1024 namespaces")]
     [InlineData("/v1/match", """{"hashes":[]}""", 400, "cannot be understood")]
@@ -62,7 +66,8 @@ public sealed class HttpProblemTests(HttpProblemTests.Silo shared) : IClassFixtu
     [InlineData("/v1/pin", """{"namespace":"{ns}","hashes":[],"seconds":-1}""", 400, "0 (which ends it) or more")]
     public async Task A_post_that_fails_says_why(string path, string body, int status, string detail)
     {
-        using var content = new StringContent(body.Replace("{ns}", Ns.Id.ToString(), StringComparison.Ordinal), Encoding.UTF8, "application/json");
+        using var content =
+            new StringContent(body.Replace("{ns}", Ns.Id.ToString(), StringComparison.Ordinal), Encoding.UTF8, "application/json");
         using var response = await _http.Client.PostAsync(path, content);
         Assert.Contains(detail, await HttpSilo.ProblemAsync(response, status), StringComparison.Ordinal);
     }
@@ -95,7 +100,8 @@ public sealed class HttpProblemTests(HttpProblemTests.Silo shared) : IClassFixtu
     [InlineData(1, true)]
     public async Task A_block_of_another_size_than_its_layout_is_not_stored(int difference, bool chunked)
     {
-        using var request = new HttpRequestMessage(HttpMethod.Put, _path) { Content = new ByteArrayContent(new byte[Ns.Layout.BlockBytes + difference]) };
+        using var request =
+            new HttpRequestMessage(HttpMethod.Put, _path) { Content = new ByteArrayContent(new byte[Ns.Layout.BlockBytes + difference]) };
         request.Headers.TransferEncodingChunked = chunked;
         using var response = await _http.Client.SendAsync(request);
         await HttpSilo.ProblemAsync(response, 400, "wrong-length");
@@ -171,7 +177,8 @@ public sealed class HttpProblemTests(HttpProblemTests.Silo shared) : IClassFixtu
         var peer = new TcpClient();
         await peer.ConnectAsync(address.Host, address.Port);
         var stream = peer.GetStream();
-        await stream.WriteAsync(Encoding.ASCII.GetBytes($"PUT {_path} HTTP/1.1\r\nHost: silo\r\nContent-Length: {Ns.Layout.BlockBytes}\r\n\r\n"));
+        await stream.WriteAsync(
+            Encoding.ASCII.GetBytes($"PUT {_path} HTTP/1.1\r\nHost: silo\r\nContent-Length: {Ns.Layout.BlockBytes}\r\n\r\n"));
         await stream.WriteAsync(Content.Of(_prefix, 0).AsMemory(0, bytes));
         return peer;
     }

@@ -12,7 +12,11 @@ internal sealed class HttpSilo : IDisposable
 {
     public HttpSilo(SiloProcess silo, string? token = null)
     {
-        Client = new HttpClient { BaseAddress = new Uri(silo.Ready.Http.Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal)), Timeout = Eventually.Bound };
+        Client = new HttpClient
+        {
+            BaseAddress = new Uri(silo.Ready.Http.Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal)),
+            Timeout = Eventually.Bound
+        };
         if (token is not null)
             Client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", token);
     }
@@ -55,7 +59,8 @@ internal sealed class HttpSilo : IDisposable
 
     public Task<HttpResponseMessage> PostAsync(string path, JsonNode body) => Client.PostAsJsonAsync(path, body);
 
-    public static async Task<JsonNode> JsonAsync(HttpResponseMessage response) => JsonNode.Parse(await response.Content.ReadAsStringAsync())!;
+    public static async Task<JsonNode> JsonAsync(HttpResponseMessage response) =>
+        JsonNode.Parse(await response.Content.ReadAsStringAsync())!;
 
     /// <summary>Checks that an answer is a problem of a kind, and gives its detail.</summary>
     public static async Task<string> ProblemAsync(HttpResponseMessage response, int status, string? name = null)

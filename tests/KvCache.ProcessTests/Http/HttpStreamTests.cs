@@ -17,13 +17,14 @@ public sealed class HttpStreamTests
     {
         var ns = Ns with { Layout = KvLayout.Create(32, 8, 128, KvDataType.Float16, 1024) };
         Assert.Equal(128 << 20, ns.Layout.BlockBytes);
-        await using var silo = await SiloProcess.StartAsync(new SiloSettings(Arena: "160MiB", UseUnix: false, Settings: new Dictionary<string, string>
-        {
-            ["DOTNET_GCRegionSize"] = "0x100000",
-            ["DOTNET_GCHeapHardLimitSOH"] = "0x20000000",
-            ["DOTNET_GCHeapHardLimitLOH"] = "0x6000000", // 96 MiB: ample for the silo's own tables, too little for a block
-            ["DOTNET_GCHeapHardLimitPOH"] = "0x8000000",
-        }));
+        await using var silo =
+            await SiloProcess.StartAsync(new SiloSettings(Arena: "160MiB", UseUnix: false, Settings: new Dictionary<string, string>
+            {
+                ["DOTNET_GCRegionSize"] = "0x100000",
+                ["DOTNET_GCHeapHardLimitSOH"] = "0x20000000",
+                ["DOTNET_GCHeapHardLimitLOH"] = "0x6000000", // 96 MiB: ample for the silo's own tables, too little for a block
+                ["DOTNET_GCHeapHardLimitPOH"] = "0x8000000",
+            }));
         using var http = new HttpSilo(silo);
         var prefix = Prefixes.New(ns, 1);
         var path = HttpSilo.Path(await http.RegisterAsync(ns), prefix.Chain.Hashes[0]);

@@ -20,7 +20,8 @@ public sealed class HttpTenantTests(HttpTenantTests.Silo shared) : IClassFixture
         using var acme = new HttpSilo(silo, AcmeSecret);
         using var globex = new HttpSilo(silo, GlobexSecret);
         int[] tokens = [.. Enumerable.Range(0, 16)];
-        var (mine, theirs) = (KvPrefix.Of(Prefixes.Namespace("m", Layout, "acme"), tokens), KvPrefix.Of(Prefixes.Namespace("m", Layout, "globex"), tokens));
+        var (mine, theirs) =
+            (KvPrefix.Of(Prefixes.Namespace("m", Layout, "acme"), tokens), KvPrefix.Of(Prefixes.Namespace("m", Layout, "globex"), tokens));
         var hash = mine.Chain.Hashes[0];
         Assert.Equal(hash, theirs.Chain.Hashes[0]);
         var ns = await acme.RegisterAsync(mine.Namespace);
@@ -31,8 +32,13 @@ public sealed class HttpTenantTests(HttpTenantTests.Silo shared) : IClassFixture
         // Under their own namespace the other tenant finds nothing, and the first one's cannot be named, by its id or by its encoding.
         using (var get = await globex.Client.GetAsync(HttpSilo.Path(other, hash)))
             await HttpSilo.ProblemAsync(get, 404, "block-not-stored");
-        Assert.Equal(0, await FoundAsync(globex, "/v1/match", new JsonObject { ["namespaces"] = new JsonArray(other), ["hashes"] = new JsonArray(hash.ToString()) }, "blocks"));
-        Assert.Equal(0, await FoundAsync(globex, "/v1/locate", new JsonObject { ["namespace"] = other, ["hashes"] = new JsonArray(hash.ToString()) }, "found"));
+        Assert.Equal(
+            0, await FoundAsync(
+            globex, "/v1/match", new JsonObject { ["namespaces"] = new JsonArray(other), ["hashes"] = new JsonArray(hash.ToString()) },
+            "blocks"));
+        Assert.Equal(
+            0, await FoundAsync(
+            globex, "/v1/locate", new JsonObject { ["namespace"] = other, ["hashes"] = new JsonArray(hash.ToString()) }, "found"));
         foreach (var name in new[] { ns, Base64Url.EncodeToString(mine.Namespace.Encoded) })
         {
             var path = HttpSilo.Path(name, hash);
@@ -56,7 +62,8 @@ public sealed class HttpTenantTests(HttpTenantTests.Silo shared) : IClassFixture
             }
         }
 
-        using (var register = await globex.PostAsync("/v1/namespaces", new JsonObject { ["encoding"] = Base64Url.EncodeToString(mine.Namespace.Encoded) }))
+        using (var register =
+            await globex.PostAsync("/v1/namespaces", new JsonObject { ["encoding"] = Base64Url.EncodeToString(mine.Namespace.Encoded) }))
             await HttpSilo.ProblemAsync(register, 403, "forbidden");
         using (var get = await acme.Client.GetAsync(HttpSilo.Path(ns, hash)))
             Assert.Equal(Content.Of(mine, 0), await get.Content.ReadAsByteArrayAsync());
@@ -92,7 +99,8 @@ public sealed class HttpTenantTests(HttpTenantTests.Silo shared) : IClassFixture
         await using var silo = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Http: "http://0.0.0.0:0"));
         using var http = new HttpSilo(silo);
         using (var response = await http.Client.GetAsync("/v1/stats"))
-            Assert.Contains("KvCache:Tenants:NAME:Secret", await HttpSilo.ProblemAsync(response, 403, "forbidden"), StringComparison.Ordinal);
+            Assert.Contains(
+                "KvCache:Tenants:NAME:Secret", await HttpSilo.ProblemAsync(response, 403, "forbidden"), StringComparison.Ordinal);
         Assert.Equal("ok", await http.Client.GetStringAsync("/healthz"));
     }
 
@@ -106,11 +114,12 @@ public sealed class HttpTenantTests(HttpTenantTests.Silo shared) : IClassFixture
     {
         internal SiloProcess Process { get; private set; } = null!;
 
-        public async ValueTask InitializeAsync() => Process = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
-        {
-            ["KvCache:Tenants:acme:Secret"] = AcmeSecret,
-            ["KvCache:Tenants:globex:Secret"] = GlobexSecret,
-        }));
+        public async ValueTask InitializeAsync() =>
+            Process = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
+            {
+                ["KvCache:Tenants:acme:Secret"] = AcmeSecret,
+                ["KvCache:Tenants:globex:Secret"] = GlobexSecret,
+            }));
 
         public ValueTask DisposeAsync() => Process.DisposeAsync();
     }

@@ -39,7 +39,8 @@ internal static class Content
                 return false;
         }
 
-        return bytes[(words.Length * sizeof(ulong))..].SequenceEqual(Tail(seed, first + words.Length).AsSpan(0, bytes.Length % sizeof(ulong)));
+        return bytes[(words.Length * sizeof(ulong))..]
+            .SequenceEqual(Tail(seed, first + words.Length).AsSpan(0, bytes.Length % sizeof(ulong)));
     }
 
     private static ulong Seed(BlockKey key)

@@ -37,7 +37,8 @@ internal sealed class Load : IAsyncDisposable
     /// <param name="clients">One a worker; they end with the load.</param>
     /// <param name="prefixes">The prefix of each.</param>
     /// <param name="storeMissing">How a worker stores a prefix that it misses, as an engine does; null to leave that to others.</param>
-    public static async Task<Load> StartAsync(IEnumerable<KvCacheClient> clients, Func<int, KvPrefix> prefixes, StoreOptions? storeMissing = null)
+    public static async Task<Load> StartAsync(
+        IEnumerable<KvCacheClient> clients, Func<int, KvPrefix> prefixes, StoreOptions? storeMissing = null)
     {
         var load = new Load([.. clients], prefixes, storeMissing);
         await load.MoreHitsAsync("the load is running", 4 * load._clients.Length);

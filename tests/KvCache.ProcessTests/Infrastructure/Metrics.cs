@@ -13,9 +13,11 @@ internal static class Metrics
     {
         var line = metrics.Split('\n').Single(text =>
             text.StartsWith(name, StringComparison.Ordinal)
-            && (text[name.Length] is '{' or ' ' || text.AsSpan(name.Length).StartsWith("_total") || text.AsSpan(name.Length).StartsWith("_bytes"))
+            && (text[name.Length] is '{' or ' ' || text.AsSpan(name.Length).StartsWith("_total")
+                || text.AsSpan(name.Length).StartsWith("_bytes"))
             && text.Contains(label, StringComparison.Ordinal));
-        var value = line.AsSpan(line.IndexOf('}', StringComparison.Ordinal) is var end and >= 0 ? end + 1 : line.IndexOf(' ', StringComparison.Ordinal)).Trim();
+        var value = line.AsSpan(
+            line.IndexOf('}', StringComparison.Ordinal) is var end and >= 0 ? end + 1 : line.IndexOf(' ', StringComparison.Ordinal)).Trim();
         var stamp = value.IndexOf(' ');
         return double.Parse(stamp < 0 ? value : value[..stamp], CultureInfo.InvariantCulture);
     }

@@ -9,7 +9,8 @@ internal static class Prefixes
 {
     private static int _nextToken;
 
-    public static CacheNamespace Namespace(string model, KvLayout layout, string tenant = "default") => new() { Tenant = tenant, Model = model, Layout = layout };
+    public static CacheNamespace Namespace(string model, KvLayout layout, string tenant = "default") =>
+        new() { Tenant = tenant, Model = model, Layout = layout };
 
     /// <summary>A prefix that no other test uses.</summary>
     public static KvPrefix New(CacheNamespace ns, int blocks)
@@ -38,7 +39,8 @@ internal static class Prefixes
     public static async Task MustStoreTheRestAsync(this KvCacheClient client, KvPrefix prefix, int firstBlock)
     {
         var result = await client.StoreAsync(prefix, firstBlock, prefix.Blocks()[firstBlock..]);
-        Assert.Equal((prefix.BlockCount - firstBlock, 0, MissReason.None), (result.Stored + result.AlreadyStored, result.Refused, result.Reason));
+        Assert.Equal(
+            (prefix.BlockCount - firstBlock, 0, MissReason.None), (result.Stored + result.AlreadyStored, result.Refused, result.Reason));
     }
 
     /// <summary>Loads all blocks of a prefix and compares every byte; fails when one is missing.</summary>

@@ -22,7 +22,9 @@ internal sealed class RawPeer : IDisposable
             ? new UnixDomainSocketEndPoint(endpoint["unix:".Length..])
             : IPEndPoint.Parse(endpoint["tcp:".Length..]);
         var protocol = address is IPEndPoint ? ProtocolType.Tcp : ProtocolType.Unspecified;
-        _socket = new Socket(address.AddressFamily, SocketType.Stream, protocol) { ReceiveTimeout = (int)Eventually.Bound.TotalMilliseconds };
+        _socket = new Socket(
+            address.AddressFamily, SocketType.Stream, protocol)
+        { ReceiveTimeout = (int)Eventually.Bound.TotalMilliseconds };
         _socket.Connect(address);
         _frames = new FrameSocket(_socket);
     }
@@ -41,7 +43,8 @@ internal sealed class RawPeer : IDisposable
     {
         var nonce = Hello(tenant);
         ExpectReply(FrameType.HelloReply, out var meta);
-        Send(FrameType.Authenticate, writer => writer.Bytes(WireProtocol.ClientProof(System.Text.Encoding.UTF8.GetBytes(secret), nonce, meta[2..], tenant)));
+        Send(FrameType.Authenticate,
+            writer => writer.Bytes(WireProtocol.ClientProof(System.Text.Encoding.UTF8.GetBytes(secret), nonce, meta.AsSpan(2), tenant)));
     }
 
     /// <summary>Sends hello and returns its nonce.</summary>
@@ -117,7 +120,8 @@ internal sealed class RawPeer : IDisposable
     {
         Assert.True(_frames.TryReceive(out var header, out var received), "The silo closed the connection.");
         meta = received.ToArray();
-        Assert.True(header.Type == type, $"{type} was expected, {header.Type} came: {(header.Type == FrameType.Error ? Sentence(meta) : "")}");
+        Assert.True(header.Type == type,
+            $"{type} was expected, {header.Type} came: {(header.Type == FrameType.Error ? Sentence(meta) : "")}");
     }
 
     /// <summary>Expects an error frame with a sentence that contains a text.</summary>

@@ -4,7 +4,8 @@ using System.Net.Sockets;
 namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>
-/// Stands between a client and a silo. It passes on so many bytes of what the silo sends, or of what the client sends, and keeps the rest back until it is told to go on.
+/// Stands between a client and a silo. It passes on so many bytes of what the silo sends, or of what the client sends, and keeps the rest
+/// back until it is told to go on.
 /// </summary>
 internal sealed class Relay : IDisposable
 {

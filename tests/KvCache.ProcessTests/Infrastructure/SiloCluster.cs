@@ -9,7 +9,8 @@ using KvCache.Testing;
 namespace KvCache.ProcessTests.Infrastructure;
 
 /// <summary>
-/// Silos that form a cluster, each a process of its own: with a Redis the list of members is there, without one the first silo keeps it and has to stay.
+/// Silos that form a cluster, each a process of its own: with a Redis the list of members is there, without one the first silo keeps it and
+/// has to stay.
 /// </summary>
 internal sealed class SiloCluster : IAsyncDisposable
 {
@@ -34,7 +35,9 @@ internal sealed class SiloCluster : IAsyncDisposable
             SiloPort = ports[(2 * i) + 1],
             UseUnix = false,
             Settings = SettingsOf(common.Settings, i),
-            Arguments = [.. common.Arguments ?? [], "--cluster", redis is null ? "localhost" : "redis", .. redis is null ? i == 0 ? [] : ["--primary", $"{ports[1]}"] : (string[])["--redis", redis.Tcp]],
+            Arguments = [.. common.Arguments ?? [], "--cluster", redis is null
+                ? "localhost"
+                : "redis", .. redis is null ? i == 0 ? [] : ["--primary", $"{ports[1]}"] : (string[])["--redis", redis.Tcp]],
         })];
     }
 
@@ -116,12 +119,14 @@ internal sealed class SiloCluster : IAsyncDisposable
     }
 
     /// <summary>A metric of a silo; see <see cref="Metrics.Value"/>.</summary>
-    public async Task<double> MetricAsync(int silo, string name, string label = "") => Metrics.Value(await GetAsync(silo, "/metrics"), name, label);
+    public async Task<double> MetricAsync(int silo, string name, string label = "") =>
+        Metrics.Value(await GetAsync(silo, "/metrics"), name, label);
 
     /// <summary>A client of one silo.</summary>
     public KvCacheClient Connect(int silo, Action<KvCacheClientOptions>? configure = null) => this[silo].Connect(configure: configure);
 
-    /// <summary>Settings of a client with a deadline that tests of failures reach, and which comes back soon to a silo that failed.</summary>
+    /// <summary>Settings of a client with a deadline that tests of failures reach, and which comes back soon to a silo that
+    /// failed.</summary>
     public static Action<KvCacheClientOptions> Within(TimeSpan deadline) => options =>
     {
         options.MatchTimeout = options.LoadTimeout = options.StoreTimeout = deadline;
@@ -129,10 +134,12 @@ internal sealed class SiloCluster : IAsyncDisposable
     };
 
     /// <summary>Clients with a deadline, one for each silo named.</summary>
-    public IEnumerable<KvCacheClient> ConnectAll(TimeSpan deadline, params int[] silos) => silos.Select(silo => Connect(silo, Within(deadline)));
+    public IEnumerable<KvCacheClient> ConnectAll(TimeSpan deadline, params int[] silos) =>
+        silos.Select(silo => Connect(silo, Within(deadline)));
 
     /// <summary>Clients that prefer one silo each, know all of them, and have a deadline.</summary>
-    public IEnumerable<KvCacheClient> ConnectEverywhere(TimeSpan deadline, int clients) => Enumerable.Range(0, clients).Select(client => Connect(client % Count, options =>
+    public IEnumerable<KvCacheClient> ConnectEverywhere(TimeSpan deadline, int clients) =>
+        Enumerable.Range(0, clients).Select(client => Connect(client % Count, options =>
     {
         Within(deadline)(options);
         for (var i = 1; i < Count; i++)
@@ -147,7 +154,8 @@ internal sealed class SiloCluster : IAsyncDisposable
     {
         using var connection = BlockConnection.Connect(SiloEndpoint.TryParse(this[silo].Tcp)!, prefix.Namespace.Tenant, "");
         var layer = new LayerRange(0, 1);
-        var memory = Enumerable.Range(0, prefix.BlockCount).Select(_ => (Memory<byte>)new byte[prefix.Namespace.Layout.RangeBytes(layer)]).ToArray();
+        var memory = Enumerable.Range(0, prefix.BlockCount).Select(_ => (Memory<byte>)new byte[prefix.Namespace.Layout.RangeBytes(layer)])
+            .ToArray();
         var blocks = 0;
         connection.Get(prefix.Namespace, prefix.Chain.Hashes, layer, memory, 0, localOnly: true, ref blocks);
         return blocks;

@@ -69,7 +69,8 @@ internal sealed partial class SiloProcess : IAsyncDisposable
     /// <summary>A client of this silo, with deadlines that only a hang reaches.</summary>
     public KvCacheClient Connect(string? endpoint = null, Action<KvCacheClientOptions>? configure = null)
     {
-        var options = new KvCacheClientOptions { MatchTimeout = Eventually.Bound, LoadTimeout = Eventually.Bound, StoreTimeout = Eventually.Bound };
+        var options =
+            new KvCacheClientOptions { MatchTimeout = Eventually.Bound, LoadTimeout = Eventually.Bound, StoreTimeout = Eventually.Bound };
         options.Endpoints.Add(endpoint ?? Tcp);
         configure?.Invoke(options);
         return new KvCacheClient(options);

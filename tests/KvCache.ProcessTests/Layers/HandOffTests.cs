@@ -15,8 +15,10 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
 {
     private const int Layers = 6;
 
-    private static readonly CacheNamespace Ns = Prefixes.Namespace("hand-off", KvLayout.Create(Layers, 2, 64, KvDataType.Float16, 64)); // layers of 32 KiB
-    private static readonly CacheNamespace Large = Prefixes.Namespace("hand-off", KvLayout.Create(Layers, 8, 128, KvDataType.Float16, 256)); // layers of 1 MiB
+    // layers of 32 KiB
+    private static readonly CacheNamespace Ns = Prefixes.Namespace("hand-off", KvLayout.Create(Layers, 2, 64, KvDataType.Float16, 64));
+    // layers of 1 MiB
+    private static readonly CacheNamespace Large = Prefixes.Namespace("hand-off", KvLayout.Create(Layers, 8, 128, KvDataType.Float16, 256));
 
     private readonly Channel<int> _ready = Channel.CreateUnbounded<int>();
 
@@ -31,7 +33,8 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
     {
         await using KvCacheClient writer = Process.Connect(), reader = Process.Connect(), other = Process.Connect(Process.Unix);
         var prefix = Prefixes.New(Ns, blocks);
-        var storing = writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token).AsTask();
+        var storing = writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token)
+            .AsTask();
         var memory = prefix.Memory(blocks);
         var next = 0;
         await using var layers = reader.FollowLayersAsync(prefix, 0, memory).GetAsyncEnumerator(Token);
@@ -63,7 +66,8 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
         await using var layers = reader.FollowLayersAsync(prefix, 0, memory).GetAsyncEnumerator(Token);
         var first = layers.MoveNextAsync();
         Assert.False(first.IsCompleted);
-        var storing = writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token).AsTask();
+        var storing = writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token)
+            .AsTask();
         _ready.Writer.TryWrite(0);
         Assert.True(await first);
         Assert.Equal(new LoadedLayer(0, 2, MissReason.None), layers.Current);
@@ -89,7 +93,8 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
         using var relay = new Relay(Process.Tcp);
         await using KvCacheClient writer = Process.Connect(relay.Endpoint), reader = Process.Connect();
         var prefix = Prefixes.New(Ns, 3);
-        var storing = writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token).AsTask();
+        var storing = writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token)
+            .AsTask();
         _ready.Writer.TryWrite(1);
         var memory = prefix.Memory(3);
         var seen = new List<LoadedLayer>();
@@ -119,7 +124,12 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
             _ready.Writer.TryWrite(Layers - 1);
             var stored = await storing;
             Assert.Equal(
-                how switch { "connection" => (0, MissReason.Unavailable, null), "deletion" => (0, MissReason.None, PutOutcome.Revoked), _ => (0, MissReason.Absent, (PutOutcome?)null) },
+                how switch
+                {
+                    "connection" => (0, MissReason.Unavailable, null),
+                    "deletion" => (0, MissReason.None, PutOutcome.Revoked),
+                    _ => (0, MissReason.Absent, (PutOutcome?)null)
+                },
                 (stored.Stored, stored.Reason, stored.FirstRefusal));
         }
 
@@ -164,10 +174,12 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
     {
         await using KvCacheClient writer = Process.Connect(), reader = Process.Connect();
         var prefix = Prefixes.New(Ns, 1);
-        var storing = writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token).AsTask();
+        var storing = writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token)
+            .AsTask();
         _ready.Writer.TryWrite(Layers - 2); // more than is asked for
         var range = new LayerRange(1, 2);
-        await using var layers = reader.FollowLayersAsync(prefix, 0, [new byte[Ns.Layout.RangeBytes(range)]], range).GetAsyncEnumerator(Token);
+        await using var layers = reader.FollowLayersAsync(prefix, 0, [new byte[Ns.Layout.RangeBytes(range)]], range)
+            .GetAsyncEnumerator(Token);
         Assert.True(await layers.MoveNextAsync());
         Assert.Equal(new LoadedLayer(1, 1, MissReason.None), layers.Current);
         var last = layers.MoveNextAsync().AsTask();
@@ -189,7 +201,8 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
         await using KvCacheClient writer = Process.Connect(), reader = Process.Connect(relay.Endpoint);
         var prefix = Prefixes.New(Large, 4); // 24 MiB: more than the buffers on the way take
         var used = await UsedBytesAsync(writer);
-        var storing = writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token).AsTask();
+        var storing = writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token)
+            .AsTask();
         _ready.Writer.TryWrite(0);
         await using (var layers = reader.FollowLayersAsync(prefix, 0, prefix.Memory(4)).GetAsyncEnumerator(Token))
         {
@@ -214,7 +227,8 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
         var stored = await writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token);
         Assert.Equal((10, 2, PutOutcome.NoMemory), (stored.Stored, stored.Refused, stored.FirstRefusal));
         Assert.Equal(10, (await writer.MatchAsync(prefix)).Blocks);
-        stored = await writer.StoreLayersAsync(prefix, 0, prefix.Blocks(), new[] { Layers - 1 }.ToAsyncEnumerable(), cancellationToken: Token);
+        stored = await writer.StoreLayersAsync(
+            prefix, 0, prefix.Blocks(), new[] { Layers - 1 }.ToAsyncEnumerable(), cancellationToken: Token);
         Assert.Equal((2, 10, 0), (stored.Stored, stored.AlreadyStored, stored.Refused));
         await writer.MustLoadAsync(prefix);
         await writer.DeleteAsync(prefix);
@@ -234,7 +248,8 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
         await using var alpha = Connect("alpha", SecretA);
         await using var beta = Connect("beta", SecretB);
         var prefix = Prefixes.New(alphas, 1);
-        var storing = alpha.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token).AsTask();
+        var storing = alpha.StoreLayersAsync(prefix, 0, prefix.Blocks(), _ready.Reader.ReadAllAsync(Token), cancellationToken: Token)
+            .AsTask();
         _ready.Writer.TryWrite(0);
         await using var own = Connect("alpha", SecretA);
         await using (var layers = own.FollowLayersAsync(prefix, 0, prefix.Memory(1)).GetAsyncEnumerator(Token))
@@ -244,18 +259,22 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
         Assert.Equal(
             [new LoadedLayer(0, 0, MissReason.Absent)],
             await beta.FollowLayersAsync(new KvPrefix(betas, prefix.Chain), 0, prefix.Memory(1)).ToArrayAsync(Token));
-        Assert.Equal([new LoadedLayer(0, 0, MissReason.Refused)], await beta.FollowLayersAsync(prefix, 0, prefix.Memory(1)).ToArrayAsync(Token));
+        Assert.Equal(
+            [new LoadedLayer(0, 0, MissReason.Refused)], await beta.FollowLayersAsync(prefix, 0, prefix.Memory(1)).ToArrayAsync(Token));
         _ready.Writer.TryWrite(Layers - 1);
         Assert.Equal(1, (await storing).Stored);
 
-        KvCacheClient Connect(string tenant, string secret) => silo.Connect(configure: options => (options.Tenant, options.Secret) = (tenant, secret));
+        KvCacheClient Connect(string tenant, string secret) =>
+            silo.Connect(configure: options => (options.Tenant, options.Secret) = (tenant, secret));
     }
 
     private static async Task NobodySeesAsync(KvCacheClient client, KvPrefix prefix)
     {
         Assert.Equal(0, (await client.MatchAsync(prefix)).Blocks);
         Assert.Equal(new LoadResult(0, MissReason.Absent), await client.LoadAsync(prefix, 0, prefix.Memory(prefix.BlockCount)));
-        Assert.Equal([new LoadedLayer(0, 0, MissReason.Absent)], await client.LoadLayersAsync(prefix, 0, prefix.Memory(prefix.BlockCount)).ToArrayAsync(Token));
+        Assert.Equal(
+            [new LoadedLayer(0, 0, MissReason.Absent)],
+            await client.LoadLayersAsync(prefix, 0, prefix.Memory(prefix.BlockCount)).ToArrayAsync(Token));
     }
 
     private static async Task<long> UsedBytesAsync(KvCacheClient client) => await client.StoreCounterAsync("arenaUsedBytes");
@@ -264,14 +283,18 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
     {
         var (start, bytes) = (prefix.Namespace.Layout.LayerOffset(layer), prefix.Namespace.Layout.LayerBytes(layer));
         for (var block = 0; block < memory.Length; block++)
-            Assert.True(Content.IsRight(memory[block].Span.Slice(start, bytes), prefix.Key(block), start), $"Layer {layer} of block {block} has wrong bytes.");
+            Assert.True(Content.IsRight(memory[block].Span.Slice(start, bytes), prefix.Key(block), start),
+                $"Layer {layer} of block {block} has wrong bytes.");
     }
 
     public sealed class Silo : IAsyncLifetime
     {
         internal SiloProcess Process { get; private set; } = null!;
 
-        public async ValueTask InitializeAsync() => Process = await SiloProcess.StartAsync(new SiloSettings(Arena: "256MiB", Settings: new Dictionary<string, string> { ["KvCache:DataPlane:FollowPatience"] = "00:01:00" }));
+        public async ValueTask InitializeAsync() =>
+            Process = await SiloProcess.StartAsync(
+            new SiloSettings(
+            Arena: "256MiB", Settings: new Dictionary<string, string> { ["KvCache:DataPlane:FollowPatience"] = "00:01:00" }));
 
         public ValueTask DisposeAsync() => Process.DisposeAsync();
     }

@@ -12,7 +12,8 @@ namespace KvCache.ProcessTests;
 [Collection(typeof(Apart))]
 public sealed class LayerFailureTests
 {
-    private static readonly CacheNamespace Ns = Prefixes.Namespace("layers", KvLayout.Create(8, 8, 128, KvDataType.Float16, 256)); // layers of 1 MiB
+    // layers of 1 MiB
+    private static readonly CacheNamespace Ns = Prefixes.Namespace("layers", KvLayout.Create(8, 8, 128, KvDataType.Float16, 256));
 
     [Fact]
     public async Task A_silo_that_is_killed_in_the_middle_ends_the_load_and_nothing_is_written_behind_it()
@@ -40,7 +41,9 @@ public sealed class LayerFailureTests
         Assert.Equal((0, MissReason.Unavailable), (layers[^1].Blocks, layers[^1].Reason));
         Assert.InRange(layers.Count, 3, 8);
         Assert.Equal(Enumerable.Range(0, layers.Count - 1).Select(layer => new LoadedLayer(layer, 8, MissReason.None)), layers.SkipLast(1));
-        Assert.Equal([new LoadedLayer(0, 0, MissReason.Unavailable)], await client.LoadLayersAsync(prefix, 0, memory).ToArrayAsync(TestContext.Current.CancellationToken));
+        Assert.Equal(
+            [new LoadedLayer(0, 0, MissReason.Unavailable)],
+            await client.LoadLayersAsync(prefix, 0, memory).ToArrayAsync(TestContext.Current.CancellationToken));
         Assert.All(memory, block => Assert.True(block.Span.IndexOfAnyExcept((byte)0xA5) < 0, "The load wrote after its end."));
     }
 
@@ -49,8 +52,10 @@ public sealed class LayerFailureTests
     [InlineData(true)]
     public async Task A_damaged_layer_takes_its_block_and_those_behind_out_of_the_load(bool sharedMemory)
     {
-        await using var silo = await SiloProcess.StartAsync(new SiloSettings(UseArenaFile: true, Arguments: ["--shared-memory"], Arena: "128MiB"));
-        await using var client = silo.Connect(silo.Unix, options => (options.SharedMemory, options.LeaseLife) = (sharedMemory, TimeSpan.Zero));
+        await using var silo =
+            await SiloProcess.StartAsync(new SiloSettings(UseArenaFile: true, Arguments: ["--shared-memory"], Arena: "128MiB"));
+        await using var client =
+            silo.Connect(silo.Unix, options => (options.SharedMemory, options.LeaseLife) = (sharedMemory, TimeSpan.Zero));
         var prefix = Prefixes.New(Ns, 4);
         await client.MustStoreAsync(prefix);
         DamagedMemoryTests.FlipByte(silo.ArenaPath, prefix, block: 2, offset: Ns.Layout.LayerOffset(3) + 77);
@@ -60,7 +65,11 @@ public sealed class LayerFailureTests
 
         // How many layers were announced before the damage was met is a matter of time; when none was, the load ends with what is whole.
         Assert.Equal(8, layers.Length);
-        Assert.All(layers, loaded => Assert.True(loaded == new LoadedLayer(loaded.Layer, 4, MissReason.None) ? loaded.Layer < 3 : loaded is { Blocks: 2, Reason: MissReason.Corrupt or MissReason.Absent }));
+        Assert.All(layers,
+            loaded => Assert.True(
+            loaded == new LoadedLayer(loaded.Layer, 4, MissReason.None)
+            ? loaded.Layer < 3
+            : loaded is { Blocks: 2, Reason: MissReason.Corrupt or MissReason.Absent }));
         Assert.Equal(2, layers[^1].Blocks);
         for (var block = 0; block < 2; block++)
             Assert.True(Content.IsRight(memory[block].Span, prefix.Key(block)), $"Block {block} has wrong bytes.");

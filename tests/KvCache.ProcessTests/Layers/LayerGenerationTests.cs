@@ -29,7 +29,8 @@ public sealed class LayerGenerationTests
         var whole = await client.GenerateWithCacheAsync(tiny.Model, tiny.Tokenizer, prompt, options);
         Assert.Equal(none.Tokens, whole.Tokens);
         Assert.Equal(400, whole.HitTokens);
-        Report.Line($"Waited {whole.LoadTime.TotalMilliseconds:0.0} ms for the cache; {whole.HiddenLoadTime.TotalMilliseconds:0.0} ms of the load were behind compute.");
+        Report.Line($"Waited {whole.LoadTime.TotalMilliseconds:0.0} ms for the cache; {whole.HiddenLoadTime.TotalMilliseconds:0.0} ms of "
+            + "the load were behind compute.");
 
         // Two layers of four come, and the connection is cut while the model waits for the third.
         var layout = tiny.Model.CreateLayout(16);

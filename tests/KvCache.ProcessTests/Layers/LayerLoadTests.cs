@@ -14,9 +14,12 @@ namespace KvCache.ProcessTests;
 /// <summary>Loading layer by layer from a silo.</summary>
 public sealed class LayerLoadTests(LayerLoadTests.Silo shared) : IClassFixture<LayerLoadTests.Silo>
 {
-    private static readonly CacheNamespace Small = Prefixes.Namespace("layers", KvLayout.Create(6, 2, 64, KvDataType.Float16, 64)); // layers of 32 KiB
-    private static readonly CacheNamespace Uneven = Prefixes.Namespace("uneven", KvLayout.Opaque([0, 8, 3 << 20, (3 << 20) + 4096, 4 << 20], 16));
-    private static readonly CacheNamespace Large = Prefixes.Namespace("large", KvLayout.Create(8, 8, 128, KvDataType.Float16, 256)); // layers of 1 MiB
+    // layers of 32 KiB
+    private static readonly CacheNamespace Small = Prefixes.Namespace("layers", KvLayout.Create(6, 2, 64, KvDataType.Float16, 64));
+    private static readonly CacheNamespace Uneven =
+        Prefixes.Namespace("uneven", KvLayout.Opaque([0, 8, 3 << 20, (3 << 20) + 4096, 4 << 20], 16));
+    // layers of 1 MiB
+    private static readonly CacheNamespace Large = Prefixes.Namespace("large", KvLayout.Create(8, 8, 128, KvDataType.Float16, 256));
 
     private SiloProcess Process => shared.Process;
 
@@ -26,7 +29,9 @@ public sealed class LayerLoadTests(LayerLoadTests.Silo shared) : IClassFixture<L
     [InlineData("shared memory")]
     public async Task Layers_come_in_order_with_the_bytes_that_were_stored(string way)
     {
-        await using var client = way == "tcp" ? Process.Connect() : Process.Connect(Process.Unix, options => options.SharedMemory = way != "unix");
+        await using var client = way == "tcp"
+            ? Process.Connect()
+            : Process.Connect(Process.Unix, options => options.SharedMemory = way != "unix");
         foreach (var prefix in (KvPrefix[])[Prefixes.New(Small, 8), Prefixes.New(Uneven, 3), Prefixes.New(Small, 300)])
         {
             await client.MustStoreAsync(prefix);
@@ -51,7 +56,9 @@ public sealed class LayerLoadTests(LayerLoadTests.Silo shared) : IClassFixture<L
         for (var block = 0; block < 3; block++)
             Assert.True(Content.IsRight(memory[block].Span, prefix.Key(block)));
 
-        Assert.Equal([new LoadedLayer(0, 0, MissReason.Absent)], await client.LoadLayersAsync(prefix, 3, memory[3..]).ToArrayAsync(TestContext.Current.CancellationToken));
+        Assert.Equal(
+            [new LoadedLayer(0, 0, MissReason.Absent)],
+            await client.LoadLayersAsync(prefix, 3, memory[3..]).ToArrayAsync(TestContext.Current.CancellationToken));
         Assert.Empty(await client.LoadLayersAsync(prefix, 0, []).ToArrayAsync(TestContext.Current.CancellationToken));
     }
 
@@ -109,7 +116,8 @@ public sealed class LayerLoadTests(LayerLoadTests.Silo shared) : IClassFixture<L
     {
         await using var direct = Process.Connect();
         using var relay = new Relay(Process.Tcp);
-        await using var client = Process.Connect(relay.Endpoint, options => options.LoadTimeout = cancel ? Eventually.Bound : TimeSpan.FromSeconds(1));
+        await using var client =
+            Process.Connect(relay.Endpoint, options => options.LoadTimeout = cancel ? Eventually.Bound : TimeSpan.FromSeconds(1));
         var prefix = Prefixes.New(Large, 4);
         await direct.MustStoreAsync(prefix);
         relay.Limit(fromSilo: 11 << 20);
@@ -203,7 +211,8 @@ public sealed class LayerLoadTests(LayerLoadTests.Silo shared) : IClassFixture<L
     private static async Task MustLoadLayersAsync(KvCacheClient client, KvPrefix prefix, int first, int count, LayerRange? layers = null)
     {
         var range = layers ?? prefix.Namespace.Layout.AllLayers;
-        Memory<byte>[] memory = [.. Enumerable.Range(0, count).Select(_ => (Memory<byte>)new byte[prefix.Namespace.Layout.RangeBytes(range)])];
+        Memory<byte>[] memory =
+            [.. Enumerable.Range(0, count).Select(_ => (Memory<byte>)new byte[prefix.Namespace.Layout.RangeBytes(range)])];
         var next = range.First;
         await foreach (var loaded in client.LoadLayersAsync(prefix, first, memory, layers))
         {
@@ -219,14 +228,17 @@ public sealed class LayerLoadTests(LayerLoadTests.Silo shared) : IClassFixture<L
         var layout = prefix.Namespace.Layout;
         var start = layout.LayerOffset(layer) - layout.LayerOffset(range.First);
         for (var i = 0; i < memory.Length; i++)
-            Assert.True(Content.IsRight(memory[i].Span.Slice(start, layout.LayerBytes(layer)), prefix.Key(first + i), layout.LayerOffset(layer)), $"Layer {layer} of block {first + i} has wrong bytes.");
+            Assert.True(Content.IsRight(
+                memory[i].Span.Slice(start, layout.LayerBytes(layer)), prefix.Key(first + i), layout.LayerOffset(layer)),
+                $"Layer {layer} of block {first + i} has wrong bytes.");
     }
 
     public sealed class Silo : IAsyncLifetime
     {
         internal SiloProcess Process { get; private set; } = null!;
 
-        public async ValueTask InitializeAsync() => Process = await SiloProcess.StartAsync(new SiloSettings(Arena: "512MiB", UseArenaFile: true, Arguments: ["--shared-memory"]));
+        public async ValueTask InitializeAsync() =>
+            Process = await SiloProcess.StartAsync(new SiloSettings(Arena: "512MiB", UseArenaFile: true, Arguments: ["--shared-memory"]));
 
         public ValueTask DisposeAsync() => Process.DisposeAsync();
     }

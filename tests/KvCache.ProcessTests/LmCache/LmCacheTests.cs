@@ -28,7 +28,9 @@ public sealed class LmCacheTests(RespSilo silo) : IClassFixture<RespSilo>
     public void Keys_of_several_versions_are_keys_of_their_own()
     {
         using var peer = new LmCachePeer(silo.Process);
-        string[] keys = [_key, "vllm@" + _key, _key + "@0", _key + "@1", _key + "@tag%value", _key.Replace("@1@0@", "@2@1@-", StringComparison.Ordinal), _key.PadRight(150, 'x')];
+        string[] keys =
+            [_key, "vllm@" + _key, _key + "@0", _key + "@1", _key + "@tag%value", _key.Replace("@1@0@", "@2@1@-", StringComparison.Ordinal),
+            _key.PadRight(150, 'x')];
         for (var i = 0; i < keys.Length; i++)
             peer.Put(keys[i], Value(1000, i), LmShape.Chunk with { D0 = i });
         for (var i = 0; i < keys.Length; i++)
@@ -89,7 +91,9 @@ public sealed class LmCacheTests(RespSilo silo) : IClassFixture<RespSilo>
         using (var writer = new LmCachePeer(silo.Process))
             writer.SendRaw(new byte[100]); // not even a header
         using var other = new RespPeer(silo.Process);
-        await Eventually.TrueAsync("both connections have ended", () => other.Call("INFO", "clients").Contains("connected_clients:1\r\n", StringComparison.Ordinal));
+        await Eventually.TrueAsync(
+            "both connections have ended", () =>
+            other.Call("INFO", "clients").Contains("connected_clients:1\r\n", StringComparison.Ordinal));
         Assert.False(reader.Exists(_key));
         Assert.Null(reader.Get(_key));
         silo.Process.AssertHealthy();

@@ -67,7 +67,8 @@ public sealed class ClientSettingsTests(GuardedSilo silo) : IClassFixture<Guarde
     [InlineData("http://127.0.0.1:7400")]
     public void An_endpoint_that_is_no_address_is_told(string endpoint)
     {
-        var error = Assert.Throws<OptionsValidationException>(() => silo.Process.Connect(configure: options => options.Endpoints.Add(endpoint)));
+        var error = Assert.Throws<OptionsValidationException>(
+            () => silo.Process.Connect(configure: options => options.Endpoints.Add(endpoint)));
 
         Assert.Contains("tcp:host:port or unix:/path was expected", error.Message, StringComparison.Ordinal);
     }

@@ -114,7 +114,8 @@ public sealed class CommandLineTests
         var result = await RunAsync(["--help"]);
 
         Assert.Equal(0, result.ExitCode);
-        foreach (var option in (string[])["--arena", "--arena-file", "--tcp", "--unix", "--http", "--silo-port", "--gateway-port", "--config", "--ready-file"])
+        foreach (var option in (
+            string[])["--arena", "--arena-file", "--tcp", "--unix", "--http", "--silo-port", "--gateway-port", "--config", "--ready-file"])
             Assert.Contains(option, result.Output, StringComparison.Ordinal);
     }
 
@@ -151,7 +152,8 @@ public sealed class CommandLineTests
     {
         await using var silo = await SiloProcess.StartAsync(new SiloSettings(UseArenaFile: true));
         silo.Terminate();
-        await Eventually.TrueAsync("the silo has begun to end", () => silo.Log.Contains("Application is shutting down", StringComparison.Ordinal));
+        await Eventually.TrueAsync(
+            "the silo has begun to end", () => silo.Log.Contains("Application is shutting down", StringComparison.Ordinal));
         silo.Pause();
         await Task.Delay(TimeSpan.FromSeconds(3)); // longer than the two seconds after which command line libraries lose patience
         silo.Resume();
@@ -165,7 +167,9 @@ public sealed class CommandLineTests
     private static Task<ProgramResult> RunAsync(string[] arguments)
     {
         var free = FreePorts.Chunk(2).Where(option => !arguments.Contains(option[0])).SelectMany(option => option);
-        return Report.RunAsync(ProgramCommand.Silo([.. arguments.Contains("--arena") ? [] : (string[])["--arena", "2MiB"], .. free, .. arguments]), Eventually.Bound);
+        return Report.RunAsync(
+            ProgramCommand.Silo([.. arguments.Contains("--arena") ? [] : (string[])["--arena", "2MiB"], .. free, .. arguments]),
+            Eventually.Bound);
     }
 
     private static string AssertOneSentence(ProgramResult result)

@@ -22,7 +22,8 @@ public sealed class ConnectionTests
         Assert.Equal(2, await ConnectionsAsync()); // the client's first one, and the observer's
 
         silo.Pause();
-        var loads = new[] { client.LoadAsync(prefix, 0, prefix.Memory(1)).AsTask(), client.LoadAsync(prefix, 0, prefix.Memory(1)).AsTask() };
+        var loads = new[] { client.LoadAsync(prefix, 0, prefix.Memory(1)).AsTask(),
+            client.LoadAsync(prefix, 0, prefix.Memory(1)).AsTask() };
         await Eventually.TrueAsync("the second connection is asked for", () => relay.Accepted == 2);
         silo.Resume();
 

@@ -22,7 +22,8 @@ public sealed class HealthTests
         Assert.Equal("ok", await http.GetStringAsync("/healthz"));
         using var ready = JsonDocument.Parse(await http.GetStringAsync("/readyz"));
         Assert.True(ready.RootElement.GetProperty("ready").GetBoolean());
-        Assert.Equal(silo.Ready.Endpoints, ready.RootElement.GetProperty("endpoints").EnumerateArray().Select(endpoint => endpoint.GetString()));
+        Assert.Equal(
+            silo.Ready.Endpoints, ready.RootElement.GetProperty("endpoints").EnumerateArray().Select(endpoint => endpoint.GetString()));
         Assert.Equal(HttpStatusCode.NotFound, (await http.GetAsync(new Uri("/nothing", UriKind.Relative))).StatusCode);
 
         await client.MustStoreAsync(prefix);
@@ -31,7 +32,9 @@ public sealed class HealthTests
         await client.DeleteAsync(prefix);
 
         var metrics = await http.GetStringAsync("/metrics");
-        Report.Line(string.Join('\n', metrics.Split('\n').Where(line => line.StartsWith("kvcache", StringComparison.Ordinal) && !line.Contains("_bucket", StringComparison.Ordinal))));
+        Report.Line(string.Join(
+            '\n', metrics.Split('\n')
+            .Where(line => line.StartsWith("kvcache", StringComparison.Ordinal) && !line.Contains("_bucket", StringComparison.Ordinal))));
         Assert.Equal(3, Metrics.Value(metrics, "kvcache_block_hits", ""));
         Assert.Equal(1, Metrics.Value(metrics, "kvcache_block_misses", "reason=\"absent\""));
         Assert.Equal(3, Metrics.Value(metrics, "kvcache_put_blocks", "outcome=\"Stored\""));

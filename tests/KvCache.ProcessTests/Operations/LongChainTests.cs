@@ -31,7 +31,9 @@ public sealed class LongChainTests
         var memory = prefix.Memory(Blocks);
         Assert.Equal(new LoadResult(Blocks, MissReason.None), await client.LoadAsync(prefix, 0, memory));
         Assert.All(memory, (block, index) => Assert.Equal(index, BitConverter.ToInt64(block.Span)));
-        Assert.Contains("at most 16384", Assert.Throws<ArgumentException>(() => client.LoadLayersAsync(prefix, 0, memory)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "at most 16384", Assert.Throws<ArgumentException>(() => client.LoadLayersAsync(prefix, 0, memory)).Message,
+            StringComparison.Ordinal);
         Assert.Equal(Blocks, await client.PinAsync(prefix, TimeSpan.FromSeconds(1)));
         Assert.Equal(Blocks, await client.PinAsync(prefix, TimeSpan.Zero));
 
@@ -50,7 +52,8 @@ public sealed class LongChainTests
     [Fact]
     public async Task More_blocks_are_mapped_than_the_answer_to_one_request_names()
     {
-        await using var silo = await SiloProcess.StartAsync(new SiloSettings(Arena: "256MiB", UseArenaFile: true, Arguments: ["--shared-memory"]));
+        await using var silo =
+            await SiloProcess.StartAsync(new SiloSettings(Arena: "256MiB", UseArenaFile: true, Arguments: ["--shared-memory"]));
         await using var client = silo.Connect(silo.Unix, options => options.SharedMemory = true);
         var prefix = Prefixes.New(Layered, 3_000);
         await client.MustStoreAsync(prefix);

@@ -20,7 +20,8 @@ public sealed class PackageFeed : IAsyncLifetime
     public string Folder => Path.Combine(_root, "feed");
 
     public async ValueTask InitializeAsync() => await RunAsync(
-        "dotnet", $"pack {Path.Combine(Repository.Root, "KvCache.sln")} --no-build --no-restore -c {Configuration} -o {Folder} -nologo -v quiet -warnaserror");
+        "dotnet", $"pack {Path.Combine(Repository.Root, "KvCache.sln")} --no-build --no-restore -c {Configuration} -o {Folder} -nologo -v "
+            + "quiet -warnaserror");
 
     public ValueTask DisposeAsync()
     {
@@ -28,14 +29,16 @@ public sealed class PackageFeed : IAsyncLifetime
         return default;
     }
 
-    public string PackageOf(string id) => Directory.GetFiles(Folder, $"{id}.*.nupkg").Single(file => char.IsAsciiDigit(Path.GetFileName(file)[id.Length + 1]));
+    public string PackageOf(string id) =>
+        Directory.GetFiles(Folder, $"{id}.*.nupkg").Single(file => char.IsAsciiDigit(Path.GetFileName(file)[id.Length + 1]));
 
     /// <summary>Builds a program of one file and one package, and returns its output folder.</summary>
     public async Task<string> BuildAsync(string name, string package, string program)
     {
         var folder = Directory.CreateDirectory(Path.Combine(_root, name)).FullName;
         var version = Path.GetFileNameWithoutExtension(PackageOf(package))[(package.Length + 1)..];
-        var cached = Environment.GetEnvironmentVariable("NUGET_PACKAGES") ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
+        var cached = Environment.GetEnvironmentVariable("NUGET_PACKAGES")
+            ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
         await File.WriteAllTextAsync(Path.Combine(folder, $"{name}.csproj"), $"""
             <Project Sdk="Microsoft.NET.Sdk">
               <PropertyGroup>
@@ -63,7 +66,8 @@ public sealed class PackageFeed : IAsyncLifetime
     /// <summary>Runs a program to its end and returns what it printed.</summary>
     public static async Task<string> RunAsync(string program, string arguments)
     {
-        using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        using var process =
+            Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
         using var patience = new CancellationTokenSource(Patience);
         var output = process.StandardOutput.ReadToEndAsync(patience.Token);
         var error = process.StandardError.ReadToEndAsync(patience.Token);

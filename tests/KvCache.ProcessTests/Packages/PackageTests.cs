@@ -33,9 +33,11 @@ public sealed class PackageTests(PackageFeed feed) : IClassFixture<PackageFeed>
             Console.WriteLine($"stored {stored.Stored}, loaded {result.Blocks}, equal {loaded.AsSpan().SequenceEqual(block)}");
             """);
 
-        Assert.Equal("stored 2, loaded 1, equal True", await PackageFeed.RunAsync("dotnet", $"{Path.Combine(output, "consumer.dll")} {silo.Tcp}"));
+        Assert.Equal(
+            "stored 2, loaded 1, equal True", await PackageFeed.RunAsync("dotnet", $"{Path.Combine(output, "consumer.dll")} {silo.Tcp}"));
         var files = Directory.GetFiles(output);
-        TestContext.Current.TestOutputHelper!.WriteLine(string.Join('\n', files.Select(file => $"{new FileInfo(file).Length,9} {Path.GetFileName(file)}")));
+        TestContext.Current.TestOutputHelper!.WriteLine(
+            string.Join('\n', files.Select(file => $"{new FileInfo(file).Length,9} {Path.GetFileName(file)}")));
         Assert.InRange(files.Sum(file => new FileInfo(file).Length), 1, MaxConsumerBytes);
         Assert.DoesNotContain(files, file => Path.GetFileName(file).Contains("Orleans", StringComparison.Ordinal));
         Assert.DoesNotContain(files, file => Path.GetFileName(file).Contains("Torch", StringComparison.Ordinal));
@@ -60,7 +62,9 @@ public sealed class PackageTests(PackageFeed feed) : IClassFixture<PackageFeed>
         Assert.Equal("MIT", Value("license"));
         Assert.NotNull(package.GetEntry(Value("readme")));
         Assert.True(File.Exists(Path.ChangeExtension(feed.PackageOf(id), ".snupkg")), $"{id} has no symbols.");
-        var ours = metadata.Descendants().Where(element => element.Name.LocalName == "dependency" && element.Attribute("id")!.Value.StartsWith("KvCache.", StringComparison.Ordinal));
+        var ours = metadata.Descendants()
+            .Where(element => element.Name.LocalName == "dependency"
+            && element.Attribute("id")!.Value.StartsWith("KvCache.", StringComparison.Ordinal));
         Assert.All(ours, dependency => Assert.Equal($"[{Value("version")}]", dependency.Attribute("version")!.Value));
         if (id != "KvCache.Silo") // a tool: its package holds a program
             Assert.NotNull(package.GetEntry($"lib/net10.0/{id}.xml"));

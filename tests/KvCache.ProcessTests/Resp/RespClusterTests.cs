@@ -61,7 +61,8 @@ public sealed class RespClusterTests : IAsyncLifetime
         })));
         using var here = new RespPeer(_first);
         using var there = new RespPeer(_second);
-        await Eventually.TrueAsync("both silos tell the same", () => here.Call("GET", "k") is var value && value != "nil" && value == there.Call("GET", "k"));
+        await Eventually.TrueAsync(
+            "both silos tell the same", () => here.Call("GET", "k") is var value && value != "nil" && value == there.Call("GET", "k"));
         Assert.EndsWith("/299\"", here.Call("GET", "k"), StringComparison.Ordinal);
     }
 }

@@ -133,7 +133,8 @@ public sealed class RespCommandTests(RespSilo silo) : IClassFixture<RespSilo>
             ("HELLO 4", "-NOPROTO unsupported protocol version"),
             ("CLUSTER INFO", "-ERR This instance has cluster support disabled"),
             ("FLUSHDB", "-NOPERM User default has no permissions to run the 'flushdb' command"),
-            ("AUTH x", "-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"),
+            ("AUTH x", "-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration "
+                + "is correct?"),
             ("AUTH nobody x", "-WRONGPASS invalid username-password pair or user is disabled."),
             ("PING", "+PONG"));
     }
@@ -142,7 +143,8 @@ public sealed class RespCommandTests(RespSilo silo) : IClassFixture<RespSilo>
     public void The_connection_talks_about_itself_in_both_versions()
     {
         using var peer = new RespPeer(silo.Process);
-        Assert.Matches("""^\["server", "redis", "version", "7.0.15", "proto", :2, "id", :\d+, "mode", "standalone", "role", "master", "modules", \[\]\]$""", peer.Call("HELLO"));
+        Assert.Matches(
+            """^\["server", "redis", "version", "7.0.15", "proto", :2, "id", :\d+, "mode", "standalone", "role", "master", "modules", \[\]\]$""", peer.Call("HELLO"));
         Assert.Matches("""^\{"server": "redis", .*"proto": :3, .*"modules": \[\]\}$""", peer.Call("HELLO", "3", "SETNAME", "me"));
         Assert.Equal("\"me\"", peer.Call("CLIENT", "GETNAME"));
         Assert.Equal("+OK", peer.Call("CLIENT", "SETINFO", "LIB-NAME", "x"));
@@ -161,7 +163,8 @@ public sealed class RespCommandTests(RespSilo silo) : IClassFixture<RespSilo>
         using var peer = new RespPeer(silo.Process);
         var request = new StringBuilder();
         for (var i = 0; i < 200; i++)
-            request.Append($"*3\r\n$3\r\nSET\r\n${_key.Length + 3}\r\n{_key}{i:000}\r\n${i}\r\n{new string('v', i)}\r\n*2\r\n$3\r\nGET\r\n${_key.Length + 3}\r\n{_key}{i:000}\r\n");
+            request.Append(
+                $"*3\r\n$3\r\nSET\r\n${_key.Length + 3}\r\n{_key}{i:000}\r\n${i}\r\n{new string('v', i)}\r\n*2\r\n$3\r\nGET\r\n${_key.Length + 3}\r\n{_key}{i:000}\r\n");
         var text = request.ToString();
         for (int at = 0, size = 1; at < text.Length; at += size, size = (size * 7 % 1009) + 1)
             peer.SendRaw(text.Substring(at, Math.Min(size, text.Length - at)));

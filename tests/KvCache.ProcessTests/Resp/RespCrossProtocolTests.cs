@@ -17,7 +17,9 @@ public sealed class RespCrossProtocolTests(RespSilo silo) : IClassFixture<RespSi
         var key = Guid.NewGuid().ToString("N");
         using (var page = new RespPeer(silo.Process))
         {
-            page.SendRaw($"{line}Host: 127.0.0.1\r\nContent-Type: text/plain\r\n\r\nSET {key} inline\r\n*3\r\n$3\r\nSET\r\n$32\r\n{key}\r\n$5\r\narray\r\n");
+            page.SendRaw(
+                $"{line}Host: 127.0.0.1\r\nContent-Type: text/plain\r\n\r\nSET {key} "
+                + $"inline\r\n*3\r\n$3\r\nSET\r\n$32\r\n{key}\r\n$5\r\narray\r\n");
             Assert.StartsWith("-ERR Protocol error: this is no HTTP server", page.Reply(), StringComparison.Ordinal);
             Assert.Equal("closed", page.Reply());
         }

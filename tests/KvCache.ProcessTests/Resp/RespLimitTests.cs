@@ -31,7 +31,9 @@ public sealed class RespLimitTests
         using (var writer = new RespPeer(silo))
             writer.SendRaw("*5\r\n$4\r\nMSET\r\n$1\r\nk\r\n$1\r\nx\r\n$2\r\nk2\r\n$100\r\nxx");
         Assert.Equal("\"before\"", reader.Call("GET", "k"));
-        await Eventually.TrueAsync("the memory of all of them is back", () => reader.Call("INFO", "memory").Contains("used_memory:4096\r\n", StringComparison.Ordinal));
+        await Eventually.TrueAsync(
+            "the memory of all of them is back", () =>
+            reader.Call("INFO", "memory").Contains("used_memory:4096\r\n", StringComparison.Ordinal));
         Assert.Equal("nil", reader.Call("GET", "k2"));
         silo.AssertHealthy();
     }
@@ -65,7 +67,8 @@ public sealed class RespLimitTests
     public async Task Tenants_authenticate_and_do_not_see_each_other()
     {
         await using var silo = await SiloProcess.StartAsync(RespSilo.Settings(
-            ("Tenants:acme:Secret", Secret), ("Tenants:globex:Secret", OtherSecret), ("LmCache:Tenant", "acme"), ("Resp:AllowFlush", "true")));
+            ("Tenants:acme:Secret", Secret), ("Tenants:globex:Secret", OtherSecret), ("LmCache:Tenant", "acme"),
+                ("Resp:AllowFlush", "true")));
         using var acme = new RespPeer(silo);
         using var globex = new RespPeer(silo);
         using var nobody = new RespPeer(silo);
@@ -94,7 +97,9 @@ public sealed class RespLimitTests
     [Fact]
     public async Task Hostile_requests_cost_only_their_own_connection()
     {
-        await using var silo = await SiloProcess.StartAsync(RespSilo.Settings(("Resp:MaxValueSize", "1MiB"), ("Tenants:acme:Secret", Secret), ("LmCache:Tenant", "acme")));
+        await using var silo =
+            await SiloProcess.StartAsync(
+            RespSilo.Settings(("Resp:MaxValueSize", "1MiB"), ("Tenants:acme:Secret", Secret), ("LmCache:Tenant", "acme")));
         using var good = new RespPeer(silo);
         Assert.Equal("+OK", good.Call("AUTH", Secret)); // the only tenant there is
         foreach (var (text, reply) in new[]
@@ -125,7 +130,9 @@ public sealed class RespLimitTests
     [Fact]
     public async Task Connections_are_bounded_and_slow_ones_end()
     {
-        await using var silo = await SiloProcess.StartAsync(RespSilo.Settings(("Resp:MaxConnections", "4"), ("Resp:FrameTimeout", "00:00:01"), ("Resp:MinBytesPerSecond", "1000000000")));
+        await using var silo =
+            await SiloProcess.StartAsync(
+            RespSilo.Settings(("Resp:MaxConnections", "4"), ("Resp:FrameTimeout", "00:00:01"), ("Resp:MinBytesPerSecond", "1000000000")));
         var peers = Enumerable.Range(0, 4).Select(_ => new RespPeer(silo)).ToList();
         Assert.All(peers, peer => Assert.Equal("+PONG", peer.Call("PING")));
         using (var fifth = new RespPeer(silo))
@@ -216,7 +223,9 @@ public sealed class RespLimitTests
         foreach (var (setting, words) in new[] { ("Resp", "no tenant has a secret"), ("LmCache", "has no authentication") })
         {
             var result = await Report.RunAsync(
-                ProgramCommand.Silo(["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0"], new Dictionary<string, string> { [$"KvCache:{setting}:Listen"] = "0.0.0.0:0" }),
+                ProgramCommand.Silo(
+                    ["--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0"],
+                    new Dictionary<string, string> { [$"KvCache:{setting}:Listen"] = "0.0.0.0:0" }),
                 Eventually.Bound);
             Assert.Equal(2, result.ExitCode);
             Assert.Contains(words, result.Errors, StringComparison.Ordinal);

@@ -7,7 +7,8 @@ using KvCache.Testing;
 namespace KvCache.ProcessTests.Resp;
 
 /// <summary>
-/// A client of the Redis endpoint that sends exact bytes and shows replies as short text: <c>+OK</c>, <c>:1</c>, <c>"value"</c>, <c>nil</c>,
+/// A client of the Redis endpoint that sends exact bytes and shows replies as short text: <c>+OK</c>, <c>:1</c>, <c>"value"</c>,
+/// <c>nil</c>,
 /// <c>[a, b]</c>, <c>{key: value}</c>, <c>-ERR …</c>.
 /// </summary>
 internal sealed class RespPeer : IDisposable
@@ -45,7 +46,8 @@ internal sealed class RespPeer : IDisposable
     }
 
     public void Send(params string[] words) =>
-        SendRaw(Encoding.UTF8.GetBytes(string.Concat([$"*{words.Length}\r\n", .. words.Select(word => $"${Encoding.UTF8.GetByteCount(word)}\r\n{word}\r\n")])));
+        SendRaw(Encoding.UTF8.GetBytes(
+            string.Concat([$"*{words.Length}\r\n", .. words.Select(word => $"${Encoding.UTF8.GetByteCount(word)}\r\n{word}\r\n")])));
 
     public void SendRaw(ReadOnlySpan<byte> bytes) => _client.Client.Send(bytes);
 
@@ -59,7 +61,9 @@ internal sealed class RespPeer : IDisposable
         {
             line = Line();
         }
-        catch (Exception e) when (e is EndOfStreamException or IOException { InnerException: SocketException { SocketErrorCode: SocketError.ConnectionReset } })
+        catch (Exception e)
+            when (e is EndOfStreamException
+            or IOException { InnerException: SocketException { SocketErrorCode: SocketError.ConnectionReset } })
         {
             return "closed";
         }

@@ -17,16 +17,19 @@ public sealed class RespProgramTests(RespSilo silo) : IClassFixture<RespSilo>
     [InlineData("1048576", "50")]
     public async Task Redis_benchmark_runs_without_an_error(string bytes, string requests)
     {
-        var result = await RunAsync("redis-benchmark", "-p", Port, "-t", "ping,set,get,mset", "-d", bytes, "-n", requests, "-c", "16", "--csv");
+        var result = await RunAsync(
+            "redis-benchmark", "-p", Port, "-t", "ping,set,get,mset", "-d", bytes, "-n", requests, "-c", "16", "--csv");
         Assert.DoesNotContain("rror", result.Output + result.Errors, StringComparison.Ordinal);
-        Assert.Equal(6, result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length); // its head, two ways to ping, set, get, mset
+        // its head, two ways to ping, set, get, mset
+        Assert.Equal(6, result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length);
         silo.Process.AssertHealthy();
     }
 
     [Fact]
     public async Task Redis_benchmark_runs_a_pipeline_of_many_keys()
     {
-        var result = await RunAsync("redis-benchmark", "-p", Port, "-t", "set,get", "-d", "100", "-n", "5000", "-c", "8", "-P", "16", "-r", "1000", "--csv");
+        var result = await RunAsync(
+            "redis-benchmark", "-p", Port, "-t", "set,get", "-d", "100", "-n", "5000", "-c", "8", "-P", "16", "-r", "1000", "--csv");
         Assert.DoesNotContain("rror", result.Output + result.Errors, StringComparison.Ordinal);
         silo.Process.AssertHealthy();
     }
@@ -61,7 +64,8 @@ public sealed class RespProgramTests(RespSilo silo) : IClassFixture<RespSilo>
         Assert.Equal(value[10..20], (byte[]?)await database.StringGetRangeAsync(prefix + "a", 10, 19));
         Assert.False(await database.StringSetAsync(prefix + "a", "b", when: When.NotExists));
         Assert.True(await database.StringSetAsync([new(prefix + "b", "1"), new(prefix + "c", "2")]));
-        Assert.Equal(["1", "2", null], (await database.StringGetAsync([prefix + "b", prefix + "c", prefix + "d"])).Select(item => (string?)item));
+        Assert.Equal(
+            ["1", "2", null], (await database.StringGetAsync([prefix + "b", prefix + "c", prefix + "d"])).Select(item => (string?)item));
         Assert.True(await database.KeyExpireAsync(prefix + "b", TimeSpan.FromMinutes(1)));
         Assert.True(await database.KeyExistsAsync(prefix + "b"));
         Assert.Equal(2, await database.KeyDeleteAsync([prefix + "a", prefix + "b"]));
@@ -104,7 +108,8 @@ public sealed class RespProgramTests(RespSilo silo) : IClassFixture<RespSilo>
 
     private static async Task<ProgramResult> RunAsync(string program, params string[] arguments)
     {
-        var path = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Select(folder => Path.Combine(folder, program)).FirstOrDefault(File.Exists);
+        var path = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator)
+            .Select(folder => Path.Combine(folder, program)).FirstOrDefault(File.Exists);
         Assert.SkipWhen(path is null, $"There is no {program} on PATH.");
         var result = await Report.RunAsync(new ProcessStartInfo(path, arguments), TimeSpan.FromMinutes(2));
         Assert.Equal(0, result.ExitCode);

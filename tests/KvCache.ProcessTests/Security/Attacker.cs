@@ -18,17 +18,20 @@ internal static class Attacker
 
     /// <summary>Sends something else than the tenant's ticket along with every call.</summary>
     /// <param name="mark">What; null for nothing.</param>
-    public static Action<IClientBuilder> Forging(Func<object?> mark) => client => client.Services.AddSingleton<IOutgoingGrainCallFilter>(new ForgedMark(mark));
+    public static Action<IClientBuilder> Forging(Func<object?> mark) =>
+        client => client.Services.AddSingleton<IOutgoingGrainCallFilter>(new ForgedMark(mark));
 
     /// <summary>Tries every door behind the gateway.</summary>
     /// <param name="client">The attacker.</param>
     /// <param name="victim">A stored block of another tenant.</param>
     /// <param name="ns">Its namespace.</param>
     /// <returns>What was tried, and the exception that refused it or null.</returns>
-    public static async Task<IReadOnlyList<(string Attack, Exception? Refusal)>> TryEverythingAsync(OrleansClient client, BlockKey victim, CacheNamespace ns)
+    public static async Task<IReadOnlyList<(string Attack, Exception? Refusal)>> TryEverythingAsync(
+        OrleansClient client, BlockKey victim, CacheNamespace ns)
     {
         var grain = client.Grains.GetPrefix(victim);
-        var absent = client.Grains.GetPrefix(new BlockKey(victim.Namespace, new BlockHash(System.Security.Cryptography.RandomNumberGenerator.GetBytes(BlockHash.Size))));
+        var absent = client.Grains.GetPrefix(
+            new BlockKey(victim.Namespace, new BlockHash(System.Security.Cryptography.RandomNumberGenerator.GetBytes(BlockHash.Size))));
         List<(string, Func<Task>)> attacks =
         [
             ("describe", () => grain.DescribeAsync().AsTask()),
@@ -41,13 +44,15 @@ internal static class Attacker
             ("seal", () => grain.SealAsync(1).AsTask()),
             ("activate an absent one", () => absent.DescribeAsync().AsTask()),
             ("management grain", () => client.Grains.GetGrain<IManagementGrain>(0).GetHosts()),
-            ("ticket of another tenant", () => client.Grains.GetGrain<ITicketGrain>(victim.Namespace.Tenant.ToString()).RenewAsync(ns.Tenant, []).AsTask()),
+            ("ticket of another tenant",
+                () => client.Grains.GetGrain<ITicketGrain>(victim.Namespace.Tenant.ToString()).RenewAsync(ns.Tenant, []).AsTask()),
         ];
         foreach (var silo in client.Silos)
         {
             attacks.Add(($"system target of {silo}", () => Ping(client, silo)));
             attacks.Add(($"grain service of {silo}", () => AgentOf(client, silo).DescribeAsync().AsTask()));
-            attacks.Add(($"delete at the grain service of {silo}", () => AgentOf(client, silo).DeleteAsync([victim], ulong.MaxValue).AsTask()));
+            attacks.Add((
+                $"delete at the grain service of {silo}", () => AgentOf(client, silo).DeleteAsync([victim], ulong.MaxValue).AsTask()));
         }
 
         var outcomes = new List<(string, Exception?)>();
@@ -73,7 +78,8 @@ internal static class Attacker
     public static void ForgeIdentity(OrleansClient client, string identity)
     {
         var details = client.Services.GetRequiredService(TypeNamed("Orleans.LocalClientDetails"));
-        var id = TypeNamed("Orleans.Runtime.ClientGrainId").GetMethod("Create", BindingFlags.Public | BindingFlags.Static, [typeof(string)])!.Invoke(null, [identity]);
+        var id = TypeNamed("Orleans.Runtime.ClientGrainId")
+            .GetMethod("Create", BindingFlags.Public | BindingFlags.Static, [typeof(string)])!.Invoke(null, [identity]);
         details.GetType().GetField("<ClientId>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance)!.SetValue(details, id);
     }
 
@@ -82,12 +88,17 @@ internal static class Attacker
         var control = TypeNamed("Orleans.ISiloControl");
         var target = client.Grains.GetGrain(SystemTargetGrainId.Create(SystemTargetGrainId.CreateGrainType("silo-control"), silo).GrainId);
         var ping = control.GetMethod("Ping")!;
-        return (Task)ping.Invoke(target.AsReference(control), [.. ping.GetParameters().Select(parameter => parameter.ParameterType == typeof(string) ? (object)"hello" : CancellationToken.None)])!;
+        return (Task)ping.Invoke(
+            target.AsReference(control),
+            [.. ping.GetParameters()
+            .Select(parameter => parameter.ParameterType == typeof(string) ? (object)"hello" : CancellationToken.None)])!;
     }
 
     private static ISiloAgent AgentOf(OrleansClient client, SiloAddress silo)
     {
-        var code = (int)TypeNamed("Orleans.CodeGeneration.GrainInterfaceUtils").GetMethod("GetGrainClassTypeCode", BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static)!.Invoke(null, [typeof(ISiloAgent)])!;
+        var code = (int)TypeNamed("Orleans.CodeGeneration.GrainInterfaceUtils")
+            .GetMethod("GetGrainClassTypeCode", BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static)!.Invoke(
+            null, [typeof(ISiloAgent)])!;
         return client.Grains.GetGrain(SystemTargetGrainId.CreateGrainServiceGrainId(code, null!, silo)).AsReference<ISiloAgent>();
     }
 

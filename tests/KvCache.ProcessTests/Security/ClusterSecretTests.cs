@@ -10,7 +10,8 @@ public sealed class ClusterSecretTests
 {
     private const string Secret = "a secret of all the silos", Other = "another secret of the silos";
 
-    private static readonly string[] FreePorts = ["--arena", "2MiB", "--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0"];
+    private static readonly string[] FreePorts =
+        ["--arena", "2MiB", "--tcp", "127.0.0.1:0", "--http", "http://127.0.0.1:0", "--silo-port", "0"];
 
     [Theory]
     [InlineData(Other)]
@@ -20,7 +21,9 @@ public sealed class ClusterSecretTests
         await using var first = await SiloProcess.StartAsync(Localhost((nameof(Secret), Secret)));
 
         var second = await Report.RunAsync(
-            ProgramCommand.Silo([.. FreePorts, "--cluster", "localhost", "--primary", $"{first.Ready.SiloPort}"], new Dictionary<string, string> { ["KvCache:Cluster:Secret"] = wrong }), Eventually.Bound);
+            ProgramCommand.Silo(
+                [.. FreePorts, "--cluster", "localhost", "--primary", $"{first.Ready.SiloPort}"],
+                new Dictionary<string, string> { ["KvCache:Cluster:Secret"] = wrong }), Eventually.Bound);
 
         Assert.Equal(2, second.ExitCode);
         var sentence = Assert.Single(second.Errors.Split('\n', StringSplitOptions.RemoveEmptyEntries));
@@ -34,10 +37,14 @@ public sealed class ClusterSecretTests
     public async Task A_silo_with_a_wrong_secret_does_not_join_through_Redis()
     {
         using var redis = RedisProcess.Start();
-        await using var first = await SiloProcess.StartAsync(Localhost((nameof(Secret), Secret)) with { Arguments = ["--cluster", "redis", "--redis", redis.Tcp] });
+        await using var first =
+            await SiloProcess.StartAsync(
+            Localhost((nameof(Secret), Secret)) with { Arguments = ["--cluster", "redis", "--redis", redis.Tcp] });
 
         var second = await Report.RunAsync(
-            ProgramCommand.Silo([.. FreePorts, "--cluster", "redis", "--redis", redis.Tcp], new Dictionary<string, string> { ["KvCache:Cluster:Secret"] = Other }), Eventually.Bound);
+            ProgramCommand.Silo(
+                [.. FreePorts, "--cluster", "redis", "--redis", redis.Tcp],
+                new Dictionary<string, string> { ["KvCache:Cluster:Secret"] = Other }), Eventually.Bound);
 
         Assert.Equal(2, second.ExitCode);
         Assert.Contains("does not let this one in", second.Errors, StringComparison.Ordinal);
@@ -48,12 +55,18 @@ public sealed class ClusterSecretTests
     public async Task Silos_know_each_other_while_the_secret_is_exchanged()
     {
         await using var first = await SiloProcess.StartAsync(Localhost((nameof(Secret), Secret), ("OtherSecret", Other)));
-        await using var second = await SiloProcess.StartAsync(Localhost((nameof(Secret), Other), ("OtherSecret", Secret)) with { Arguments = ["--cluster", "localhost", "--primary", $"{first.Ready.SiloPort}"] });
+        await using var second =
+            await SiloProcess.StartAsync(
+            Localhost((nameof(Secret), Other),
+            ("OtherSecret", Secret)) with
+            { Arguments = ["--cluster", "localhost", "--primary", $"{first.Ready.SiloPort}"] });
 
         foreach (var silo in new[] { first, second })
         {
             using var http = new HttpClient();
-            await Eventually.TrueAsync("the silos see each other", async () => Metrics.Value(await http.GetStringAsync(new Uri($"{silo.Ready.Http}/metrics")), "kvcache_cluster_peers", "") == 1);
+            await Eventually.TrueAsync(
+                "the silos see each other", async () =>
+                Metrics.Value(await http.GetStringAsync(new Uri($"{silo.Ready.Http}/metrics")), "kvcache_cluster_peers", "") == 1);
         }
     }
 
@@ -85,5 +98,6 @@ public sealed class ClusterSecretTests
     }
 
     private static SiloSettings Localhost(params (string Name, string Value)[] settings) =>
-        new(UseUnix: false, Arguments: ["--cluster", "localhost"], Settings: settings.ToDictionary(setting => $"KvCache:Cluster:{setting.Name}", setting => setting.Value));
+        new(UseUnix: false, Arguments: ["--cluster", "localhost"],
+            Settings: settings.ToDictionary(setting => $"KvCache:Cluster:{setting.Name}", setting => setting.Value));
 }

@@ -31,7 +31,8 @@ public sealed class DoorTests(DoorTests.OneSilo fixture) : IClassFixture<DoorTes
             (Silo, OrleansDoor.Silo, "acme", AcmeSecret),
             (Silo, OrleansDoor.Gateway, "acme", AcmeSecret),
         })
-            Assert.True(await Record.ExceptionAsync(() => ProveAsync(port, door, name, secret)) is IOException, $"{name} at {door} with '{secret}'");
+            Assert.True(await Record.ExceptionAsync(() => ProveAsync(port, door, name, secret)) is IOException,
+                $"{name} at {door} with '{secret}'");
         fixture.Process.AssertHealthy();
     }
 
@@ -61,7 +62,9 @@ public sealed class DoorTests(DoorTests.OneSilo fixture) : IClassFixture<DoorTes
             using var http = await RawDoor.ConnectAsync(port);
             await http.SendAsync("GET / HTTP/1.1\r\nHost: localhost\r\n\r\nand more than a hello has"u8.ToArray());
 
-            await (port == Gateway ? ProveAsync(port, OrleansDoor.Gateway, "acme", AcmeSecret) : ProveAsync(port, OrleansDoor.Silo, "", ClusterSecret));
+            await (port == Gateway
+                ? ProveAsync(port, OrleansDoor.Gateway, "acme", AcmeSecret)
+                : ProveAsync(port, OrleansDoor.Silo, "", ClusterSecret));
 
             Assert.Empty(await http.ReadAsync(1));
             foreach (var door in silent)
@@ -95,13 +98,16 @@ public sealed class DoorTests(DoorTests.OneSilo fixture) : IClassFixture<DoorTes
 
         internal SiloProcess Process { get; private set; } = null!;
 
-        public async ValueTask InitializeAsync() => Process = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, GatewayPort: "0", Arguments: ["--cluster", "localhost"], Settings: new Dictionary<string, string>
-        {
-            ["KvCache:Tenants:acme:Secret"] = AcmeSecret,
-            ["KvCache:Cluster:Secret"] = ClusterSecret,
-            ["KvCache:Orleans:HandshakeTimeout"] = "00:00:02",
-            ["KvCache:Orleans:MaxUnproven"] = $"{MaxUnproven}",
-        }));
+        public async ValueTask InitializeAsync() =>
+            Process = await SiloProcess.StartAsync(
+            new SiloSettings(
+            UseUnix: false, GatewayPort: "0", Arguments: ["--cluster", "localhost"], Settings: new Dictionary<string, string>
+            {
+                ["KvCache:Tenants:acme:Secret"] = AcmeSecret,
+                ["KvCache:Cluster:Secret"] = ClusterSecret,
+                ["KvCache:Orleans:HandshakeTimeout"] = "00:00:02",
+                ["KvCache:Orleans:MaxUnproven"] = $"{MaxUnproven}",
+            }));
 
         public ValueTask DisposeAsync() => Process.DisposeAsync();
     }

@@ -47,7 +47,7 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
     public async Task What_the_data_plane_stored_on_a_silo_with_a_closed_gateway_is_read_through_another_ones_gateway()
     {
         Assert.Equal(0, silos.Closed.Ready.GatewayPort);
-        var prefix = await silos.StoreAsync(silos.Closed);
+        var prefix = await Silos.StoreAsync(silos.Closed);
         await using var client = await silos.ConnectAsync("acme", AcmeSecret);
 
         var grain = client.Grains.GetPrefix(prefix.Key(0));
@@ -55,16 +55,19 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
         Assert.Equal(Content.Of(prefix, 0), await grain.LoadAsync(Layout.AllLayers));
     }
 
-    public static TheoryData<string> Marks() => ["its own ticket", "no ticket", "a made-up ticket", "its ticket with another tenant's id", "a made-up mark of a silo", "an empty mark", "a text"];
+    public static TheoryData<string> Marks() =>
+        ["its own ticket", "no ticket", "a made-up ticket", "its ticket with another tenant's id", "a made-up mark of a silo",
+        "an empty mark", "a text"];
 
     [Theory]
     [MemberData(nameof(Marks))]
     public async Task A_client_of_another_tenant_gets_nothing_and_activates_nothing(string mark)
     {
-        var prefix = await silos.StoreAsync(silos.Open);
-        var elsewhere = await silos.StoreAsync(silos.Closed);
+        var prefix = await Silos.StoreAsync(silos.Open);
+        var elsewhere = await Silos.StoreAsync(silos.Closed);
         OrleansClient? self = null;
-        await using var evil = self = await silos.ConnectAsync("evil", EvilSecret, mark == "its own ticket" ? null : Attacker.Forging(() => mark switch
+        await using var evil = self =
+            await silos.ConnectAsync("evil", EvilSecret, mark == "its own ticket" ? null : Attacker.Forging(() => mark switch
         {
             "a made-up ticket" => new TenantTicket { Bytes = RandomNumberGenerator.GetBytes(64) },
             "its ticket with another tenant's id" => new TenantTicket { Bytes = WithTenant(self?.Service<TenantAccess>().Ticket?.Bytes) },
@@ -81,7 +84,8 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
                 Assert.True(refusal is UnauthorizedAccessException, $"{attack} with {mark}: {refusal?.ToString() ?? "it worked"}");
         }
 
-        Assert.All(await silos.ActiveGrainsAsync(), type => Assert.True(type.Value <= before.GetValueOrDefault(type.Key), $"A grain of type {type.Key} was activated."));
+        Assert.All(await silos.ActiveGrainsAsync(),
+            type => Assert.True(type.Value <= before.GetValueOrDefault(type.Key), $"A grain of type {type.Key} was activated."));
         await using var acme = await silos.ConnectAsync("acme", AcmeSecret);
         foreach (var victim in new[] { prefix, elsewhere })
             Assert.Equal(Content.Of(victim, 0), await acme.Grains.GetPrefix(victim.Key(0)).LoadAsync(Layout.AllLayers));
@@ -94,8 +98,11 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
     [InlineData("the silo's own client")]
     public async Task A_forged_sender_proves_nothing(string sender)
     {
-        var prefix = await silos.StoreAsync(silos.Open);
-        await using var evil = await silos.ConnectAsync("evil", EvilSecret, client => client.Configure<ClientMessagingOptions>(options => options.ResponseTimeout = TimeSpan.FromSeconds(2)));
+        var prefix = await Silos.StoreAsync(silos.Open);
+        await using var evil =
+            await silos.ConnectAsync(
+            "evil", EvilSecret, client =>
+            client.Configure<ClientMessagingOptions>(options => options.ResponseTimeout = TimeSpan.FromSeconds(2)));
         var grain = evil.Grains.GetPrefix(prefix.Key(0));
         var silo = evil.Silos[0];
         Attacker.ForgeSender(evil, sender switch
@@ -149,7 +156,8 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
     [Fact]
     public async Task A_ticket_ends_and_a_client_has_a_new_one_by_then()
     {
-        await using var silo = await SiloProcess.StartAsync(Silos.Settings(("KvCache:Orleans:TicketLife", "00:00:20")) with { GatewayPort = "0" });
+        await using var silo =
+            await SiloProcess.StartAsync(Silos.Settings(("KvCache:Orleans:TicketLife", "00:00:20")) with { GatewayPort = "0" });
         var prefix = Prefixes.New(Acme, 1);
         TenantTicket? first = null;
         await using var stale = await OrleansClient.StartAsync(silo.Ready.GatewayPort, "acme", AcmeSecret, Attacker.Forging(() => first));
@@ -158,7 +166,8 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
         Assert.True(await stale.Grains.GetPrefix(prefix.Key(0)).StoreAsync(Acme, Content.Of(prefix, 0)));
 
         await Eventually.TrueAsync("the first ticket has ended", async () =>
-            await Record.ExceptionAsync(() => stale.Grains.GetPrefix(prefix.Key(0)).DescribeAsync().AsTask()) is UnauthorizedAccessException);
+            await Record.ExceptionAsync(
+                () => stale.Grains.GetPrefix(prefix.Key(0)).DescribeAsync().AsTask()) is UnauthorizedAccessException);
 
         Assert.NotNull(await acme.Grains.GetPrefix(prefix.Key(0)).DescribeAsync());
         silo.AssertHealthy();
@@ -180,20 +189,24 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
 
         internal SiloProcess Closed { get; private set; } = null!;
 
-        internal static SiloSettings Settings(params (string Key, string Value)[] more) => new(UseUnix: false, Settings: new Dictionary<string, string>(more.Select(setting => KeyValuePair.Create(setting.Key, setting.Value)))
-        {
-            ["KvCache:Tenants:acme:Secret"] = AcmeSecret,
-            ["KvCache:Tenants:evil:Secret"] = EvilSecret,
-            ["KvCache:Cluster:Secret"] = "a secret of all the silos",
-            ["KvCache:Accounts:ShowLoopback"] = "true",
-        });
+        internal static SiloSettings Settings(params (string Key, string Value)[] more) =>
+            new(UseUnix: false,
+            Settings: new Dictionary<string, string>(more.Select(setting => KeyValuePair.Create(setting.Key, setting.Value)))
+            {
+                ["KvCache:Tenants:acme:Secret"] = AcmeSecret,
+                ["KvCache:Tenants:evil:Secret"] = EvilSecret,
+                ["KvCache:Cluster:Secret"] = "a secret of all the silos",
+                ["KvCache:Accounts:ShowLoopback"] = "true",
+            });
 
         public async ValueTask InitializeAsync()
         {
             Open = await SiloProcess.StartAsync(Settings() with { GatewayPort = "0", Arguments = ["--cluster", "localhost"] });
-            Closed = await SiloProcess.StartAsync(Settings() with { Arguments = ["--cluster", "localhost", "--primary", $"{Open.Ready.SiloPort}"] });
+            Closed = await SiloProcess.StartAsync(
+                Settings() with { Arguments = ["--cluster", "localhost", "--primary", $"{Open.Ready.SiloPort}"] });
             foreach (var silo in new[] { Open, Closed })
-                await Eventually.TrueAsync("the silos see each other", async () => Metrics.Value(await GetAsync(silo), "kvcache_cluster_peers", "") == 1);
+                await Eventually.TrueAsync(
+                    "the silos see each other", async () => Metrics.Value(await GetAsync(silo), "kvcache_cluster_peers", "") == 1);
         }
 
         public async ValueTask DisposeAsync()
@@ -206,7 +219,7 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
             OrleansClient.StartAsync(Open.Ready.GatewayPort, tenant, secret, configure);
 
         /// <summary>Stores a block of acme through a silo's data plane.</summary>
-        internal async Task<KvPrefix> StoreAsync(SiloProcess silo)
+        internal static async Task<KvPrefix> StoreAsync(SiloProcess silo)
         {
             await using var client = silo.Connect(configure: options => (options.Tenant, options.Secret) = ("acme", AcmeSecret));
             var prefix = Prefixes.New(Acme, 1);
@@ -221,7 +234,8 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
             foreach (var silo in new[] { Open, Closed })
             {
                 foreach (Match line in Activations().Matches(await GetAsync(silo)))
-                    counts[line.Groups["type"].Value] = counts.GetValueOrDefault(line.Groups["type"].Value) + int.Parse(line.Groups["count"].ValueSpan, CultureInfo.InvariantCulture);
+                    counts[line.Groups["type"].Value] = counts.GetValueOrDefault(line.Groups["type"].Value)
+                        + int.Parse(line.Groups["count"].ValueSpan, CultureInfo.InvariantCulture);
             }
 
             Assert.Contains("prefix", counts.Keys); // that of the victims: the metric is still called so
@@ -234,7 +248,8 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
             Closed.AssertHealthy();
         }
 
-        [GeneratedRegex(@"^orleans_catalog_activations\{.*grain_type=""(?<type>(?!sys\.)[^""]+)"".*\} (?<count>\d+)", RegexOptions.Multiline)]
+        [GeneratedRegex(
+            @"^orleans_catalog_activations\{.*grain_type=""(?<type>(?!sys\.)[^""]+)"".*\} (?<count>\d+)", RegexOptions.Multiline)]
         private static partial Regex Activations();
 
         private static async Task<string> GetAsync(SiloProcess silo)

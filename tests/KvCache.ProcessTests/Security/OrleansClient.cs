@@ -22,7 +22,9 @@ internal sealed class OrleansClient : IAsyncDisposable
     public IGrainFactory Grains => Service<IGrainFactory>();
 
     /// <summary>The silos of the cluster, as every client learns them.</summary>
-    public IReadOnlyList<SiloAddress> Silos => [.. Service<IClusterManifestProvider>().Current.Silos.Keys.Where(silo => silo.Endpoint.Port != 0)]; // without the client itself
+    // without the client itself
+    public IReadOnlyList<SiloAddress> Silos =>
+        [.. Service<IClusterManifestProvider>().Current.Silos.Keys.Where(silo => silo.Endpoint.Port != 0)];
 
     public IServiceProvider Services => _host.Services;
 
@@ -48,7 +50,8 @@ internal sealed class OrleansClient : IAsyncDisposable
     }
 
     /// <summary>A client that has connected.</summary>
-    public static async Task<OrleansClient> StartAsync(int gateway, string? tenant, string secret = "", Action<IClientBuilder>? configure = null)
+    public static async Task<OrleansClient> StartAsync(
+        int gateway, string? tenant, string secret = "", Action<IClientBuilder>? configure = null)
     {
         var client = Create(gateway, tenant, secret, configure);
         try

@@ -86,7 +86,8 @@ internal sealed class RawDoor : IDuplexPipe, IDisposable
             return stream.WriteAsync(buffer, cancellationToken);
         }
 
-        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => stream.ReadAsync(buffer, cancellationToken);
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
+            stream.ReadAsync(buffer, cancellationToken);
 
         public override void Flush()
         {

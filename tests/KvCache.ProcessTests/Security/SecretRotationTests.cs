@@ -25,7 +25,9 @@ public sealed class SecretRotationTests : IDisposable
     public async Task A_tenants_secret_is_exchanged_under_load_without_a_failed_call()
     {
         Write(TenantFile, Old);
-        await using var silo = await SiloProcess.StartAsync(Settings(("KvCache:Tenants:acme:SecretFile", TenantFile), ("KvCache:Tenants:other:Secret", "another tenant's secret")));
+        await using var silo =
+            await SiloProcess.StartAsync(
+            Settings(("KvCache:Tenants:acme:SecretFile", TenantFile), ("KvCache:Tenants:other:Secret", "another tenant's secret")));
         var prefix = Prefixes.New(Prefixes.Namespace("secrets", Layout, "acme"), 3);
         await using (var client = silo.Connect(configure: As(Old)))
             await client.MustStoreAsync(prefix);
@@ -36,7 +38,9 @@ public sealed class SecretRotationTests : IDisposable
         await load.MoreHitsAsync("the load goes on", 10);
 
         // What cannot be used changes nothing: another tenant's secret, one that is too short, none.
-        foreach (var (wrong, sentence) in new[] { ("another tenant's secret", "has a secret of the tenant 'other'"), ("short", "is too short"), ("", "has 0 lines") })
+        foreach (var (
+            wrong, sentence) in new[] { ("another tenant's secret", "has a secret of the tenant 'other'"), ("short", "is too short"),
+            ("", "has 0 lines") })
         {
             Write(TenantFile, wrong);
             await Eventually.TrueAsync("the wrong file is told", () => silo.Log.Contains(sentence, StringComparison.Ordinal));
@@ -55,7 +59,9 @@ public sealed class SecretRotationTests : IDisposable
     public async Task The_clusters_secret_is_exchanged_under_load_without_a_failed_call()
     {
         Write(ClusterFile, Old);
-        await using var cluster = await SiloCluster.StartAsync(2, settings: Settings(("KvCache:Cluster:SecretFile", ClusterFile), ("KvCache:Cluster:CopyAfterReads", "0")));
+        await using var cluster =
+            await SiloCluster.StartAsync(
+            2, settings: Settings(("KvCache:Cluster:SecretFile", ClusterFile), ("KvCache:Cluster:CopyAfterReads", "0")));
         var prefix = Prefixes.New(Prefixes.Namespace("secrets", Layout), 3);
         await using (var client = cluster.Connect(0))
             await client.MustStoreAsync(prefix);
@@ -64,7 +70,8 @@ public sealed class SecretRotationTests : IDisposable
         {
             var told = cluster.Living.Select(silo => Reloads(cluster[silo])).ToArray();
             Write(ClusterFile, secrets);
-            await Eventually.TrueAsync("every silo has read its secrets again", () => cluster.Living.All(silo => Reloads(cluster[silo]) > told[silo]));
+            await Eventually.TrueAsync(
+                "every silo has read its secrets again", () => cluster.Living.All(silo => Reloads(cluster[silo]) > told[silo]));
             await load.MoreHitsAsync("the load goes on", 10);
         }
 
@@ -83,7 +90,9 @@ public sealed class SecretRotationTests : IDisposable
     private static int Reloads(SiloProcess silo) => silo.Log.Split("Cluster:SecretFile was read again", StringSplitOptions.None).Length;
 
     private static SiloSettings Settings(params (string Key, string Value)[] settings) => new(
-        UseUnix: false, Settings: settings.Append(("KvCache:Reload:Interval", "00:00:00.100")).ToDictionary(setting => setting.Item1, setting => setting.Item2));
+        UseUnix: false,
+            Settings: settings.Append(("KvCache:Reload:Interval", "00:00:00.100"))
+            .ToDictionary(setting => setting.Item1, setting => setting.Item2));
 
     private static Action<KvCacheClientOptions> As(string secret) => options => (options.Tenant, options.Secret) = ("acme", secret);
 

@@ -27,7 +27,8 @@ public sealed class TlsRotationTests : IDisposable
         await using var client = silo.Connect(configure: TlsSilo.Trusting(_authority));
         foreach (var prefix in prefixes)
             await client.MustStoreAsync(prefix);
-        await using var load = await Load.StartAsync(prefixes.Select(_ => silo.Connect(configure: TlsSilo.Trusting(_authority))), i => prefixes[i]);
+        await using var load =
+            await Load.StartAsync(prefixes.Select(_ => silo.Connect(configure: TlsSilo.Trusting(_authority))), i => prefixes[i]);
         Assert.Equal("CN=silo", await ShownAsync(silo));
 
         _authority.Issue("silo of next year", "silo");
@@ -52,10 +53,14 @@ public sealed class TlsRotationTests : IDisposable
         var (foreign, foreignKey) = other.Issue("foreign");
         await RefusedAsync("does not fit the certificate", ("CertificateFile", certificate), ("KeyFile", foreignKey));
         await RefusedAsync("has expired on", ("CertificateFile", expired), ("KeyFile", expiredKey));
-        await RefusedAsync("does not come from an authority of the CA file", ("CertificateFile", foreign), ("KeyFile", foreignKey), ("CaFile", _authority.CaFile));
+        await RefusedAsync(
+            "does not come from an authority of the CA file", ("CertificateFile", foreign), ("KeyFile", foreignKey),
+            ("CaFile", _authority.CaFile));
         await RefusedAsync("cannot be read", ("CertificateFile", "/nowhere/silo.pem"));
         await RefusedAsync("contains no certificate", ("CertificateFile", certificate), ("KeyFile", key), ("CaFile", key));
-        await RefusedAsync("no such tenant", ("CertificateFile", certificate), ("KeyFile", key), ("ClientCaFile", _authority.CaFile), ("Clients:0:Name", "a"), ("Clients:0:Tenant", "nobody"));
+        await RefusedAsync(
+            "no such tenant", ("CertificateFile", certificate), ("KeyFile", key), ("ClientCaFile", _authority.CaFile),
+            ("Clients:0:Name", "a"), ("Clients:0:Tenant", "nobody"));
         await RefusedAsync("CertificateFile is empty", ("KeyFile", key));
     }
 

@@ -24,18 +24,21 @@ internal static class TlsSilo
         };
         foreach (var (name, value) in more)
             settings[name] = value;
-        return new SiloSettings(UseUnix: false, Settings: settings, Http: "https://127.0.0.1:0", Arguments: ["--resp", "127.0.0.1:0", "--lm", "127.0.0.1:0"]);
+        return new SiloSettings(
+            UseUnix: false, Settings: settings, Http: "https://127.0.0.1:0", Arguments: ["--resp", "127.0.0.1:0", "--lm", "127.0.0.1:0"]);
     }
 
     /// <summary>Two tenants, and certificates that stand for the first.</summary>
     public static (string Key, string Value)[] Tenants(TestAuthority authority) =>
     [
         ("KvCache:Tenants:acme:Secret", AcmeSecret), ("KvCache:Tenants:other:Secret", OtherSecret), ("KvCache:LmCache:Tenant", "other"),
-        ("KvCache:Tls:ClientCaFile", authority.CaFile), ("KvCache:Tls:Clients:0:Name", "engine.acme"), ("KvCache:Tls:Clients:0:Tenant", "acme"),
+        ("KvCache:Tls:ClientCaFile", authority.CaFile), ("KvCache:Tls:Clients:0:Name", "engine.acme"),
+            ("KvCache:Tls:Clients:0:Tenant", "acme"),
     ];
 
     /// <summary>Trusts an authority.</summary>
-    public static Action<KvCacheClientOptions> Trusting(TestAuthority authority, string? name = null, string tenant = "default", string secret = "") => options =>
+    public static Action<KvCacheClientOptions> Trusting(
+        TestAuthority authority, string? name = null, string tenant = "default", string secret = "") => options =>
     {
         options.Tls.CaFile = authority.CaFile;
         options.Tenant = tenant;

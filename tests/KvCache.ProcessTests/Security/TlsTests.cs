@@ -54,7 +54,8 @@ public sealed class TlsTests : IDisposable
         error = await Assert.ThrowsAsync<SiloException>(() => strict.ConnectAsync(Token).AsTask());
         Assert.Contains("another name than cache.example", error.Message, StringComparison.Ordinal);
 
-        await using var plain = silo.Connect(silo.Tcp.Replace("tls:", "tcp:", StringComparison.Ordinal), SiloCluster.Within(TimeSpan.FromSeconds(10)));
+        await using var plain =
+            silo.Connect(silo.Tcp.Replace("tls:", "tcp:", StringComparison.Ordinal), SiloCluster.Within(TimeSpan.FromSeconds(10)));
         Assert.False(await plain.ConnectAsync(Token));
         await using var client = silo.Connect(configure: TlsSilo.Trusting(_authority));
         Assert.True(await client.ConnectAsync(Token));
@@ -91,7 +92,9 @@ public sealed class TlsTests : IDisposable
         var (certificate, key) = _authority.Issue("engine.acme");
         var redis = await RedisCliAsync(silo, "--cert", certificate, "--key", key, "SET", "k", "v");
         Assert.Equal("OK\n", redis.Output);
-        Assert.Contains("WRONGPASS", (await RedisCliAsync(silo, "--cert", certificate, "--key", key, "AUTH", "other", TlsSilo.OtherSecret)).Output, StringComparison.Ordinal);
+        Assert.Contains(
+            "WRONGPASS", (await RedisCliAsync(silo, "--cert", certificate, "--key", key, "AUTH", "other", TlsSilo.OtherSecret)).Output,
+            StringComparison.Ordinal);
         using var http = Https(silo, X509Certificate2.CreateFromPemFile(certificate, key));
         Assert.Equal(HttpStatusCode.OK, (await http.GetAsync(new Uri("/v1/stats", UriKind.Relative), Token)).StatusCode);
         var (visitor, visitorKey) = _authority.Issue("visitor");
@@ -107,9 +110,11 @@ public sealed class TlsTests : IDisposable
         Assert.Equal("OK\n", (await RedisCliAsync(silo, "SET", "key", new string('x', 100_000))).Output);
         Assert.Equal(100_000, (await RedisCliAsync(silo, "GET", "key")).Output.TrimEnd().Length);
         using var other = new TestAuthority("Other Authority");
-        var refused = await RunAsync("redis-cli", "-h", "127.0.0.1", "-p", Port(silo.Ready.Resp), "--tls", "--cacert", other.CaFile, "PING");
+        var refused =
+            await RunAsync("redis-cli", "-h", "127.0.0.1", "-p", Port(silo.Ready.Resp), "--tls", "--cacert", other.CaFile, "PING");
         Assert.DoesNotContain("PONG", refused.Output, StringComparison.Ordinal);
-        Assert.DoesNotContain("PONG", (await RunAsync("redis-cli", "-h", "127.0.0.1", "-p", Port(silo.Ready.Resp), "PING")).Output, StringComparison.Ordinal);
+        Assert.DoesNotContain(
+            "PONG", (await RunAsync("redis-cli", "-h", "127.0.0.1", "-p", Port(silo.Ready.Resp), "PING")).Output, StringComparison.Ordinal);
         silo.AssertHealthy();
     }
 
@@ -120,7 +125,9 @@ public sealed class TlsTests : IDisposable
         var address = IPEndPoint.Parse(silo.Ready.LmCache);
         using var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true, ReceiveTimeout = 60_000 };
         await socket.ConnectAsync(address, Token);
-        using var channel = new TlsChannel(socket, stream => new TlsClient(Certificates.LoadAuthorities("Ca", _authority.CaFile)).Authenticate(stream, "127.0.0.1"));
+        using var channel =
+            new TlsChannel(
+            socket, stream => new TlsClient(Certificates.LoadAuthorities("Ca", _authority.CaFile)).Authenticate(stream, "127.0.0.1"));
         channel.Handshake();
         var request = new byte[LmCacheHeader.RequestBytes];
         BinaryPrimitives.WriteInt32LittleEndian(request, (int)LmCacheCommand.Health);
@@ -146,7 +153,12 @@ public sealed class TlsTests : IDisposable
     {
         await using var cluster = await SiloCluster.StartAsync(2, settings: TlsSilo.Settings(_authority, TlsSilo.Tenants(_authority)) with
         {
-            Settings = new Dictionary<string, string>(TlsSilo.Settings(_authority, TlsSilo.Tenants(_authority)).Settings!) { ["KvCache:Cluster:Secret"] = "secret of the cluster's silos" },
+            Settings = new Dictionary<string, string>(
+                TlsSilo.Settings(_authority, TlsSilo.Tenants(_authority)).Settings!)
+            {
+                ["KvCache:Cluster:Secret"] =
+                "secret of the cluster's silos"
+            },
             Http = "http://127.0.0.1:0",
         });
         var prefix = Prefixes.New(Prefixes.Namespace("tls", Layout, "acme"), 3);
@@ -156,7 +168,8 @@ public sealed class TlsTests : IDisposable
         await Eventually.TrueAsync("the other silo finds the blocks", async () => await second.LoadsAsync(prefix));
 
         // Neither Orleans port says anything to who speaks no TLS, or shows no certificate.
-        foreach (var port in new[] { cluster[0].Ready.SiloPort, cluster[0].Ready.GatewayPort }.Where(port => port > 0)) // the gateway is closed unless asked for
+        // the gateway is closed unless asked for
+        foreach (var port in new[] { cluster[0].Ready.SiloPort, cluster[0].Ready.GatewayPort }.Where(port => port > 0))
         {
             using var plain = new Socket(SocketType.Stream, ProtocolType.Tcp) { ReceiveTimeout = 60_000 };
             await plain.ConnectAsync(IPAddress.Loopback, port, Token);
@@ -185,7 +198,8 @@ public sealed class TlsTests : IDisposable
         await using var silo = await SiloProcess.StartAsync(TlsSilo.Settings(_authority, TlsSilo.Tenants(_authority)));
         var (certificate, key) = _authority.Issue("engine.acme");
         var script = Path.Combine(AppContext.BaseDirectory, "Security", "tls_client.py");
-        var start = new System.Diagnostics.ProcessStartInfo("python3", ["-B", script, silo.Tcp, _authority.CaFile, certificate, key, other.CaFile]);
+        var start = new System.Diagnostics.ProcessStartInfo(
+            "python3", ["-B", script, silo.Tcp, _authority.CaFile, certificate, key, other.CaFile]);
         start.Environment["PYTHONPATH"] = python;
         var result = await ProgramResult.RunAsync(start, Eventually.Bound);
         Assert.Equal(0, result.ExitCode);
@@ -210,7 +224,8 @@ public sealed class TlsTests : IDisposable
         {
             return read();
         }
-        catch (Exception e) when (e is SocketException { SocketErrorCode: SocketError.ConnectionReset } or IOException or AuthenticationException)
+        catch (Exception e)
+            when (e is SocketException { SocketErrorCode: SocketError.ConnectionReset } or IOException or AuthenticationException)
         {
             return 0;
         }
@@ -218,7 +233,8 @@ public sealed class TlsTests : IDisposable
 
     private static string Port(string address) => address[(address.LastIndexOf(':') + 1)..];
 
-    private static Task<ProgramResult> RunAsync(string program, params string[] arguments) => ProgramResult.RunAsync(new(program, arguments), Eventually.Bound);
+    private static Task<ProgramResult> RunAsync(string program, params string[] arguments) =>
+        ProgramResult.RunAsync(new(program, arguments), Eventually.Bound);
 
     private Task<ProgramResult> RedisCliAsync(SiloProcess silo, params string[] arguments) =>
         RunAsync("redis-cli", ["-h", "127.0.0.1", "-p", Port(silo.Ready.Resp), "--tls", "--cacert", _authority.CaFile, .. arguments]);
@@ -226,7 +242,8 @@ public sealed class TlsTests : IDisposable
     private HttpClient Https(SiloProcess silo, X509Certificate2? certificate = null, TestAuthority? trusted = null)
     {
         var handler = new SocketsHttpHandler();
-        handler.SslOptions.CertificateChainPolicy = new X509ChainPolicy { RevocationMode = X509RevocationMode.NoCheck, TrustMode = X509ChainTrustMode.CustomRootTrust };
+        handler.SslOptions.CertificateChainPolicy =
+            new X509ChainPolicy { RevocationMode = X509RevocationMode.NoCheck, TrustMode = X509ChainTrustMode.CustomRootTrust };
         handler.SslOptions.CertificateChainPolicy.CustomTrustStore.ImportFromPemFile((trusted ?? _authority).CaFile);
         if (certificate is not null)
             handler.SslOptions.ClientCertificates = [certificate];

@@ -34,7 +34,9 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
         {
             peer.Send(FrameType.Stat, _ => { });
             peer.ExpectReply(FrameType.StatReply, out var meta);
-            Assert.Equal(evil.AsObject().Select(member => member.Key).Order(), JsonNode.Parse(meta)!.AsObject().Select(member => member.Key).Where(name => evil[name] is not null).Order());
+            Assert.Equal(
+                evil.AsObject().Select(member => member.Key).Order(),
+                JsonNode.Parse(meta)!.AsObject().Select(member => member.Key).Where(name => evil[name] is not null).Order());
             Assert.Equal(0, JsonNode.Parse(meta)!["blocks"]!.GetValue<int>());
         }
 
@@ -72,7 +74,9 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
     public async Task Whoever_sees_figures_changes_nothing()
     {
         using var scraper = new HttpSilo(Process, Scraper);
-        using (var put = await scraper.Client.PutAsync("/admin/tenants/acme", new StringContent("""{"share":0}""", new MediaTypeHeaderValue("application/json"))))
+        using (var put =
+            await scraper.Client.PutAsync(
+            "/admin/tenants/acme", new StringContent("""{"share":0}""", new MediaTypeHeaderValue("application/json"))))
             await HttpSilo.ProblemAsync(put, 401, "unauthenticated");
         using (var delete = await scraper.Client.DeleteAsync("/admin/tenants/acme"))
             await HttpSilo.ProblemAsync(delete, 401, "unauthenticated");
@@ -127,10 +131,13 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
         using (var http = new HttpSilo(open))
             Assert.Contains("kvcache_arena_used", await http.Client.GetStringAsync("/metrics"), StringComparison.Ordinal);
 
-        await using var closed = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string> { ["KvCache:Accounts:ShowLoopback"] = "false" }));
+        await using var closed =
+            await SiloProcess.StartAsync(
+            new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string> { ["KvCache:Accounts:ShowLoopback"] = "false" }));
         using var refused = new HttpSilo(closed);
         using (var response = await refused.Client.GetAsync("/metrics"))
-            Assert.Contains("KvCache:Accounts:ScrapeToken", await HttpSilo.ProblemAsync(response, 403, "forbidden"), StringComparison.Ordinal);
+            Assert.Contains(
+                "KvCache:Accounts:ScrapeToken", await HttpSilo.ProblemAsync(response, 403, "forbidden"), StringComparison.Ordinal);
         Assert.Equal("""{"ready":true}""", await refused.Client.GetStringAsync("/readyz"));
     }
 
@@ -146,16 +153,17 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
 
         internal SiloProcess Process { get; private set; } = null!;
 
-        public async ValueTask InitializeAsync() => Process = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
-        {
-            ["KvCache:Tenants:acme:Secret"] = TwoTenants.AcmeSecret,
-            ["KvCache:Tenants:evil:Secret"] = TwoTenants.EvilSecret,
-            ["KvCache:Accounts:AdminToken"] = Administrator,
-            ["KvCache:Accounts:ScrapeToken"] = Scraper,
-            ["KvCache:Accounts:File"] = Path.Combine(_folder.FullName, "tenants.json"),
-            ["KvCache:Http:Hosts:0"] = "kvcache.example",
-            ["KvCache:Resp:Listen"] = "127.0.0.1:0",
-        }));
+        public async ValueTask InitializeAsync() =>
+            Process = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
+            {
+                ["KvCache:Tenants:acme:Secret"] = TwoTenants.AcmeSecret,
+                ["KvCache:Tenants:evil:Secret"] = TwoTenants.EvilSecret,
+                ["KvCache:Accounts:AdminToken"] = Administrator,
+                ["KvCache:Accounts:ScrapeToken"] = Scraper,
+                ["KvCache:Accounts:File"] = Path.Combine(_folder.FullName, "tenants.json"),
+                ["KvCache:Http:Hosts:0"] = "kvcache.example",
+                ["KvCache:Resp:Listen"] = "127.0.0.1:0",
+            }));
 
         public async ValueTask DisposeAsync()
         {

@@ -64,7 +64,8 @@ public sealed class SharedMemoryTests : IAsyncLifetime
         using var tensor = mapped[1].AsTensor(new LayerRange(1, 2));
         Assert.Equal([2, 2, 64, 4, 64], tensor.shape);
         Assert.Equal(torch.ScalarType.Float16, tensor.dtype);
-        Assert.True(tensor.bytes.SequenceEqual(Content.Of(prefix, 1).AsSpan(Ns.Layout.LayerOffset(1), Ns.Layout.RangeBytes(new LayerRange(1, 2)))));
+        Assert.True(tensor.bytes.SequenceEqual(
+            Content.Of(prefix, 1).AsSpan(Ns.Layout.LayerOffset(1), Ns.Layout.RangeBytes(new LayerRange(1, 2)))));
     }
 
     [Fact]
@@ -154,7 +155,8 @@ public sealed class SharedMemoryTests : IAsyncLifetime
             reader.Kill();
         }
 
-        await Eventually.TrueAsync("the leases of the killed process have ended", async () => await _client.StoreCounterAsync("leasedBlocks") == 0);
+        await Eventually.TrueAsync(
+            "the leases of the killed process have ended", async () => await _client.StoreCounterAsync("leasedBlocks") == 0);
     }
 
     [Fact]
@@ -183,13 +185,19 @@ public sealed class SharedMemoryTests : IAsyncLifetime
         var prefix = Prefixes.New(Ns, 3);
         for (var block = 0; block < 3; block++)
             Content.Fill(segment.Write((long)(block + 1) * Ns.Layout.BlockBytes, Ns.Layout.BlockBytes), prefix.Key(block));
-        Assert.Equal([PutOutcome.Stored, PutOutcome.Stored, PutOutcome.Stored], connection.PutMapped(Ns, prefix.Chain.Hashes, default, 0, Ns.Layout.BlockBytes, new StoreOptions()).Outcomes);
-        Assert.Equal(WireStatus.InvalidRequest, Assert.Throws<SiloException>(() => connection.PutMapped(Ns, prefix.Chain.Hashes, default, 0, 2L * Ns.Layout.BlockBytes, new StoreOptions())).Status);
+        Assert.Equal(
+            [PutOutcome.Stored, PutOutcome.Stored, PutOutcome.Stored],
+            connection.PutMapped(Ns, prefix.Chain.Hashes, default, 0, Ns.Layout.BlockBytes, new StoreOptions()).Outcomes);
+        Assert.Equal(
+            WireStatus.InvalidRequest,
+            Assert.Throws<SiloException>(
+            () => connection.PutMapped(Ns, prefix.Chain.Hashes, default, 0, 2L * Ns.Layout.BlockBytes, new StoreOptions())).Status);
 
         segment.Write(Ns.Layout.BlockBytes, Ns.Layout.BlockBytes).Clear(); // the silo has a copy
         var memory = prefix.Memory(3);
         var delivered = 0;
-        Assert.Equal(MissReason.None, connection.Get(Ns, prefix.Chain.Hashes, Ns.Layout.AllLayers, memory, 0, localOnly: true, ref delivered));
+        Assert.Equal(
+            MissReason.None, connection.Get(Ns, prefix.Chain.Hashes, Ns.Layout.AllLayers, memory, 0, localOnly: true, ref delivered));
         for (var block = 0; block < 3; block++)
             Assert.True(Content.IsRight(memory[block].Span, prefix.Key(block)));
     }

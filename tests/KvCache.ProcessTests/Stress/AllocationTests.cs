@@ -142,7 +142,8 @@ public sealed class AllocationTests
 
         protected override void OnEventWritten(EventWrittenEventArgs eventData)
         {
-            if (eventData.EventName?.StartsWith("GCAllocationTick", StringComparison.Ordinal) != true || (uint)eventData.Payload![1]! != Large)
+            if (eventData.EventName?.StartsWith("GCAllocationTick", StringComparison.Ordinal) != true
+                || (uint)eventData.Payload![1]! != Large)
                 return;
             lock (_allocations)
                 _allocations.Add($"{eventData.Payload[5]}, {eventData.Payload[0]} bytes");

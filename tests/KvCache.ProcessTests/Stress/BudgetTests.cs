@@ -67,7 +67,8 @@ public sealed class BudgetTests
 
         var used = await client.StoreCounterAsync("arenaUsedBytes");
         Assert.Equal((long)Requests * WireProtocol.MaxBlocksPerRequest * 4096, used);
-        Report.Line($"{Requests * WireProtocol.MaxBlocksPerRequest} blocks of one byte take {used >> 20} MiB of the arena, the silo has {silo.ResidentBytes >> 20} MiB resident.");
+        Report.Line($"{Requests * WireProtocol.MaxBlocksPerRequest} blocks of one byte take {used >> 20} MiB of the arena, the silo has "
+            + $"{silo.ResidentBytes >> 20} MiB resident.");
         Assert.InRange(silo.ResidentBytes, 0, 1L << 30);
         silo.AssertHealthy();
     }

@@ -32,7 +32,8 @@ public sealed class StressTests
     ];
 
     private readonly (KvPrefix Prefix, int Blocks)[] _prefixes =
-        [.. Workload.SelectMany(kind => Enumerable.Range(0, kind.Prefixes).Select(_ => (Prefixes.New(kind.Namespace, kind.Blocks), kind.Blocks)))];
+        [.. Workload.SelectMany(
+            kind => Enumerable.Range(0, kind.Prefixes).Select(_ => (Prefixes.New(kind.Namespace, kind.Blocks), kind.Blocks)))];
 
     private readonly ConcurrentQueue<string> _wrong = [];
     private readonly ConcurrentDictionary<string, long> _counts = new(StringComparer.Ordinal);
@@ -40,7 +41,10 @@ public sealed class StressTests
     [Fact]
     public async Task Whatever_clients_do_every_byte_is_right_and_the_budget_holds()
     {
-        var seconds = double.TryParse(Environment.GetEnvironmentVariable("KVCACHE_STRESS_SECONDS"), CultureInfo.InvariantCulture, out var asked) ? Math.Max(asked, 10) : 10;
+        var seconds =
+            double.TryParse(Environment.GetEnvironmentVariable("KVCACHE_STRESS_SECONDS"), CultureInfo.InvariantCulture, out var asked)
+            ? Math.Max(asked, 10)
+            : 10;
         var workingSet = _prefixes.Sum(item => (long)item.Blocks * item.Prefix.Namespace.Layout.BlockBytes);
         Assert.InRange(workingSet, 3.5 * ArenaMiB * (1 << 20), long.MaxValue);
         await using var silo = await SiloProcess.StartAsync(new SiloSettings(Arena: $"{ArenaMiB}MiB"));
@@ -52,10 +56,12 @@ public sealed class StressTests
         await done.CancelAsync();
         await Task.WhenAll(workers);
 
-        Report.Line($"{seconds} s, working set {workingSet >> 20} MiB in an arena of {ArenaMiB} MiB; fragmentation at most {fragmentation:0.00}, resident at most {resident >> 20} MiB");
+        Report.Line($"{seconds} s, working set {workingSet >> 20} MiB in an arena of {ArenaMiB} MiB; fragmentation at most "
+            + $"{fragmentation:0.00}, resident at most {resident >> 20} MiB");
         Report.Line(string.Join(", ", _counts.OrderBy(count => count.Key).Select(count => $"{count.Key} {count.Value}")));
         Assert.Empty(_wrong);
-        Assert.All((string[])["blocks loaded", "blocks stored", "deleted", "pinned", "held"], what => Assert.True(_counts.GetValueOrDefault(what) > 0, $"Nothing was {what}."));
+        Assert.All((string[])["blocks loaded", "blocks stored", "deleted", "pinned", "held"],
+            what => Assert.True(_counts.GetValueOrDefault(what) > 0, $"Nothing was {what}."));
         silo.AssertHealthy();
         await AssertNothingLeaksAsync(observer);
     }
@@ -64,7 +70,9 @@ public sealed class StressTests
     {
         var random = new Random(worker);
         await using var client = silo.Connect(worker % 2 == 0 ? silo.Unix : silo.Tcp);
-        var memory = Workload.ToDictionary(kind => kind.Namespace.Id, kind => Enumerable.Range(0, kind.Blocks).Select(_ => new byte[kind.Namespace.Layout.BlockBytes]).ToArray());
+        var memory = Workload.ToDictionary(
+            kind => kind.Namespace.Id, kind =>
+            Enumerable.Range(0, kind.Blocks).Select(_ => new byte[kind.Namespace.Layout.BlockBytes]).ToArray());
         while (!done.IsCancellationRequested)
         {
             var (prefix, blocks) = _prefixes[random.Next(_prefixes.Length)];
@@ -130,7 +138,8 @@ public sealed class StressTests
             Count($"refused {refusal}", result.Refused);
     }
 
-    private static async Task<(double Fragmentation, long Resident)> ObserveAsync(SiloProcess silo, KvCacheClient observer, TimeSpan duration)
+    private static async Task<(double Fragmentation, long Resident)> ObserveAsync(
+        SiloProcess silo, KvCacheClient observer, TimeSpan duration)
     {
         double fragmentation = 0;
         long resident = 0;

@@ -8,7 +8,8 @@ using Xunit;
 
 namespace KvCache.ProcessTests;
 
-/// <summary>Fault T5 on a cluster: pins and deletions of keys that nobody has leave every silo as it was, but for the last few of a tenant where it deleted.</summary>
+/// <summary>Fault T5 on a cluster: pins and deletions of keys that nobody has leave every silo as it was, but for the last few of a tenant
+/// where it deleted.</summary>
 public sealed class AbsentKeyTests
 {
     private const int Absent = 16_384; // as many as a frame may have
@@ -80,7 +81,8 @@ public sealed class AbsentKeyTests
         var sum = 0.0;
         foreach (var silo in cluster.Living)
         {
-            var lines = (await MetricsAsync(cluster[silo])).Split('\n').Where(line => line.StartsWith("orleans_catalog_activations{", StringComparison.Ordinal)).ToArray();
+            var lines = (await MetricsAsync(cluster[silo])).Split('\n')
+                .Where(line => line.StartsWith("orleans_catalog_activations{", StringComparison.Ordinal)).ToArray();
             Assert.NotEmpty(lines);
             sum += lines.Sum(line => Metrics.Value(line, "orleans_catalog_activations", ""));
         }

@@ -85,7 +85,8 @@ public sealed class NoisyTenantTests
         {
             var peer = Evil(silo);
             var prefix = TwoTenants.Prefix("evil", blocks);
-            peer.Send(FrameType.Put, RawPeer.PutMeta(peer.Open(prefix.Namespace), prefix, WireProtocol.PutByLayers), WireProtocol.PutPayloadBytes(TwoTenants.Layout, blocks));
+            peer.Send(FrameType.Put, RawPeer.PutMeta(peer.Open(prefix.Namespace), prefix, WireProtocol.PutByLayers),
+                WireProtocol.PutPayloadBytes(TwoTenants.Layout, blocks));
             yield return peer;
         }
     }
@@ -96,7 +97,8 @@ public sealed class NoisyTenantTests
         {
             var peer = Evil(silo);
             var prefix = TwoTenants.Prefix("evil", 16);
-            peer.Send(FrameType.Put, RawPeer.PutMeta(peer.Open(prefix.Namespace), prefix), WireProtocol.PutPayloadBytes(TwoTenants.Layout, 16));
+            peer.Send(FrameType.Put, RawPeer.PutMeta(peer.Open(prefix.Namespace), prefix),
+                WireProtocol.PutPayloadBytes(TwoTenants.Layout, 16));
             peer.Send(new byte[1000]);
             yield return peer;
         }

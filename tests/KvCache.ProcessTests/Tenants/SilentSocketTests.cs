@@ -30,7 +30,7 @@ public sealed class SilentSocketTests
         var address = AddressOf(silo, door);
         using var ended = new CancellationTokenSource();
         var opened = 0;
-        var attack = Task.Run(() => OpenSilentSockets(address, ended.Token, () => Interlocked.Increment(ref opened)));
+        var attack = Task.Run(() => OpenSilentSockets(address, () => Interlocked.Increment(ref opened), ended.Token));
         await Eventually.TrueAsync("all places would be taken", () => Volatile.Read(ref opened) > Silent);
         var served = 0;
         for (var i = 0; i < Clients; i++)
@@ -47,7 +47,8 @@ public sealed class SilentSocketTests
     [Fact]
     public async Task Before_its_proof_a_connection_ends_in_time_whatever_it_sends()
     {
-        await using var silo = await TwoTenants.StartAsync(("Resp:HandshakeTimeout", "00:00:01"), ("DataPlane:HandshakeTimeout", "00:00:01"));
+        await using var silo =
+            await TwoTenants.StartAsync(("Resp:HandshakeTimeout", "00:00:01"), ("DataPlane:HandshakeTimeout", "00:00:01"));
         using var redis = new RespPeer(silo);
         await Eventually.TrueAsync("the Redis endpoint ends a connection that only says PING", () =>
         {
@@ -138,7 +139,7 @@ public sealed class SilentSocketTests
         return socket;
     }
 
-    private static void OpenSilentSockets(IPEndPoint address, CancellationToken cancellationToken, Action opened)
+    private static void OpenSilentSockets(IPEndPoint address, Action opened, CancellationToken cancellationToken)
     {
         var sockets = new Queue<Socket>();
         try

@@ -43,7 +43,9 @@ public sealed class TenantAdministrationTests : IDisposable
         var first = TwoTenants.Prefix("globex", 4);
         var second = TwoTenants.Prefix("globex", 4);
         await here.MustStoreAsync(first);
-        await Eventually.TrueAsync("the other silo knows the tenant", async () => (await there.StoreAsync(second, 0, second.Blocks())).Stored == second.BlockCount);
+        await Eventually.TrueAsync(
+            "the other silo knows the tenant", async () =>
+            (await there.StoreAsync(second, 0, second.Blocks())).Stored == second.BlockCount);
 
         // What does not hold changes nothing.
         using (var refused = await admin.PutAsJsonAsync("/admin/tenants/globex", new JsonObject { ["share"] = 0.6 }))
@@ -58,12 +60,14 @@ public sealed class TenantAdministrationTests : IDisposable
         Assert.Equal("disabled", await PutAsync(admin, "globex", new JsonObject { ["disabled"] = true }));
         await Eventually.TrueAsync("its clients are refused", async () => (await here.MatchAsync(first)).Blocks == 0);
         Assert.Equal("active", await PutAsync(admin, "globex", new JsonObject { ["disabled"] = false }));
-        await Eventually.TrueAsync("its clients are back, and so are its blocks", async () => (await here.MatchAsync(first)).Blocks == first.BlockCount);
+        await Eventually.TrueAsync(
+            "its clients are back, and so are its blocks", async () => (await here.MatchAsync(first)).Blocks == first.BlockCount);
 
         // Deleted: nothing is left on any silo.
         using (var deleted = await admin.DeleteAsync("/admin/tenants/globex"))
             Assert.Equal(HttpStatusCode.OK, deleted.StatusCode);
-        await Eventually.TrueAsync("nothing is left of it", async () => (await GetAsync(admin, "globex"))["state"]!.GetValue<string>() == "deleted");
+        await Eventually.TrueAsync(
+            "nothing is left of it", async () => (await GetAsync(admin, "globex"))["state"]!.GetValue<string>() == "deleted");
         using var otherAdmin = Administrator(cluster[1], Token);
         Assert.Equal(0, (await GetAsync(otherAdmin, "globex"))["meter"]!["usedBytes"]!.GetValue<long>());
         Assert.Equal(HttpStatusCode.NotFound, (await admin.DeleteAsync("/admin/tenants/nobody")).StatusCode);
@@ -101,5 +105,6 @@ public sealed class TenantAdministrationTests : IDisposable
         return JsonNode.Parse(text)!["state"]!.GetValue<string>();
     }
 
-    private static async Task<JsonNode> GetAsync(HttpClient admin, string tenant) => JsonNode.Parse(await admin.GetStringAsync($"/admin/tenants/{tenant}"))!;
+    private static async Task<JsonNode> GetAsync(HttpClient admin, string tenant) =>
+        JsonNode.Parse(await admin.GetStringAsync($"/admin/tenants/{tenant}"))!;
 }

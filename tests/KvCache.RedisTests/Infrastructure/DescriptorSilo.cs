@@ -45,7 +45,8 @@ internal sealed class DescriptorSilo : IAsyncDisposable
         var builder = new InProcessTestClusterBuilder(1);
         builder.ConfigureSilo((_, silo) =>
         {
-            silo.Services.Configure<GrainCollectionOptions>(options => options.CollectionQuantum = TimeSpan.FromSeconds(15)); // as prefix grains need it
+            // as prefix grains need it
+            silo.Services.Configure<GrainCollectionOptions>(options => options.CollectionQuantum = TimeSpan.FromSeconds(15));
             silo.Services.Configure<PrefixGrainOptions>(configuration.GetSection("KvCache:Prefixes"));
             silo.Services.AddSingleton(_ =>
             {

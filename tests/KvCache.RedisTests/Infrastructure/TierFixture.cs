@@ -31,7 +31,8 @@ internal sealed class TierFixture : IAsyncDisposable
         var arena = Arena.CreatePrivate((long)arenaMib << 20);
         arena.Commit();
         Store = new BlockStore(arena);
-        Tier = new RedisTier(Store, Microsoft.Extensions.Options.Options.Create(Options), Counters, TimeProvider.System, NullLogger<RedisTier>.Instance);
+        Tier = new RedisTier(
+            Store, Microsoft.Extensions.Options.Options.Create(Options), Counters, TimeProvider.System, NullLogger<RedisTier>.Instance);
         Tier.StartAsync(CancellationToken.None).GetAwaiter().GetResult();
     }
 
@@ -47,7 +48,8 @@ internal sealed class TierFixture : IAsyncDisposable
 
     public static BlockKey Key(int number) => new(Namespace, new BlockHash(SHA256.HashData(BitConverter.GetBytes(number))));
 
-    public static KvLayout LayoutOf(int bytes, int layers = 4) => KvLayout.Opaque([.. Enumerable.Range(0, layers).Select(layer => layer * (bytes / layers)), bytes], 256);
+    public static KvLayout LayoutOf(int bytes, int layers = 4) =>
+        KvLayout.Opaque([.. Enumerable.Range(0, layers).Select(layer => layer * (bytes / layers)), bytes], 256);
 
     /// <summary>Fills a block with bytes that no other block has.</summary>
     public static void Fill(Span<byte> block, BlockKey key)
@@ -71,10 +73,13 @@ internal sealed class TierFixture : IAsyncDisposable
     }
 
     /// <summary>Memory and Redis count in different units; a promotion may also be a little older than its lease.</summary>
-    public static void AssertLife(DateTimeOffset end, BlockLease? lease) => Assert.InRange((end - lease!.ExpiresAt!.Value).Duration(), TimeSpan.Zero, TimeSpan.FromSeconds(2));
+    public static void AssertLife(DateTimeOffset end, BlockLease? lease) =>
+        Assert.InRange((end - lease!.ExpiresAt!.Value).Duration(), TimeSpan.Zero, TimeSpan.FromSeconds(2));
 
     /// <summary>Stores a block in memory and leases it.</summary>
-    public BlockLease Put(BlockKey key, KvLayout layout, BlockLineage lineage = default, DateTimeOffset? expiresAt = null, BlockDurability durability = default)
+    public BlockLease Put(
+        BlockKey key, KvLayout layout, BlockLineage lineage = default, DateTimeOffset? expiresAt = null,
+        BlockDurability durability = default)
     {
         using (var write = Store.TryReserve(key, layout, lineage) ?? throw new InvalidOperationException("The arena of the test is full."))
         {

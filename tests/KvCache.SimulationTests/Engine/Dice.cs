@@ -1,6 +1,7 @@
 namespace KvCache.SimulationTests.Engine;
 
-/// <summary>Random numbers that are the same on every machine and every version of the runtime (SplitMix64; Steele, Lea and Flood, 2014).</summary>
+/// <summary>Random numbers that are the same on every machine and every version of the runtime (SplitMix64; Steele, Lea and Flood,
+/// 2014).</summary>
 internal sealed class Dice(ulong seed)
 {
     private ulong _state = seed;

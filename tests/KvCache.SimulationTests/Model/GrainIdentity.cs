@@ -34,13 +34,15 @@ internal sealed class GrainIdentity(GrainId id) : IGrainContext
 
     public void ReceiveMessage(object message) => throw new NotSupportedException();
 
-    public void Activate(Dictionary<string, object>? requestContext, CancellationToken cancellationToken) => throw new NotSupportedException();
+    public void Activate(Dictionary<string, object>? requestContext, CancellationToken cancellationToken) =>
+        throw new NotSupportedException();
 
     public void Deactivate(DeactivationReason deactivationReason, CancellationToken cancellationToken) => throw new NotSupportedException();
 
     public void Rehydrate(IRehydrationContext context) => throw new NotSupportedException();
 
-    public void Migrate(Dictionary<string, object>? requestContext, CancellationToken cancellationToken) => throw new NotSupportedException();
+    public void Migrate(Dictionary<string, object>? requestContext, CancellationToken cancellationToken) =>
+        throw new NotSupportedException();
 
     public bool Equals(IGrainContext? other) => ReferenceEquals(this, other);
 }

@@ -23,7 +23,8 @@ internal sealed class Write(int block, ulong generation, ulong id, int silo)
     public bool Sealed { get; set; }
 
     /// <summary>
-    /// Coordinator of a delete that began after it was sealed, gave a later stamp, and has ended without the confirmation of every silo; -1 for none.
+    /// Coordinator of a delete that began after it was sealed, gave a later stamp, and has ended without the confirmation of every silo; -1
+    /// for none.
     /// </summary>
     public int DeletedBy { get; set; } = -1;
 

@@ -44,7 +44,8 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
 
         public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => Ask("pin", key, () => asked.Store.Pin(key, duration));
 
-        public ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive) => Ask("set life", key, () => world.SetLifeAt(asked, key, timeToLive));
+        public ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive) =>
+            Ask("set life", key, () => world.SetLifeAt(asked, key, timeToLive));
 
         public ValueTask<byte[]> ExchangeTenantsAsync(byte[] book) => throw new NotSupportedException();
 
@@ -53,6 +54,7 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
         public ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from) => throw new NotSupportedException();
 
         private ValueTask<T> Ask<T>(string text, BlockKey key, Func<T> answer, Action? lost = null) =>
-            new(world.Network.Ask(text, TestBlocks.NumberOf(key), asking.Node, asked.Node, () => Task.FromResult(answer()), repeatable: true, lost));
+            new(world.Network.Ask(
+                text, TestBlocks.NumberOf(key), asking.Node, asked.Node, () => Task.FromResult(answer()), repeatable: true, lost));
     }
 }

@@ -14,7 +14,8 @@ internal sealed class ModelGrainFactory(World world, ModelSilo silo) : IGrainFac
     public PrefixReference Prefix(int block) => _references[block] ??= new PrefixReference(world, silo, block);
 
     public TGrainInterface GetGrain<TGrainInterface>(string primaryKey, string? grainClassNamePrefix = null)
-        where TGrainInterface : IGrainWithStringKey => (TGrainInterface)(IGrainWithStringKey)Prefix(Array.IndexOf(TestBlocks.GrainKeys, primaryKey));
+        where TGrainInterface : IGrainWithStringKey =>
+            (TGrainInterface)(IGrainWithStringKey)Prefix(Array.IndexOf(TestBlocks.GrainKeys, primaryKey));
 
     public TGrainInterface GetGrain<TGrainInterface>(Guid primaryKey, string? grainClassNamePrefix = null)
         where TGrainInterface : IGrainWithGuidKey => throw new NotSupportedException();
@@ -67,7 +68,9 @@ internal sealed class PrefixReference(World world, ModelSilo silo, int block) : 
         var number = NextWrite;
         return Call("begin", async activation =>
         {
-            Write[] rivals = [.. world.History.All.Where(write => write.AcceptedBy == activation && world.IsAlive(write.Silo) && world.IsRunning(write))];
+            Write[] rivals =
+                [.. world.History.All.Where(
+                write => write.AcceptedBy == activation && world.IsAlive(write.Silo) && world.IsRunning(write))];
             var asked = activation.Silo.Clock.GetUtcNow();
             var grant = await activation.Grain.BeginAsync(intent, cancellationToken);
             if (grant.Outcome == BeginOutcome.Accepted)

@@ -51,10 +51,13 @@ internal sealed class ModelGrains(World world)
 {
     public static readonly TimeSpan WriteLimit = TimeSpan.FromSeconds(30);
 
-    private static readonly IOptions<PrefixGrainOptions> Options = Microsoft.Extensions.Options.Options.Create(new PrefixGrainOptions { WriteLimit = WriteLimit, StorageTimeout = Timeout.InfiniteTimeSpan });
+    private static readonly IOptions<PrefixGrainOptions> Options =
+        Microsoft.Extensions.Options.Options.Create(
+        new PrefixGrainOptions { WriteLimit = WriteLimit, StorageTimeout = Timeout.InfiniteTimeSpan });
 
     /// <summary>Storage that keeps nothing: descriptors are not part of the simulation.</summary>
-    public static PrefixDescriptorStore Descriptors { get; } = new(new NoStorage(), Options, new PrefixDescriptorCounters(), NullLogger<PrefixDescriptorStore>.Instance);
+    public static PrefixDescriptorStore Descriptors { get; } =
+        new(new NoStorage(), Options, new PrefixDescriptorCounters(), NullLogger<PrefixDescriptorStore>.Instance);
 
     private readonly Activation?[] _directory = new Activation?[TestBlocks.Count];
 
@@ -73,7 +76,8 @@ internal sealed class ModelGrains(World world)
             var activation = _directory[block] ??= new Activation(at, block, NewGrain(at, block));
             if (activation.Silo == at)
                 return activation.Run(_ => call(activation));
-            return world.Network.Ask("forwarded " + text, block, at.Node, activation.Silo.Node, () => Arrive(activation.Silo), repeatable: false);
+            return world.Network.Ask(
+                "forwarded " + text, block, at.Node, activation.Silo.Node, () => Arrive(activation.Silo), repeatable: false);
         }
     }
 
@@ -114,7 +118,8 @@ internal sealed class ModelGrains(World world)
 
     private static PrefixGrain NewGrain(ModelSilo silo, int block)
     {
-        var grain = new PrefixGrain(silo.Store, silo.Cluster, silo, NoAddresses.Instance, Options, silo.Clock, Descriptors, NullLogger<PrefixGrain>.Instance);
+        var grain = new PrefixGrain(
+            silo.Store, silo.Cluster, silo, NoAddresses.Instance, Options, silo.Clock, Descriptors, NullLogger<PrefixGrain>.Instance);
         ContextOf(grain) = new GrainIdentity(GrainId.Create("prefix", TestBlocks.GrainKeys[block]));
         _ = grain.OnActivateAsync(default);
         return grain;

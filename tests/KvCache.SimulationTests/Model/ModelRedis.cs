@@ -30,7 +30,8 @@ internal sealed class ModelRedis(TimeProvider clock)
         Answer();
         if (Find(key) is not { } payload)
             return false;
-        _values[key] = (payload with { Header = payload.Header with { ExpiresAt = expiresAt } }, DateTimeOffset.FromUnixTimeMilliseconds(expiresAt));
+        _values[key] =
+            (payload with { Header = payload.Header with { ExpiresAt = expiresAt } }, DateTimeOffset.FromUnixTimeMilliseconds(expiresAt));
         return true;
     }
 

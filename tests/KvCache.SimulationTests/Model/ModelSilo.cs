@@ -49,7 +49,8 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
         var agents = new ModelAgents(world, this);
         Replicator = new Replicator(Store, Directory, Members, agents, Counters, Options, NullLogger<Replicator>.Instance);
         Redis = redis;
-        Cluster = new ClusterBlocks(Store, Directory, Members, agents, Fetcher, Replicator, redis, Options, NullLogger<ClusterBlocks>.Instance);
+        Cluster = new ClusterBlocks(
+            Store, Directory, Members, agents, Fetcher, Replicator, redis, Options, NullLogger<ClusterBlocks>.Instance);
         Writer = new BlockWriter(Store, Grains, this, Cluster, Options, NullLogger<BlockWriter>.Instance);
     }
 
@@ -106,7 +107,8 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
     {
         var directory = new BlockDirectory(new PrefixIndex(null, shards: 1), new IndexLog(1), new Tombstones());
         var redis = new RedisBlocks(null!, directory, null!, TimeProvider.System, new NoSilo()); // without a tier it touches nothing
-        return new ClusterCounters(directory, new ClusterMembers(new NoSilo(), directory, redis, Options!, new ClusterSecrets(Options!), TlsClient.Default));
+        return new ClusterCounters(
+            directory, new ClusterMembers(new NoSilo(), directory, redis, Options!, new ClusterSecrets(Options!), TlsClient.Default));
     }
 
     // Nothing is ever counted for it.

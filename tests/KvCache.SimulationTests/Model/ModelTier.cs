@@ -139,7 +139,8 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
             return;
         }
 
-        var header = new PayloadHeader(item.Key, item.Lease.Generation, item.Lease.Layout, item.Lease.Lineage, (byte)item.Lease.Durability.Copies, expiresAt);
+        var header = new PayloadHeader(
+            item.Key, item.Lease.Generation, item.Lease.Layout, item.Lease.Lineage, (byte)item.Lease.Durability.Copies, expiresAt);
         var payload = new Payload(header, item.Lease.Bytes.ToArray(), item.Lease.Checksums.ToArray());
         var again = false;
         try
@@ -264,7 +265,8 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
     }
 
     private bool IsReady(Queued queued) =>
-        !queued.Taken && !_queue.IsDeleting(queued.Key) && !_queued.Exists(other => other.Taken && other.Key == queued.Key) && !Lives.Exists(life => life.Key == queued.Key);
+        !queued.Taken && !_queue.IsDeleting(queued.Key) && !_queued.Exists(other => other.Taken && other.Key == queued.Key)
+            && !Lives.Exists(life => life.Key == queued.Key);
 
     private Task<T> Ask<T>(string command, BlockKey key, Func<T> execute) => network.Ask(
         command,

@@ -42,7 +42,8 @@ internal static class Mutations
 
     private sealed class Mutant(Mutation mutation, BlockDirectory directory) : IBlockObserver
     {
-        public bool MayPublish(BlockKey key, ulong generation) => mutation == Mutation.PublishesTheDead || directory.MayPublish(key, generation);
+        public bool MayPublish(BlockKey key, ulong generation) =>
+            mutation == Mutation.PublishesTheDead || directory.MayPublish(key, generation);
 
         public void Published(BlockKey key, ulong generation) => directory.Published(key, generation);
 

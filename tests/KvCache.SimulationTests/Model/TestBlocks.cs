@@ -17,7 +17,8 @@ internal static class TestBlocks
 
     public static byte[] EncodedNamespace { get; } = Namespace.Encoded.ToArray();
 
-    public static BlockKey[] Keys { get; } = [.. Enumerable.Range(0, Count).Select(i => new BlockKey(Namespace.Id, PrefixHasher.HashBlock(PrefixHasher.TokenRoot, [i])))];
+    public static BlockKey[] Keys { get; } =
+        [.. Enumerable.Range(0, Count).Select(i => new BlockKey(Namespace.Id, PrefixHasher.HashBlock(PrefixHasher.TokenRoot, [i])))];
 
     public static string[] GrainKeys { get; } = [.. Keys.Select(key => key.ToGrainKey())];
 

@@ -52,12 +52,15 @@ internal sealed class Rules(World world)
                 continue;
             var key = TestBlocks.Keys[write.Block];
             foreach (var silo in world.Alive)
-                IsTrue(silo.Store.Describe(key)?.Generation != write.Generation, $"{write} was deleted and is still visible on S{silo.Node}");
-            IsTrue(!write.Deleted || world.Redis.Find(key)?.Header.Generation != write.Generation, $"{write} was deleted and is still in Redis");
+                IsTrue(silo.Store.Describe(key)?.Generation != write.Generation,
+                    $"{write} was deleted and is still visible on S{silo.Node}");
+            IsTrue(!write.Deleted
+                || world.Redis.Find(key)?.Header.Generation != write.Generation, $"{write} was deleted and is still in Redis");
         }
     }
 
-    /// <summary>At most one write of a block is accepted at a time, as far as its grain can know, and none loses its turn before its time is over.</summary>
+    /// <summary>At most one write of a block is accepted at a time, as far as its grain can know, and none loses its turn before its time
+    /// is over.</summary>
     /// <param name="activation">The grain.</param>
     /// <param name="write">The write that it has accepted.</param>
     /// <param name="rivals">Writes that it had accepted before and that ran when it was asked.</param>
@@ -70,19 +73,23 @@ internal sealed class Rules(World world)
             if (rival == write || !world.IsAlive(rival.Silo))
                 continue;
             IsTrue(!world.IsRunning(rival), $"{write} was accepted while {rival} is running");
-            IsTrue(!world.IsOpen(rival) || activation.Silo.Clock.GetUtcNow() - rival.AcceptedAt >= ModelGrains.WriteLimit, $"{write} was accepted in the place of {rival}, whose time is not over");
+            IsTrue(!world.IsOpen(rival)
+                || activation.Silo.Clock.GetUtcNow() - rival.AcceptedAt >= ModelGrains.WriteLimit,
+                $"{write} was accepted in the place of {rival}, whose time is not over");
         }
     }
 
     /// <summary>Somebody was told that a block is stored already: a live store or Redis has had it since the question.</summary>
-    public void CheckStored(int block, int asked) => IsTrue(_seen[block] >= asked - 1, $"K{block} was said to be stored, but nobody has had it since step {asked}");
+    public void CheckStored(int block, int asked) =>
+        IsTrue(_seen[block] >= asked - 1, $"K{block} was said to be stored, but nobody has had it since step {asked}");
 
     /// <summary>A reader gets the bytes of one write, and of the one that it was promised.</summary>
     public void CheckContent(BlockLease lease)
     {
         var block = TestBlocks.NumberOf(lease.Key);
         var write = world.History.Find(block, lease.Generation);
-        IsTrue(write is not null && TestBlocks.WriteOf(lease.Bytes, block) == write.Id && lease.FindDamage(lease.Layout.AllLayers) is null, $"a read of K{block} gets other bytes than those of {write}");
+        IsTrue(write is not null && TestBlocks.WriteOf(lease.Bytes, block) == write.Id
+            && lease.FindDamage(lease.Layout.AllLayers) is null, $"a read of K{block} gets other bytes than those of {write}");
     }
 
     public static void IsTrue(bool condition, [InterpolatedStringHandlerArgument(nameof(condition))] ref Reason reason)
@@ -96,14 +103,18 @@ internal sealed class Rules(World world)
         var key = TestBlocks.Keys[block];
         var visible = silo.Store.Describe(key);
         if ((silo.Directory.Index.HoldersOf(key) & SelfBit) != 0 != visible is not null)
-            throw new BrokenRuleException($"S{silo.Node} {(visible is null ? "says that it has" : "has")} K{block}, but its {(visible is null ? "store" : "index")} does not know");
+            throw new BrokenRuleException(
+                $"S{silo.Node} {(visible is null ? "says that it has" : "has")} K{block}, but its {(visible is null ? "store" : "index")} "
+                + "does not know");
         if (visible is not { Generation: var generation })
             return;
         var write = world.History.Find(block, generation);
         if (write is not { Sealed: true })
-            throw new BrokenRuleException($"S{silo.Node} shows {write?.ToString() ?? $"an unknown write of K{block}"}, which was not finished");
+            throw new BrokenRuleException(
+                $"S{silo.Node} shows {write?.ToString() ?? $"an unknown write of K{block}"}, which was not finished");
         if (generation < silo.Heard[block])
-            throw new BrokenRuleException($"S{silo.Node} shows {write}, and has heard that everything before {Write.Short(silo.Heard[block])} is deleted");
+            throw new BrokenRuleException(
+                $"S{silo.Node} shows {write}, and has heard that everything before {Write.Short(silo.Heard[block])} is deleted");
         if (write.Deleted)
             throw new BrokenRuleException($"S{silo.Node} shows {write}, which was deleted everywhere");
         if (write.ExpiresAt is { } end && silo.Clock.GetUtcNow() is var now && now >= end && now >= world.LatestLives[block])
@@ -132,7 +143,8 @@ internal sealed class Rules(World world)
             {
                 var other = world.Find(peer.Address);
                 var says = (unexplained & peer.Bit) != 0;
-                IsTrue(says == (other.IsAlive && other.Store.Contains(key)), $"S{silo.Node} believes that S{other.Node} {(says ? "has" : "does not have")} K{block}");
+                IsTrue(says == (other.IsAlive && other.Store.Contains(key)),
+                    $"S{silo.Node} believes that S{other.Node} {(says ? "has" : "does not have")} K{block}");
                 unexplained &= ~peer.Bit;
             }
 

@@ -25,7 +25,8 @@ internal static class Schedule
 
     /// <summary>Runs the schedule of a seed.</summary>
     /// <returns>The rule that broke, or null.</returns>
-    public static string? Run(ulong seed, Mutation mutation = Mutation.None) => Run(seed, mutation, [.. Enumerable.Range(0, Length)], new Trace(kept: false));
+    public static string? Run(ulong seed, Mutation mutation = Mutation.None) =>
+        Run(seed, mutation, [.. Enumerable.Range(0, Length)], new Trace(kept: false));
 
     /// <summary>Runs the schedule of a seed, and if a rule breaks, looks for the steps that matter.</summary>
     /// <returns>What broke, or null.</returns>

@@ -15,12 +15,17 @@ internal static class Schedules
     private const int DefaultCount = 20_000;
 
     /// <summary>Seed that is asked for, or null.</summary>
-    public static ulong? Seed => Environment.GetEnvironmentVariable(SeedVariable) is { Length: > 0 } text ? ulong.Parse(text, CultureInfo.InvariantCulture) : null;
+    public static ulong? Seed =>
+        Environment.GetEnvironmentVariable(SeedVariable) is { Length: > 0 } text ? ulong.Parse(text, CultureInfo.InvariantCulture) : null;
 
     /// <summary>Schedules that are asked for.</summary>
-    public static int Count => Environment.GetEnvironmentVariable(CountVariable) is { Length: > 0 } text ? int.Parse(text, CultureInfo.InvariantCulture) : DefaultCount;
+    public static int Count =>
+        Environment.GetEnvironmentVariable(CountVariable) is { Length: > 0 } text
+        ? int.Parse(text, CultureInfo.InvariantCulture)
+        : DefaultCount;
 
-    /// <summary>Runs the seeds from 1 on, each on a thread without a synchronization context: what a step sets off must run inside of it.</summary>
+    /// <summary>Runs the seeds from 1 on, each on a thread without a synchronization context: what a step sets off must run inside of
+    /// it.</summary>
     /// <param name="count">Schedules to run.</param>
     /// <param name="mutation">What the model does wrong.</param>
     /// <param name="enough">Failures after which the rest is not run.</param>

@@ -105,7 +105,9 @@ internal sealed partial class World
             return;
         _fullCopies.Remove(copy);
         var pages = copy.Pages;
-        Network.Send(new Message("end of everything", -1, copy.Sender.Node, copy.Reader.Node, () => copy.Peer.Replica.EndSnapshot(copy.Ticket, pages), Lost: null, Repeatable: true));
+        Network.Send(
+            new Message("end of everything", -1, copy.Sender.Node, copy.Reader.Node,
+            () => copy.Peer.Replica.EndSnapshot(copy.Ticket, pages), Lost: null, Repeatable: true));
     }
 
     private void SendPage(FullCopy copy, IndexDelta[] deltas)
@@ -169,7 +171,9 @@ internal sealed partial class World
                 return;
 
             // Times travel in milliseconds; see BlockConnection.WritePeerHeader.
-            DateTimeOffset? expires = lease.ExpiresAt is { } end ? DateTimeOffset.FromUnixTimeMilliseconds(end.ToUnixTimeMilliseconds()) : null;
+            DateTimeOffset? expires = lease.ExpiresAt is { } end
+                ? DateTimeOffset.FromUnixTimeMilliseconds(end.ToUnixTimeMilliseconds())
+                : null;
             if (Mutation == Mutation.RenewsLives && expires is not null)
                 expires = reader.Clock.GetUtcNow() + TimeSpan.FromSeconds(20);
             var header = new PeerBlockHeader(key, lease.Generation, lease.Layout, expires, lease.Durability, lease.Lineage);
@@ -209,7 +213,9 @@ internal sealed partial class World
             if (Redis.IsAway)
                 return;
             var keys = Redis.Keys.ToArray();
-            Network.Send(new Message("answer to SCAN", -1, ModelRedis.Node, silo.Node, () => Array.ForEach(keys, silo.Directory.FoundInRedis), Lost: null, Repeatable: false));
+            Network.Send(
+                new Message("answer to SCAN", -1, ModelRedis.Node, silo.Node, () => Array.ForEach(keys, silo.Directory.FoundInRedis),
+                Lost: null, Repeatable: false));
         }
     }
 

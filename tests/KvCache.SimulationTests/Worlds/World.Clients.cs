@@ -105,11 +105,20 @@ internal sealed partial class World
     {
         var reference = silo.Grains.Prefix(block);
         var number = History.NewId();
-        var inline = new InlinePut(silo, reference, block, Step, number, _dice.Chance(30) ? TimeSpan.FromMilliseconds(1 + _dice.Next(10_000)) : null);
+        var inline = new InlinePut(
+            silo, reference, block, Step, number, _dice.Chance(30) ? TimeSpan.FromMilliseconds(1 + _dice.Next(10_000)) : null);
         _inlines.Add(inline);
         Trace.Add($"S{silo.Node} begins to store K{block} through the grain, as #{number}");
         reference.NextWrite = number;
-        inline.Begin = reference.BeginAsync(new WriteIntent { Namespace = TestBlocks.EncodedNamespace, Depth = block, TimeToLive = inline.Life, Persisted = _dice.Chance(50) }, default).AsTask();
+        inline.Begin =
+            reference.BeginAsync(
+            new WriteIntent
+            {
+                Namespace = TestBlocks.EncodedNamespace,
+                Depth = block,
+                TimeToLive = inline.Life,
+                Persisted = _dice.Chance(50)
+            }, default).AsTask();
     }
 
     private void AdvanceInline()
@@ -206,11 +215,14 @@ internal sealed partial class World
         _puts.RemoveAll(put => put.End is { IsCompleted: true });
         foreach (var inline in _inlines)
         {
-            if (inline.Begin is { IsCompletedSuccessfully: true, Result.Outcome: BeginOutcome.AlreadyStored } || inline.Seal is { IsCompletedSuccessfully: true, Result: SealOutcome.AlreadyStored })
+            if (inline.Begin is { IsCompletedSuccessfully: true, Result.Outcome: BeginOutcome.AlreadyStored }
+                || inline.Seal is { IsCompletedSuccessfully: true, Result: SealOutcome.AlreadyStored })
                 _rules.CheckStored(inline.Block, inline.Step);
         }
 
-        _inlines.RemoveAll(inline => inline.Seal is { IsCompleted: true } || inline.Begin is { IsFaulted: true } or { IsCompletedSuccessfully: true, Result.Outcome: not BeginOutcome.Accepted });
+        _inlines.RemoveAll(
+            inline => inline.Seal is { IsCompleted: true }
+            || inline.Begin is { IsFaulted: true } or { IsCompletedSuccessfully: true, Result.Outcome: not BeginOutcome.Accepted });
     }
 
     private void Forget(ModelSilo silo)

@@ -13,7 +13,10 @@ internal sealed partial class World
     /// <summary>Runs a deletion that a silo coordinates.</summary>
     public async ValueTask<bool> DeleteFrom(ModelSilo silo, int block, Func<ValueTask<bool>> delete)
     {
-        var deletion = new Deletion(silo, block, _joined, KnowsAll(silo), [.. History.All.Where(write => write.Block == block).Select(write => (write, write.Generation))]);
+        var deletion =
+            new Deletion(
+            silo, block, _joined, KnowsAll(silo),
+            [.. History.All.Where(write => write.Block == block).Select(write => (write, write.Generation))]);
         _deletes.Add(deletion);
         var removed = await delete();
         _deletes.Remove(deletion);
@@ -25,7 +28,8 @@ internal sealed partial class World
             if (write.Silo == silo.Node)
                 silo.Hear(block, generation + 1);
 
-            // A copy of a write that is younger than the stamp, because its silo's clock is ahead, may be on its way to a silo that cannot know.
+            // A copy of a write that is younger than the stamp, because its silo's clock is ahead, may be on its way to a silo that cannot
+            // know.
             if (!deletion.Stored.Contains(write) || generation >= deletion.Stamp)
                 continue;
             if (complete)
@@ -81,7 +85,8 @@ internal sealed partial class World
 
     private bool KnowsAll(ModelSilo silo) => Alive.All(other => other == silo || silo.Members.Find(other.SiloAddress) is not null);
 
-    internal sealed class Deletion(ModelSilo silo, int block, int joined, bool knewAll, IReadOnlyList<(Write Write, ulong Generation)> older)
+    internal sealed class Deletion(
+        ModelSilo silo, int block, int joined, bool knewAll, IReadOnlyList<(Write Write, ulong Generation)> older)
     {
         public ModelSilo Silo => silo;
 

@@ -68,9 +68,12 @@ public sealed class LayerLoadTests : IAsyncDisposable
         await StoreAsync(_far, 2);
         LoadedLayer[] expected = [new(0, 2, MissReason.Absent), new(1, 2, MissReason.Absent), new(2, 2, MissReason.Absent)];
         foreach (IKvCache cache in (IKvCache[])[_far, _tiered])
-            Assert.Equal(expected, await cache.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token).ToArrayAsync(Token));
+            Assert.Equal(
+                expected, await cache.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token).ToArrayAsync(Token));
         var other = Names.Prefix(1, seed: 9);
-        Assert.Equal([new LoadedLayer(0, 0, MissReason.Absent)], await _tiered.LoadLayersAsync(other, 0, Blocks.ToLoad(Blocks.Empty(other)), null, Token).ToArrayAsync(Token));
+        Assert.Equal(
+            [new LoadedLayer(0, 0, MissReason.Absent)],
+            await _tiered.LoadLayersAsync(other, 0, Blocks.ToLoad(Blocks.Empty(other)), null, Token).ToArrayAsync(Token));
         Assert.Empty(await _tiered.LoadLayersAsync(other, 0, [], null, Token).ToArrayAsync(Token));
     }
 
@@ -116,30 +119,45 @@ public sealed class LayerLoadTests : IAsyncDisposable
         Assert.Throws<ArgumentException>(() => _far.LoadLayersAsync(_prefix, 3, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token));
         using var cancelled = new CancellationTokenSource();
         await cancelled.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await _far.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, cancelled.Token).CountAsync(Token));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            async () => await _far.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, cancelled.Token)
+            .CountAsync(Token));
         await _far.DisposeAsync();
-        Assert.Equal([new LoadedLayer(0, 0, MissReason.Unavailable)], await _far.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token).ToArrayAsync(Token));
+        Assert.Equal(
+            [new LoadedLayer(0, 0, MissReason.Unavailable)],
+            await _far.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token).ToArrayAsync(Token));
     }
 
-    private ValueTask<StoreResult> StoreAsync(LocalKvCache cache, int blocks) => cache.StoreAsync(_prefix, 0, Blocks.ToStore(_blocks[..blocks]), null, Token);
+    private ValueTask<StoreResult> StoreAsync(LocalKvCache cache, int blocks) =>
+        cache.StoreAsync(_prefix, 0, Blocks.ToStore(_blocks[..blocks]), null, Token);
 
     private sealed class WholeBlocks(IKvCache cache) : IKvCache
     {
-        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) => cache.MatchAsync(prefix, hold, cancellationToken);
+        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+            cache.MatchAsync(prefix, hold, cancellationToken);
 
-        public ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) => cache.MatchAsync(group, chain, hold, cancellationToken);
+        public ValueTask<CacheMatch> MatchAsync(
+            RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+            cache.MatchAsync(group, chain, hold, cancellationToken);
 
-        public ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default) =>
+        public ValueTask<LoadResult> LoadAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+            CancellationToken cancellationToken = default) =>
             cache.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
 
-        public ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default) =>
+        public ValueTask<StoreResult> StoreAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+            CancellationToken cancellationToken = default) =>
             cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
 
-        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) => cache.PinAsync(prefix, duration, cancellationToken);
+        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
+            cache.PinAsync(prefix, duration, cancellationToken);
 
-        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) => cache.DeleteAsync(prefix, cancellationToken);
+        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+            cache.DeleteAsync(prefix, cancellationToken);
 
-        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) => cache.GetStatisticsAsync(cancellationToken);
+        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
+            cache.GetStatisticsAsync(cancellationToken);
 
         public ValueTask DisposeAsync() => default;
     }

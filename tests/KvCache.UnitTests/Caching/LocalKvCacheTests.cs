@@ -24,14 +24,16 @@ public sealed class LocalKvCacheTests
         await using var cache = Create();
         var prefix = Names.Prefix(3);
         var blocks = Blocks.Of(prefix, seed: 1);
-        Assert.Equal(new StoreResult(3, 0, 0, MissReason.None, null), await cache.StoreAsync(prefix, 0, Blocks.ToStore(blocks), null, Token));
+        Assert.Equal(
+            new StoreResult(3, 0, 0, MissReason.None, null), await cache.StoreAsync(prefix, 0, Blocks.ToStore(blocks), null, Token));
 
         var loaded = Blocks.Empty(prefix);
         Assert.Equal(new LoadResult(3, MissReason.None), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(loaded), null, Token));
         Assert.Equal(blocks, loaded);
 
         byte[][] middle = [new byte[16]];
-        Assert.Equal(new LoadResult(1, MissReason.None), await cache.LoadAsync(prefix, 2, Blocks.ToLoad(middle), new LayerRange(1, 1), Token));
+        Assert.Equal(
+            new LoadResult(1, MissReason.None), await cache.LoadAsync(prefix, 2, Blocks.ToLoad(middle), new LayerRange(1, 1), Token));
         Assert.Equal(blocks[2][16..32], middle[0]);
     }
 
@@ -56,7 +58,8 @@ public sealed class LocalKvCacheTests
         var prefix = Names.Prefix(3);
         await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)[..1]), null, Token);
         await cache.StoreAsync(prefix, 2, Blocks.ToStore(Blocks.Of(prefix, 1)[2..]), null, Token);
-        Assert.Equal(new LoadResult(1, MissReason.Absent), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), null, Token));
+        Assert.Equal(
+            new LoadResult(1, MissReason.Absent), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), null, Token));
         await using var match = await cache.MatchAsync(prefix, default, Token);
         Assert.Equal((1, 2, MissReason.Absent, false), (match.Blocks, match.Tokens, match.Reason, match.Held));
     }
@@ -68,7 +71,8 @@ public sealed class LocalKvCacheTests
         var prefix = Names.Prefix(1);
         await StoreAsync(cache, prefix);
         var other = prefix with { Namespace = prefix.Namespace with { Salt = "other" } };
-        Assert.Equal(new LoadResult(0, MissReason.Absent), await cache.LoadAsync(other, 0, Blocks.ToLoad(Blocks.Empty(other)), null, Token));
+        Assert.Equal(
+            new LoadResult(0, MissReason.Absent), await cache.LoadAsync(other, 0, Blocks.ToLoad(Blocks.Empty(other)), null, Token));
     }
 
     [Fact]
@@ -196,7 +200,8 @@ public sealed class LocalKvCacheTests
         await StoreAsync(cache, half);
         Assert.Equal(1, await cache.PinAsync(half, Second, Token));
         var whole = Names.Prefix(1, 0, Names.Namespace with { Layout = KvLayout.Opaque(CachedBlocks * Arena.PageBytes, 2) });
-        Assert.Equal(PutOutcome.NoMemory, (await cache.StoreAsync(whole, 0, Blocks.ToStore(Blocks.Of(whole, 1)), null, Token)).FirstRefusal);
+        Assert.Equal(
+            PutOutcome.NoMemory, (await cache.StoreAsync(whole, 0, Blocks.ToStore(Blocks.Of(whole, 1)), null, Token)).FirstRefusal);
     }
 
     [Fact]
@@ -207,9 +212,13 @@ public sealed class LocalKvCacheTests
         await StoreAsync(cache, prefix);
         await cache.DisposeAsync();
         await cache.DisposeAsync();
-        Assert.Equal(new LoadResult(0, MissReason.Unavailable), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), null, Token));
+        Assert.Equal(
+            new LoadResult(0, MissReason.Unavailable), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), null, Token));
         Assert.Equal(MissReason.Unavailable, (await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)), null, Token)).Reason);
-        Assert.Equal((0, MissReason.Unavailable), await cache.MatchAsync(prefix, Second, Token) is var match ? (match.Blocks, match.Reason) : default);
+        Assert.Equal(
+            (0, MissReason.Unavailable), await cache.MatchAsync(prefix, Second, Token) is var match
+            ? (match.Blocks, match.Reason)
+            : default);
         Assert.Equal((0, 0), (await cache.PinAsync(prefix, Second, Token), await cache.DeleteAsync(prefix, Token)));
     }
 
@@ -233,8 +242,10 @@ public sealed class LocalKvCacheTests
         var prefix = Names.Prefix(1);
         var cancelled = new CancellationToken(canceled: true);
         await Assert.ThrowsAsync<OperationCanceledException>(async () => await cache.MatchAsync(prefix, default, cancelled));
-        await Assert.ThrowsAsync<OperationCanceledException>(async () => await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), null, cancelled));
-        await Assert.ThrowsAsync<OperationCanceledException>(async () => await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)), null, cancelled));
+        await Assert.ThrowsAsync<OperationCanceledException>(
+            async () => await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), null, cancelled));
+        await Assert.ThrowsAsync<OperationCanceledException>(
+            async () => await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)), null, cancelled));
         await Assert.ThrowsAsync<OperationCanceledException>(async () => await cache.PinAsync(prefix, Second, cancelled));
         await Assert.ThrowsAsync<OperationCanceledException>(async () => await cache.DeleteAsync(prefix, cancelled));
         Assert.Equal(0, await CountAsync(cache, prefix));
@@ -245,11 +256,20 @@ public sealed class LocalKvCacheTests
     {
         await using var cache = Create();
         var prefix = Names.Prefix(2);
-        await ExpectAsync("Block 1 has 47 bytes; a block of this namespace has 48.", () => cache.StoreAsync(prefix, 0, [new byte[48], new byte[47]], null, Token));
-        await ExpectAsync("Blocks 1..2 do not lie in a prefix of 2 blocks.", () => cache.StoreAsync(prefix, 1, [new byte[48], new byte[48]], null, Token));
-        await ExpectAsync("Blocks -1..-1 do not lie in a prefix of 2 blocks.", () => cache.LoadAsync(prefix, -1, [new byte[48]], null, Token));
-        await ExpectAsync("The memory for block 1 has 48 bytes; layers [0..1) have 16.", () => cache.LoadAsync(prefix, 1, [new byte[48]], new LayerRange(0, 1), Token));
-        await ExpectAsync("The layers [2..4) do not lie in a block of 3 layers.", () => cache.LoadAsync(prefix, 0, [new byte[32]], new LayerRange(2, 2), Token));
+        await ExpectAsync(
+            "Block 1 has 47 bytes; a block of this namespace has 48.", () =>
+            cache.StoreAsync(prefix, 0, [new byte[48], new byte[47]], null, Token));
+        await ExpectAsync(
+            "Blocks 1..2 do not lie in a prefix of 2 blocks.", () =>
+            cache.StoreAsync(prefix, 1, [new byte[48], new byte[48]], null, Token));
+        await ExpectAsync(
+            "Blocks -1..-1 do not lie in a prefix of 2 blocks.", () => cache.LoadAsync(prefix, -1, [new byte[48]], null, Token));
+        await ExpectAsync(
+            "The memory for block 1 has 48 bytes; layers [0..1) have 16.", () =>
+            cache.LoadAsync(prefix, 1, [new byte[48]], new LayerRange(0, 1), Token));
+        await ExpectAsync(
+            "The layers [2..4) do not lie in a block of 3 layers.", () =>
+            cache.LoadAsync(prefix, 0, [new byte[32]], new LayerRange(2, 2), Token));
 
         static async Task ExpectAsync<T>(string message, Func<ValueTask<T>> call)
         {
@@ -288,7 +308,8 @@ public sealed class LocalKvCacheTests
             await cache.DeleteAsync(Names.Prefix(1, seed), Token);
     }
 
-    private static async Task<int> CountAsync(LocalKvCache cache, KvPrefix prefix) => (await cache.MatchAsync(prefix, default, Token)).Blocks;
+    private static async Task<int> CountAsync(LocalKvCache cache, KvPrefix prefix) =>
+        (await cache.MatchAsync(prefix, default, Token)).Blocks;
 
     private LocalKvCache Create() => new(new ByteSize(CachedBlocks * Arena.PageBytes), _time);
 }

@@ -62,7 +62,8 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
     {
         await StoreAsync(_far);
         byte[][] layer = [new byte[16]];
-        Assert.Equal(new LoadResult(1, MissReason.None), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(layer), new LayerRange(2, 1), Token));
+        Assert.Equal(
+            new LoadResult(1, MissReason.None), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(layer), new LayerRange(2, 1), Token));
         Assert.Equal(_blocks[0][32..], layer[0]);
         Assert.Equal(0, await CountAsync(_near));
     }
@@ -204,8 +205,10 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
     {
         var cancelled = new CancellationToken(canceled: true);
         await Assert.ThrowsAsync<OperationCanceledException>(async () => await _cache.MatchAsync(_prefix, Minute, cancelled));
-        await Assert.ThrowsAsync<OperationCanceledException>(async () => await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(_blocks), null, cancelled));
-        await Assert.ThrowsAsync<OperationCanceledException>(async () => await _cache.StoreAsync(_prefix, 0, Blocks.ToStore(_blocks), null, cancelled));
+        await Assert.ThrowsAsync<OperationCanceledException>(
+            async () => await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(_blocks), null, cancelled));
+        await Assert.ThrowsAsync<OperationCanceledException>(
+            async () => await _cache.StoreAsync(_prefix, 0, Blocks.ToStore(_blocks), null, cancelled));
     }
 
     [Fact]
@@ -238,7 +241,8 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
 
     private async Task<int> CountAsync(LocalKvCache cache) => (await cache.MatchAsync(_prefix, default, Token)).Blocks;
 
-    private async Task<(long, long)> MemoryAsync() => ((await _near.GetStatisticsAsync(Token)).MemoryBytes, (await _far.GetStatisticsAsync(Token)).MemoryBytes);
+    private async Task<(long, long)> MemoryAsync() =>
+        ((await _near.GetStatisticsAsync(Token)).MemoryBytes, (await _far.GetStatisticsAsync(Token)).MemoryBytes);
 
     private async Task CheckLoadAsync(int blocks)
     {
@@ -254,7 +258,9 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
 
         public TaskCompletionSource Resumed { get; } = new();
 
-        public async ValueTask<LoadResult> LoadAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CancellationToken cancellationToken = default)
+        public async ValueTask<LoadResult> LoadAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+            CancellationToken cancellationToken = default)
         {
             var result = await far.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
             HasRead.SetResult();
@@ -262,19 +268,26 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
             return result;
         }
 
-        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) => far.MatchAsync(prefix, hold, cancellationToken);
+        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+            far.MatchAsync(prefix, hold, cancellationToken);
 
-        public ValueTask<CacheMatch> MatchAsync(RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+        public ValueTask<CacheMatch> MatchAsync(
+            RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
             far.MatchAsync(group, chain, hold, cancellationToken);
 
-        public ValueTask<StoreResult> StoreAsync(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null, CancellationToken cancellationToken = default) =>
+        public ValueTask<StoreResult> StoreAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+            CancellationToken cancellationToken = default) =>
             far.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
 
-        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) => far.PinAsync(prefix, duration, cancellationToken);
+        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
+            far.PinAsync(prefix, duration, cancellationToken);
 
-        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) => far.DeleteAsync(prefix, cancellationToken);
+        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+            far.DeleteAsync(prefix, cancellationToken);
 
-        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) => far.GetStatisticsAsync(cancellationToken);
+        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
+            far.GetStatisticsAsync(cancellationToken);
 
         public ValueTask DisposeAsync() => default;
     }

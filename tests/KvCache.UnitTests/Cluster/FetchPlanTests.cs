@@ -167,7 +167,8 @@ public sealed class FetchPlanTests
     public void More_silos_than_an_answer_may_have_are_ignored()
     {
         var silos = Enumerable.Range(0, 80).Select(silo => new BlockHolder(silo == 79, [$"tcp:silo{silo}:1"])).ToArray();
-        var plan = new FetchPlan(new bool[2], 0, new BlockLocations(2, silos, [new BlockRun(1, 1UL << 62), new BlockRun(1, BlockRun.Redis)]));
+        var plan = new FetchPlan(
+            new bool[2], 0, new BlockLocations(2, silos, [new BlockRun(1, 1UL << 62), new BlockRun(1, BlockRun.Redis)]));
         Check(plan.Next(), (62, [0]), (ThroughHome, [1]));
         Assert.Equal(-1, plan.Home);
     }
@@ -185,7 +186,9 @@ public sealed class FetchPlanTests
             var blocks = random.Next(1, 20);
             var complete = new bool[blocks];
             var delivered = new bool[blocks];
-            var plan = Plan(complete, 0, [.. Enumerable.Range(0, blocks).Select(_ => new BlockRun(1, (uint)random.Next(8) | (random.Next(2) == 0 ? BlockRun.Redis : 0)))]);
+            var plan = Plan(
+                complete, 0, [.. Enumerable.Range(0, blocks)
+                .Select(_ => new BlockRun(1, (uint)random.Next(8) | (random.Next(2) == 0 ? BlockRun.Redis : 0)))]);
             var running = new List<FetchStep>();
             for (var calls = 0; ; calls++)
             {
@@ -207,7 +210,10 @@ public sealed class FetchPlanTests
     }
 
     private static FetchPlan Plan(bool[] complete, int first, params BlockRun[] runs) =>
-        new(complete, first, new BlockLocations(runs.Sum(run => run.Blocks), [new BlockHolder(true, ["tcp:a:1"]), new BlockHolder(false, ["tcp:b:1"]), new BlockHolder(false, ["tcp:c:1"])], runs));
+        new(complete, first,
+            new BlockLocations(
+            runs.Sum(run => run.Blocks),
+            [new BlockHolder(true, ["tcp:a:1"]), new BlockHolder(false, ["tcp:b:1"]), new BlockHolder(false, ["tcp:c:1"])], runs));
 
     private static BlockRun Run(int blocks, params int[] silos) => new(blocks, silos.Aggregate(0UL, (mask, silo) => mask | (1UL << silo)));
 

@@ -30,7 +30,8 @@ public sealed class HoldPlanTests
     {
         var steps = HoldPlan.Of(
             Ranks,
-            [new BlockLocations(2, [Home, B, C], [new BlockRun(1, 2), new BlockRun(1, 4)]), new BlockLocations(2, [C, B], [new BlockRun(2, 2)])]);
+            [new BlockLocations(2, [Home, B, C], [new BlockRun(1, 2), new BlockRun(1, 4)]),
+                new BlockLocations(2, [C, B], [new BlockRun(2, 2)])]);
         Assert.Equal(["tcp:b:1 of rank 0 1: 0 1", "tcp:c:1 of rank 0: 1"], steps.Select(Text));
     }
 
@@ -41,5 +42,6 @@ public sealed class HoldPlanTests
     }
 
     private static string Text(HoldStep step) =>
-        $"{step.Endpoints[0]} of rank {string.Join(' ', step.Namespaces.Select(ns => ns.TensorParallelRank))}: {string.Join(' ', step.Blocks)}";
+        $"{step.Endpoints[0]} of rank {string.Join(' ', step.Namespaces.Select(ns => ns.TensorParallelRank))}: "
+            + $"{string.Join(' ', step.Blocks)}";
 }

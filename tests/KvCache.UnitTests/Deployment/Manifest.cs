@@ -32,13 +32,16 @@ internal sealed class Manifest
 
     public static string? Value(YamlNode? node, params string[] path) => (Find(node, path) as YamlScalarNode)?.Value;
 
-    public static IReadOnlyList<YamlNode> List(YamlNode? node, params string[] path) => Find(node, path) is YamlSequenceNode list ? [.. list] : [];
+    public static IReadOnlyList<YamlNode> List(YamlNode? node, params string[] path) =>
+        Find(node, path) is YamlSequenceNode list ? [.. list] : [];
 
     public static YamlNode PodOf(YamlNode workload) => Find(workload, "spec", "template", "spec")!;
 
     public static string AppOf(YamlNode workload) => Value(workload, "spec", "template", "metadata", "labels", "app")!;
 
-    public static IEnumerable<YamlNode> Containers(YamlNode workload) => [.. List(PodOf(workload), "containers"), .. List(PodOf(workload), "initContainers")];
+    public static IEnumerable<YamlNode> Containers(YamlNode workload) =>
+        [.. List(PodOf(workload), "containers"), .. List(PodOf(workload), "initContainers")];
 
-    public static int[] Ports(IEnumerable<YamlNode> nodes, string name) => [.. nodes.Select(node => int.Parse(Value(node, name)!, CultureInfo.InvariantCulture)).Distinct().Order()];
+    public static int[] Ports(IEnumerable<YamlNode> nodes, string name) =>
+        [.. nodes.Select(node => int.Parse(Value(node, name)!, CultureInfo.InvariantCulture)).Distinct().Order()];
 }

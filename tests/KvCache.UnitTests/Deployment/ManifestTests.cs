@@ -21,7 +21,8 @@ public sealed partial class ManifestTests
         foreach (var workload in manifest.Workloads)
         {
             var app = Manifest.AppOf(workload);
-            var policy = Assert.Single(manifest.Policies, policy => Manifest.Value(policy, "spec", "podSelector", "matchLabels", "app") == app);
+            var policy = Assert.Single(
+                manifest.Policies, policy => Manifest.Value(policy, "spec", "podSelector", "matchLabels", "app") == app);
             Assert.Contains("Ingress", Manifest.List(policy, "spec", "policyTypes").Select(type => type.ToString()));
             var rules = Manifest.List(policy, "spec", "ingress");
             Assert.All(rules, rule => Assert.NotEmpty(Manifest.List(rule, "from")));
@@ -37,11 +38,15 @@ public sealed partial class ManifestTests
     public void A_silo_declares_every_port_that_it_listens_on(string file)
     {
         var silo = Assert.Single(new Manifest(file).Workloads, workload => Manifest.AppOf(workload) == "kvcache-silo");
-        var arguments = Manifest.Containers(silo).SelectMany(container => Manifest.List(container, "args")).Select(argument => argument.ToString()).ToArray();
-        var ports = arguments.Select(argument => ListenPort().Match(argument)).Where(match => match.Success).Select(match => int.Parse(match.Groups[1].ValueSpan)).ToList();
+        var arguments = Manifest.Containers(silo).SelectMany(container => Manifest.List(container, "args"))
+            .Select(argument => argument.ToString()).ToArray();
+        var ports = arguments.Select(argument => ListenPort().Match(argument)).Where(match => match.Success)
+            .Select(match => int.Parse(match.Groups[1].ValueSpan)).ToList();
         if (arguments.Any(argument => argument.StartsWith("--cluster=", StringComparison.Ordinal)))
             ports.Add(7410); // --silo-port's default
-        Assert.Equal(ports.Order(), Manifest.Ports(Manifest.Containers(silo).SelectMany(container => Manifest.List(container, "ports")), "containerPort"));
+        Assert.Equal(
+            ports.Order(),
+            Manifest.Ports(Manifest.Containers(silo).SelectMany(container => Manifest.List(container, "ports")), "containerPort"));
     }
 
     [Theory]
@@ -52,9 +57,11 @@ public sealed partial class ManifestTests
         var silo = Assert.Single(manifest.Workloads, workload => Manifest.AppOf(workload) == "kvcache-silo");
         var options = SiloCommand.Create().Options.Select(option => option.Name).ToHashSet(StringComparer.Ordinal);
         var containers = Manifest.List(Manifest.PodOf(silo), "containers");
-        Assert.All(containers.SelectMany(container => Manifest.List(container, "args")), argument => Assert.Contains(argument.ToString().Split('=')[0], options));
+        Assert.All(containers.SelectMany(container => Manifest.List(container, "args")),
+            argument => Assert.Contains(argument.ToString().Split('=')[0], options));
 
-        var settings = containers.SelectMany(container => Manifest.List(container, "env")).Select(variable => Manifest.Value(variable, "name")!).Where(name => name.StartsWith("KvCache", StringComparison.Ordinal))
+        var settings = containers.SelectMany(container => Manifest.List(container, "env"))
+            .Select(variable => Manifest.Value(variable, "name")!).Where(name => name.StartsWith("KvCache", StringComparison.Ordinal))
             .Concat(Literal().Matches(manifest.Text).Select(match => match.Groups[1].Value)).ToArray();
         Assert.All(settings, name => Assert.True(Exists(name), $"{name} is no setting of a silo."));
         Assert.Contains("KvCache__Accounts__ScrapeToken", settings);
@@ -69,21 +76,26 @@ public sealed partial class ManifestTests
     {
         var manifest = new Manifest(file);
         Assert.DoesNotContain(manifest.Objects, o => Manifest.Value(o, "kind") == "Secret");
-        foreach (var variable in manifest.Workloads.SelectMany(Manifest.Containers).SelectMany(container => Manifest.List(container, "env")))
+        foreach (var variable in manifest.Workloads.SelectMany(Manifest.Containers)
+            .SelectMany(container => Manifest.List(container, "env")))
         {
             var name = Manifest.Value(variable, "name")!;
             if (SecretName().IsMatch(name) && !name.EndsWith("File", StringComparison.Ordinal))
                 Assert.Null(Manifest.Value(variable, "value"));
         }
 
-        var arguments = manifest.Workloads.SelectMany(Manifest.Containers).SelectMany(container => Manifest.List(container, "args")).Select(argument => argument.ToString()).ToArray();
+        var arguments = manifest.Workloads.SelectMany(Manifest.Containers).SelectMany(container => Manifest.List(container, "args"))
+            .Select(argument => argument.ToString()).ToArray();
         Assert.DoesNotContain(arguments, argument => argument.Contains("password=", StringComparison.OrdinalIgnoreCase));
         Assert.All(Literal().Matches(manifest.Text), match => Assert.Equal("\"$(openssl rand -hex 32)\"", match.Groups[2].Value));
 
         // Redis asks for the password that silos know.
         foreach (var redis in manifest.Workloads.Where(workload => Manifest.AppOf(workload) == "kvcache-redis"))
         {
-            Assert.Contains("requirepass", Assert.Single(Manifest.Containers(redis).SelectMany(container => Manifest.List(container, "args"))).ToString(), StringComparison.Ordinal);
+            Assert.Contains(
+                "requirepass",
+                Assert.Single(Manifest.Containers(redis).SelectMany(container => Manifest.List(container, "args"))).ToString(),
+                StringComparison.Ordinal);
             Assert.Contains("KvCache__Redis__PasswordFile", manifest.Text, StringComparison.Ordinal);
         }
     }
@@ -102,7 +114,8 @@ public sealed partial class ManifestTests
                 Assert.Equal("false", Manifest.Value(container, "securityContext", "allowPrivilegeEscalation"));
                 Assert.Equal("ALL", Assert.Single(Manifest.List(container, "securityContext", "capabilities", "drop")).ToString());
             });
-            Assert.All(Manifest.List(Manifest.PodOf(workload), "containers"), container => Assert.Null(Manifest.Find(container, "securityContext", "runAsNonRoot")));
+            Assert.All(Manifest.List(Manifest.PodOf(workload), "containers"),
+                container => Assert.Null(Manifest.Find(container, "securityContext", "runAsNonRoot")));
         }
     }
 
@@ -113,7 +126,8 @@ public sealed partial class ManifestTests
         var silo = Assert.Single(new Manifest(file).Workloads, workload => Manifest.AppOf(workload) == "kvcache-silo");
         Assert.Equal("nvidia.com/gpu", Manifest.Value(Assert.Single(Manifest.List(Manifest.PodOf(silo), "tolerations")), "key"));
         var group = Assert.Single(Manifest.List(Manifest.PodOf(silo), "securityContext", "supplementalGroups")).ToString();
-        var variables = Manifest.Containers(silo).SelectMany(container => Manifest.List(container, "env")).ToDictionary(variable => Manifest.Value(variable, "name")!, variable => Manifest.Value(variable, "value"));
+        var variables = Manifest.Containers(silo).SelectMany(container => Manifest.List(container, "env"))
+            .ToDictionary(variable => Manifest.Value(variable, "name")!, variable => Manifest.Value(variable, "value"));
         Assert.Equal((group, group), (variables["KvCache__DataPlane__UnixGroup"], variables["KvCache__Arena__Group"]));
     }
 
@@ -122,8 +136,13 @@ public sealed partial class ManifestTests
     {
         var setting = variable.Replace("__", ":", StringComparison.Ordinal);
         var sections = typeof(SiloCommand).Assembly.GetTypes()
-            .Select(type => (Type: type, Section: type.GetField("Section", BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static)?.GetRawConstantValue() as string));
-        var (options, section) = sections.Where(candidate => candidate.Section is not null && setting.StartsWith(candidate.Section + ":", StringComparison.Ordinal)).MaxBy(candidate => candidate.Section!.Length);
+            .Select(type =>
+                (Type: type, Section: type.GetField(
+                "Section", BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static)?.GetRawConstantValue() as string));
+        var (options, section) =
+            sections.Where(
+            candidate => candidate.Section is not null && setting.StartsWith(candidate.Section + ":", StringComparison.Ordinal))
+            .MaxBy(candidate => candidate.Section!.Length);
         if (options is null)
             return false;
         var path = setting[(section!.Length + 1)..].Split(':');

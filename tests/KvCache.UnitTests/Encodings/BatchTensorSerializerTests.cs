@@ -13,7 +13,8 @@ public sealed class BatchTensorSerializerTests
     private static readonly KvLayout OpaqueLayout = KvLayout.Opaque([0, 100, 101, 400], tokensPerBlock: 16);
 
     private static readonly Gen<(KvLayout Layout, TensorEncoding Encoding, LayerRange Range)> Cases =
-        Gen.Select(Gen.OneOf(Layout, OpaqueLayout), Gen.Enum<ElementEncoding>(), Gen.Enum<TensorCompression>(), Gen.Int[0, 100], Gen.Int[0, 100], (layout, elements, compression, a, b) =>
+        Gen.Select(Gen.OneOf(Layout, OpaqueLayout), Gen.Enum<ElementEncoding>(), Gen.Enum<TensorCompression>(), Gen.Int[0, 100],
+            Gen.Int[0, 100], (layout, elements, compression, a, b) =>
         {
             var first = a % layout.Layers;
             var range = new LayerRange(first, 1 + (b % (layout.Layers - first)));
@@ -45,7 +46,9 @@ public sealed class BatchTensorSerializerTests
             {
                 var range = new LayerRange(layer, 1);
                 if (layer == corrupt)
-                    Assert.StartsWith($"Layer {layer}: ", Assert.Throws<KvFormatException>(() => Decoded(encoded, Layout, range)).Message, StringComparison.Ordinal);
+                    Assert.StartsWith(
+                        $"Layer {layer}: ", Assert.Throws<KvFormatException>(() => Decoded(encoded, Layout, range)).Message,
+                        StringComparison.Ordinal);
                 else
                     Assert.Equal(block[Layout.LayerOffset(layer)..Layout.LayerOffset(layer + 1)], Decoded(encoded, Layout, range));
             }
@@ -57,7 +60,9 @@ public sealed class BatchTensorSerializerTests
     {
         var encoded = Encoded(Block(Layout), Layout, default);
         var (first, second) = (Offset(encoded, 0), Offset(encoded, 1));
-        byte[] swapped = [.. encoded[..first], .. encoded[second..(second + second - first)], .. encoded[first..second], .. encoded[(second + second - first)..]];
+        byte[] swapped =
+            [.. encoded[..first], .. encoded[second..(second + second - first)], .. encoded[first..second],
+            .. encoded[(second + second - first)..]];
         Assert.Throws<KvFormatException>(() => Decoded(swapped, Layout, new LayerRange(0, 1)));
         Assert.Throws<KvFormatException>(() => Decoded(swapped, Layout, new LayerRange(1, 1)));
     }
@@ -92,7 +97,8 @@ public sealed class BatchTensorSerializerTests
             var layers = BinaryPrimitives.ReadInt32LittleEndian(encoded.AsSpan(12));
             if (layers is > 0 and < 10)
                 Forge(encoded.AsSpan(0, Math.Min(encoded.Length, BatchHeader.BytesFor(layers))));
-            foreach (var read in new Action[] { () => Decoded(encoded, c.Layout, c.Range), () => BatchTensorSerializer.ReadLayout(encoded) })
+            foreach (var read in new Action[] { () => Decoded(encoded, c.Layout, c.Range),
+                () => BatchTensorSerializer.ReadLayout(encoded) })
             {
                 try
                 {
@@ -111,7 +117,9 @@ public sealed class BatchTensorSerializerTests
         var encoded = Encoded(Block(Layout), Layout, default);
         // As many bytes, other meaning.
         var other = KvLayout.Create(layers: 4, kvHeads: 4, headDim: 4, KvDataType.Float32, tokensPerBlock: 4);
-        Assert.Contains("another layout", Assert.Throws<KvFormatException>(() => Decoded(encoded, other, new LayerRange(0, 1))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "another layout", Assert.Throws<KvFormatException>(() => Decoded(encoded, other, new LayerRange(0, 1))).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -122,7 +130,8 @@ public sealed class BatchTensorSerializerTests
         Assert.Throws<ArgumentException>(() => BatchTensorSerializer.Encode(block.AsSpan(1), Layout, new byte[10_000]));
         Assert.Throws<ArgumentException>(() => BatchTensorSerializer.Encode(block, Layout, new byte[encoded.Length - 1]));
         Assert.Throws<ArgumentException>(() => BatchTensorSerializer.Decode(encoded, Layout, new LayerRange(3, 2), new byte[10_000]));
-        Assert.Throws<ArgumentException>(() => BatchTensorSerializer.Decode(encoded, Layout, new LayerRange(0, 1), new byte[Layout.LayerBytes(0) - 1]));
+        Assert.Throws<ArgumentException>(
+            () => BatchTensorSerializer.Decode(encoded, Layout, new LayerRange(0, 1), new byte[Layout.LayerBytes(0) - 1]));
     }
 
     [Fact]
@@ -147,7 +156,8 @@ public sealed class BatchTensorSerializerTests
         BinaryPrimitives.WriteUInt32LittleEndian(head[8..], crc.GetCurrentHashAsUInt32());
     }
 
-    private static int Offset(byte[] encoded, int layer) => BinaryPrimitives.ReadInt32LittleEndian(encoded.AsSpan(BatchHeader.BytesFor(layer)));
+    private static int Offset(byte[] encoded, int layer) =>
+        BinaryPrimitives.ReadInt32LittleEndian(encoded.AsSpan(BatchHeader.BytesFor(layer)));
 
     private static byte[] Block(KvLayout layout)
     {

@@ -16,7 +16,8 @@ public sealed unsafe class FloatPlaneTests
     private static readonly Gen<KvDataType> Types = Gen.OneOf(KvDataType.Float16, KvDataType.BFloat16);
 
     private static readonly ushort[] Specials =
-        [0x0000, 0x8000, 0x7F80, 0xFF80, 0x7FC0, 0xFFFF, 0x7F81, 0x0001, 0x8001, 0x007F, 0x7C00, 0xFC00, 0x7E00, 0x7C01, 0x03FF, 0x3F80, 0x3C00];
+        [0x0000, 0x8000, 0x7F80, 0xFF80, 0x7FC0, 0xFFFF, 0x7F81, 0x0001, 0x8001, 0x007F, 0x7C00, 0xFC00, 0x7E00, 0x7C01, 0x03FF,
+            0x3F80, 0x3C00];
 
     // Any bits; few values, NaNs, infinities and denormals among them; one value; what activations look like.
     private static readonly Gen<ushort[]> Elements = Gen.OneOf(
@@ -63,7 +64,8 @@ public sealed unsafe class FloatPlaneTests
         var elements = Normal(65_536, 5, type);
         var (upper, lower) = (new byte[elements.Length], new byte[elements.Length]);
         FloatPlanes.Split(MemoryMarshal.AsBytes(elements.AsSpan()), upper, lower);
-        var bound = lower.Length + (upper.CountBy(value => value).Sum(pair => -pair.Value * Math.Log2((double)pair.Value / upper.Length)) / 8);
+        var bound = lower.Length
+            + (upper.CountBy(value => value).Sum(pair => -pair.Value * Math.Log2((double)pair.Value / upper.Length)) / 8);
 
         var encoded = TensorSerializer.Encode(MemoryMarshal.AsBytes(elements.AsSpan()), type, new TensorShape(elements.Length), Planes);
 
@@ -112,7 +114,8 @@ public sealed unsafe class FloatPlaneTests
     }
 
     [Fact]
-    public void Frequencies_add_up_and_leave_nobody_out() => Gen.Select(Gen.Int[0, 60_000].Array[256], Gen.Int[2, 256]).Sample((values, symbols) =>
+    public void Frequencies_add_up_and_leave_nobody_out() =>
+        Gen.Select(Gen.Int[0, 60_000].Array[256], Gen.Int[2, 256]).Sample((values, symbols) =>
     {
         // Few large counts and many small ones: squares of squares.
         var counts = values.Select((value, i) => i < symbols ? 1 + (int)((long)value * value / 60_000 * value / 60_000) : 0).ToArray();
@@ -130,10 +133,12 @@ public sealed unsafe class FloatPlaneTests
     }, iter: 300);
 
     [Fact]
-    public void All_instruction_sets_write_and_read_the_same_bytes() => Elements.Where(elements => elements.Distinct().Count() > 1).Sample(elements =>
+    public void All_instruction_sets_write_and_read_the_same_bytes() =>
+        Elements.Where(elements => elements.Distinct().Count() > 1).Sample(elements =>
     {
         var bytes = MemoryMarshal.AsBytes(elements.AsSpan());
-        var (upper, lower, upperScalar, lowerScalar) = (new byte[elements.Length], new byte[elements.Length], new byte[elements.Length], new byte[elements.Length]);
+        var (upper, lower, upperScalar, lowerScalar) =
+            (new byte[elements.Length], new byte[elements.Length], new byte[elements.Length], new byte[elements.Length]);
         FloatPlanes.Split(bytes, upper, lower);
         FloatPlanes.SplitScalar(bytes, upperScalar, lowerScalar, 0);
         Assert.True(upperScalar.AsSpan().SequenceEqual(upper) && lowerScalar.AsSpan().SequenceEqual(lower));
@@ -184,7 +189,8 @@ public sealed unsafe class FloatPlaneTests
     {
         var payload = Payloads[0].ToArray();
         BinaryPrimitives.WriteInt32LittleEndian(payload, chunk);
-        Assert.Contains("expected 1 to 65536", FloatPlaneCodec.Decompress(payload, new byte[2 * HostileElements]), StringComparison.Ordinal);
+        Assert.Contains(
+            "expected 1 to 65536", FloatPlaneCodec.Decompress(payload, new byte[2 * HostileElements]), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -194,12 +200,15 @@ public sealed unsafe class FloatPlaneTests
         Assert.Equal(TensorCompression.FloatPlanes, TensorSerializer.ReadHeader(encoded).Compression);
         encoded[5] = encoded[6] = (byte)KvDataType.UInt8;
         BinaryPrimitives.WriteInt32LittleEndian(encoded.AsSpan(16), 32);
-        Assert.Contains("16-bit floats", Assert.Throws<KvFormatException>(() => TensorSerializer.ReadHeader(encoded)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "16-bit floats", Assert.Throws<KvFormatException>(() => TensorSerializer.ReadHeader(encoded)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_level_is_refused() =>
-        Assert.Throws<ArgumentException>(() => TensorSerializer.Encode(new byte[4], KvDataType.BFloat16, new TensorShape(2), Planes with { Level = 1 }));
+        Assert.Throws<ArgumentException>(
+            () => TensorSerializer.Encode(new byte[4], KvDataType.BFloat16, new TensorShape(2), Planes with { Level = 1 }));
 
     [Fact]
     public void Encoding_and_decoding_into_given_memory_allocate_nothing()

@@ -9,7 +9,8 @@ public sealed class TensorSerializerHostileInputTests
     private static readonly byte[] Tensor = CompressibleTensor();
 
     private static readonly Gen<TensorEncoding> AnyEncoding =
-        Gen.Select(Gen.Enum<ElementEncoding>(), Gen.Enum<TensorCompression>(), (elements, compression) => new TensorEncoding(elements, compression));
+        Gen.Select(Gen.Enum<ElementEncoding>(), Gen.Enum<TensorCompression>(),
+            (elements, compression) => new TensorEncoding(elements, compression));
 
     [Fact]
     public void A_changed_byte_is_found() =>
@@ -56,7 +57,8 @@ public sealed class TensorSerializerHostileInputTests
     [InlineData(TensorCompression.Zstd)]
     public void A_bomb_is_refused(TensorCompression compression)
     {
-        var zeros = TensorSerializer.Encode(new byte[1 << 20], KvDataType.UInt8, new TensorShape(1 << 20), new TensorEncoding(Compression: compression));
+        var zeros = TensorSerializer.Encode(
+            new byte[1 << 20], KvDataType.UInt8, new TensorShape(1 << 20), new TensorEncoding(Compression: compression));
         var before = GC.GetAllocatedBytesForCurrentThread();
         var refused = Assert.Throws<KvFormatException>(() => TensorSerializer.Decode(zeros, out _, maxDecodedBytes: 100_000));
         Assert.Contains("1048576", refused.Message, StringComparison.Ordinal);
@@ -66,13 +68,15 @@ public sealed class TensorSerializerHostileInputTests
         BinaryPrimitives.WriteInt32LittleEndian(zeros.AsSpan(24), 100_000);
         BinaryPrimitives.WriteInt32LittleEndian(zeros.AsSpan(16), 100_000);
         Forge(zeros);
-        Assert.Contains("more", Assert.Throws<KvFormatException>(() => TensorSerializer.Decode(zeros, out _)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "more", Assert.Throws<KvFormatException>(() => TensorSerializer.Decode(zeros, out _)).Message, StringComparison.Ordinal);
 
         // Nor does one that overstates it get stale memory out.
         BinaryPrimitives.WriteInt32LittleEndian(zeros.AsSpan(24), 2 << 20);
         BinaryPrimitives.WriteInt32LittleEndian(zeros.AsSpan(16), 2 << 20);
         Forge(zeros);
-        Assert.Contains("fewer", Assert.Throws<KvFormatException>(() => TensorSerializer.Decode(zeros, out _)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "fewer", Assert.Throws<KvFormatException>(() => TensorSerializer.Decode(zeros, out _)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -118,7 +122,8 @@ public sealed class TensorSerializerHostileInputTests
         Assert.NotEmpty(reason);
     }
 
-    private static byte[] Encoded(TensorEncoding encoding) => TensorSerializer.Encode(Tensor, KvDataType.Float32, new TensorShape(2, 8, 16), encoding);
+    private static byte[] Encoded(TensorEncoding encoding) =>
+        TensorSerializer.Encode(Tensor, KvDataType.Float32, new TensorShape(2, 8, 16), encoding);
 
     private static void Forge(byte[] encoded)
     {

@@ -11,7 +11,8 @@ public sealed class TensorSerializerTests
 
     [Fact]
     public void A_raw_tensor_comes_back_exactly() =>
-        Gen.Select(Gen.OneOf(Types), Gen.Int[0, 5].Array[0, TensorShape.MaxRank], Gen.Enum<TensorCompression>(), Gen.Int).Sample((type, dimensions, compression, seed) =>
+        Gen.Select(Gen.OneOf(Types), Gen.Int[0, 5].Array[0, TensorShape.MaxRank], Gen.Enum<TensorCompression>(), Gen.Int)
+            .Sample((type, dimensions, compression, seed) =>
         {
             var shape = new TensorShape(dimensions);
             var tensor = Bytes(shape.Elements * type.Size(), seed);
@@ -36,7 +37,10 @@ public sealed class TensorSerializerTests
         {
             // Half of it constant, so that compression has something to find.
             singles.AsSpan(singles.Length / 2).Fill(0.1f);
-            var encoded = TensorSerializer.Encode(MemoryMarshal.AsBytes(singles.AsSpan()), KvDataType.Float32, new TensorShape(singles.Length), new TensorEncoding(elements, compression));
+            var encoded =
+                TensorSerializer.Encode(
+                MemoryMarshal.AsBytes(singles.AsSpan()), KvDataType.Float32, new TensorShape(singles.Length),
+                new TensorEncoding(elements, compression));
             var decoded = new float[singles.Length];
             TensorSerializer.Decode(encoded, MemoryMarshal.AsBytes(decoded.AsSpan()));
 
@@ -58,7 +62,9 @@ public sealed class TensorSerializerTests
     {
         var tensor = new byte[100_000];
         Bytes(1_000, 1).CopyTo(tensor.AsSpan(40_000));
-        var encoded = TensorSerializer.Encode(tensor, KvDataType.UInt8, new TensorShape(100, 1_000), new TensorEncoding(Compression: compression, Level: level));
+        var encoded =
+            TensorSerializer.Encode(
+            tensor, KvDataType.UInt8, new TensorShape(100, 1_000), new TensorEncoding(Compression: compression, Level: level));
 
         Assert.InRange(encoded.Length, 1_000, 2_500);
         Assert.Equal(tensor, TensorSerializer.Decode(encoded, out var header));
@@ -71,7 +77,8 @@ public sealed class TensorSerializerTests
     public void What_does_not_shrink_is_stored_uncompressed(TensorCompression compression)
     {
         var tensor = Bytes(200_000, 7);
-        var encoded = TensorSerializer.Encode(tensor, KvDataType.UInt8, new TensorShape(tensor.Length), new TensorEncoding(Compression: compression));
+        var encoded =
+            TensorSerializer.Encode(tensor, KvDataType.UInt8, new TensorShape(tensor.Length), new TensorEncoding(Compression: compression));
 
         Assert.Equal(TensorCompression.None, TensorSerializer.ReadHeader(encoded).Compression);
         Assert.Equal(28 + tensor.Length, encoded.Length);
@@ -105,7 +112,10 @@ public sealed class TensorSerializerTests
             "4B56544E 01 01 03 00 02 000000 0ACE1627 10000000 08000000 02000000 02000000"
             + "803F 00C0 E03F C07F";
         float[] tensor = [1f, -2f, 1.75f, BitConverter.UInt32BitsToSingle(0x7F800001)];
-        var encoded = TensorSerializer.Encode(MemoryMarshal.AsBytes(tensor.AsSpan()), KvDataType.Float32, new TensorShape(2, 2), new TensorEncoding(ElementEncoding.BFloat16));
+        var encoded =
+            TensorSerializer.Encode(
+            MemoryMarshal.AsBytes(tensor.AsSpan()), KvDataType.Float32, new TensorShape(2, 2),
+            new TensorEncoding(ElementEncoding.BFloat16));
 
         Assert.Equal(Documented.Replace(" ", ""), Convert.ToHexString(encoded));
         Assert.Equal([1f, -2f, 1.75f, float.NaN], MemoryMarshal.Cast<byte, float>(TensorSerializer.Decode(encoded, out _)).ToArray());
@@ -117,9 +127,13 @@ public sealed class TensorSerializerTests
         var tensor = new byte[16];
         Assert.Throws<ArgumentException>(() => TensorSerializer.Encode(tensor, KvDataType.Float32, new TensorShape(5)));
         Assert.Throws<ArgumentException>(() => TensorSerializer.Encode(tensor, KvDataType.Float32, new TensorShape(4), new byte[20]));
-        Assert.Throws<ArgumentException>(() => TensorSerializer.Encode(tensor, KvDataType.UInt8, new TensorShape(16), new TensorEncoding(ElementEncoding.Float16)));
-        Assert.Throws<ArgumentException>(() => TensorSerializer.Encode(tensor, KvDataType.Float16, new TensorShape(8), new TensorEncoding(ElementEncoding.BFloat16)));
-        Assert.Throws<ArgumentException>(() => TensorSerializer.Encode(tensor, KvDataType.UInt8, new TensorShape(16), new TensorEncoding(Compression: TensorCompression.GZip, Level: 10)));
+        Assert.Throws<ArgumentException>(
+            () => TensorSerializer.Encode(tensor, KvDataType.UInt8, new TensorShape(16), new TensorEncoding(ElementEncoding.Float16)));
+        Assert.Throws<ArgumentException>(
+            () => TensorSerializer.Encode(tensor, KvDataType.Float16, new TensorShape(8), new TensorEncoding(ElementEncoding.BFloat16)));
+        Assert.Throws<ArgumentException>(
+            () => TensorSerializer.Encode(
+            tensor, KvDataType.UInt8, new TensorShape(16), new TensorEncoding(Compression: TensorCompression.GZip, Level: 10)));
         Assert.Throws<ArgumentException>(() => new TensorShape(1, 1, 1, 1, 1, 1, 1, 1, 1));
         Assert.Throws<ArgumentException>(() => new TensorShape(-1));
         Assert.Throws<ArgumentException>(() => new TensorShape(1 << 20, 1 << 20));
@@ -149,7 +163,9 @@ public sealed class TensorSerializerTests
     [Fact]
     public void Decoding_into_the_callers_memory_allocates_nothing()
     {
-        var encoded = TensorSerializer.Encode(Bytes(4 * 4096, 9), KvDataType.Float32, new TensorShape(4096), new TensorEncoding(ElementEncoding.BFloat16));
+        var encoded =
+            TensorSerializer.Encode(
+            Bytes(4 * 4096, 9), KvDataType.Float32, new TensorShape(4096), new TensorEncoding(ElementEncoding.BFloat16));
         var destination = new byte[4 * 4096];
         Assert.True(TensorSerializer.TryDecode(encoded, destination, out _, out _));
         var before = GC.GetAllocatedBytesForCurrentThread();

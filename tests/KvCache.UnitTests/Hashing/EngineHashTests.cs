@@ -35,7 +35,9 @@ public sealed class EngineHashTests
         var expected = SHA256.HashData(Convert.FromHexString(
             "8358204e1195df020de59e0d65a33a4279f1183e7ae4e5d980e309f8b55adff2e61c3e85001718181901001a0001000083616182626d6d0341ab"));
 
-        var hash = VllmBlockHasher.HashBlock(root, [0, 23, 24, 256, 65_536], [EngineExtraKey.Text("a"), EngineExtraKey.Item("mm", 3), EngineExtraKey.Digest(new byte[] { 0xAB })]);
+        var hash = VllmBlockHasher.HashBlock(
+            root, [0, 23, 24, 256, 65_536],
+            [EngineExtraKey.Text("a"), EngineExtraKey.Item("mm", 3), EngineExtraKey.Digest(new byte[] { 0xAB })]);
 
         Assert.Equal(new BlockHash(expected), hash);
     }

@@ -30,7 +30,8 @@ public sealed partial class HashVectorTests
         ["text \"Hello\", part 0"] = () => PrefixHasher.HashText("Hello").ToString(),
         ["text \"Grüße\", part 3"] = () => PrefixHasher.HashText("Grüße", 3).ToString(),
         ["engine key 00 01 02 ff, group 1"] = () => PrefixHasher.HashEngineKey([0, 1, 2, 255], 1).ToString(),
-        ["namespace id of tenant `acme`, model `m`, revision `r1`, no LoRA, rank 1 of 2, salt `s`, layout 2 layers, 1 head, dim 4, float16, 16 tokens per block, K and V"] = () => Acme.Id.ToString(),
+        ["namespace id of tenant `acme`, model `m`, revision `r1`, no LoRA, rank 1 of 2, salt `s`, layout 2 layers, 1 head, dim 4, "
+            + "float16, 16 tokens per block, K and V"] = () => Acme.Id.ToString(),
         ["the same with number format `fp8_e4m3` and the fields `rope` (empty) and `scales` = `k=0.5,v=2`"] = () => Formatted.Id.ToString(),
         ["tenant id of `acme`"] = () => TenantId.Of("acme").ToString(),
         ["vLLM root, PYTHONHASHSEED `0`"] = () => VllmBlockHasher.Root("0").ToString(),
@@ -57,7 +58,8 @@ public sealed partial class HashVectorTests
     private static ReadOnlySpan<BlockHash> Chain() => PrefixHasher.HashTokens(Enumerable.Range(0, 40).ToArray(), 16).Hashes;
 
     private static BlockHash[] Vllm(params EngineExtraKey[] first) =>
-        VllmBlockHasher.HashTokens(VllmBlockHasher.Root("0"), [.. Enumerable.Range(0, 40)], extraKeysOf: block => block == 0 ? first : null);
+        VllmBlockHasher.HashTokens(
+            VllmBlockHasher.Root("0"), [.. Enumerable.Range(0, 40)], extraKeysOf: block => block == 0 ? first : null);
 
     [GeneratedRegex(@"^\| (?<what>.+) \| `(?<value>[0-9a-f]+)` \|", RegexOptions.Multiline)]
     private static partial Regex Row();

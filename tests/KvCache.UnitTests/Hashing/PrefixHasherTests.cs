@@ -30,7 +30,9 @@ public sealed class PrefixHasherTests
         Gen.Select(Gen.Int.Array[0, 700], Gen.Int[1, 300]).Sample((tokens, tokensPerBlock) =>
         {
             var chain = PrefixHasher.HashTokens(tokens, tokensPerBlock);
-            Assert.Equal((tokens.Length / tokensPerBlock, tokensPerBlock, tokens.Length), (chain.BlockCount, chain.TokensPerBlock, chain.TokenCount));
+            Assert.Equal(
+                (tokens.Length / tokensPerBlock, tokensPerBlock, tokens.Length),
+                (chain.BlockCount, chain.TokensPerBlock, chain.TokenCount));
             var fewer = new BlockHash[chain.BlockCount / 2];
             PrefixHasher.HashTokens(tokens, tokensPerBlock, fewer);
             Assert.True(chain.Hashes.StartsWith(fewer));
@@ -69,7 +71,8 @@ public sealed class PrefixHasherTests
 
     [Fact]
     public void A_text_has_one_name_for_each_part_and_no_other_text_has_it() =>
-        Gen.Select(Gen.String[Gen.Char["ab\0é"], 0, 4], Gen.String[Gen.Char["ab\0é"], 0, 4], Gen.Int[0, 1], Gen.Int[0, 1]).Sample((a, b, i, j) =>
+        Gen.Select(Gen.String[Gen.Char["ab\0é"], 0, 4], Gen.String[Gen.Char["ab\0é"], 0, 4], Gen.Int[0, 1], Gen.Int[0, 1])
+            .Sample((a, b, i, j) =>
             Assert.Equal((a, i) == (b, j), PrefixHasher.HashText(a, i) == PrefixHasher.HashText(b, j)));
 
     [Fact]

@@ -37,7 +37,8 @@ public sealed class PrefixMatcherTests
     [InlineData(new[] { 1 }, new[] { 2 }, PrefixRelation.Diverge, 0, 0, 0.0)]
     [InlineData(new int[0], new[] { 1 }, PrefixRelation.FirstIsPrefix, 0, null, 0.0)]
     [InlineData(new int[0], new int[0], PrefixRelation.Equal, 0, null, 1.0)]
-    public void A_comparison_says_who_is_whose_prefix(int[] first, int[] second, PrefixRelation relation, int common, int? divergesAt, double similarity)
+    public void A_comparison_says_who_is_whose_prefix(
+        int[] first, int[] second, PrefixRelation relation, int common, int? divergesAt, double similarity)
     {
         var comparison = PrefixMatcher.Compare(first, second);
         Assert.Equal(new PrefixComparison(common, first.Length, second.Length), comparison);

@@ -23,6 +23,8 @@ public sealed class RankGroupTests
         Assert.Throws<ArgumentException>(() => new RankGroup());
         Assert.Throws<ArgumentException>(() => new RankGroup(Names.Namespace, Names.Namespace with { }));
         Assert.Throws<ArgumentException>(() => new RankGroup(Names.Namespace, Names.Namespace with { Layout = KvLayout.Opaque(16, 16) }));
-        Assert.Throws<ArgumentException>(() => new RankGroup(Enumerable.Range(0, 1025).Select(rank => Names.Namespace with { TensorParallelSize = 2000, TensorParallelRank = rank })));
+        Assert.Throws<ArgumentException>(
+            () => new RankGroup(
+            Enumerable.Range(0, 1025).Select(rank => Names.Namespace with { TensorParallelSize = 2000, TensorParallelRank = rank })));
     }
 }

@@ -8,7 +8,9 @@ public sealed class IndexDeltaCodecTests
 {
     private static readonly Gen<IndexDelta> Delta =
         Gen.Select(Gen.Int[1, 5], Gen.ULong, Gen.ULong, Gen.Byte.Array[32], Gen.ULong)
-            .Select((operation, high, low, hash, stamp) => new IndexDelta((IndexOperation)operation, new BlockKey(new NamespaceId(new TenantId(high), low), new BlockHash(hash)), stamp));
+            .Select((operation, high, low, hash, stamp) =>
+                new IndexDelta(
+                (IndexOperation)operation, new BlockKey(new NamespaceId(new TenantId(high), low), new BlockHash(hash)), stamp));
 
     [Fact]
     public void What_is_written_is_read() => Delta.Array[0, 20].Sample(deltas =>
@@ -25,7 +27,9 @@ public sealed class IndexDeltaCodecTests
     {
         Assert.Equal(57, IndexDeltaCodec.Size);
         byte[] hash = [.. Enumerable.Range(0x20, 32).Select(i => (byte)i)];
-        var delta = new IndexDelta(IndexOperation.Persisted, new BlockKey(new NamespaceId(new TenantId(0x0706050403020100), 0x0F0E0D0C0B0A0908), new BlockHash(hash)), 0x0102030405060708);
+        var delta = new IndexDelta(
+            IndexOperation.Persisted,
+            new BlockKey(new NamespaceId(new TenantId(0x0706050403020100), 0x0F0E0D0C0B0A0908), new BlockHash(hash)), 0x0102030405060708);
         var bytes = new byte[57];
         IndexDeltaCodec.Encode([delta], bytes);
         byte[] expected = [3, .. Enumerable.Range(0, 16).Select(i => (byte)i), .. hash, 8, 7, 6, 5, 4, 3, 2, 1];

@@ -53,8 +53,12 @@ public sealed class IndexReplicaTests : IIndexSink
     public void What_was_removed_during_a_snapshot_does_not_come_back_with_a_late_page()
     {
         var ticket = _replica.BeginSnapshot(Incarnation, 5);
-        Assert.Equal(ReplicaOutcome.Applied, _replica.Apply(Incarnation, 5, [Removed(1), Added(2), new(IndexOperation.Unpersisted, Keys.Key(3), 0)]));
-        Assert.Equal(ReplicaOutcome.Applied, _replica.ApplySnapshotPage(ticket, Incarnation, 0, [Added(1), Added(4), new(IndexOperation.Persisted, Keys.Key(3), 0)]));
+        Assert.Equal(
+            ReplicaOutcome.Applied,
+            _replica.Apply(Incarnation, 5, [Removed(1), Added(2), new(IndexOperation.Unpersisted, Keys.Key(3), 0)]));
+        Assert.Equal(
+            ReplicaOutcome.Applied,
+            _replica.ApplySnapshotPage(ticket, Incarnation, 0, [Added(1), Added(4), new(IndexOperation.Persisted, Keys.Key(3), 0)]));
         Assert.False(_replica.IsLive);
         Assert.Equal(ReplicaOutcome.Applied, _replica.EndSnapshot(ticket, 1));
         Assert.Equal([2UL, 4UL], Held());
@@ -144,7 +148,8 @@ public sealed class IndexReplicaTests : IIndexSink
         Assert.Equal(ReplicaOutcome.Applied, _replica.EndSnapshot(ticket, 1));
     }
 
-    private IEnumerable<ulong> Held() => Enumerable.Range(0, 10).Where(i => (_index.HoldersOf(Keys.Key(i)) & (1UL << 3)) != 0).Select(i => (ulong)i);
+    private IEnumerable<ulong> Held() =>
+        Enumerable.Range(0, 10).Where(i => (_index.HoldersOf(Keys.Key(i)) & (1UL << 3)) != 0).Select(i => (ulong)i);
 
     private static IndexDelta Added(int number) => new(IndexOperation.Added, Keys.Key(number), 0);
 

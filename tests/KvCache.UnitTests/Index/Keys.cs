@@ -14,7 +14,9 @@ internal static class Keys
 
     public static BlockHash[] Hashes(int first, int count) => [.. Enumerable.Range(first, count).Select(Hash)];
 
-    /// <summary>Keys that all belong into one shard and start at nearly one slot, which only somebody who knows the secrets can choose.</summary>
+    /// <summary>Keys that all belong into one shard and start at nearly one slot, which only somebody who knows the secrets can
+    /// choose.</summary>
     public static BlockKey[] Colliding(int count) =>
-        [.. Enumerable.Range(0, int.MaxValue).Select(Key).Where(key => (KeyHash.Of(in key) & 0xFFC00000_000000FF) == 0xFFC00000_00000003).Take(count)];
+        [.. Enumerable.Range(0, int.MaxValue).Select(Key).Where(key => (KeyHash.Of(in key) & 0xFFC00000_000000FF) == 0xFFC00000_00000003)
+            .Take(count)];
 }

@@ -65,7 +65,8 @@ public sealed class PrefixIndexBudgetTests(MillionBlocks million, ITestOutputHel
     {
         // Another prompt each time: the lines of the last one are in the processor's caches.
         var random = new Random(1);
-        var prompts = Enumerable.Range(0, 400).Select(_ => Enumerable.Range(0, Blocks).Select(_ => Keys.Hash(random.Next(MillionBlocks.Count))).ToArray()).ToArray();
+        var prompts = Enumerable.Range(0, 400)
+            .Select(_ => Enumerable.Range(0, Blocks).Select(_ => Keys.Hash(random.Next(MillionBlocks.Count))).ToArray()).ToArray();
         var holders = new ulong[Blocks];
         var times = new double[prompts.Length];
         for (var round = 0; round < 10; round++)
@@ -80,6 +81,8 @@ public sealed class PrefixIndexBudgetTests(MillionBlocks million, ITestOutputHel
         }
 
         Array.Sort(times);
-        output.WriteLine($"Match of {Blocks} blocks among {MillionBlocks.Count:N0}: least {times[0]:F1} µs, median {times[times.Length / 2]:F1} µs, 99th percentile {times[times.Length * 99 / 100]:F1} µs");
+        output.WriteLine(
+            $"Match of {Blocks} blocks among {MillionBlocks.Count:N0}: least {times[0]:F1} µs, median {times[times.Length / 2]:F1} µs, "
+            + $"99th percentile {times[times.Length * 99 / 100]:F1} µs");
     }
 }

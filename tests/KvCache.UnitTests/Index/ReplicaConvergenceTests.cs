@@ -94,7 +94,8 @@ public sealed class ReplicaConvergenceTests
             {
                 Assert.InRange(attempts, 0, 10);
                 var buffer = new IndexDelta[64];
-                if (_replica.IsLive && _replica.Incarnation == _log.Incarnation && _log.Read(_replica.Next, buffer, out var first) is var count and not IndexLog.Gap)
+                if (_replica.IsLive && _replica.Incarnation == _log.Incarnation
+                    && _log.Read(_replica.Next, buffer, out var first) is var count and not IndexLog.Gap)
                 {
                     Assert.Equal(ReplicaOutcome.Applied, _replica.Apply(_log.Incarnation, first, buffer.AsSpan(0, count)));
                     continue;
@@ -195,7 +196,8 @@ public sealed class ReplicaConvergenceTests
                 List<BlockKey> keys = [], inRedis = [];
                 var more = false;
                 for (var i = 0; i < chunks; i++)
-                    more |= world._peerIndex.ReadKeys(PeerSelf, ref _cursor, keys) | world._peerIndex.ReadKeys(PrefixIndex.RedisHolder, ref _redisCursor, inRedis);
+                    more |= world._peerIndex.ReadKeys(PeerSelf, ref _cursor, keys) | world._peerIndex.ReadKeys(
+                        PrefixIndex.RedisHolder, ref _redisCursor, inRedis);
                 if (!more && _gravesSent)
                 {
                     _ended = true;

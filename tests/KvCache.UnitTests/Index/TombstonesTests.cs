@@ -87,7 +87,8 @@ public sealed class TombstonesTests
         Assert.True(tombstones.Bury(Keys.Key((2 * Tombstones.MaxAbsent) - 1), 101));
         for (var i = 0; i < 2 * Tombstones.MaxAbsent; i++)
             tombstones.BuryAbsent(Keys.Key(10_000 + i), 100);
-        Assert.True(tombstones.IsDead(Keys.Key((2 * Tombstones.MaxAbsent) - 1), 100), "It was known meanwhile, and is not among the absent ones.");
+        Assert.True(tombstones.IsDead(Keys.Key((2 * Tombstones.MaxAbsent) - 1), 100),
+            "It was known meanwhile, and is not among the absent ones.");
         _time.Advance(TimeSpan.FromMinutes(10));
         Assert.False(tombstones.IsDead(Keys.Key(10_000), 1));
         Assert.Equal(0, tombstones.Count);

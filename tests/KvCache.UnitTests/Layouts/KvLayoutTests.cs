@@ -31,7 +31,10 @@ public sealed class KvLayoutTests
 
     [Fact]
     public void A_block_has_room_for_every_element() =>
-        Structured.Sample(layout => Assert.Equal(layout.Layers * layout.Parts * layout.TokensPerBlock * layout.KvHeads * layout.HeadDim * layout.DataType.Size(), layout.BlockBytes));
+        Structured.Sample(
+            layout => Assert.Equal(
+            layout.Layers * layout.Parts * layout.TokensPerBlock * layout.KvHeads * layout.HeadDim * layout.DataType.Size(),
+            layout.BlockBytes));
 
     [Fact]
     public void A_run_of_layers_lies_inside_when_each_of_its_layers_does() =>
@@ -98,5 +101,6 @@ public sealed class KvLayoutTests
     private static int[] Ends(int[] layers) => [0, .. layers.Select((_, layer) => layers.Take(layer + 1).Sum())];
 
     private static string Write(KvLayout layout) =>
-        $"{layout.IsOpaque} {layout.Parts} {layout.TokensPerBlock} {layout.KvHeads} {layout.HeadDim} {layout.DataType} {string.Join(' ', Enumerable.Range(0, layout.Layers + 1).Select(layout.LayerOffset))}";
+        $"{layout.IsOpaque} {layout.Parts} {layout.TokensPerBlock} {layout.KvHeads} {layout.HeadDim} {layout.DataType} "
+            + $"{string.Join(' ', Enumerable.Range(0, layout.Layers + 1).Select(layout.LayerOffset))}";
 }

@@ -14,19 +14,20 @@ public sealed class CacheNamespaceTests
             .ToDictionary(group => group.Key, group => group.First().Item2, StringComparer.Ordinal));
 
     private static readonly Gen<CacheNamespace> Namespaces = Gen.Select(
-        Gen.Select(Text, Text, Text), Gen.Select(Text, Text, Text, Extra), Gen.Int[0, 1], Gen.Int[2, 3], KvLayoutTests.Any, (a, b, rank, size, layout) => new CacheNamespace
-        {
-            Tenant = "t" + a.Item1,
-            Model = a.Item2,
-            Revision = a.Item3,
-            LoraAdapter = b.Item1,
-            Salt = b.Item2,
-            TensorParallelRank = rank,
-            TensorParallelSize = size,
-            Layout = layout,
-            NumberFormat = b.Item3,
-            Fields = b.Item4,
-        });
+        Gen.Select(Text, Text, Text), Gen.Select(Text, Text, Text, Extra), Gen.Int[0, 1], Gen.Int[2, 3], KvLayoutTests.Any,
+            (a, b, rank, size, layout) => new CacheNamespace
+            {
+                Tenant = "t" + a.Item1,
+                Model = a.Item2,
+                Revision = a.Item3,
+                LoraAdapter = b.Item1,
+                Salt = b.Item2,
+                TensorParallelRank = rank,
+                TensorParallelSize = size,
+                Layout = layout,
+                NumberFormat = b.Item3,
+                Fields = b.Item4,
+            });
 
     [Fact]
     public void What_is_encoded_is_decoded() =>
@@ -66,7 +67,11 @@ public sealed class CacheNamespaceTests
     [Fact]
     public void Each_field_alone_makes_another_namespace()
     {
-        var ns = Names.Namespace with { TensorParallelSize = 4, Fields = new Dictionary<string, string> { ["scales"] = "a", ["rope"] = "" } };
+        var ns = Names.Namespace with
+        {
+            TensorParallelSize = 4,
+            Fields = new Dictionary<string, string> { ["scales"] = "a", ["rope"] = "" }
+        };
         CacheNamespace[] changed =
         [
             ns with { Tenant = "other" },
@@ -97,7 +102,8 @@ public sealed class CacheNamespaceTests
         var text = System.Text.Encoding.UTF8.GetString(ns.Encoded);
         Assert.True(text.IndexOf('\uFF5E', StringComparison.Ordinal) < text.IndexOf("\U0001F600", StringComparison.Ordinal));
 
-        Assert.Contains("65 entries; at most 64", Refused(Enumerable.Range(0, 65).ToDictionary(i => $"{i}", _ => "")), StringComparison.Ordinal);
+        Assert.Contains(
+            "65 entries; at most 64", Refused(Enumerable.Range(0, 65).ToDictionary(i => $"{i}", _ => "")), StringComparison.Ordinal);
         Assert.Contains("is empty", Refused(new() { [""] = "x" }), StringComparison.Ordinal);
         Assert.Contains("Fields[scales] has 257 bytes", Refused(new() { ["scales"] = new string('x', 257) }), StringComparison.Ordinal);
 
@@ -164,13 +170,16 @@ public sealed class CacheNamespaceTests
     [InlineData(0, 65537)]
     public void A_rank_outside_of_its_size_is_an_error(int rank, int size)
     {
-        var error = Assert.Throws<ArgumentException>(() => (Names.Namespace with { TensorParallelRank = rank, TensorParallelSize = size }).Id);
+        var error = Assert.Throws<ArgumentException>(
+            () => (Names.Namespace with { TensorParallelRank = rank, TensorParallelSize = size }).Id);
         Assert.Contains($"got rank {rank} of {size}", error.Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_namespace_needs_a_tenant() =>
-        Assert.Contains("needs a tenant", Assert.Throws<ArgumentException>(() => (Names.Namespace with { Tenant = "" }).Id).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "needs a tenant", Assert.Throws<ArgumentException>(() => (Names.Namespace with { Tenant = "" }).Id).Message,
+            StringComparison.Ordinal);
 
     [Fact]
     public void A_text_that_is_not_well_formed_is_an_error_and_never_meets_another() => Assert.All(["\uD83D", "a\uDE00b"], salt =>
@@ -210,6 +219,9 @@ public sealed class CacheNamespaceTests
     }
 
     private static (string, string, string, string, string, int, int, KvLayout, string, string) Fields(CacheNamespace ns) =>
-        (ns.Tenant, ns.Model, ns.Revision, ns.LoraAdapter, ns.Salt, ns.TensorParallelRank, ns.TensorParallelSize, ns.Layout, ns.NumberFormat,
-            string.Join('|', ns.Fields.OrderBy(field => field.Key, StringComparer.Ordinal).Select(field => $"{field.Key.Length}{field.Key}{field.Value.Length}{field.Value}")));
+        (ns.Tenant, ns.Model, ns.Revision, ns.LoraAdapter, ns.Salt, ns.TensorParallelRank, ns.TensorParallelSize, ns.Layout,
+            ns.NumberFormat,
+            string.Join('|',
+                ns.Fields.OrderBy(field => field.Key, StringComparer.Ordinal)
+                .Select(field => $"{field.Key.Length}{field.Key}{field.Value.Length}{field.Value}")));
 }

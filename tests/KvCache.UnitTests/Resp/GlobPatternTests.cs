@@ -30,5 +30,7 @@ public sealed class GlobPatternTests
 
     [Fact]
     public void Many_stars_take_no_exponential_time() =>
-        Assert.False(GlobPattern.IsMatch(Encoding.ASCII.GetBytes(string.Concat(Enumerable.Repeat("a*", 200)) + "b"), Encoding.ASCII.GetBytes(new string('a', 1000))));
+        Assert.False(
+            GlobPattern.IsMatch(
+            Encoding.ASCII.GetBytes(string.Concat(Enumerable.Repeat("a*", 200)) + "b"), Encoding.ASCII.GetBytes(new string('a', 1000))));
 }

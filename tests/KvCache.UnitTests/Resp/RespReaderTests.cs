@@ -123,7 +123,9 @@ public sealed class RespReaderTests
     public void What_was_answered_leaves_before_the_reader_waits()
     {
         var flushes = 0;
-        var reader = new RespReader(new ScriptedTransport([.. Encode(["A"u8.ToArray()]), .. Encode(["B"u8.ToArray()])]), () => flushes++) { Trusted = true };
+        var reader = new RespReader(
+            new ScriptedTransport([.. Encode(["A"u8.ToArray()]), .. Encode(["B"u8.ToArray()])]), () => flushes++)
+        { Trusted = true };
         Assert.True(reader.Wait());
         Assert.Equal(1, flushes);
         ReadRequest(reader);
@@ -150,5 +152,6 @@ public sealed class RespReaderTests
     }
 
     private static byte[] Encode(byte[][] request) =>
-        [.. Encoding.ASCII.GetBytes($"*{request.Length}\r\n"), .. request.SelectMany(argument => (byte[])[.. Encoding.ASCII.GetBytes($"${argument.Length}\r\n"), .. argument, .. "\r\n"u8])];
+        [.. Encoding.ASCII.GetBytes($"*{request.Length}\r\n"),
+            .. request.SelectMany(argument => (byte[])[.. Encoding.ASCII.GetBytes($"${argument.Length}\r\n"), .. argument, .. "\r\n"u8])];
 }

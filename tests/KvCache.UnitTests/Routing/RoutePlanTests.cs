@@ -14,7 +14,8 @@ public sealed class RoutePlanTests
     public void Every_token_comes_from_the_cheapest_tier_that_has_it()
     {
         // 16 of 450 tokens in the GPU; blocks of 100 here and there, in Redis and here, elsewhere, in Redis; the rest is computed.
-        var plan = RoutePlan.Create(450, 100, [Self | Other, Self | BlockRun.Redis, Other | BlockRun.Redis, BlockRun.Redis], Self, 16, Weights);
+        var plan = RoutePlan.Create(
+            450, 100, [Self | Other, Self | BlockRun.Redis, Other | BlockRun.Redis, BlockRun.Redis], Self, 16, Weights);
 
         Assert.Equal((16, 184, 100, 100, 50), (plan.Gpu, plan.Memory, plan.Cluster, plan.Redis, plan.Compute));
         Assert.Equal(1 - ((18.4 + 20 + 50 + 50) / 450), plan.Score, 12);

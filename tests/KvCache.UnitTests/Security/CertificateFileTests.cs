@@ -38,7 +38,8 @@ public sealed class CertificateFileTests : IDisposable
     {
         using var other = new TestAuthority("Other");
         var (certificate, key) = other.Issue("a");
-        Refused(() => Certificates.Load("Tls", certificate, key, "", Certificates.LoadAuthorities("Ca", _authority.CaFile)), "does not come from an authority");
+        Refused(() => Certificates.Load("Tls", certificate, key, "", Certificates.LoadAuthorities("Ca", _authority.CaFile)),
+            "does not come from an authority");
     }
 
     [Theory]

@@ -54,12 +54,15 @@ public sealed class AlignedMappingTests
 
         var inHugePages = HugePageKilobytes(path);
         Assert.Equal(2, inHugePages.Count);
-        Assert.SkipUnless(HasHugePages, "This kernel gives no huge pages for shared memory (MADV_COLLAPSE needs Linux 6.1, and a system that does not deny it).");
+        Assert.SkipUnless(
+            HasHugePages,
+            "This kernel gives no huge pages for shared memory (MADV_COLLAPSE needs Linux 6.1, and a system that does not deny it).");
         Assert.All(inHugePages, kilobytes => Assert.InRange(kilobytes, 2 << 10, 8 << 10)); // a host may have run out of some
     }
 
     private static bool HasHugePages =>
-        Environment.OSVersion.Version >= new Version(6, 1) && File.Exists(Setting) && !File.ReadAllText(Setting).Contains("[deny]", StringComparison.Ordinal);
+        Environment.OSVersion.Version >= new Version(6, 1) && File.Exists(Setting)
+            && !File.ReadAllText(Setting).Contains("[deny]", StringComparison.Ordinal);
 
     // Of each mapping of a file, the part that is in huge pages.
     private static List<int> HugePageKilobytes(string path)
@@ -83,6 +86,7 @@ public sealed class AlignedMappingTests
     private static IEnumerable<long> MappedSizes() => File.ReadLines("/proc/self/maps").Select(line =>
     {
         var range = line.Split(' ')[0].Split('-');
-        return long.Parse(range[1], NumberStyles.HexNumber, CultureInfo.InvariantCulture) - long.Parse(range[0], NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+        return long.Parse(range[1], NumberStyles.HexNumber, CultureInfo.InvariantCulture) - long.Parse(
+            range[0], NumberStyles.HexNumber, CultureInfo.InvariantCulture);
     });
 }

@@ -26,7 +26,8 @@ public sealed class ArenaTests
     public void Two_threads_that_commit_touch_every_page_once()
     {
         using var arena = Arena.CreatePrivate(96L << 20);
-        Parallel.Invoke(() => arena.Commit(TestContext.Current.CancellationToken), () => arena.Commit(TestContext.Current.CancellationToken));
+        Parallel.Invoke(
+            () => arena.Commit(TestContext.Current.CancellationToken), () => arena.Commit(TestContext.Current.CancellationToken));
         Assert.Equal(arena.Capacity, arena.CommittedBytes);
         Assert.Equal(0, arena.Fragmentation);
     }
@@ -84,7 +85,8 @@ public sealed class ArenaTests
             using var reader = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
             reader.Position = Arena.PageBytes;
             Assert.Equal(7, reader.ReadByte());
-            Assert.Contains(path, Assert.Throws<IOException>(() => Arena.CreateShared(path, Arena.PageBytes)).Message, StringComparison.Ordinal);
+            Assert.Contains(
+                path, Assert.Throws<IOException>(() => Arena.CreateShared(path, Arena.PageBytes)).Message, StringComparison.Ordinal);
         }
 
         Assert.False(File.Exists(path));

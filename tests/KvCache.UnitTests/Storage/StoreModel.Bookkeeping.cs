@@ -143,7 +143,8 @@ internal sealed partial class StoreModel
             return;
         var neighbours = _visible.Values.Where(block => _store.Describe(KeyOf(block.Key))?.Generation != block.Generation).ToArray();
         Assert.All(neighbours, block => Assert.True(block.InRecency));
-        Assert.True(neighbours.Sum(block => block.Pages) - neighbours.Max(block => block.Pages) < needed, "More was evicted than one run takes.");
+        Assert.True(neighbours.Sum(block => block.Pages) - neighbours.Max(block => block.Pages) < needed,
+            "More was evicted than one run takes.");
         foreach (var block in neighbours)
             Evict(block);
         Assert.True(LongestRun(_ => false) >= needed);
@@ -156,5 +157,7 @@ internal sealed partial class StoreModel
     }
 
     private ModelBlock Deepest(ModelBlock block) =>
-        _visible.Values.Where(child => child.Parent == block && child.InRecency).MinBy(child => child.LastUse) is { } child ? Deepest(child) : block;
+        _visible.Values.Where(child => child.Parent == block && child.InRecency).MinBy(child => child.LastUse) is { } child
+            ? Deepest(child)
+            : block;
 }

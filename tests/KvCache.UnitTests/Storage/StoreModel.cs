@@ -16,7 +16,8 @@ internal sealed partial class StoreModel : IDisposable
     public const int Keys = 15;
 
     // 1, 3, 7, 20 and 40 pages; the last byte counts as a whole page.
-    public static readonly KvLayout[] Layouts = [.. new[] { 64, 2 * 4096 + 8, 7 * 4096, 20 * 4096, 40 * 4096 }.Select(bytes => KvLayout.Opaque(bytes, 1))];
+    public static readonly KvLayout[] Layouts =
+        [.. new[] { 64, 2 * 4096 + 8, 7 * 4096, 20 * 4096, 40 * 4096 }.Select(bytes => KvLayout.Opaque(bytes, 1))];
 
     private readonly ManualTime _time = new();
     private readonly BlockStore _store;
@@ -53,7 +54,8 @@ internal sealed partial class StoreModel : IDisposable
         EvictFor(needed);
         Look();
         var block = new ModelBlock(key, write.Generation, Layouts[size], write.Entry.Offset);
-        Assert.DoesNotContain(_inMemory, other => other.FirstPage < block.FirstPage + block.Pages && block.FirstPage < other.FirstPage + other.Pages);
+        Assert.DoesNotContain(
+            _inMemory, other => other.FirstPage < block.FirstPage + block.Pages && block.FirstPage < other.FirstPage + other.Pages);
         Assert.InRange(block.FirstPage, 0, Pages - block.Pages);
         _inMemory.Add(block);
         _writes.Add((write, block));
@@ -134,7 +136,8 @@ internal sealed partial class StoreModel : IDisposable
         var found = _store.LeaseRun(Namespace, [.. chain.Select(HashOf)], (long)pages * Arena.PageBytes, leases);
         Assert.Equal(chain.TakeWhile(key => Find(key) is not null).Count(), found);
         long bytes = 0;
-        var expected = chain.Take(found).TakeWhile(key => (bytes += _visible[key].Pages * Arena.PageBytes) <= (long)pages * Arena.PageBytes).ToArray();
+        var expected = chain.Take(found).TakeWhile(key => (bytes += _visible[key].Pages * Arena.PageBytes) <= (long)pages * Arena.PageBytes)
+            .ToArray();
         Assert.Equal(expected.Select(KeyOf), leases.Select(lease => lease.Key));
         foreach (var (lease, key) in leases.Zip(expected))
             Leased(lease, _visible[key]);

@@ -11,7 +11,8 @@ internal static class Blocks
         return blocks;
     }
 
-    public static byte[][] Empty(KvPrefix prefix) => [.. Enumerable.Range(0, prefix.BlockCount).Select(_ => new byte[prefix.Namespace.Layout.BlockBytes])];
+    public static byte[][] Empty(KvPrefix prefix) =>
+        [.. Enumerable.Range(0, prefix.BlockCount).Select(_ => new byte[prefix.Namespace.Layout.BlockBytes])];
 
     public static ReadOnlyMemory<byte>[] ToStore(byte[][] blocks) => Array.ConvertAll(blocks, block => new ReadOnlyMemory<byte>(block));
 

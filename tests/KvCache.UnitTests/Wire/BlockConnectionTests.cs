@@ -35,7 +35,8 @@ public sealed class BlockConnectionTests
 
     [Fact]
     public Task An_answer_to_another_question_ends_the_connection() => TalkAsync(
-        connection => Assert.Contains("answered request", Assert.Throws<KvFormatException>(connection.Stat).Message, StringComparison.Ordinal),
+        connection =>
+            Assert.Contains("answered request", Assert.Throws<KvFormatException>(connection.Stat).Message, StringComparison.Ordinal),
         number => Frame(FrameType.StatReply, WireStatus.Ok, number + 1));
 
     [Fact]
@@ -45,7 +46,9 @@ public sealed class BlockConnectionTests
 
     [Fact]
     public Task An_error_of_the_question_or_of_the_whole_connection_is_told() => TalkAsync(
-        connection => Assert.All(["Bye.", "No."], text => Assert.Contains(text, Assert.Throws<SiloException>(connection.Stat).Message, StringComparison.Ordinal)),
+        connection =>
+            Assert.All(["Bye.", "No."],
+            text => Assert.Contains(text, Assert.Throws<SiloException>(connection.Stat).Message, StringComparison.Ordinal)),
         number => Frame(FrameType.Error, WireStatus.ShuttingDown, 0, "Bye."),
         number => Frame(FrameType.Error, WireStatus.InvalidRequest, number, "No."));
 

@@ -15,7 +15,9 @@ public sealed class FrameHeaderTests
         {
             var bytes = sent.Encode();
             var header = FrameHeader.Parse(bytes, WireProtocol.MaxMetaBytes, long.MaxValue);
-            Assert.Equal((sent.Type, sent.Status, sent.RequestId, sent.Meta.Length, sent.PayloadLength), (header.Type, header.Status, header.RequestId, header.MetaLength, header.PayloadLength));
+            Assert.Equal(
+                (sent.Type, sent.Status, sent.RequestId, sent.Meta.Length, sent.PayloadLength),
+                (header.Type, header.Status, header.RequestId, header.MetaLength, header.PayloadLength));
             header.Verify(bytes);
         });
 
@@ -56,13 +58,17 @@ public sealed class FrameHeaderTests
 
     [Fact]
     public void Lengths_over_the_limits_are_refused_and_the_limits_are_accepted() =>
-        Gen.Select(Gen.OneOf(Gen.UInt[0, 200], Gen.UInt), Gen.OneOf(Gen.ULong[0, 200], Gen.ULong), Gen.Int[0, 100], Gen.Long[0, 100]).Sample((meta, payload, maxMeta, maxPayload) =>
+        Gen.Select(Gen.OneOf(Gen.UInt[0, 200], Gen.UInt), Gen.OneOf(Gen.ULong[0, 200], Gen.ULong), Gen.Int[0, 100], Gen.Long[0, 100])
+            .Sample((meta, payload, maxMeta, maxPayload) =>
         {
             var bytes = new SentFrame(FrameType.Put, WireStatus.Ok, 1, [], 0).Encode();
             BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(16), meta);
             BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(24), payload);
             if (meta <= maxMeta && payload <= (ulong)maxPayload)
-                Assert.Equal(((int)meta, (long)payload), (FrameHeader.Parse(bytes, maxMeta, maxPayload).MetaLength, FrameHeader.Parse(bytes, maxMeta, maxPayload).PayloadLength));
+                Assert.Equal(
+                    ((int)meta, (long)payload),
+                    (FrameHeader.Parse(bytes, maxMeta, maxPayload).MetaLength,
+                    FrameHeader.Parse(bytes, maxMeta, maxPayload).PayloadLength));
             else
                 Assert.Throws<KvFormatException>(() => FrameHeader.Parse(bytes, maxMeta, maxPayload));
         });
@@ -78,7 +84,8 @@ public sealed class FrameHeaderTests
     {
         var header = FrameHeader.Parse(bytes, WireProtocol.MaxMetaBytes, long.MaxValue);
         if (header.MetaLength != bytes.Length - FrameHeader.Size)
-            throw new KvFormatException("A receiver takes the announced length, and the checksum over it does not fit; FrameSocketTests show it.");
+            throw new KvFormatException(
+                "A receiver takes the announced length, and the checksum over it does not fit; FrameSocketTests show it.");
         header.Verify(bytes);
     }
 }

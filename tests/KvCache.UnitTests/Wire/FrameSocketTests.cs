@@ -30,7 +30,9 @@ public sealed class FrameSocketTests
             foreach (var sent in frames)
             {
                 Assert.True(receiver.TryReceive(out var header, out var meta));
-                Assert.Equal((sent.Type, sent.Status, sent.RequestId, sent.PayloadLength), (header.Type, header.Status, header.RequestId, header.PayloadLength));
+                Assert.Equal(
+                    (sent.Type, sent.Status, sent.RequestId, sent.PayloadLength),
+                    (header.Type, header.Status, header.RequestId, header.PayloadLength));
                 Assert.Equal(sent.Meta, meta);
             }
 
@@ -110,7 +112,9 @@ public sealed class FrameSocketTests
                 sender.SendPut(frame, requestId: 9, [default, .. blocks], first: 1, blocks.Length, layout);
             });
             Assert.True(receiver.TryReceive(out var header, out var meta));
-            Assert.Equal((FrameType.Put, 9UL, blocks.Length * (layout.BlockBytes + (4L * layout.Layers))), (header.Type, header.RequestId, header.PayloadLength));
+            Assert.Equal(
+                (FrameType.Put, 9UL, blocks.Length * (layout.BlockBytes + (4L * layout.Layers))),
+                (header.Type, header.RequestId, header.PayloadLength));
             Assert.Equal([7, 0, 0, 0], meta.ToArray());
             var received = new byte[layout.BlockBytes];
             var computed = new uint[layout.Layers];
@@ -133,7 +137,8 @@ public sealed class FrameSocketTests
         // Large blocks are not copied when they are sent: the kernel reads them when the receiver does.
         var layout = KvLayout.Opaque(100_000, tokensPerBlock: 16);
         var garbage = Enumerable.Range(0, 1000).Select(_ => new byte[90_000]).ToList();
-        var blocks = Enumerable.Range(0, 3).Select(i => (ReadOnlyMemory<byte>)Enumerable.Repeat((byte)(i + 1), layout.BlockBytes).ToArray()).ToArray();
+        var blocks = Enumerable.Range(0, 3).Select(i => (ReadOnlyMemory<byte>)Enumerable.Repeat((byte)(i + 1), layout.BlockBytes).ToArray())
+            .ToArray();
         using var pair = new SocketPair();
         pair.Here.SendBufferSize = 1 << 20;
         using FrameSocket sender = new(pair.Here), receiver = new(pair.There);
@@ -224,5 +229,6 @@ public sealed class FrameSocketTests
     }
 
     private static uint[] ChecksumsOf(byte[] block, LayerRange range) =>
-        [.. Enumerable.Range(range.First, range.Count).Select(layer => Crc32.HashToUInt32(block.AsSpan(Layout.LayerOffset(layer), Layout.LayerBytes(layer))))];
+        [.. Enumerable.Range(range.First, range.Count)
+            .Select(layer => Crc32.HashToUInt32(block.AsSpan(Layout.LayerOffset(layer), Layout.LayerBytes(layer))))];
 }

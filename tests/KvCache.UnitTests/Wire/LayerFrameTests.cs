@@ -69,7 +69,9 @@ public sealed class LayerFrameTests
         Assert.True(received.AsSpan().SequenceEqual(expected));
         Assert.Equal(expected.Length, sender.SentBytes);
 
-        UnmanagedPiece Piece(int layer) => UnmanagedPiece.Of(arena.Span(offset, layout.BlockBytes).Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)));
-        byte[] Bytes(int layer) => arena.Span(offset, layout.BlockBytes).Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)).ToArray();
+        UnmanagedPiece Piece(int layer) =>
+            UnmanagedPiece.Of(arena.Span(offset, layout.BlockBytes).Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)));
+        byte[] Bytes(int layer) =>
+            arena.Span(offset, layout.BlockBytes).Slice(layout.LayerOffset(layer), layout.LayerBytes(layer)).ToArray();
     }
 }

@@ -11,10 +11,14 @@ public sealed class SiloEndpointTests
     {
         var never = new TaskCompletionSource<IPAddress[]>();
         using var deadline = new CancellationTokenSource();
-        var waiting = Task.Factory.StartNew(() => SiloEndpoint.Await(never.Task, deadline.Token), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        var waiting =
+            Task.Factory.StartNew(
+            () => SiloEndpoint.Await(never.Task, deadline.Token), CancellationToken.None, TaskCreationOptions.LongRunning,
+            TaskScheduler.Default);
         Assert.False(waiting.IsCompleted);
         await deadline.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting.WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => waiting.WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken));
     }
 
     [Fact]

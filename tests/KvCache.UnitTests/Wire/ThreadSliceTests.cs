@@ -12,7 +12,10 @@ public sealed class ThreadSliceTests
     public void A_thread_gets_the_slices_of_what_it_does_and_threads_that_it_starts_do_not()
     {
         Assert.SkipUnless(File.Exists(Schedule), $"This kernel does not tell slices: there is no {Schedule}.");
-        Assert.SkipUnless(OperatingSystem.IsLinux() && Environment.OSVersion.Version >= new Version(6, 12), $"Linux {Environment.OSVersion.Version} has no slices of single threads; 6.12 has.");
+        Assert.SkipUnless(
+            OperatingSystem.IsLinux()
+            && Environment.OSVersion.Version >= new Version(6, 12),
+            $"Linux {Environment.OSVersion.Version} has no slices of single threads; 6.12 has.");
         var before = OnThread(Slice);
         var (small, bulk, started) = OnThread(() =>
         {
@@ -26,7 +29,9 @@ public sealed class ThreadSliceTests
         Assert.Equal(before, started);
     }
 
-    private static long Slice() => long.Parse(File.ReadLines(Schedule).First(line => line.StartsWith("se.slice", StringComparison.Ordinal)).Split(':')[1], CultureInfo.InvariantCulture);
+    private static long Slice() =>
+        long.Parse(File.ReadLines(Schedule).First(line => line.StartsWith("se.slice", StringComparison.Ordinal)).Split(':')[1],
+        CultureInfo.InvariantCulture);
 
     private static T OnThread<T>(Func<T> body)
     {

@@ -158,7 +158,8 @@ public sealed class TlsChannelTests : IDisposable
     {
         using var other = new TestAuthority("Other Authority");
         var (certificate, key) = other.Issue("engine.acme");
-        var error = await Assert.ThrowsAsync<AuthenticationException>(() => ConnectAsync(Server(needsClient: true), Client(certificate: certificate, key: key)));
+        var error = await Assert.ThrowsAsync<AuthenticationException>(
+            () => ConnectAsync(Server(needsClient: true), Client(certificate: certificate, key: key)));
         Assert.Contains("does not come from an authority", error.Message, StringComparison.Ordinal);
     }
 
@@ -183,7 +184,8 @@ public sealed class TlsChannelTests : IDisposable
         return (here, there);
     }
 
-    private Task<(TlsChannel Here, TlsChannel There)> ConnectAsync(TlsServer server, TlsClient client) => ConnectAsync(_pair, server, client);
+    private Task<(TlsChannel Here, TlsChannel There)> ConnectAsync(TlsServer server, TlsClient client) =>
+        ConnectAsync(_pair, server, client);
 
     private TlsServer Server(bool needsClient = false, SslProtocols protocols = SslProtocols.Tls12 | SslProtocols.Tls13)
     {

@@ -10,7 +10,8 @@ public sealed class WireReaderTests
 
     [Fact]
     public void Fields_are_read_as_they_were_written() =>
-        Gen.Select(Gen.Select(Gen.Byte, Gen.UShort, Gen.UInt, Gen.ULong), Gen.String[Gen.Char['\0', '\uD7FF'], 0, 20], Gen.Byte.Array[32].Array[0, 3]).Sample((numbers, text, hashes) =>
+        Gen.Select(Gen.Select(Gen.Byte, Gen.UShort, Gen.UInt, Gen.ULong), Gen.String[Gen.Char['\0', '\uD7FF'], 0, 20],
+            Gen.Byte.Array[32].Array[0, 3]).Sample((numbers, text, hashes) =>
         {
             var writer = new WireWriter(capacity: 0);
             writer.UInt8(numbers.Item1);
@@ -74,7 +75,9 @@ public sealed class WireReaderTests
             if (value <= max)
                 Assert.Equal((int)value, reader.Count(max, "blocks"));
             else
-                Assert.Contains("'blocks'", Refused(writer.Written.ToArray(), (ref WireReader other) => other.Count(max, "blocks")).Message, StringComparison.Ordinal);
+                Assert.Contains(
+                    "'blocks'", Refused(writer.Written.ToArray(), (ref WireReader other) => other.Count(max, "blocks")).Message,
+                    StringComparison.Ordinal);
         });
 
     [Fact]

@@ -85,7 +85,9 @@ internal static class HtmlReport
         foreach (var trace in report.Rows.OfType<SimulationRow>().GroupBy(row => row.Trace))
         {
             Heading(page, "hit ratio", trace.Key);
-            page.Append(CurvePlot.Draw([.. trace.GroupBy(row => row.Name).Select(policy => new Curve(policy.Key, [.. policy.Select(row => ((double)row.Capacity, row.Ratio))]))]));
+            page.Append(CurvePlot.Draw(
+                [.. trace.GroupBy(row => row.Name)
+                .Select(policy => new Curve(policy.Key, [.. policy.Select(row => ((double)row.Capacity, row.Ratio))]))]));
         }
 
         AppendTable(page, report);
@@ -93,13 +95,15 @@ internal static class HtmlReport
 
     private static void AppendTable(StringBuilder page, BenchReport report)
     {
-        page.Append("<details><summary>All figures</summary><table><tr><th>name</th><th>case</th><th>unit</th><th>median</th><th>min</th><th>max</th></tr>\n");
+        page.Append("<details><summary>All "
+            + "figures</summary><table><tr><th>name</th><th>case</th><th>unit</th><th>median</th><th>min</th><th>max</th></tr>\n");
         foreach (var row in report.Rows)
         {
             if (row is RateRow rate)
                 Line(rate.Name, Case(rate.Bytes, rate.Batch, rate.Connections), rate.Unit, rate.Median, rate.Min, rate.Max);
             else if (row is SimulationRow simulated)
-                Line(simulated.Name, $"{simulated.Trace}, {simulated.Capacity} blocks", "hit ratio", simulated.Ratio, simulated.Ratio, simulated.Ratio);
+                Line(simulated.Name, $"{simulated.Trace}, {simulated.Capacity} blocks", "hit ratio", simulated.Ratio, simulated.Ratio,
+                    simulated.Ratio);
         }
 
         foreach (var ratio in report.Ratios ?? [])

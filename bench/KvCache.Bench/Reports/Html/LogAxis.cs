@@ -32,7 +32,8 @@ internal sealed class LogAxis : IPlotAxis
         {
             var ticks = new List<double>();
             for (var power = Math.Floor(_low); power <= _high; power++)
-                ticks.AddRange(steps.Select(step => step * Math.Pow(10, power)).Where(tick => Math.Log10(tick) >= _low && Math.Log10(tick) <= _high));
+                ticks.AddRange(
+                    steps.Select(step => step * Math.Pow(10, power)).Where(tick => Math.Log10(tick) >= _low && Math.Log10(tick) <= _high));
             if (ticks.Count <= MostTicks || steps.Length == 1)
                 return ticks;
         }

@@ -17,13 +17,18 @@ internal sealed record ReportOrigin(DateTimeOffset Time, string Command, string 
         if (Line("/proc/cpuinfo", "model name")?.Split(':', 2)[^1].Trim() is { Length: > 0 } processor)
             parts.Insert(0, processor);
         if (File.Exists("/proc/loadavg"))
-            parts.Add(string.Create(CultureInfo.InvariantCulture, $"load average at the end {File.ReadAllText("/proc/loadavg").Split(' ')[0]}"));
+            parts.Add(string.Create(
+                CultureInfo.InvariantCulture, $"load average at the end {File.ReadAllText("/proc/loadavg").Split(' ')[0]}"));
         return string.Join(", ", parts) + ".";
     }
 
     /// <summary>Arguments as they can be typed again.</summary>
     public static string Join(IEnumerable<string> arguments) =>
-        string.Join(' ', arguments.Select(argument => argument.Any(character => char.IsWhiteSpace(character) || "'\"$`\\*?;&|<>()".Contains(character, StringComparison.Ordinal)) ? $"'{argument.Replace("'", "'\\''", StringComparison.Ordinal)}'" : argument));
+        string.Join(' ',
+            arguments.Select(
+            argument => argument.Any(
+            character => char.IsWhiteSpace(character) || "'\"$`\\*?;&|<>()".Contains(character, StringComparison.Ordinal))
+            ? $"'{argument.Replace("'", "'\\''", StringComparison.Ordinal)}'" : argument));
 
     private static string? Line(string path, string start) =>
         File.Exists(path) ? File.ReadLines(path).FirstOrDefault(line => line.StartsWith(start, StringComparison.Ordinal)) : null;

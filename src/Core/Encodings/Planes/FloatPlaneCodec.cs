@@ -5,11 +5,13 @@ using System.Runtime.InteropServices;
 namespace KvCache.Encodings.Planes;
 
 /// <summary>
-/// Lossless compression of 16-bit floats: chunk by chunk, exponents and mantissas apart (<see cref="FloatPlanes"/>), each plane entropy-coded by its own frequencies
+/// Lossless compression of 16-bit floats: chunk by chunk, exponents and mantissas apart (<see cref="FloatPlanes"/>), each plane
+/// entropy-coded by its own frequencies
 /// where that pays. The bytes are described in docs/serialization.md.
 /// </summary>
 /// <remarks>
-/// Exponents of activations take about 2.6 of their 8 bits, mantissas nearly all of theirs (Hershcovitch et al., "ZipNN: Lossless Compression for AI Models",
+/// Exponents of activations take about 2.6 of their 8 bits, mantissas nearly all of theirs (Hershcovitch et al., "ZipNN: Lossless
+/// Compression for AI Models",
 /// arXiv:2411.05239). General compressors look for repeated strings, of which there are none here.
 /// </remarks>
 internal static unsafe class FloatPlaneCodec
@@ -26,7 +28,8 @@ internal static unsafe class FloatPlaneCodec
     /// <summary>A plane shorter than this cannot win: the states alone take half of it.</summary>
     private const int LeastCoded = 256;
 
-    /// <summary>Mantissas are nearly always even, and a sample shows it; exponents are nearly always not, and are counted at once.</summary>
+    /// <summary>Mantissas are nearly always even, and a sample shows it; exponents are nearly always not, and are counted at
+    /// once.</summary>
     private const int SampleStride = 7;
 
     private const int StatesBytes = RansDecoder.Lanes * sizeof(uint);
@@ -42,7 +45,8 @@ internal static unsafe class FloatPlaneCodec
     public static bool Takes(KvDataType type) => type is KvDataType.Float16 or KvDataType.BFloat16;
 
     /// <summary>
-    /// Elements of a chunk for a tensor. Chunks begin where the outermost dimension steps, where that is short: keys and values have frequencies of their own.
+    /// Elements of a chunk for a tensor. Chunks begin where the outermost dimension steps, where that is short: keys and values have
+    /// frequencies of their own.
     /// </summary>
     public static int ChunkElements(TensorShape shape)
     {
@@ -113,7 +117,8 @@ internal static unsafe class FloatPlaneCodec
             // The upper plane is decoded into the second half of where the elements go, and joined over itself.
             var upper = part[(part.Length / 2)..];
             var lower = (ReadOnlySpan<byte>)scratch.AsSpan(TableBytes, upper.Length);
-            if (!ReadPlane(source, ref position, upper, table) || !ReadLower(source, ref position, ref lower, scratch.AsSpan(TableBytes, upper.Length), table))
+            if (!ReadPlane(source, ref position, upper, table)
+                || !ReadLower(source, ref position, ref lower, scratch.AsSpan(TableBytes, upper.Length), table))
                 reason = $"The chunk at element {offset / 2} is malformed or cut short.";
             else
                 FloatPlanes.Join(upper, lower, part);
@@ -154,7 +159,8 @@ internal static unsafe class FloatPlaneCodec
     }
 
     /// <summary>
-    /// Whether coding a plane can be worth its time. Pairs of equal values tell, in integers: their entropy (Rényi, of order 2) is below Shannon's, and of bytes that
+    /// Whether coding a plane can be worth its time. Pairs of equal values tell, in integers: their entropy (Rényi, of order 2) is below
+    /// Shannon's, and of bytes that
     /// are all equally frequent it is 8 bits. Asked for is a quarter of a bit, beside the pairs that a value makes with itself.
     /// </summary>
     private static bool IsUneven(ReadOnlySpan<int> counts, int elements)
@@ -196,7 +202,8 @@ internal static unsafe class FloatPlaneCodec
     }
 
     /// <summary>Reads the lower plane: where it lies in the source if it is raw, else into the buffer.</summary>
-    private static bool ReadLower(ReadOnlySpan<byte> source, ref int position, ref ReadOnlySpan<byte> lower, Span<byte> buffer, Span<uint> table)
+    private static bool ReadLower(
+        ReadOnlySpan<byte> source, ref int position, ref ReadOnlySpan<byte> lower, Span<byte> buffer, Span<uint> table)
     {
         if (position >= source.Length || source[position] != (byte)Form.Raw)
             return ReadPlane(source, ref position, buffer, table);

@@ -6,7 +6,8 @@ using System.Runtime.InteropServices;
 namespace KvCache.Encodings.Planes;
 
 /// <summary>
-/// How often each byte value occurs in a plane, scaled to <see cref="Total"/>: the model of the entropy coder. Integers only, so that every machine
+/// How often each byte value occurs in a plane, scaled to <see cref="Total"/>: the model of the entropy coder. Integers only, so that every
+/// machine
 /// makes the same table, and with it the same bytes.
 /// </summary>
 internal static class FrequencyTable
@@ -29,7 +30,8 @@ internal static class FrequencyTable
     /// <summary>Counts the bytes of a plane.</summary>
     /// <param name="plane">The plane.</param>
     /// <param name="counts">Receives 256 counts.</param>
-    /// <param name="stride">1 counts all; a sample is one run of four bytes in so many. Odd, so that no channel of a head is left out.</param>
+    /// <param name="stride">1 counts all; a sample is one run of four bytes in so many. Odd, so that no channel of a head is left
+    /// out.</param>
     /// <returns>Bytes counted.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)] // as in the encoder
     public static int Count(ReadOnlySpan<byte> plane, Span<int> counts, int stride = 1)
@@ -82,7 +84,8 @@ internal static class FrequencyTable
         }
     }
 
-    /// <summary>Writes a table: a bit for each value that occurs, lowest value first, then the frequencies of those, 1 or 2 bytes each.</summary>
+    /// <summary>Writes a table: a bit for each value that occurs, lowest value first, then the frequencies of those, 1 or 2 bytes
+    /// each.</summary>
     /// <returns>Bytes written, at most <see cref="MaxBytes"/>.</returns>
     public static int Write(ReadOnlySpan<ushort> frequencies, Span<byte> destination)
     {
@@ -152,7 +155,8 @@ internal static class FrequencyTable
         }
     }
 
-    /// <summary>Fills the table that a decoder looks slots up in: value (bits 0–7), place of the slot among the value's (8–19), frequency (20–31).</summary>
+    /// <summary>Fills the table that a decoder looks slots up in: value (bits 0–7), place of the slot among the value's (8–19), frequency
+    /// (20–31).</summary>
     /// <param name="frequencies">256 frequencies that add up to <see cref="Total"/>.</param>
     /// <param name="table"><see cref="Total"/> + <see cref="Slack"/> elements.</param>
     public static void BuildDecoding(ReadOnlySpan<ushort> frequencies, Span<uint> table)

@@ -7,8 +7,10 @@ namespace KvCache.Encodings.Planes;
 
 /// <summary>Decodes a plane that <see cref="RansEncoder"/> wrote.</summary>
 /// <remarks>
-/// Asymmetric numeral systems (Duda, "Asymmetric numeral systems", arXiv:1311.2540) in the range form, with <see cref="Lanes"/> states that take turns and share
-/// one stream of words (Giesen, "Interleaved entropy coders", arXiv:1402.3392): what one lane reads depends on no other lane's value, only on how many
+/// Asymmetric numeral systems (Duda, "Asymmetric numeral systems", arXiv:1311.2540) in the range form, with <see cref="Lanes"/> states that
+/// take turns and share
+/// one stream of words (Giesen, "Interleaved entropy coders", arXiv:1402.3392): what one lane reads depends on no other lane's value, only
+/// on how many
 /// lanes before it read, so that vectors decode many lanes at once. All ways of decoding take the same bytes and give the same answer.
 /// </remarks>
 internal static unsafe class RansDecoder
@@ -68,7 +70,8 @@ internal static unsafe class RansDecoder
     /// <summary>Eight lanes in a vector (AVX2).</summary>
     internal static bool DecodeWide(byte* words, byte* wordsEnd, byte* readable, uint* states, uint* table, Span<byte> plane)
     {
-        var (s0, s1, s2, s3) = (Vector256.Load(states), Vector256.Load(states + 8), Vector256.Load(states + 16), Vector256.Load(states + 24));
+        var (s0, s1, s2, s3) =
+            (Vector256.Load(states), Vector256.Load(states + 8), Vector256.Load(states + 16), Vector256.Load(states + 24));
         var i = 0;
         fixed (byte* start = plane)
         {
@@ -122,7 +125,8 @@ internal static unsafe class RansDecoder
         var mask = low.ExtractMostSignificantBits();
         var next = Avx2.ConvertToVector256Int32((ushort*)words).AsUInt32();
         // The words go to the lanes that are low, in their order.
-        var spread = Avx2.PermuteVar8x32(next, Vector256.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(Spread[(int)mask]).AsByte()).ToVector256Unsafe()));
+        var spread = Avx2.PermuteVar8x32(
+            next, Vector256.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(Spread[(int)mask]).AsByte()).ToVector256Unsafe()));
         states = Vector256.ConditionalSelect(low, (states << 16) | spread, states);
         words += sizeof(ushort) * BitOperations.PopCount(mask);
         return slots & Vector256.Create(0xFFu);

@@ -7,7 +7,8 @@ namespace KvCache.Encodings.Planes;
 
 /// <summary>Entropy coding of a plane; see <see cref="RansDecoder"/> for the method.</summary>
 /// <remarks>
-/// A stack: values go in from the last to the first, and words are written from the end of the buffer to its front, so that the decoder runs forward in both.
+/// A stack: values go in from the last to the first, and words are written from the end of the buffer to its front, so that the decoder
+/// runs forward in both.
 /// </remarks>
 internal static unsafe class RansEncoder
 {
@@ -18,9 +19,11 @@ internal static unsafe class RansEncoder
 
     /// <summary>Encodes a plane in the fastest way of this machine.</summary>
     /// <param name="plane">The values, at least one.</param>
-    /// <param name="table">Table of <see cref="FrequencyTable.BuildEncoding"/>; every value of the plane has a frequency of 1 to 4,095.</param>
+    /// <param name="table">Table of <see cref="FrequencyTable.BuildEncoding"/>; every value of the plane has a frequency of 1 to
+    /// 4,095.</param>
     /// <param name="states">Receives the states that the decoder begins with, <see cref="Lanes"/> of them.</param>
-    /// <param name="wordsEnd">The stream ends here; it takes at most one word a value, and <see cref="Slack"/> words before it are overwritten.</param>
+    /// <param name="wordsEnd">The stream ends here; it takes at most one word a value, and <see cref="Slack"/> words before it are
+    /// overwritten.</param>
     /// <returns>Where the stream begins.</returns>
     public static ushort* Encode(ReadOnlySpan<byte> plane, uint* table, uint* states, ushort* wordsEnd) =>
         Avx512BW.IsSupported ? EncodeWidest(plane, table, states, wordsEnd) : EncodeScalar(plane, table, states, wordsEnd);
@@ -33,7 +36,8 @@ internal static unsafe class RansEncoder
     }
 
     /// <summary>Sixteen lanes in a vector (AVX-512).</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // a loop like this at the first, quick compilation is twenty times slower, and a cache may call it rarely
+    // a loop like this at the first, quick compilation is twenty times slower, and a cache may call it rarely
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static ushort* EncodeWidest(ReadOnlySpan<byte> plane, uint* table, uint* states, ushort* wordsEnd)
     {
         new Span<uint>(states, Lanes).Fill(RansDecoder.Least);
@@ -94,7 +98,8 @@ internal static unsafe class RansEncoder
 
         // Everything is rounded toward zero, and a quotient is below 2^20: it is exact or one too small, and then the remainder tells.
         var quotient = Avx512F.ConvertToVector512UInt32WithTruncation(Avx512F.Divide(
-            Avx512F.ConvertToVector512Single(states, FloatRoundingMode.ToZero), Avx512F.ConvertToVector512Single(frequency), FloatRoundingMode.ToZero));
+            Avx512F.ConvertToVector512Single(states, FloatRoundingMode.ToZero), Avx512F.ConvertToVector512Single(frequency),
+                FloatRoundingMode.ToZero));
         var remainder = states - (quotient * frequency);
         var next = (quotient << FrequencyTable.Bits) + remainder + (entries >>> 16);
         states = Vector512.ConditionalSelect(

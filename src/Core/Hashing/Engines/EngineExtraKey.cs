@@ -4,7 +4,8 @@ using KvCache.Hashing.Engines;
 namespace KvCache;
 
 /// <summary>
-/// What makes KV of equal tokens different in vLLM's block hashes. The keys of a block are, in this order: the LoRA adapter's name, the multimodal
+/// What makes KV of equal tokens different in vLLM's block hashes. The keys of a block are, in this order: the LoRA adapter's name, the
+/// multimodal
 /// items that lie in the block, the salt (in the first block of a prompt only) and the hashes of prompt embeddings.
 /// </summary>
 public abstract class EngineExtraKey
@@ -18,7 +19,8 @@ public abstract class EngineExtraKey
 
     /// <summary>A multimodal item and where it begins in the tokens.</summary>
     /// <param name="id">Hash or name of the item.</param>
-    /// <param name="offset">First token of the item, counted as the engine's version counts: from the prompt or from the block, where it can be negative.</param>
+    /// <param name="offset">First token of the item, counted as the engine's version counts: from the prompt or from the block, where it
+    /// can be negative.</param>
     public static EngineExtraKey Item(string id, int offset) => new ItemKey(id, offset);
 
     /// <summary>The hash of prompt embeddings.</summary>

@@ -6,11 +6,13 @@ namespace KvCache;
 
 /// <summary>
 /// vLLM's block hashes of the algorithm <c>sha256_cbor</c> (vllm/v1/core/kv_cache_utils.py): SHA-256 over the canonical CBOR of
-/// <c>(hash of the block before, (tokens…), extra keys or null)</c>. Only this one and <c>xxhash_cbor</c> can be computed outside of Python;
+/// <c>(hash of the block before, (tokens…), extra keys or null)</c>. Only this one and <c>xxhash_cbor</c> can be computed outside of
+/// Python;
 /// <c>sha256</c> hashes a pickle.
 /// </summary>
 /// <remarks>
-/// The results are keys of the engine's own, not block hashes of this cache: <see cref="PrefixHasher.HashEngineKey"/> turns their 32 bytes, and the number of
+/// The results are keys of the engine's own, not block hashes of this cache: <see cref="PrefixHasher.HashEngineKey"/> turns their 32 bytes,
+/// and the number of
 /// the KV cache group, into one. They name neither model nor adapter revision; the namespace does.
 /// </remarks>
 public static class VllmBlockHasher
@@ -19,7 +21,8 @@ public static class VllmBlockHasher
     public const int DefaultTokensPerBlock = 16;
 
     /// <summary>
-    /// Start of every chain (NONE_HASH). An engine without PYTHONHASHSEED takes 32 random bytes, and its hashes mean nothing to anybody else.
+    /// Start of every chain (NONE_HASH). An engine without PYTHONHASHSEED takes 32 random bytes, and its hashes mean nothing to anybody
+    /// else.
     /// </summary>
     /// <param name="pythonHashSeed">The engine's environment variable PYTHONHASHSEED, as it was written.</param>
     public static BlockHash Root(string pythonHashSeed)
@@ -42,7 +45,9 @@ public static class VllmBlockHasher
     /// <param name="tokensPerBlock">Tokens of one block, at least 1.</param>
     /// <param name="extraKeysOf">Extra keys of a block, by its index; null for none in any block.</param>
     /// <returns>One hash a block; empty when the sequence is shorter than one block.</returns>
-    public static BlockHash[] HashTokens(BlockHash root, ReadOnlySpan<int> tokens, int tokensPerBlock = DefaultTokensPerBlock, Func<int, IReadOnlyList<EngineExtraKey>?>? extraKeysOf = null)
+    public static BlockHash[] HashTokens(
+        BlockHash root, ReadOnlySpan<int> tokens, int tokensPerBlock = DefaultTokensPerBlock,
+        Func<int, IReadOnlyList<EngineExtraKey>?>? extraKeysOf = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(tokensPerBlock, 1);
         var hashes = new BlockHash[tokens.Length / tokensPerBlock];
@@ -57,7 +62,8 @@ public static class VllmBlockHasher
         return hashes;
     }
 
-    private static BlockHash HashBlock(BlockHash parent, ReadOnlySpan<int> tokens, IReadOnlyList<EngineExtraKey>? extraKeys, ArrayBufferWriter<byte> writer)
+    private static BlockHash HashBlock(
+        BlockHash parent, ReadOnlySpan<int> tokens, IReadOnlyList<EngineExtraKey>? extraKeys, ArrayBufferWriter<byte> writer)
     {
         CanonicalCbor.Array(writer, 3);
         CanonicalCbor.Bytes(writer, BlockHash.BytesOf(in parent));

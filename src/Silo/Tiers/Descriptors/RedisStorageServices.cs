@@ -14,7 +14,8 @@ namespace KvCache.Silo.Tiers.Descriptors;
 internal static class RedisStorageServices
 {
     /// <summary>
-    /// Adds the grain storage named <see cref="PrefixDescriptor.StorageName"/>: in Redis where <c>KvCache:Redis:ConnectionString</c> is set,
+    /// Adds the grain storage named <see cref="PrefixDescriptor.StorageName"/>: in Redis where <c>KvCache:Redis:ConnectionString</c> is
+    /// set,
     /// beside the payloads and under the same key prefix, else in memory. The former needs the <see cref="RedisTier"/>
     /// (<see cref="RedisTierServices.AddRedisTier"/>).
     /// </summary>
@@ -23,10 +24,15 @@ internal static class RedisStorageServices
     public static ISiloBuilder AddKvCacheRedisStorage(this ISiloBuilder silo, IConfiguration configuration)
     {
         if (string.IsNullOrEmpty(configuration[$"{RedisTierOptions.Section}:{nameof(RedisTierOptions.ConnectionString)}"]))
-            return silo.AddMemoryGrainStorage(PrefixDescriptor.StorageName, options => options.GrainStorageSerializer = new PrefixDescriptorSerializer());
-        silo.AddRedisGrainStorage(RedisDescriptorStorage.ProviderName, options => options.Configure<IOptions<RedisTierOptions>, RedisTier, RedisTierCounters>((storage, options, tier, counters) => Configure(storage, options.Value, tier, counters)));
+            return silo.AddMemoryGrainStorage(
+                PrefixDescriptor.StorageName, options => options.GrainStorageSerializer = new PrefixDescriptorSerializer());
+        silo.AddRedisGrainStorage(
+            RedisDescriptorStorage.ProviderName, options =>
+            options.Configure<IOptions<RedisTierOptions>, RedisTier, RedisTierCounters>(
+            (storage, options, tier, counters) => Configure(storage, options.Value, tier, counters)));
         silo.Services.AddKeyedSingleton<IGrainStorage>(PrefixDescriptor.StorageName, static (services, _) => new RedisDescriptorStorage(
-            services.GetRequiredKeyedService<IGrainStorage>(RedisDescriptorStorage.ProviderName), services.GetRequiredService<RedisTier>()));
+            services.GetRequiredKeyedService<IGrainStorage>(RedisDescriptorStorage.ProviderName),
+                services.GetRequiredService<RedisTier>()));
         return silo;
     }
 
@@ -34,11 +40,15 @@ internal static class RedisStorageServices
     {
         var names = new RedisKeySpace(options.KeyPrefix);
         storage.ConfigurationOptions = ConnectionOf(options);
-        storage.GrainStorageSerializer = tier.Keys is { } keys ? new SealedDescriptors(new PrefixDescriptorSerializer(), keys, counters) : new PrefixDescriptorSerializer();
+        storage.GrainStorageSerializer = tier.Keys is { } keys
+            ? new SealedDescriptors(new PrefixDescriptorSerializer(), keys, counters)
+            : new PrefixDescriptorSerializer();
         storage.DeleteStateOnClear = true;
 
         // Whole seconds, or the provider's EXPIRE fails.
-        storage.EntryExpiry = options.DefaultTimeToLive > TimeSpan.Zero ? TimeSpan.FromSeconds(Math.Ceiling(options.DefaultTimeToLive.TotalSeconds)) : null;
+        storage.EntryExpiry = options.DefaultTimeToLive > TimeSpan.Zero
+            ? TimeSpan.FromSeconds(Math.Ceiling(options.DefaultTimeToLive.TotalSeconds))
+            : null;
         storage.GetStorageKey = (_, grain) =>
         {
             var key = new byte[names.DescriptorKeyBytes];

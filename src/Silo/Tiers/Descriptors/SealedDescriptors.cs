@@ -6,11 +6,13 @@ using Orleans.Storage;
 namespace KvCache.Silo.Tiers.Descriptors;
 
 /// <summary>
-/// Seals descriptors in Redis as payloads are: behind their bytes come the id of the key and a MAC over the block's name and those bytes. What does not pass is
+/// Seals descriptors in Redis as payloads are: behind their bytes come the id of the key and a MAC over the block's name and those bytes.
+/// What does not pass is
 /// an empty descriptor, as a damaged one is.
 /// </summary>
 /// <remarks>The provider tells its serializer no names; <see cref="RedisDescriptorStorage"/> does.</remarks>
-internal sealed class SealedDescriptors(IGrainStorageSerializer inner, LiveFile<PayloadKeys> keys, RedisTierCounters counters) : IGrainStorageSerializer
+internal sealed class SealedDescriptors(IGrainStorageSerializer inner, LiveFile<PayloadKeys> keys, RedisTierCounters counters)
+    : IGrainStorageSerializer
 {
     private const int NameBytes = NamespaceId.Size + BlockHash.Size;
     private const int TailBytes = sizeof(uint) + PayloadKey.MacBytes;
@@ -50,7 +52,9 @@ internal sealed class SealedDescriptors(IGrainStorageSerializer inner, LiveFile<
     {
         if (whole.Length < TailBytes || keys.Fresh().Find(BinaryPrimitives.ReadUInt32LittleEndian(whole[bytes.Length..])) is not { } key)
             return PromoteOutcome.OtherKey;
-        return key.Accepts(Label, NameOf(Block.Value, stackalloc byte[NameBytes]), bytes, whole[(bytes.Length + sizeof(uint))..]) ? PromoteOutcome.Promoted : PromoteOutcome.Forged;
+        return key.Accepts(Label, NameOf(Block.Value, stackalloc byte[NameBytes]), bytes, whole[(bytes.Length + sizeof(uint))..])
+            ? PromoteOutcome.Promoted
+            : PromoteOutcome.Forged;
     }
 
     private static Span<byte> NameOf(BlockKey block, Span<byte> name)

@@ -13,7 +13,8 @@ namespace KvCache.Silo.Tiers.Payloads;
 /// <param name="Lineage">Where it stands in its prefix.</param>
 /// <param name="Copies">How many silos should keep it; 0 when nobody asked for a number.</param>
 /// <param name="ExpiresAt">End of its life in Unix milliseconds; 0 when the block has none.</param>
-internal readonly record struct PayloadHeader(BlockKey Key, ulong Generation, KvLayout Layout, BlockLineage Lineage, byte Copies, long ExpiresAt);
+internal readonly record struct PayloadHeader(
+    BlockKey Key, ulong Generation, KvLayout Layout, BlockLineage Lineage, byte Copies, long ExpiresAt);
 
 /// <summary>How a payload is sealed.</summary>
 /// <param name="Key">The key; null for not at all.</param>
@@ -21,16 +22,19 @@ internal readonly record struct PayloadHeader(BlockKey Key, ulong Generation, Kv
 internal readonly record struct PayloadSealing(PayloadKey? Key, bool Encrypts);
 
 /// <summary>
-/// Layout of a payload in Redis: fixed fields, the CRC-32 of every layer, the encoding of the block's layout, a MAC and the CRC-32 of all that, and the
+/// Layout of a payload in Redis: fixed fields, the CRC-32 of every layer, the encoding of the block's layout, a MAC and the CRC-32 of all
+/// that, and the
 /// bytes of the block. Numbers are little-endian. The head names the block, so that a value under a foreign key is noticed.
 /// </summary>
 /// <remarks>
 /// <para>
-/// The end of the block's life has a CRC-32 and a MAC of its own and is left out of the head's: it is the one thing that may change, and is then
+/// The end of the block's life has a CRC-32 and a MAC of its own and is left out of the head's: it is the one thing that may change, and is
+/// then
 /// written over in place, without anybody reading or computing the rest.
 /// </para>
 /// <para>
-/// A sealed payload names its key by an id, and has random bytes, from which the key of its body is derived (<see cref="PayloadSeal"/>): the MAC of the head, which
+/// A sealed payload names its key by an id, and has random bytes, from which the key of its body is derived (<see cref="PayloadSeal"/>):
+/// the MAC of the head, which
 /// covers them, vouches for the body too.
 /// </para>
 /// </remarks>
@@ -78,7 +82,8 @@ internal static class PayloadFormat
     /// <param name="checksums">CRC-32 of every layer.</param>
     /// <param name="layout">The canonical encoding of the header's layout.</param>
     /// <param name="sealing">How the payload is sealed.</param>
-    public static void Write(Span<byte> head, in PayloadHeader header, ReadOnlySpan<uint> checksums, ReadOnlySpan<byte> layout, PayloadSealing sealing)
+    public static void Write(
+        Span<byte> head, in PayloadHeader header, ReadOnlySpan<uint> checksums, ReadOnlySpan<byte> layout, PayloadSealing sealing)
     {
         WriteMarks(head);
         BinaryPrimitives.WriteInt32LittleEndian(head[8..], checksums.Length);
@@ -108,7 +113,8 @@ internal static class PayloadFormat
 
     /// <summary>What seals the body of a payload whose head was written or read.</summary>
     public static PayloadSeal SealOf(ReadOnlySpan<byte> head, PayloadKey key) => new(
-        key, head.Slice(SealOffset + SealBytes - SaltBytes, SaltBytes), (BinaryPrimitives.ReadUInt32LittleEndian(head[(SealOffset + sizeof(uint))..]) & EncryptedFlag) != 0);
+        key, head.Slice(SealOffset + SealBytes - SaltBytes, SaltBytes),
+            (BinaryPrimitives.ReadUInt32LittleEndian(head[(SealOffset + sizeof(uint))..]) & EncryptedFlag) != 0);
 
     /// <summary>Writes what every payload of this version begins with, <see cref="MarkBytes"/> bytes.</summary>
     public static void WriteMarks(Span<byte> head)
@@ -157,7 +163,8 @@ internal static class PayloadFormat
     /// <param name="keys">Keys that payloads have to be sealed with; null where they are not sealed.</param>
     /// <param name="key">The key of the payload's body; null for a body that is not sealed.</param>
     /// <returns><see cref="PromoteOutcome.Promoted"/>, or what is wrong with it.</returns>
-    public static PromoteOutcome Read(ReadOnlySpan<byte> head, LayoutMemo layouts, PayloadKeys? keys, out PayloadHeader header, out PayloadKey? key)
+    public static PromoteOutcome Read(
+        ReadOnlySpan<byte> head, LayoutMemo layouts, PayloadKeys? keys, out PayloadHeader header, out PayloadKey? key)
     {
         header = default;
         key = null;
@@ -176,7 +183,8 @@ internal static class PayloadFormat
             BinaryPrimitives.ReadInt32LittleEndian(head[108..]));
         var copies = BinaryPrimitives.ReadUInt32LittleEndian(head[120..]);
         var expiresAt = BinaryPrimitives.ReadInt64LittleEndian(life);
-        if (layout is null || layout.Layers != checksums || lineage.Depth < 0 || lineage.SuffixTokens < 0 || copies > byte.MaxValue || expiresAt < 0)
+        if (layout is null || layout.Layers != checksums || lineage.Depth < 0 || lineage.SuffixTokens < 0 || copies > byte.MaxValue
+            || expiresAt < 0)
             return PromoteOutcome.Malformed;
         header = new PayloadHeader(
             new BlockKey(NamespaceId.Read(head[16..]), new BlockHash(head[32..])),
@@ -219,5 +227,6 @@ internal static class PayloadFormat
 
     private static int HeadBytes(int layers, int layoutBytes) => FixedBytes + (layers * sizeof(uint)) + layoutBytes + TailBytes;
 
-    private static uint ChecksumOf(ReadOnlySpan<byte> head) => BlockChecksum.Append(BlockChecksum.Compute(head[..LifeOffset]), head[SealOffset..^sizeof(uint)]);
+    private static uint ChecksumOf(ReadOnlySpan<byte> head) =>
+        BlockChecksum.Append(BlockChecksum.Compute(head[..LifeOffset]), head[SealOffset..^sizeof(uint)]);
 }

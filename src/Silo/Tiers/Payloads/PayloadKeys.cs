@@ -20,14 +20,16 @@ internal sealed class PayloadKeys
     /// <summary>A key by its id; null when it is not there (any more, or yet).</summary>
     public PayloadKey? Find(uint id) => Array.Find(_keys, key => key.Id == id);
 
-    /// <summary>Reads a file of lines <c>ID KEY</c>: a number from 1 on, and 32 bytes as Base64. Lines that begin with # say nothing.</summary>
+    /// <summary>Reads a file of lines <c>ID KEY</c>: a number from 1 on, and 32 bytes as Base64. Lines that begin with # say
+    /// nothing.</summary>
     /// <param name="name">The setting, for messages.</param>
     /// <param name="file">The file.</param>
     /// <exception cref="FormatException">It cannot be used; the message is one sentence and no key.</exception>
     public static LiveFile<PayloadKeys> Load(string name, string file) => new(name, [file], contents =>
     {
         var keys = new List<PayloadKey>();
-        foreach (var line in Encoding.UTF8.GetString(contents[0]).Split('\n').Select(text => text.Trim()).Where(text => text.Length > 0 && text[0] != '#'))
+        foreach (var line in Encoding.UTF8.GetString(contents[0]).Split('\n').Select(text => text.Trim())
+            .Where(text => text.Length > 0 && text[0] != '#'))
             keys.Add(Parse(name, file, line, keys.Count + 1));
         if (keys.Count == 0)
             throw new FormatException($"{name}: '{file}' has no key; a line 'ID KEY' was expected, with a number and 32 bytes as Base64.");
@@ -43,7 +45,8 @@ internal sealed class PayloadKeys
         return words.Length == 2 && uint.TryParse(words[0], NumberStyles.None, CultureInfo.InvariantCulture, out var id) && id > 0
             && Convert.TryFromBase64String(words[1], key, out var bytes) && bytes == KeyBytes
             ? new PayloadKey(id, key)
-            : throw new FormatException($"{name}: key {number} in '{file}' is not 'ID KEY'; a number from 1 on and {KeyBytes} bytes as Base64 were expected.");
+            : throw new FormatException(
+                $"{name}: key {number} in '{file}' is not 'ID KEY'; a number from 1 on and {KeyBytes} bytes as Base64 were expected.");
     }
 }
 
@@ -85,7 +88,8 @@ internal sealed class PayloadKey(uint id, byte[] secret)
         return CryptographicOperations.FixedTimeEquals(right, mac);
     }
 
-    /// <summary>The cipher of one payload: its key is used for that payload alone, so that the numbers of its segments are its nonces.</summary>
+    /// <summary>The cipher of one payload: its key is used for that payload alone, so that the numbers of its segments are its
+    /// nonces.</summary>
     /// <param name="salt">Random bytes of the payload.</param>
     public AesGcm CipherOf(ReadOnlySpan<byte> salt)
     {

@@ -4,11 +4,14 @@ using System.Security.Cryptography;
 namespace KvCache.Silo.Tiers.Payloads;
 
 /// <summary>
-/// Seals the bytes of one payload, segment by segment: AES-256-GCM (NIST SP 800-38D), over bytes that stay readable or that are encrypted. A tag follows each segment.
+/// Seals the bytes of one payload, segment by segment: AES-256-GCM (NIST SP 800-38D), over bytes that stay readable or that are encrypted.
+/// A tag follows each segment.
 /// </summary>
 /// <remarks>
-/// Segments instead of a whole block: a tag is computed while its bytes are in the processor's cache, and nothing has to be kept until the last byte is there.
-/// The cipher's key belongs to one payload (<see cref="PayloadKey.CipherOf"/>), whose head names and counts its segments: none can be left out, moved or taken elsewhere.
+/// Segments instead of a whole block: a tag is computed while its bytes are in the processor's cache, and nothing has to be kept until the
+/// last byte is there.
+/// The cipher's key belongs to one payload (<see cref="PayloadKey.CipherOf"/>), whose head names and counts its segments: none can be left
+/// out, moved or taken elsewhere.
 /// </remarks>
 internal sealed class PayloadSeal(PayloadKey key, ReadOnlySpan<byte> salt, bool encrypts) : IDisposable
 {
@@ -21,13 +24,16 @@ internal sealed class PayloadSeal(PayloadKey key, ReadOnlySpan<byte> salt, bool 
     public bool Encrypts => encrypts;
 
     /// <summary>Bytes of a block with its tags.</summary>
-    public static long SealedBytes(int blockBytes) => blockBytes + ((long)PayloadKey.MacBytes * ((blockBytes + SegmentBytes - 1) / SegmentBytes));
+    public static long SealedBytes(int blockBytes) =>
+        blockBytes + ((long)PayloadKey.MacBytes * ((blockBytes + SegmentBytes - 1) / SegmentBytes));
 
     /// <summary>Computes the tag of bytes that stay readable.</summary>
-    public void Sign(int segment, ReadOnlySpan<byte> bytes, Span<byte> tag) => _cipher.Encrypt(Nonce(segment, stackalloc byte[12]), [], [], tag, bytes);
+    public void Sign(int segment, ReadOnlySpan<byte> bytes, Span<byte> tag) =>
+        _cipher.Encrypt(Nonce(segment, stackalloc byte[12]), [], [], tag, bytes);
 
     /// <summary>Encrypts bytes and computes their tag.</summary>
-    public void Encrypt(int segment, ReadOnlySpan<byte> bytes, Span<byte> encrypted, Span<byte> tag) => _cipher.Encrypt(Nonce(segment, stackalloc byte[12]), bytes, encrypted, tag);
+    public void Encrypt(int segment, ReadOnlySpan<byte> bytes, Span<byte> encrypted, Span<byte> tag) =>
+        _cipher.Encrypt(Nonce(segment, stackalloc byte[12]), bytes, encrypted, tag);
 
     /// <summary>Checks bytes that have arrived, and decrypts them in place where they are encrypted.</summary>
     /// <returns>False when they are not those that were sealed; what is in them then means nothing.</returns>

@@ -7,10 +7,13 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Silo.Tiers.Persisting;
 
 /// <summary>
-/// A thread with a connection for everything that is small: deletions, changes of lives, look-ups, and the probes of an open circuit breaker.
+/// A thread with a connection for everything that is small: deletions, changes of lives, look-ups, and the probes of an open circuit
+/// breaker.
 /// It never waits behind a payload.
 /// </summary>
-internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, RedisHealth health, RedisKeySpace names, LiveFile<PayloadKeys>? keys, RedisTierOptions options, RedisTierCounters counters, ILogger logger)
+internal sealed partial class RedisControl(
+    PersistQueue queue, RedisLane lane, RedisHealth health, RedisKeySpace names, LiveFile<PayloadKeys>? keys, RedisTierOptions options,
+    RedisTierCounters counters, ILogger logger)
 {
     private const int DeletesPerCommand = 256;
     private const int LivesPerCommand = 64;
@@ -42,7 +45,8 @@ internal sealed partial class RedisControl(PersistQueue queue, RedisLane lane, R
 
     /// <summary>Makes a descriptor live as long as its payload.</summary>
     /// <returns>Null when Redis does not answer.</returns>
-    public Task<bool?> AlignDescriptorAsync(BlockKey key) => AskAsync(new Question((connection, deadline) => connection.AlignDescriptor(key, names, deadline)));
+    public Task<bool?> AlignDescriptorAsync(BlockKey key) =>
+        AskAsync(new Question((connection, deadline) => connection.AlignDescriptor(key, names, deadline)));
 
     /// <summary>Runs until stopped.</summary>
     public void Run()

@@ -7,7 +7,9 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Silo.Tiers.Persisting;
 
 /// <summary>A thread with a connection that writes blocks of the queue to Redis, straight out of the arena.</summary>
-internal sealed partial class RedisWriter(PersistQueue queue, RedisLane lane, RedisKeySpace names, LiveFile<PayloadKeys>? keys, RedisTierOptions options, RedisTierCounters counters, TimeProvider time, ILogger logger)
+internal sealed partial class RedisWriter(
+    PersistQueue queue, RedisLane lane, RedisKeySpace names, LiveFile<PayloadKeys>? keys, RedisTierOptions options,
+    RedisTierCounters counters, TimeProvider time, ILogger logger)
 {
     private readonly LayoutMemo _layouts = new();
     private byte[] _head = new byte[512];
@@ -50,7 +52,8 @@ internal sealed partial class RedisWriter(PersistQueue queue, RedisLane lane, Re
         var layout = item.Lease.Layout;
         var headBytes = PayloadFormat.HeadBytes(layout);
         var sealing = new PayloadSealing(keys?.Fresh().Writing, options.Encrypt);
-        if (headBytes + (sealing.Key is null ? layout.BlockBytes : PayloadSeal.SealedBytes(layout.BlockBytes)) > PayloadFormat.MaxValueBytes)
+        if (headBytes
+            + (sealing.Key is null ? layout.BlockBytes : PayloadSeal.SealedBytes(layout.BlockBytes)) > PayloadFormat.MaxValueBytes)
             return PersistOutcome.TooLarge;
         var life = (long)options.DefaultTimeToLive.TotalMilliseconds;
         var expiresAt = item.ExpiresAt;
@@ -59,7 +62,9 @@ internal sealed partial class RedisWriter(PersistQueue queue, RedisLane lane, Re
 
         if (_head.Length < headBytes)
             _head = new byte[headBytes];
-        var header = new PayloadHeader(item.Key, item.Lease.Generation, layout, item.Lease.Lineage, (byte)Math.Clamp(item.Lease.Durability.Copies, 0, byte.MaxValue), expiresAt);
+        var header = new PayloadHeader(
+            item.Key, item.Lease.Generation, layout, item.Lease.Lineage, (byte)Math.Clamp(item.Lease.Durability.Copies, 0, byte.MaxValue),
+            expiresAt);
         PayloadFormat.Write(_head.AsSpan(0, headBytes), header, item.Lease.Checksums, _layouts.Encode(layout), sealing);
         var deadline = Deadline.After(options.WriteTimeout);
         using var seal = sealing.Key is { } sealingKey ? PayloadFormat.SealOf(_head, sealingKey) : null;

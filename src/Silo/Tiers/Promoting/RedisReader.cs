@@ -9,7 +9,8 @@ namespace KvCache.Silo.Tiers.Promoting;
 
 /// <summary>A thread with a connection that reads blocks from Redis straight into the arena, and publishes what proves right.</summary>
 internal sealed partial class RedisReader(
-    PromotionTable promotions, BlockStore store, RedisLane lane, RedisHealth health, RedisKeySpace names, LiveFile<PayloadKeys>? keys, RedisTierCounters counters, TimeProvider time, ILogger logger)
+    PromotionTable promotions, BlockStore store, RedisLane lane, RedisHealth health, RedisKeySpace names, LiveFile<PayloadKeys>? keys,
+        RedisTierCounters counters, TimeProvider time, ILogger logger)
 {
     private readonly LayoutMemo _layouts = new();
     private byte[] _head = new byte[512];
@@ -114,7 +115,8 @@ internal sealed partial class RedisReader(
         _askedOn = connection;
     }
 
-    private PromoteOutcome ReadHead(RedisConnection connection, long length, Promotion promotion, out PayloadHeader header, out PayloadKey? sealingKey)
+    private PromoteOutcome ReadHead(
+        RedisConnection connection, long length, Promotion promotion, out PayloadHeader header, out PayloadKey? sealingKey)
     {
         header = default;
         sealingKey = null;
@@ -138,11 +140,14 @@ internal sealed partial class RedisReader(
             return PromoteOutcome.OtherLayout;
         if (length != headBytes + (sealingKey is null ? header.Layout.BlockBytes : PayloadSeal.SealedBytes(header.Layout.BlockBytes)))
             return PromoteOutcome.Truncated;
-        return header.ExpiresAt == 0 || header.ExpiresAt > time.GetUtcNow().ToUnixTimeMilliseconds() ? PromoteOutcome.Promoted : PromoteOutcome.Expired;
+        return header.ExpiresAt == 0 || header.ExpiresAt > time.GetUtcNow().ToUnixTimeMilliseconds()
+            ? PromoteOutcome.Promoted
+            : PromoteOutcome.Expired;
     }
 
     private static bool IsDamage(PromoteOutcome outcome) =>
-        outcome is PromoteOutcome.Malformed or PromoteOutcome.Corrupt or PromoteOutcome.Forged or PromoteOutcome.Truncated or PromoteOutcome.Foreign or PromoteOutcome.OtherLayout;
+        outcome is PromoteOutcome.Malformed or PromoteOutcome.Corrupt or PromoteOutcome.Forged or PromoteOutcome.Truncated
+            or PromoteOutcome.Foreign or PromoteOutcome.OtherLayout;
 
     private void Discard(Promotion promotion, PromoteOutcome why)
     {
@@ -158,7 +163,8 @@ internal sealed partial class RedisReader(
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The payload of block {Namespace}/{Hash} in Redis is damaged ({Reason}) and is deleted")]
+    [LoggerMessage(
+        Level = LogLevel.Warning, Message = "The payload of block {Namespace}/{Hash} in Redis is damaged ({Reason}) and is deleted")]
     private partial void LogDamaged(NamespaceId @namespace, string hash, PromoteOutcome reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Reading block {Namespace}/{Hash} from Redis failed")]

@@ -3,7 +3,8 @@ using StackExchange.Redis.Configuration;
 
 namespace KvCache.Silo.Tiers.Redis;
 
-/// <summary>Settings of the general Redis client, which Orleans' providers use: the same server, proof and encryption as the tier's own connections.</summary>
+/// <summary>Settings of the general Redis client, which Orleans' providers use: the same server, proof and encryption as the tier's own
+/// connections.</summary>
 internal static class RedisClients
 {
     public static ConfigurationOptions Configure(RedisEndpoint endpoint)

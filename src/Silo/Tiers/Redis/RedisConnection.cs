@@ -118,7 +118,8 @@ internal sealed partial class RedisConnection : IDisposable
     /// <param name="seal">Seals the body.</param>
     /// <param name="deadline">Limit of the call.</param>
     /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public void SetSealed(ReadOnlySpan<byte> key, ReadOnlySpan<byte> head, ReadOnlySpan<byte> body, long life, PayloadSeal seal, Deadline deadline)
+    public void SetSealed(
+        ReadOnlySpan<byte> key, ReadOnlySpan<byte> head, ReadOnlySpan<byte> body, long life, PayloadSeal seal, Deadline deadline)
     {
         _socket.Begin(life > 0 ? 4 : 3, deadline);
         _socket.Argument(life > 0 ? "PSETEX"u8 : "SET"u8);
@@ -143,7 +144,8 @@ internal sealed partial class RedisConnection : IDisposable
                     seal.Sign(segment, bytes, tail[..PayloadKey.MacBytes]);
                 else
                     seal.Encrypt(segment, bytes, encrypted.AsSpan(0, bytes.Length), tail[..PayloadKey.MacBytes]);
-                _socket.SendPayload(encrypted is null ? bytes : encrypted.AsSpan(0, bytes.Length), body.Length > 0 ? tail[..PayloadKey.MacBytes] : tail);
+                _socket.SendPayload(
+                    encrypted is null ? bytes : encrypted.AsSpan(0, bytes.Length), body.Length > 0 ? tail[..PayloadKey.MacBytes] : tail);
             }
         }
         finally
@@ -207,7 +209,8 @@ internal sealed partial class RedisConnection : IDisposable
         }
     }
 
-    /// <summary>Reads a sealed block out of the value, checks and decrypts it, and computes the checksums of its layers while it arrives.</summary>
+    /// <summary>Reads a sealed block out of the value, checks and decrypts it, and computes the checksums of its layers while it
+    /// arrives.</summary>
     /// <returns>False when a segment is not one that was sealed; the rest of the value is then still to be skipped.</returns>
     /// <exception cref="RedisException">The connection broke, or the deadline passed.</exception>
     public bool ReadSealed(Span<byte> destination, KvLayout layout, Span<uint> checksums, PayloadSeal seal)

@@ -61,8 +61,12 @@ internal sealed class RedisEndpoint
         if (options.PasswordFile.Length > 0)
         {
             if (endpoint._password is not null)
-                throw new FormatException($"{Section}:ConnectionString has a password, and {Section}:PasswordFile is set too; one of them was expected.");
-            files.Add(endpoint._passwordFile = new LiveFile<string>($"{Section}:PasswordFile", [options.PasswordFile], contents => Encoding.UTF8.GetString(contents[0]).Trim() is { Length: > 0 } password
+                throw new FormatException(
+                    $"{Section}:ConnectionString has a password, and {Section}:PasswordFile is set too; one of them was expected.");
+            files.Add(endpoint._passwordFile =
+                new LiveFile<string>(
+                $"{Section}:PasswordFile", [options.PasswordFile], contents =>
+                Encoding.UTF8.GetString(contents[0]).Trim() is { Length: > 0 } password
                 ? password
                 : throw new FormatException($"{Section}:PasswordFile: '{options.PasswordFile}' is empty.")));
         }
@@ -71,9 +75,12 @@ internal sealed class RedisEndpoint
         {
             if (endpoint.Address is UnixDomainSocketEndPoint)
                 throw new FormatException($"{Section}:Tls is enabled, and {Section}:ConnectionString is a Unix socket, which has none.");
-            var authorities = options.Tls.CaFile.Length > 0 ? Certificates.LoadAuthorities($"{Section}:Tls:CaFile", options.Tls.CaFile) : null;
+            var authorities = options.Tls.CaFile.Length > 0
+                ? Certificates.LoadAuthorities($"{Section}:Tls:CaFile", options.Tls.CaFile)
+                : null;
             var certificate = options.Tls.CertificateFile.Length > 0
-                ? Certificates.Load($"{Section}:Tls:CertificateFile", options.Tls.CertificateFile, options.Tls.KeyFile, options.Tls.Password)
+                ? Certificates.Load(
+                    $"{Section}:Tls:CertificateFile", options.Tls.CertificateFile, options.Tls.KeyFile, options.Tls.Password)
                 : null;
             endpoint.Tls = new TlsClient(authorities, options.Tls.ServerName, certificate);
             files.AddRange(((ILiveFile?[])[authorities, certificate]).OfType<ILiveFile>());
@@ -90,7 +97,8 @@ internal sealed class RedisEndpoint
     public static bool TryParse(string text, [NotNullWhen(true)] out RedisEndpoint? endpoint, [NotNullWhen(false)] out string? problem) =>
         TryParse(text, hasPassword: false, out endpoint, out problem);
 
-    private static bool TryParse(string text, bool hasPassword, [NotNullWhen(true)] out RedisEndpoint? endpoint, [NotNullWhen(false)] out string? problem)
+    private static bool TryParse(
+        string text, bool hasPassword, [NotNullWhen(true)] out RedisEndpoint? endpoint, [NotNullWhen(false)] out string? problem)
     {
         var parts = text.Split(',');
         endpoint = TryParseAddress(parts[0].Trim()) is { } address ? new RedisEndpoint(address, parts[0].Trim()) : null;
@@ -114,11 +122,14 @@ internal sealed class RedisEndpoint
         if (text.StartsWith(Unix, StringComparison.Ordinal))
         {
             var path = text[Unix.Length..];
-            return Path.IsPathFullyQualified(path) && Encoding.UTF8.GetByteCount(path) <= LongestSocketPath ? new UnixDomainSocketEndPoint(path) : null;
+            return Path.IsPathFullyQualified(path) && Encoding.UTF8.GetByteCount(path) <= LongestSocketPath
+                ? new UnixDomainSocketEndPoint(path)
+                : null;
         }
 
         var colon = text.LastIndexOf(':');
-        if (colon <= 0 || !ushort.TryParse(text.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port) || port == 0)
+        if (colon <= 0 || !ushort.TryParse(text.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port)
+            || port == 0)
             return null;
         var host = text[..colon];
         if (IPAddress.TryParse(host.AsSpan().Trim("[]"), out var ip))

@@ -38,7 +38,8 @@ internal sealed class RedisException : IOException
     /// <summary>Redis is healthy and has no memory for another value.</summary>
     internal bool IsFull => Code == "OOM";
 
-    /// <summary>Redis answered, and would answer so again. A Redis that is loading its data is away instead, like one that does not answer.</summary>
+    /// <summary>Redis answered, and would answer so again. A Redis that is loading its data is away instead, like one that does not
+    /// answer.</summary>
     internal bool WouldBeSaidAgain => Failure == RedisFailure.Refused && Code != "LOADING";
 
     /// <summary>An error reply, without its leading minus.</summary>

@@ -89,7 +89,8 @@ internal sealed partial class RedisHealth(RedisEndpoint endpoint, RedisTierOptio
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Redis at {Endpoint} failed several times in a row and is left alone for a while: {Reason}")]
+    [LoggerMessage(
+        Level = LogLevel.Warning, Message = "Redis at {Endpoint} failed several times in a row and is left alone for a while: {Reason}")]
     private partial void LogOpened(string endpoint, string reason);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Redis at {Endpoint} works again")]

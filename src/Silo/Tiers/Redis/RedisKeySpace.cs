@@ -47,7 +47,8 @@ internal sealed class RedisKeySpace
             return false;
         Span<char> name = stackalloc char[NameBytes];
         Encoding.Latin1.GetChars(text[_prefix.Length..], name);
-        if (name[NamespaceId.Size * 2] != '/' || !NamespaceId.TryParse(name[..(NamespaceId.Size * 2)], out var id) || !BlockHash.TryParse(name[((NamespaceId.Size * 2) + 1)..], out var hash))
+        if (name[NamespaceId.Size * 2] != '/' || !NamespaceId.TryParse(name[..(NamespaceId.Size * 2)], out var id)
+            || !BlockHash.TryParse(name[((NamespaceId.Size * 2) + 1)..], out var hash))
             return false;
         key = new BlockKey(id, hash);
         return true;

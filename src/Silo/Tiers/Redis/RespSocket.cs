@@ -9,7 +9,8 @@ using KvCache.Engine.Wire;
 namespace KvCache.Silo.Tiers.Redis;
 
 /// <summary>
-/// RESP2 over one connection with blocking calls: requests are composed in a buffer that is reused, replies are parsed in place, payloads go
+/// RESP2 over one connection with blocking calls: requests are composed in a buffer that is reused, replies are parsed in place, payloads
+/// go
 /// straight out of, and into, the caller's memory (https://redis.io/docs/latest/develop/reference/protocol-spec/).
 /// </summary>
 /// <remarks>
@@ -89,7 +90,8 @@ internal sealed class RespSocket : IDisposable
         BeginAhead(arguments);
     }
 
-    /// <summary>Starts a request whose reply comes behind those that are still to be read: the clock goes on for the first of them.</summary>
+    /// <summary>Starts a request whose reply comes behind those that are still to be read: the clock goes on for the first of
+    /// them.</summary>
     /// <param name="arguments">Number of <see cref="Argument(ReadOnlySpan{byte})"/> that follow.</param>
     public void BeginAhead(int arguments)
     {
@@ -387,7 +389,8 @@ internal sealed class RespSocket : IDisposable
             _ended ??= RedisFailure.Broken;
             return _ended == RedisFailure.Deadline
                 ? new RedisException(RedisFailure.Deadline, "Redis did not answer in time.", cause)
-                : new RedisException(RedisFailure.Broken, $"The connection to Redis broke{(cause is null ? "." : $": {cause.Message}")}", cause);
+                : new RedisException(
+                    RedisFailure.Broken, $"The connection to Redis broke{(cause is null ? "." : $": {cause.Message}")}", cause);
         }
     }
 }
