@@ -17,6 +17,7 @@ from typing import Iterator
 from kvcache import (Client, DataType, KvCacheError, Match, Namespace, OpaqueLayout, Outcome, Status, StructuredLayout,
                      prefix_chain)
 from kvcache.connection import connect as _connect
+from kvcache.deadline import Deadline
 from kvcache.wire import HEADER, MAGIC
 
 from harness.silos import eventually
@@ -245,7 +246,7 @@ class SiloTest(unittest.TestCase):
 
     def raw(self) -> socket.socket:
         """An authenticated connection without the client."""
-        connection = _connect(ENDPOINT, 10)
+        connection = _connect(ENDPOINT, Deadline(10))
         self.addCleanup(connection.close)
         nonce, name = os.urandom(32), TENANT.encode()
         connection.sendall(frame(HELLO, struct.pack("<HH", 1, 1) + nonce + struct.pack("<H", len(name)) + name))
@@ -457,7 +458,7 @@ class SiloTest(unittest.TestCase):
         self.assertEqual([Outcome.STORED], self.cache.put(self.hashes[1:2], self.blocks[1:2]))
 
     def test_garbage(self) -> None:
-        for greet in (lambda: _connect(ENDPOINT, 10), self.raw):
+        for greet in (lambda: _connect(ENDPOINT, Deadline(10)), self.raw):
             with greet() as connection:
                 connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 self.assert_ended_with_bad_frame(connection)
