@@ -52,6 +52,7 @@ internal sealed class SiloGroup(string folder, IReadOnlyDictionary<string, strin
                     tenants.Select(tenant => KeyValuePair.Create($"KvCache:Tenants:{tenant.Key}:Secret", tenant.Value)))
                 {
                     ["KvCache:Cluster:Secret"] = _secret,
+                    ["KvCache:Accounts:ShowLoopback"] = "true", // it tells what the silos have
                 },
                 Folder: Directory.CreateDirectory(Path.Combine(folder, i.ToString(CultureInfo.InvariantCulture))).FullName,
                 Arguments: silos == 1

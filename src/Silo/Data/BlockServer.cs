@@ -194,8 +194,19 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         return Store.Remove(key, RemovalReason.Corrupt, generation);
     }
 
-    public byte[] StatisticsJson(TenantAccount account) =>
-        JsonSerializer.SerializeToUtf8Bytes(Store.GetStatistics(account), StatisticsJsonContext.Default.TenantStatistics);
+    /// <summary>What a tenant is shown: its own figures; where there are no tenants, all of the silo's beside them.</summary>
+    public byte[] StatisticsJson(TenantAccount account)
+    {
+        var own = JsonSerializer.SerializeToNode(Store.GetStatistics(account), StatisticsJsonContext.Default.TenantStatistics)!.AsObject();
+        if (!Tenants.HasSecrets)
+        {
+            var silo = JsonSerializer.SerializeToNode(SiloStatistics.Create(Store, Counters), StatisticsJsonContext.Default.SiloStatistics)!;
+            foreach (var (name, value) in silo.AsObject())
+                own.TryAdd(name, value?.DeepClone());
+        }
+
+        return JsonSerializer.SerializeToUtf8Bytes(own, StatisticsJsonContext.Default.JsonObject);
+    }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The data plane listens on {Endpoints}")]
     private partial void LogListening(string endpoints);

@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using KvCache.Engine.Storage;
 using KvCache.Silo.Options;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Microsoft.AspNetCore.Mvc;
@@ -79,7 +80,7 @@ internal static class HttpApi
             "Tells how many tokens of a prompt each node holds in which tier, with a score for routers. Not a use of any block.");
         api.MapPost("/pin", QueryEndpoints.PinAsync).WithMetadata(json).WithName("pin")
             .WithSummary("Keeps blocks from eviction for a time.");
-        api.MapGet("/stats", QueryEndpoints.Statistics).WithName("statistics")
+        api.MapGet("/stats", QueryEndpoints.Statistics).Produces<TenantStatistics>().WithName("statistics")
             .WithSummary("What the tenant has on this silo, and has used of it.");
 
         app.MapTenants();

@@ -1,7 +1,7 @@
-using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Orleans;
 using KvCache.Silo.Cluster;
+using KvCache.Silo.Data;
 using KvCache.Silo.Telemetry;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Orleans;
@@ -68,6 +68,6 @@ internal static class QueryEndpoints
                 && await grains.GetPrefix(key).PinAsync(TimeSpan.FromSeconds(request.Seconds), cancellationToken);
     }
 
-    public static Ok<TenantStatistics> Statistics(HttpContext http, BlockStore store) =>
-        TypedResults.Ok(store.GetStatistics(store.Accounts.Of(HttpGate.TenantOf(http))));
+    public static FileContentHttpResult Statistics(HttpContext http, BlockServer server) =>
+        TypedResults.Bytes(server.StatisticsJson(server.Store.Accounts.Of(HttpGate.TenantOf(http))), "application/json; charset=utf-8");
 }

@@ -39,4 +39,5 @@ internal sealed record SiloStatistics
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(SiloStatistics))]
 [JsonSerializable(typeof(TenantStatistics))]
+[JsonSerializable(typeof(System.Text.Json.Nodes.JsonObject))]
 internal sealed partial class StatisticsJsonContext : JsonSerializerContext;

@@ -14,6 +14,7 @@ public sealed class GuardedSilo : IAsyncLifetime
     {
         ["KvCache:Tenants:acme:Secret"] = Secret,
         ["KvCache:Tenants:globex:Secret"] = OtherSecret,
+        ["KvCache:Accounts:ShowLoopback"] = "true",
         ["KvCache:DataPlane:HandshakeTimeout"] = "00:00:01",
         ["KvCache:DataPlane:FrameTimeout"] = "00:00:02",
         ["KvCache:DataPlane:MaxConnections"] = "24",

@@ -54,7 +54,7 @@ public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, Slo
     public async Task A_peer_that_drips_the_bytes_of_a_put_is_closed_and_the_memory_comes_back()
     {
         using var peer = Authenticated();
-        var used = await Bystander.StoreCounterAsync("arenaUsedBytes");
+        var used = await Process.StoreCounterAsync("arenaUsedBytes");
         var prefix = Prefixes.New(Ns, 4);
         peer.Send(FrameType.Put, RawPeer.PutMeta(peer.Open(Ns), prefix), 4L * (Ns.Layout.BlockBytes + 8));
 
@@ -66,13 +66,13 @@ public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, Slo
     [Fact]
     public async Task A_put_that_breaks_off_in_the_middle_is_never_visible_and_its_memory_comes_back()
     {
-        var used = await Bystander.StoreCounterAsync("arenaUsedBytes");
+        var used = await Process.StoreCounterAsync("arenaUsedBytes");
         var prefix = Prefixes.New(Ns, 6);
         using (var peer = Authenticated())
         {
             peer.Send(FrameType.Put, RawPeer.PutMeta(peer.Open(Ns), prefix), 6L * (Ns.Layout.BlockBytes + 8));
             peer.Send(Content.Of(prefix, 0).AsSpan(0, Ns.Layout.BlockBytes - 1));
-            await Eventually.TrueAsync("the silo holds memory for the put", async () => await Bystander.StoreCounterAsync("writing") > 0);
+            await Eventually.TrueAsync("the silo holds memory for the put", async () => await Process.StoreCounterAsync("writing") > 0);
             Assert.Equal(0, (await Bystander.MatchAsync(prefix)).Blocks);
         }
 
@@ -101,9 +101,9 @@ public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, Slo
         }
 
         // Nothing is read: the silo fills the socket's buffers, waits, and gives up.
-        await Eventually.TrueAsync("the blocks are leased", async () => await Bystander.StoreCounterAsync("leasedBlocks") > 0);
+        await Eventually.TrueAsync("the blocks are leased", async () => await Process.StoreCounterAsync("leasedBlocks") > 0);
         await Eventually.TrueAsync(
-            "the blocks are not leased any more", async () => await Bystander.StoreCounterAsync("leasedBlocks") == 0);
+            "the blocks are not leased any more", async () => await Process.StoreCounterAsync("leasedBlocks") == 0);
     }
 
     [Fact]
@@ -145,8 +145,8 @@ public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, Slo
     private async Task ExpectMemoryBackAsync(long used, KvPrefix prefix)
     {
         await Eventually.TrueAsync(
-            "the memory of the put is back", async () => await Bystander.StoreCounterAsync("arenaUsedBytes") == used);
-        Assert.Equal(0, await Bystander.StoreCounterAsync("writing"));
+            "the memory of the put is back", async () => await Process.StoreCounterAsync("arenaUsedBytes") == used);
+        Assert.Equal(0, await Process.StoreCounterAsync("writing"));
         Assert.Equal(0, (await Bystander.MatchAsync(prefix)).Blocks);
     }
 

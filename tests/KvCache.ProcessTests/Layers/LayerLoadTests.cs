@@ -12,6 +12,7 @@ using KvCache.TorchSharp;
 namespace KvCache.ProcessTests;
 
 /// <summary>Loading layer by layer from a silo.</summary>
+[Collection(typeof(Apart))]
 public sealed class LayerLoadTests(LayerLoadTests.Silo shared) : IClassFixture<LayerLoadTests.Silo>
 {
     // layers of 32 KiB

@@ -70,7 +70,7 @@ public sealed class ClientSettingsTests(GuardedSilo silo) : IClassFixture<Guarde
         var error = Assert.Throws<OptionsValidationException>(
             () => silo.Process.Connect(configure: options => options.Endpoints.Add(endpoint)));
 
-        Assert.Contains("tcp:host:port or unix:/path was expected", error.Message, StringComparison.Ordinal);
+        Assert.Contains("tcp:host:port, tls:host:port or unix:/path was expected", error.Message, StringComparison.Ordinal);
     }
 
     [Fact]

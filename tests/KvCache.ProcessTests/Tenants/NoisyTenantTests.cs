@@ -35,11 +35,11 @@ public sealed class NoisyTenantTests
         try
         {
             open.AddRange(AnnounceLayers(silo, connections: 4, blocks: 250));
-            Assert.Equal(0, await evil.StoreCounterAsync("writing"));
+            Assert.Equal(0, await silo.StoreCounterAsync("writing"));
             await AssertKeptAsync("layers were announced");
 
             open.AddRange(SendALittle(silo, connections: 30));
-            await Eventually.TrueAsync("some writes have begun", async () => await evil.StoreCounterAsync("writing") > 0);
+            await Eventually.TrueAsync("some writes have begun", async () => await silo.StoreCounterAsync("writing") > 0);
             await AssertKeptAsync("30 connections had sent 1 kB each");
 
             open.AddRange(AnnounceValues(silo));
@@ -61,7 +61,7 @@ public sealed class NoisyTenantTests
             open.ForEach(peer => peer.Dispose());
         }
 
-        await Eventually.TrueAsync("no write is left", async () => await evil.StoreCounterAsync("writing") == 0);
+        await Eventually.TrueAsync("no write is left", async () => await silo.StoreCounterAsync("writing") == 0);
         silo.AssertHealthy();
 
         async Task StoreSpoilAsync()

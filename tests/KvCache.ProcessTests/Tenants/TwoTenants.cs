@@ -17,6 +17,7 @@ internal static class TwoTenants
     {
         var all = new Dictionary<string, string>
         {
+            ["KvCache:Accounts:ShowLoopback"] = "true",
             ["KvCache:Tenants:acme:Secret"] = AcmeSecret,
             ["KvCache:Tenants:acme:Share"] = "0.8",
             ["KvCache:Tenants:evil:Secret"] = EvilSecret,
