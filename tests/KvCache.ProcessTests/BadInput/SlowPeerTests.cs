@@ -112,7 +112,7 @@ public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, Slo
         var peers = new List<RawPeer>();
         try
         {
-            var connected = (await Bystander.SiloAsync()).GetProperty("connections").GetInt32();
+            var connected = (await Process.SiloAsync()).GetProperty("connections").GetInt32();
             for (var i = connected; i < 24; i++)
                 peers.Add(Authenticated());
             using (var refused = new RawPeer(Process.Tcp))
@@ -130,7 +130,7 @@ public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, Slo
         }
 
         await Eventually.TrueAsync(
-            "there is room for a connection again", async () => (await Bystander.SiloAsync()).GetProperty("connections").GetInt32() < 24);
+            "there is room for a connection again", async () => (await Process.SiloAsync()).GetProperty("connections").GetInt32() < 24);
         using var next = Authenticated();
         next.Open(Ns);
     }

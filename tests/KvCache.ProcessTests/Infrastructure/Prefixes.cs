@@ -67,13 +67,17 @@ internal static class Prefixes
     public static async Task<System.Text.Json.JsonElement> SiloAsync(this KvCacheClient client) =>
         (await client.GetStatisticsAsync()).Silo ?? throw new InvalidOperationException("The silo did not answer the stat message.");
 
-    /// <summary>A counter of the store of a silo that shows its figures over loopback.</summary>
-    public static async Task<long> StoreCounterAsync(this SiloProcess silo, string name)
+    /// <summary>What a silo that shows its figures over loopback says of itself.</summary>
+    public static async Task<System.Text.Json.JsonElement> SiloAsync(this SiloProcess silo)
     {
         using var http = new HttpClient();
         using var figures = System.Text.Json.JsonDocument.Parse(await http.GetStringAsync($"{silo.Ready.Http}/admin/stats"));
-        return figures.RootElement.GetProperty("store").GetProperty(name).GetInt64();
+        return figures.RootElement.Clone();
     }
+
+    /// <summary>A counter of the store of a silo that shows its figures over loopback.</summary>
+    public static async Task<long> StoreCounterAsync(this SiloProcess silo, string name) =>
+        (await silo.SiloAsync()).GetProperty("store").GetProperty(name).GetInt64();
 
     /// <summary>A counter of the store of a silo without tenants.</summary>
     public static async Task<long> StoreCounterAsync(this KvCacheClient client, string name) =>
