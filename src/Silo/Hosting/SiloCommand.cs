@@ -156,6 +156,8 @@ internal static class SiloCommand
             // A refused call is one bounded line of the guard. Orleans adds one with a stack for each, which a client can have as often as
             // it likes.
             .AddFilter("Orleans.Messaging", LogLevel.Critical).AddFilter("Orleans.Grain.InvokeException", LogLevel.None)
+            // A call that is given up while the silo stops is one that nobody waits for; Orleans tells it with a stack.
+            .AddFilter("Orleans.Runtime.GrainCallCancellationManager", LogLevel.Critical)
             .AddFilter("Polly", LogLevel.Warning) // Orleans' placement logs every new activation through it
             .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None); // what fails at start is told below, in a sentence
         var isHttps = false;
