@@ -19,14 +19,14 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
 {
     private const int LogCapacity = 24;
 
-    private static readonly ClusterCounters Counters = NewCounters();
-
     // Questions end when the schedule loses them, not by a clock.
     private static readonly IOptions<ClusterOptions> Options = Microsoft.Extensions.Options.Options.Create(new ClusterOptions
     {
         AskTimeout = Timeout.InfiniteTimeSpan,
         SilenceLimit = TimeSpan.FromDays(1),
     });
+
+    private static readonly ClusterCounters Counters = NewCounters(); // below Options, which it reads
 
     private readonly ModelTier _tier;
 
@@ -108,7 +108,7 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
         var directory = new BlockDirectory(new PrefixIndex(null, shards: 1), new IndexLog(1), new Tombstones());
         var redis = new RedisBlocks(null!, directory, null!, TimeProvider.System, new NoSilo()); // without a tier it touches nothing
         return new ClusterCounters(
-            directory, new ClusterMembers(new NoSilo(), directory, redis, Options!, new ClusterSecrets(Options!), TlsClient.Default));
+            directory, new ClusterMembers(new NoSilo(), directory, redis, Options, new ClusterSecrets(Options), TlsClient.Default));
     }
 
     // Nothing is ever counted for it.
