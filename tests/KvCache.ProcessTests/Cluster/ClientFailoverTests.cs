@@ -123,9 +123,12 @@ public sealed class ClientFailoverTests
     public async Task What_a_full_silo_refuses_is_stored_at_the_one_that_it_names()
     {
         await using var silos =
-            await SiloCluster.StartAsync(
-            2, settings: new SiloSettings(
-            Arena: "16MiB", Settings: new Dictionary<string, string> { ["KvCache:DataPlane:MaxHeldShare"] = "1" }));
+            await SiloCluster.StartAsync(2, settings: new SiloSettings(Arena: "16MiB", Settings: new Dictionary<string, string>
+            {
+                ["KvCache:DataPlane:MaxHeldShare"] = "1",
+                ["KvCache:Store:MaxHeldShare"] = "1",
+                ["KvCache:Store:MaxWritingShare"] = "1",
+            }));
         await using var client = silos.Connect(0, Hurried);
         var held = Prefixes.New(Ns, 8);
         await client.MustStoreAsync(held);
