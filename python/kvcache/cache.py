@@ -210,7 +210,7 @@ class Cache:
         return sum(counts)
 
     def delete(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None) -> int:
-        """Forgets blocks. Returns how many there were."""
+        """Forgets blocks. Returns how many there were whose deletion is confirmed; what is not goes on in the background."""
         counts: List[int] = []
 
         def delete(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:

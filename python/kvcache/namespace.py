@@ -138,14 +138,14 @@ class OpenNamespace:
         self.client.check_blocks(len(hashes), COUNT_FIELDS)
         meta = pack("<III", self.handle, seconds, len(hashes)) + join(hashes)
         with self.client.call(timeout):
-            return self.client.number(PIN, meta)
+            return self.client.items_done(PIN, meta, len(hashes))
 
     def delete(self, hashes: Sequence[bytes], timeout: Timeout = None) -> int:
-        """Forgets blocks. Returns how many there were."""
+        """Forgets blocks. Returns how many there were whose deletion is confirmed; what is not goes on in the background."""
         self.client.check_blocks(len(hashes), COUNT_FIELDS)
         meta = pack("<II", self.handle, len(hashes)) + join(hashes)
         with self.client.call(timeout):
-            return self.client.number(DELETE, meta)
+            return self.client.items_done(DELETE, meta, len(hashes))
 
 
 def join(hashes: Sequence[bytes]) -> bytes:

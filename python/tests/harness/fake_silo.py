@@ -14,8 +14,9 @@ HELLO, AUTHENTICATE, OPEN, MATCH, GET, PUT, PIN, DELETE, RELEASE, STAT, VERIFY, 
 STORED, ALREADY_STORED, NO_MEMORY = 0, 1, 3
 
 
-def frame(kind: int, meta: bytes = b"", payload: bytes = b"", request_id: int = 1, status: int = 0) -> bytes:
-    head = struct.pack("<IBBHQI", MAGIC, kind, status, 0, request_id, len(meta))
+def frame(kind: int, meta: bytes = b"", payload: bytes = b"", request_id: int = 1, status: int = 0, fields: bytes = b"") -> bytes:
+    meta = fields + meta
+    head = struct.pack("<IBBHQI", MAGIC, kind, status, len(fields) // 16, request_id, len(meta))
     length = struct.pack("<Q", len(payload))
     return head + struct.pack("<I", zlib.crc32(head + bytes(4) + length + meta)) + length + meta + payload
 
@@ -50,6 +51,8 @@ class FakeSilo:
         self.holders: Dict[bytes, int] = {}
         #: Index of a block whose bytes are damaged on their way.
         self.damages: Optional[int] = None
+        #: Tagged fields in front of every answer's meta, a multiple of 16 bytes.
+        self.fields = b""
         #: Most blocks of a request, and most namespaces of a connection; one that has more ends its connection.
         self.max_blocks, self.max_namespaces = 16384, 1024
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -132,7 +135,7 @@ class _Session:
         answer = handler(meta, payload, request_id) if kind in (GET, PUT) else handler(meta)
         if answer is None:
             return False
-        self.connection.sendall(answer if kind == GET else frame(kind | 0x80, answer, request_id=request_id))
+        self.connection.sendall(answer if kind == GET else frame(kind | 0x80, answer, request_id=request_id, fields=self.silo.fields))
         return True
 
     def receive(self, count: int) -> bytes:
@@ -147,7 +150,7 @@ class _Session:
     def hello(self, meta: bytes) -> bytes:
         nonce = os.urandom(32)
         self.nonces = meta[4:36] + nonce + meta[38:]
-        return struct.pack("<H", 1) + nonce
+        return struct.pack("<H", 2) + nonce
 
     def authenticate(self, meta: bytes) -> Optional[bytes]:
         if meta != hmac.digest(self.silo.secret, b"kvcache.client.v1" + self.nonces, "sha256"):
@@ -249,8 +252,8 @@ class _Session:
 
     def delete(self, meta: bytes) -> bytes:
         identity = self.namespaces[struct.unpack_from("<I", meta)[0]][0]
-        return struct.pack("<I", sum(self.silo.blocks.pop((identity, block_hash), None) is not None
-                                     for block_hash in self.hashes(meta, 4)))
+        done = [self.silo.blocks.pop((identity, block_hash), None) is not None for block_hash in self.hashes(meta, 4)]
+        return struct.pack("<I", len(done)) + bytes(done)
 
     def release(self, meta: bytes) -> bytes:
         self.silo.released.append(struct.unpack("<Q", meta)[0])

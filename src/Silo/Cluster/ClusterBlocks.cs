@@ -1,5 +1,6 @@
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 using KvCache.Grains;
 using KvCache.Grains.Cluster;
 using KvCache.Silo.Options;
@@ -78,7 +79,7 @@ internal sealed partial class ClusterBlocks(
             replicator.Want(key);
     }
 
-    public async ValueTask<int> DeleteAsync(IReadOnlyList<BlockKey> keys, CancellationToken cancellationToken)
+    public async ValueTask<ItemOutcome[]> DeleteAsync(IReadOnlyList<BlockKey> keys, CancellationToken cancellationToken)
     {
         var all = keys.ToArray();
         var stamp = store.NewGeneration();
@@ -112,7 +113,7 @@ internal sealed partial class ClusterBlocks(
         }
 
         await DeleteInRedisAsync(all, holders, cancellationToken).ConfigureAwait(false);
-        return deleted.Count(was => was);
+        return Array.ConvertAll(deleted, was => was ? ItemOutcome.Done : ItemOutcome.Nothing);
 
         void Merge(DeletionReport report)
         {

@@ -2,6 +2,7 @@ using System.Numerics;
 using KvCache.Binary;
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 using KvCache.Grains.Cluster;
 using KvCache.Silo.Hosting;
 
@@ -127,7 +128,7 @@ internal sealed class ClusterView(
     public IReadOnlyList<string> RoomierEndpoints(long bytes) => members.BetterOfTwo(bytes)?.Endpoints ?? [];
 
     /// <summary>Deletes blocks everywhere. Blocks the thread.</summary>
-    public int Delete(NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
+    public ItemOutcome[] Delete(NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
     {
         var keys = new BlockKey[hashes.Length];
         for (var i = 0; i < keys.Length; i++)
