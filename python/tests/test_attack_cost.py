@@ -60,7 +60,7 @@ def test_sessions_that_are_cut_at_every_byte(silo):
         assert peer.open(space_).match(two).found == 0
 
 
-@pytest.mark.parametrize("name", ["data", "resp", "lm", "http", "silo", "gateway"])
+@pytest.mark.parametrize("name", ["data", "resp", "lm", "http", "events", "silo", "gateway"])
 def test_connections_that_say_nothing(silo, name):
     sockets, files = [], facts(silo)[2]
     for _ in range(some(600, 5000)):
@@ -78,8 +78,8 @@ def test_connections_that_say_nothing(silo, name):
 
 @pytest.mark.parametrize("name,data", [
     ("data", frame(HELLO, bytes(100))), ("resp", command("AUTH", "evil", SECRETS["evil"])), ("resp", b"\r\n" * 60), ("lm", bytes(186)),
-    ("http", b"GET /v1/stats HTTP/1.1\r\nX: " + b"y" * 200), ("silo", b"KVCDOOR1\x01" + bytes(200)), ("gateway", bytes(200))],
-    ids=["data", "resp", "resp blank lines", "lm", "http", "silo", "gateway"])
+    ("http", b"GET /v1/stats HTTP/1.1\r\nX: " + b"y" * 200), ("silo", b"KVCDOOR1\x01" + bytes(200)), ("gateway", bytes(200)), ("events", b"\xff" + bytes(8) + b"\x7f\x03\x00PLAIN" + bytes(200))],
+    ids=["data", "resp", "resp blank lines", "lm", "http", "silo", "gateway", "events"])
 def test_bytes_that_drip(silo, name, data):
     connection, began, ended = socket.create_connection(door(silo, name), 20), time.monotonic(), False
     for at in range(len(data)):

@@ -3,6 +3,7 @@ whom the attack must cost nothing."""
 import json
 import os
 import random
+import re
 import socket
 import struct
 import threading
@@ -49,7 +50,8 @@ def start(gateway: bool = False, settings: Optional[Dict[str, str]] = None, **op
     shares = {"Tenants:good:Share": "0.4", "Tenants:acme:Share": "0.3"}
     doors = {f"{door}:HandshakeTimeout": "00:00:01" for door in ("DataPlane", "Resp", "LmCache", "Orleans")}
     return SiloProcess(arena="96MiB", tenants=SECRETS, unix=True, settings={
-        "Resp:Listen": "127.0.0.1:0", "LmCache:Listen": "127.0.0.1:0", "LmCache:Tenant": "evil", "Cluster:Secret": CLUSTER_SECRET,
+        "Resp:Listen": "127.0.0.1:0", "LmCache:Listen": "127.0.0.1:0", "LmCache:Tenant": "evil", "Events:Publish": "127.0.0.1:0",
+        "Cluster:Secret": CLUSTER_SECRET,
         "Accounts:ScrapeToken": SCRAPER, "Accounts:AdminToken": ADMINISTRATOR, "Accounts:File": "{folder}/tenants.json",
         "DataPlane:SharedMemory": "true", **shares, **doors, **(settings or {})},
         arguments=["--arena-file", "{folder}/arena", "--gateway-port", "0" if gateway else "none"], **options)
@@ -152,13 +154,14 @@ def door(silo: SiloProcess, name: str) -> Tuple[str, int]:
     """Address of one of the silo's ports."""
     ready = silo.ready
     address = {"data": silo.endpoint[len("tcp:"):], "resp": ready["resp"], "lm": ready["lmCache"], "http": ready["http"][len("http://"):],
+               "events": re.findall(r"KV events are published on (\S+)", silo.log)[-1],
                "silo": f"127.0.0.1:{ready['siloPort']}", "gateway": f"127.0.0.1:{ready['gatewayPort']}"}[name]
     host, _, port = address.rpartition(":")
     return host, int(port)
 
 
 def doors(silo: SiloProcess) -> List[str]:
-    return ["data", "resp", "lm", "http", "silo"] + (["gateway"] if silo.ready["gatewayPort"] else [])
+    return ["data", "resp", "lm", "http", "events", "silo"] + (["gateway"] if silo.ready["gatewayPort"] else [])
 
 
 def figures(silo: SiloProcess) -> Dict[str, int]:
