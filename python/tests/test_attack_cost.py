@@ -1,6 +1,5 @@
 """Clients that begin and never end, and connections that only cost: a well-behaved client beside them gets every block, and what they
 took comes back. ``KVCACHE_ATTACK_LONG=1`` has as many of them as the attack from outside that found the first faults."""
-import socket
 import struct
 import subprocess
 import sys
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.attack import (KIB, MIB, SECRETS, Peer, Resp, WellBehaved, comes_back, command, content, door, drain, facts, figures, lm_put,
-                            names, put_meta, some, space, start)
+from harness.attack import (KIB, MIB, SECRETS, Peer, Resp, WellBehaved, comes_back, command, content, drain, facts, figures, lm_put, names,
+                            put_meta, some, space, start, stranger)
 from harness.fake_silo import frame
 from harness.silos import eventually, needs_silo_program
 from kvcache import KvCacheError
@@ -48,7 +47,7 @@ def test_sessions_that_are_cut_at_every_byte(silo):
     space_, two = space("evil", 4 * KIB, 1), names(5000, 2)
     hello = frame(HELLO, struct.pack("<HH32sH", 1, 1, bytes(32), 4) + b"evil")
     for at in range(len(hello)):
-        with socket.create_connection(door(silo, "data"), 20) as cut:
+        with stranger(silo, "data") as cut:
             cut.sendall(hello[:at])
     put = frame(PUT, put_meta(0, two), content(two[0], 4 * KIB) + bytes(4) + content(two[1], 4 * KIB) + bytes(4), 1 << 40)
     for at in range(1, len(put), some(97, 7)):
@@ -65,7 +64,7 @@ def test_connections_that_say_nothing(silo, name):
     sockets, files = [], facts(silo)[2]
     for _ in range(some(600, 5000)):
         try:
-            sockets.append(socket.create_connection(door(silo, name), 5))
+            sockets.append(stranger(silo, name))
         except OSError:
             break
     try:
@@ -81,7 +80,7 @@ def test_connections_that_say_nothing(silo, name):
     ("http", b"GET /v1/stats HTTP/1.1\r\nX: " + b"y" * 200), ("silo", b"KVCDOOR1\x01" + bytes(200)), ("gateway", bytes(200)), ("events", b"\xff" + bytes(8) + b"\x7f\x03\x00PLAIN" + bytes(200))],
     ids=["data", "resp", "resp blank lines", "lm", "http", "silo", "gateway", "events"])
 def test_bytes_that_drip(silo, name, data):
-    connection, began, ended = socket.create_connection(door(silo, name), 20), time.monotonic(), False
+    connection, began, ended = stranger(silo, name), time.monotonic(), False
     for at in range(len(data)):
         try:
             connection.sendall(data[at:at + 1])
@@ -218,7 +217,7 @@ def test_values_that_are_announced_at_the_redis_and_lmcache_endpoints(silo):
     for i in range(20):
         sockets.append(Resp(silo, "evil").socket)
         sockets[-1].sendall(b"*3\r\n$3\r\nSET\r\n$2\r\nk%d\r\n$33554432\r\nabc" % (i % 10))
-        sockets.append(socket.create_connection(door(silo, "lm"), 20))
+        sockets.append(stranger(silo, "lm"))
         sockets[-1].sendall(lm_put(b"k%d" % i, 32 * MIB) + b"abc")
     assert figures(silo)["arenaUsedBytes"] <= before + PART
     for connection in sockets:

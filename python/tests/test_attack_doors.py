@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.attack import (ADMINISTRATOR, CLUSTER_SECRET, KIB, LONG, SCRAPER, SECRETS, Peer, Resp, at_once, content, door, doors, drain,
-                            http, names, space, start, status_of)
+                            http, names, space, start, status_of, stranger)
 from harness.silos import needs_silo_program
 from kvcache import Outcome
 from kvcache.wire import DELETE, GET, LOCATE, MATCH, PIN, Status
@@ -194,7 +194,7 @@ NOISE = {"tls": b"\x16\x03\x01\x00\xc4\x01\x00\x00\xc0\x03\x03" + bytes(185), "h
 @pytest.mark.parametrize("what", NOISE)
 def test_noise_at_any_door_ends_the_connection_and_gets_no_answer_worth_having(silo, what):
     def make(name):
-        with socket.create_connection(door(silo, name), 20) as noise:
+        with stranger(silo, name) as noise:
             noise.sendall(NOISE[what] or struct.pack("<IBBHQIIQ", 0x3143564B, 1, 0, 0, 1, 4096, 0, 1 << 60))
             return (name, *drain(noise, 3 if name == "lm" else 30))
     for name, ended, got in at_once(*[partial(make, name) for name in doors(silo)]):
