@@ -15,7 +15,7 @@ using Orleans.Runtime;
 namespace KvCache.Silo.Hosting;
 
 /// <summary>A silo from its start to its end.</summary>
-internal static class SiloProgram
+internal static partial class SiloProgram
 {
     // How long a silo that one silo refuses waits for another that does not.
     private static readonly TimeSpan EntryPatience = TimeSpan.FromSeconds(2);
@@ -34,6 +34,7 @@ internal static class SiloProgram
         try
         {
             app = Build(commandLine, config, terms);
+            await RedisStart.CheckAsync(app.Configuration, cancellationToken);
             await StartAsync(app, cancellationToken);
             MachineLimits.WarnOfFiles(app.Services);
             if (terms.ReadyFile is { } path)
@@ -52,7 +53,8 @@ internal static class SiloProgram
         }
         catch (Exception e)
         {
-            app?.Services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(SiloProgram).FullName!).LogDebug(e, "The start failed");
+            if (app is not null)
+                LogFailed(app.Services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(SiloProgram).FullName!), e);
             await Console.Error.WriteLineAsync($"kvcache-silo: {StartFailure.Explain(e)}");
             return StartFailure.ExitCode;
         }
@@ -97,7 +99,7 @@ internal static class SiloProgram
         builder.Services.AddKvCacheHttp(builder.Configuration);
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = StopPatience);
         builder.Services.AddOpenTelemetry().WithMetrics(metrics => metrics
-            .AddMeter(SiloCounters.MeterName, "Microsoft.Orleans")
+            .AddMeter(SiloCounters.MeterName, "Microsoft.Orleans", "System.Runtime")
             .AddPrometheusExporter());
         var app = builder.Build();
         app.MapKvCacheHttp();
@@ -109,9 +111,11 @@ internal static class SiloProgram
     {
         var entry = app.Services.GetRequiredService<ClusterEntry>();
         using var giveUp = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        using var over = new CancellationTokenSource();
         try
         {
             var starting = app.StartAsync(giveUp.Token);
+            _ = StartWatch.RunAsync(app.Services, over.Token);
             if (await Task.WhenAny(starting, entry.Refused) == starting)
             {
                 await starting;
@@ -136,6 +140,10 @@ internal static class SiloProgram
             // nothing did, the host cannot stop; why it did not start is what counts.
             await StopAsync(app).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             throw;
+        }
+        finally
+        {
+            await over.CancelAsync();
         }
     }
 
@@ -168,4 +176,7 @@ internal static class SiloProgram
             await Task.Delay(20, cancellationToken);
         }
     }
+
+    [LoggerMessage(Level = LogLevel.Debug, Message = "The start failed")]
+    private static partial void LogFailed(ILogger logger, Exception exception);
 }

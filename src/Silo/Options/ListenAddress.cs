@@ -15,7 +15,7 @@ internal static class ListenAddress
         address = null;
         var colon = text.LastIndexOf(':');
         return colon > 0 && ushort.TryParse(text.AsSpan(colon + 1), out _)
-            && (text.IndexOf(':') == colon ? text[..colon].Count('.') == 3 : text[0] == '[' && text[colon - 1] == ']')
+            && (text.IndexOf(':') == colon ? text.AsSpan(0, colon).Count('.') == 3 : text[0] == '[' && text[colon - 1] == ']')
             && IPEndPoint.TryParse(text, out address);
     }
 }

@@ -59,7 +59,7 @@ internal static partial class MachineLimits
         foreach (var (listen, more) in new[] { Of<RespOptions>(options => options.Listen), Of<LmCacheOptions>(options => options.Listen) })
             needed += listen.Length > 0 ? more.MaxConnections + more.MaxUnproven : 0;
         if (FileLimit.Soft < needed)
-            LogFewFiles(services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(MachineLimits)), FileLimit.Soft, needed);
+            LogFewFiles(services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(MachineLimits).FullName!), FileLimit.Soft, needed);
 
         (string, ConnectionOptions) Of<T>(Func<T, string> listen)
             where T : ConnectionOptions => services.GetRequiredService<IOptions<T>>().Value is var options
