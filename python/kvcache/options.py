@@ -35,6 +35,8 @@ class CacheOptions:
     connect_timeout: float = 1.0
     #: Deadline of match, locate, pin, delete and stat.
     match_timeout: float = 0.1
+    #: The same for the first of them, which may have to wait until a connection is made; it counts once, whether a silo was there or not.
+    first_match_timeout: float = 1.0
     #: Deadline of a read.
     load_timeout: float = 5.0
     #: Deadline of a put.
@@ -55,7 +57,7 @@ class CacheOptions:
             parse_endpoint(endpoint)
         if not isinstance(self.secret, bytes):
             raise ValueError(f"secret: bytes were expected, and is a {type(self.secret).__name__}")
-        check_positive(self, "connections", "control_connections", "connect_timeout", "match_timeout", "load_timeout",
+        check_positive(self, "connections", "control_connections", "connect_timeout", "match_timeout", "first_match_timeout", "load_timeout",
                        "store_timeout", "breaker_failures", "breaker_delay", "read_threads")
         check_range(self, "locate_bytes")
 

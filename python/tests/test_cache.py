@@ -111,6 +111,28 @@ def test_nobody_listens():
         assert "left alone" in cache.statistics.last_failure
 
 
+def test_only_the_first_call_waits_longer_than_others():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = CacheOptions(match_timeout=0.01, first_match_timeout=0.4, breaker_failures=1000)
+        with Cache(f"tcp:127.0.0.1:{silent.getsockname()[1]}", options=options) as cache:
+            waits = []
+            for _ in range(20):
+                began = time.monotonic()
+                assert cache.match(SPACE, HASHES).count == 0
+                waits.append(time.monotonic() - began)
+    assert waits[0] >= 0.4 > min(waits[1:])
+
+
+def test_warmed_up_cache_needs_no_connection_for_its_first_call():
+    with FakeSilo() as silo, cache_of(silo) as cache:
+        cache.warm_up()
+        deadline = time.monotonic() + 20
+        while silo.accepted < 2:
+            assert time.monotonic() < deadline
+        assert cache.match(SPACE, HASHES).count == 0
+        assert silo.accepted == 2
+
+
 def test_silo_that_hangs_costs_a_deadline_and_then_nothing():
     hang = threading.Event()
     with FakeSilo() as silo, cache_of(silo, match_timeout=0.1, breaker_failures=2, breaker_delay=60) as cache:

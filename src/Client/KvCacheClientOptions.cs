@@ -28,6 +28,12 @@ public sealed class KvCacheClientOptions
     /// <summary>Deadline of a match and of other small requests. Default 100 ms; past it the call is a miss.</summary>
     public TimeSpan MatchTimeout { get; set; } = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>
+    /// Deadline of the client's first match, which may have to wait until connections are made and code is compiled. Default 1 s, and never
+    /// less than <see cref="MatchTimeout"/>; it counts once, whether a silo was there or not, so that a running engine never waits for it.
+    /// </summary>
+    public TimeSpan FirstMatchTimeout { get; set; } = TimeSpan.FromSeconds(1);
+
     /// <summary>Deadline of a load. Default 5 s; past it what is complete counts and the rest is a miss.</summary>
     public TimeSpan LoadTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
@@ -103,6 +109,7 @@ public sealed class KvCacheClientOptions
         Check(nameof(MaxSilos), MaxSilos, 0, 1024);
         Check(nameof(BreakerFailures), BreakerFailures, 1, 1000);
         Check(nameof(MatchTimeout), MatchTimeout, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(10));
+        Check(nameof(FirstMatchTimeout), FirstMatchTimeout, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(10));
         Check(nameof(LoadTimeout), LoadTimeout, TimeSpan.FromMilliseconds(1), TimeSpan.FromHours(1));
         Check(nameof(StoreTimeout), StoreTimeout, TimeSpan.FromMilliseconds(1), TimeSpan.FromHours(1));
         Check(nameof(SiloPatience), SiloPatience, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(10));
