@@ -24,6 +24,9 @@ class CacheOptions:
     tenant: str = "default"
     #: The tenant's secret. ``from_mapping`` also takes ``secret_env``, the name of an environment variable that holds it.
     secret: bytes = b""
+    #: A file with the secret in its first line instead. It is read for every new connection, so that a secret is exchanged
+    #: without a restart.
+    secret_file: str = ""
     #: Whom to trust at ``tls:`` endpoints, and what to show. ``from_mapping`` takes ``tls_ca``, ``tls_server_name``,
     #: ``tls_certificate`` and ``tls_key``.
     tls: Optional[Tls] = None
@@ -57,9 +60,26 @@ class CacheOptions:
             parse_endpoint(endpoint)
         if not isinstance(self.secret, bytes):
             raise ValueError(f"secret: bytes were expected, and is a {type(self.secret).__name__}")
+        if self.secret and self.secret_file:
+            raise ValueError("secret and secret_file: one of them was expected, and both are set")
+        try:
+            self.read_secret()
+        except OSError as error:
+            raise ValueError(f"secret_file: {error}") from error
         check_positive(self, "connections", "control_connections", "connect_timeout", "match_timeout", "first_match_timeout", "load_timeout",
                        "store_timeout", "breaker_failures", "breaker_delay", "read_threads")
         check_range(self, "locate_bytes")
+
+    def read_secret(self) -> bytes:
+        """The secret of now; ``OSError`` when its file cannot be read."""
+        if not self.secret_file:
+            return self.secret
+        with open(self.secret_file, "rb") as file:
+            lines = [line.strip() for line in file]
+        found = next(filter(None, lines), None)
+        if found is None:
+            raise OSError(f"{self.secret_file!r} has no line with a secret")
+        return found
 
     @classmethod
     def names(cls) -> Tuple[str, ...]:

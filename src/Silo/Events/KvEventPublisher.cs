@@ -15,7 +15,7 @@ namespace KvCache.Silo.Events;
 /// waits, and when this reader has fallen behind it, subscribers hear that everything is gone and then what is there.
 /// </summary>
 internal sealed partial class KvEventPublisher(
-    BlockDirectory directory, BlockStore store, TimeProvider time, EventCounters counters, IOptions<EventOptions> options,
+    BlockDirectory directory, BlockStore store, TimeProvider time, EventCounters counters, EventAccess access, IOptions<EventOptions> options,
     ILogger<KvEventPublisher> logger)
     : BackgroundService
 {
@@ -37,7 +37,8 @@ internal sealed partial class KvEventPublisher(
         if (options.Value.Publish.Length == 0)
             return Task.CompletedTask;
         _publisher = new ZmtpPublisher(
-            IPEndPoint.Parse(options.Value.Publish), options.Value.MaxSubscribers, options.Value.MaxQueuedBatches, counters, logger);
+            IPEndPoint.Parse(options.Value.Publish), options.Value.MaxSubscribers, options.Value.MaxQueuedBatches, access, counters,
+            logger);
         LogListening(_publisher.Address.ToString()!);
         return base.StartAsync(cancellationToken);
     }

@@ -26,7 +26,7 @@ internal sealed class BoundedLog : ILoggerProvider
     public BoundedLog(ILoggerProvider inner, TimeProvider time)
     {
         _inner = inner;
-        _timer = time.CreateTimer(_ => Sum(), null, Interval, Interval);
+        _timer = time.CreateTimer(_ => EndMinute(), null, Interval, Timeout.InfiniteTimeSpan);
     }
 
     public ILogger CreateLogger(string categoryName) => new Bounded(this, _inner.CreateLogger(categoryName), categoryName);
@@ -36,6 +36,12 @@ internal sealed class BoundedLog : ILoggerProvider
         _timer.Dispose();
         Sum();
         _inner.Dispose();
+    }
+
+    private void EndMinute()
+    {
+        Sum();
+        _timer.Change(Interval, Timeout.InfiniteTimeSpan);
     }
 
     private void Sum()
