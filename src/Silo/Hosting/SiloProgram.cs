@@ -100,6 +100,7 @@ internal static partial class SiloProgram
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = StopPatience);
         builder.Services.AddOpenTelemetry().WithMetrics(metrics => metrics
             .AddMeter(SiloCounters.MeterName, "Microsoft.Orleans", "System.Runtime")
+            .AddView(MetricViews.Of)
             .AddPrometheusExporter());
         var app = builder.Build();
         app.MapKvCacheHttp();
