@@ -17,8 +17,8 @@ from .forks import renews_after_fork
 from .hashing import Namespace
 from .namespace import Match, OpenNamespace, join
 from .tls import Tls
-from .wire import (AUTHENTICATE, GOES_ON, HELLO, MATCH, MAX_MATCHED_NAMESPACES, MAX_META, OPEN, RELEASE, REPLY, STAT, VERSION,
-                   pack)
+from .wire import (AUTHENTICATE, GOES_ON, HELLO, MATCH, MAX_MATCHED_NAMESPACES, MAX_META, OLDEST_VERSION, OPEN, RELEASE, REPLY, STAT,
+                   VERSION, Item, pack)
 
 
 class Limits(NamedTuple):
@@ -150,11 +150,18 @@ class Client:
         """A request that is answered by one number; only inside ``call``."""
         return struct.unpack("<I", self.request(kind, meta))[0]
 
+    def items_done(self, kind: int, meta: bytes, blocks: int) -> int:
+        """A request that is answered for each of some blocks: for how many it worked. Only inside ``call``."""
+        answer = self.request(kind, meta)
+        if len(answer) != 4 + blocks or struct.unpack_from("<I", answer)[0] != blocks:
+            raise ConnectionError("the server did not answer for each block")
+        return answer[4:].count(Item.DONE)
+
     def _authenticate(self, tenant: bytes, secret: bytes) -> None:
         nonce = os.urandom(32)
-        hello = struct.pack("<HH32sH", VERSION, VERSION, nonce, len(tenant)) + tenant
+        hello = struct.pack("<HH32sH", OLDEST_VERSION, VERSION, nonce, len(tenant)) + tenant
         version, server_nonce = struct.unpack("<H32s", self.request(HELLO, hello))
-        if version != VERSION:
+        if not OLDEST_VERSION <= version <= VERSION:
             raise ConnectionError(f"the server chose version {version}, which was not offered")
         nonces = nonce + server_nonce + tenant
         proof = hmac.digest(secret, b"kvcache.client.v1" + nonces, "sha256")

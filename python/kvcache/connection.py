@@ -9,7 +9,7 @@ from typing import Any, Iterable, Optional, Tuple, Union
 from .deadline import Deadline
 from .errors import KvCacheError
 from .tls import Tls
-from .wire import ERROR, GET, HEADER, MAGIC, MAX_META, REPLY
+from .wire import ERROR, FIELD_UNIT, GET, HEADER, MAGIC, MAX_META, REPLY, unknown_field
 
 # Pieces this small are still in the processor's cache when their checksum is computed.
 RECEIVE_PIECE = 256 << 10
@@ -50,15 +50,20 @@ class Connection:
         return self._last_id
 
     def receive(self, request_id: int, *kinds: int) -> Tuple[int, bytes, int, int]:
-        """The next frame up to its payload: type, meta, status, payload length. Error frames are raised, as
+        """The next frame up to its payload: type, meta without tagged fields, status, payload length. Error frames are raised, as
         ``ConnectionEnd`` when they concern the whole connection."""
         header = self.read(HEADER.size)
-        magic, kind, status, zero, answered, meta_length, crc, payload_length = HEADER.unpack(header)
-        if magic != MAGIC or zero or meta_length > MAX_META:
+        magic, kind, status, units, answered, meta_length, crc, payload_length = HEADER.unpack(header)
+        if magic != MAGIC or units * FIELD_UNIT > meta_length or meta_length > MAX_META:
             raise ConnectionError("what arrived is no frame")
         meta = self.read(meta_length)
         if crc != zlib.crc32(meta, zlib.crc32(header[:20] + bytes(4) + header[24:])):
             raise ConnectionError("a frame arrived damaged")
+        if units:
+            unknown = unknown_field(meta[:units * FIELD_UNIT])
+            if unknown:
+                raise ConnectionError(f"the answer has the field {unknown:#x}, which must be understood, and this client does not know it")
+            meta = meta[units * FIELD_UNIT:]
         if kind == ERROR and answered in (0, request_id):
             # An error without a request concerns the connection, whatever its status, and no answer will follow.
             raise (KvCacheError if answered else ConnectionEnd)(_sentence(meta), status)

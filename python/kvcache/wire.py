@@ -1,23 +1,30 @@
 """Numbers of the data plane protocol (docs/protocol.md)."""
 from __future__ import annotations
 
+import math
 import struct
 from enum import IntEnum
 from typing import Any
 
-VERSION = 1
+#: The version of this client, and the oldest one that it understands.
+VERSION, OLDEST_VERSION = 2, 2
 MAGIC = 0x3143564B
 MAX_META = 1 << 20
-#: magic, type, status, zero, request id, length of the meta part, CRC-32, length of the payload
+#: magic, type, status, units of tagged fields, request id, length of the meta part, CRC-32, length of the payload
 HEADER = struct.Struct("<IBBHQIIQ")
 
 HELLO, AUTHENTICATE, OPEN, MATCH, GET, PUT, PIN, DELETE, RELEASE, STAT, VERIFY, LOCATE = range(1, 13)
+EXPIRE, CLEAR = 20, 21
 REPLY, GET_END, ERROR = 0x80, 0xA5, 0xFF
 
 #: Flags of a get.
 PAST_MISSES, LOCAL_ONLY = 1, 2
-#: Flag of a put.
-PERSISTED = 1
+#: Flags of a put.
+PERSISTED, KEEPS_LIFE = 1, 4
+#: Bytes in which the header counts the tagged fields of a frame.
+FIELD_UNIT = 16
+#: First tag of a field that must not be passed over.
+MUST_BE_KNOWN = 0x8000
 #: Bit of a location that stands for Redis; the others are silos.
 REDIS_BIT = 63
 #: Most namespaces of one match.
@@ -58,6 +65,35 @@ class Outcome(IntEnum):
     def is_stored(self) -> bool:
         """Whether the block can be read now."""
         return self in (Outcome.STORED, Outcome.ALREADY_STORED)
+
+
+class Item(IntEnum):
+    """What became of one block of a pin or a delete."""
+    NOTHING = 0
+    DONE = 1
+    UNCONFIRMED = 2
+
+
+def unknown_field(fields: bytes) -> int:
+    """The first tag that must be known and is not, or 0; ``ConnectionError`` for what is no list of fields."""
+    at = 0
+    while len(fields) - at >= 8:
+        tag, _, length = struct.unpack_from("<HHI", fields, at)
+        if tag == 0:
+            break
+        if tag >= MUST_BE_KNOWN:
+            return tag
+        at += 8 + length
+    if at > len(fields) or any(fields[at:]):
+        raise ConnectionError("the fields of a frame are damaged")
+    return 0
+
+
+def milliseconds(seconds: float) -> int:
+    """A duration as it travels: whole milliseconds, rounded up."""
+    if not 0 <= seconds < 1 << 53:
+        raise ValueError(f"a duration is 0 seconds or more, and is {seconds!r}")
+    return math.ceil(seconds * 1000)
 
 
 def pack(form: str, *values: Any) -> bytes:

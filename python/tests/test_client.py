@@ -34,9 +34,10 @@ HELLO, AUTHENTICATE, OPEN, MATCH, GET, PUT, STAT, VERIFY = 1, 2, 3, 4, 5, 6, 10,
 BLOCK_FRAME, GET_END, ERROR = 0x85, 0xA5, 0xFF
 
 
-def frame(kind: int, meta: bytes = b"", payload: bytes = b"", request_id: int = 1, status: int = 0) -> bytes:
+def frame(kind: int, meta: bytes = b"", payload: bytes = b"", request_id: int = 1, status: int = 0, fields: bytes = b"") -> bytes:
     """A frame as the document describes it, made without the code under test."""
-    head = struct.pack("<IBBHQI", MAGIC, kind, status, 0, request_id, len(meta))
+    meta = fields + meta
+    head = struct.pack("<IBBHQI", MAGIC, kind, status, len(fields) // 16, request_id, len(meta))
     length = struct.pack("<Q", len(payload))
     crc = zlib.crc32(head + bytes(4) + length + meta)
     return head + struct.pack("<I", crc) + length + meta + payload
@@ -67,8 +68,8 @@ def proof(side: bytes, nonces: bytes, tenant: str, secret: bytes) -> bytes:
 class ScriptedPeer:
     """A server that greets as a silo does and then answers every request with the bytes, or pieces, that ``answer`` returns."""
 
-    def __init__(self, answer, secret: bytes = b""):
-        self.requests = []
+    def __init__(self, answer, secret: bytes = b"", version: int = 2):
+        self.requests, self.version = [], version
         self._answer, self._secret = answer, secret
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = "tcp:127.0.0.1:%d" % self._listener.getsockname()[1]
@@ -94,7 +95,7 @@ class ScriptedPeer:
                     return
                 if kind == HELLO:
                     nonces = meta[4:36] + bytes(32)
-                    reply = frame(0x81, struct.pack("<H", 1) + bytes(32), request_id=request_id)
+                    reply = frame(0x81, struct.pack("<H", self.version) + bytes(32), request_id=request_id)
                 elif kind == AUTHENTICATE:
                     meta = proof(b"server", nonces, "default", self._secret) + struct.pack("<III", 1 << 20, 16384, 1000)
                     reply = frame(0x82, meta, request_id=request_id)
@@ -175,6 +176,24 @@ class BrokenStream(unittest.TestCase):
     def test_damaged_frame(self) -> None:
         self.call(lambda kind, request_id: frame(0x8A, b"{}", request_id=request_id)[:-1] + b"]", "damaged")
 
+    def test_what_a_later_silo_says_more_is_passed_over(self) -> None:
+        later = struct.pack("<HHI3s", 77, 0, 3, b"abc") + bytes(5)
+        with ScriptedPeer(lambda kind, request_id: frame(0x8A, b"{}", request_id=request_id, fields=later)) as peer:
+            with Client(peer.endpoint) as client:
+                self.assertEqual({}, client.stat())
+
+    def test_what_must_be_understood_and_is_not_ends_the_connection(self) -> None:
+        later = struct.pack("<HHIQ", 0x8001, 0, 8, 1)
+        self.call(lambda kind, request_id: frame(0x8A, b"{}", request_id=request_id, fields=later), "0x8001, which must be understood")
+
+    def test_fields_that_are_none(self) -> None:
+        damaged = struct.pack("<HHIQ", 1, 0, 99, 1)
+        self.call(lambda kind, request_id: frame(0x8A, b"{}", request_id=request_id, fields=damaged), "fields of a frame are damaged")
+
+    def test_a_version_that_was_not_offered(self) -> None:
+        with ScriptedPeer(None, version=1) as peer, self.assertRaisesRegex(KvCacheError, "version 1, which was not offered"):
+            Client(peer.endpoint)
+
     def test_no_frame(self) -> None:
         self.call(lambda kind, request_id: b"HTTP/1.1 400 Bad Request\r\n\r\n....", "no frame")
 
@@ -249,7 +268,7 @@ class SiloTest(unittest.TestCase):
         connection = _connect(ENDPOINT, Deadline(10))
         self.addCleanup(connection.close)
         nonce, name = os.urandom(32), TENANT.encode()
-        connection.sendall(frame(HELLO, struct.pack("<HH", 1, 1) + nonce + struct.pack("<H", len(name)) + name))
+        connection.sendall(frame(HELLO, struct.pack("<HH", 2, 2) + nonce + struct.pack("<H", len(name)) + name))
         nonces = nonce + receive_frame(connection)[3][2:]
         connection.sendall(frame(AUTHENTICATE, proof(b"client", nonces, TENANT, SECRET)))
         self.assertEqual(proof(b"server", nonces, TENANT, SECRET), receive_frame(connection)[3][:32])
@@ -346,11 +365,23 @@ class SiloTest(unittest.TestCase):
         for call in (lambda: self.cache.match([b"short"]), lambda: self.cache.match([], hold_ms=-1),
                      lambda: self.cache.put(self.hashes, self.blocks, previous=b"short"), lambda: self.client.release(-1),
                      lambda: self.client.open(Namespace("m", LAYOUT, TENANT, tp_rank=-1)),
-                     lambda: self.cache.put(self.hashes, self.blocks, ttl_seconds=1 << 32), lambda: self.cache.pin(self.hashes, -1),
+                     lambda: self.cache.put(self.hashes, self.blocks, ttl_seconds=1 << 53), lambda: self.cache.pin(self.hashes, -1),
                      lambda: self.cache.put(self.hashes, self.blocks, copies=256), lambda: self.client.match([self.cache] * 1025, [])):
             with self.assertRaises(ValueError):
                 call()
         self.assert_others_unharmed()
+
+    def test_lives_of_stored_blocks_change(self) -> None:
+        self.cache.put(self.hashes, self.blocks)
+        self.assertEqual(5, self.cache.expire(self.hashes, 600))
+        self.cache.put(self.hashes, self.blocks, ttl_seconds=0.3)
+        eventually("the blocks have the life of the latest put, and have expired", lambda: self.cache.match(self.hashes).found == 0)
+        self.assertEqual(0, self.cache.expire(self.hashes, 600))
+
+    def test_clear(self) -> None:
+        self.cache.put(self.hashes, self.blocks)
+        self.assertEqual(5, self.cache.clear())
+        self.assertEqual(0, self.cache.match(self.hashes).found)
 
     def test_time_to_live(self) -> None:
         self.cache.put(self.hashes, self.blocks, ttl_seconds=1)
@@ -446,7 +477,7 @@ class SiloTest(unittest.TestCase):
         connection = self.raw()
         connection.sendall(frame(OPEN, self.namespace.encode()))
         handle = struct.unpack_from("<I", receive_frame(connection)[3])[0]
-        meta = struct.pack("<IIBB32sIQII", handle, 0, 0, 1, bytes(32), 0, 0, 0, 2) + self.hashes[0] + self.hashes[1]
+        meta = struct.pack("<IQBB32sIQII", handle, 0, 0, 1, bytes(32), 0, 0, 0, 2) + self.hashes[0] + self.hashes[1]
         payload = b""
         for index, block in enumerate(self.blocks[:2]):
             crcs = [zlib.crc32(block[at:at + LAYER]) for at in range(0, BLOCK, LAYER)]

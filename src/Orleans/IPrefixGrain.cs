@@ -70,8 +70,9 @@ public interface IPrefixGrain : IGrainWithStringKey
     [Alias("SetTimeToLive")]
     ValueTask<bool> SetTimeToLiveAsync(TimeSpan timeToLive, CancellationToken cancellationToken = default);
 
-    /// <summary>Deletes the block and revokes a write that is running.</summary>
+    /// <summary>Deletes the block, on every silo and in Redis, and revokes a write that is running.</summary>
     /// <returns>False when nothing was stored.</returns>
+    /// <exception cref="TimeoutException">A silo, or Redis, that may have the block did not confirm; the deletion goes on.</exception>
     [Alias("Delete")]
     ValueTask<bool> DeleteAsync(CancellationToken cancellationToken = default);
 }

@@ -11,11 +11,13 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 HEADER = struct.Struct("<IBBHQIIQ")
 MAGIC = 0x3143564B
 HELLO, AUTHENTICATE, OPEN, MATCH, GET, PUT, PIN, DELETE, RELEASE, STAT, VERIFY, LOCATE = range(1, 13)
+EXPIRE, CLEAR = 20, 21
 STORED, ALREADY_STORED, NO_MEMORY = 0, 1, 3
 
 
-def frame(kind: int, meta: bytes = b"", payload: bytes = b"", request_id: int = 1, status: int = 0) -> bytes:
-    head = struct.pack("<IBBHQI", MAGIC, kind, status, 0, request_id, len(meta))
+def frame(kind: int, meta: bytes = b"", payload: bytes = b"", request_id: int = 1, status: int = 0, fields: bytes = b"") -> bytes:
+    meta = fields + meta
+    head = struct.pack("<IBBHQI", MAGIC, kind, status, len(fields) // 16, request_id, len(meta))
     length = struct.pack("<Q", len(payload))
     return head + struct.pack("<I", zlib.crc32(head + bytes(4) + length + meta)) + length + meta + payload
 
@@ -44,12 +46,15 @@ class FakeSilo:
         self.mangles: Optional[Callable[[int, int], bytes]] = None
         #: Blocks that are refused for lack of memory, and where the refusal points to.
         self.full = False
+        self.lives: List[int] = []
         self.alternatives: Sequence[str] = ()
         #: What locate answers: silos as (flags, endpoints), and the holders of every hash.
         self.silos: Sequence[Tuple[int, Sequence[str]]] = ((1, ()),)
         self.holders: Dict[bytes, int] = {}
         #: Index of a block whose bytes are damaged on their way.
         self.damages: Optional[int] = None
+        #: Tagged fields in front of every answer's meta, a multiple of 16 bytes.
+        self.fields = b""
         #: Most blocks of a request, and most namespaces of a connection; one that has more ends its connection.
         self.max_blocks, self.max_namespaces = 16384, 1024
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -128,11 +133,11 @@ class _Session:
                 return True
         handler = getattr(self, {HELLO: "hello", AUTHENTICATE: "authenticate", OPEN: "open", MATCH: "match", GET: "get",
                                  PUT: "put", DELETE: "delete", RELEASE: "release", STAT: "stat", VERIFY: "verify",
-                                 LOCATE: "locate"}[kind])
+                                 LOCATE: "locate", EXPIRE: "expire", CLEAR: "clear"}[kind])
         answer = handler(meta, payload, request_id) if kind in (GET, PUT) else handler(meta)
         if answer is None:
             return False
-        self.connection.sendall(answer if kind == GET else frame(kind | 0x80, answer, request_id=request_id))
+        self.connection.sendall(answer if kind == GET else frame(kind | 0x80, answer, request_id=request_id, fields=self.silo.fields))
         return True
 
     def receive(self, count: int) -> bytes:
@@ -147,7 +152,7 @@ class _Session:
     def hello(self, meta: bytes) -> bytes:
         nonce = os.urandom(32)
         self.nonces = meta[4:36] + nonce + meta[38:]
-        return struct.pack("<H", 1) + nonce
+        return struct.pack("<H", 2) + nonce
 
     def authenticate(self, meta: bytes) -> Optional[bytes]:
         if meta != hmac.digest(self.silo.secret, b"kvcache.client.v1" + self.nonces, "sha256"):
@@ -224,9 +229,9 @@ class _Session:
         return frame(0xA5, struct.pack("<I", delivered), request_id=request_id)
 
     def put(self, meta: bytes, payload: bytes, _: int) -> bytes:
-        handle, ttl, flags, copies, previous, depth, request, new = struct.unpack_from("<IIBB32sIQI", meta)
+        handle, ttl, flags, copies, previous, depth, request, new = struct.unpack_from("<IQBB32sIQI", meta)
         identity, sizes = self.namespaces[handle]
-        hashes = self.hashes(meta, 58)
+        hashes = self.hashes(meta, 62)
         self.silo.puts.append({"hashes": hashes, "ttl": ttl, "flags": flags, "copies": copies, "previous": previous,
                                "depth": depth, "request": request, "new": new})
         outcomes, step = [], sum(sizes) + 4 * len(sizes)
@@ -247,10 +252,23 @@ class _Session:
                 outcomes.append(STORED)
         return struct.pack("<I", len(hashes)) + bytes(outcomes) + texts(self.silo.alternatives if NO_MEMORY in outcomes else ())
 
+    def expire(self, meta: bytes) -> bytes:
+        handle, life = struct.unpack_from("<IQ", meta)
+        known = [(self.namespaces[handle][0], block_hash) in self.silo.blocks for block_hash in self.hashes(meta, 12)]
+        self.silo.lives.append(life)
+        return struct.pack("<I", len(known)) + bytes(known)
+
+    def clear(self, meta: bytes) -> bytes:
+        identity = self.namespaces[struct.unpack_from("<I", meta)[0]][0]
+        keys = [key for key in self.silo.blocks if key[0] == identity]
+        for key in keys:
+            del self.silo.blocks[key]
+        return struct.pack("<I", len(keys))
+
     def delete(self, meta: bytes) -> bytes:
         identity = self.namespaces[struct.unpack_from("<I", meta)[0]][0]
-        return struct.pack("<I", sum(self.silo.blocks.pop((identity, block_hash), None) is not None
-                                     for block_hash in self.hashes(meta, 4)))
+        done = [self.silo.blocks.pop((identity, block_hash), None) is not None for block_hash in self.hashes(meta, 4)]
+        return struct.pack("<I", len(done)) + bytes(done)
 
     def release(self, meta: bytes) -> bytes:
         self.silo.released.append(struct.unpack("<Q", meta)[0])

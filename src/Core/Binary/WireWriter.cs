@@ -31,8 +31,11 @@ internal sealed class WireWriter
     /// <summary>What was written, to be changed in place (a length or checksum that is known only at the end).</summary>
     public Span<byte> Writable => _buffer.AsSpan(0, Length);
 
+    /// <summary>Bytes of tagged fields in front of the rest, where there are any.</summary>
+    public int FieldBytes { get; set; }
+
     /// <summary>Starts again at the front.</summary>
-    public void Reset() => Length = 0;
+    public void Reset() => Length = FieldBytes = 0;
 
     /// <summary>Reserves <paramref name="count"/> bytes and returns them to be filled.</summary>
     public Span<byte> Take(int count)

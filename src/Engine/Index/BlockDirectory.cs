@@ -93,6 +93,16 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
             Index.Add(key, PrefixIndex.RedisHolder);
     }
 
+    /// <summary>
+    /// Begins to look through all of Redis. What is found, written or told meanwhile stays; <see cref="EndScan"/> forgets the rest. A scan
+    /// that failed is not ended, but begun again.
+    /// </summary>
+    public void BeginScan() => Index.BeginReplace(PrefixIndex.RedisHolder);
+
+    /// <summary>All of Redis was looked through.</summary>
+    /// <returns>Number of blocks that Redis no longer has.</returns>
+    public int EndScan() => Index.EndReplace(PrefixIndex.RedisHolder);
+
     /// <summary>Redis does not have the payload of a block.</summary>
     public void Unpersisted(BlockKey key)
     {

@@ -241,7 +241,7 @@ internal sealed class IndexReplica
             case IndexOperation.Deleted:
                 _sink.Bury(delta.Key, delta.Stamp);
                 break;
-            default:
+            case IndexOperation.Removed or IndexOperation.Unpersisted:
                 GiveUp();
                 throw new KvFormatException($"A snapshot says what is, not what changed; it has the operation {delta.Operation}.");
         }

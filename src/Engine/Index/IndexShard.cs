@@ -7,11 +7,17 @@ namespace KvCache.Engine.Index;
 internal sealed class IndexShard(EntryBudget budget)
 {
     private const int OptimisticReads = 8;
+    private const ulong SelfBit = 1UL << BlockDirectory.Self;
+    private const ulong RedisBit = 1UL << PrefixIndex.RedisHolder;
+
+    // Entries of Redis that are looked at for one that was not confirmed since the last scan began.
+    private const int ForgetScan = 16;
 
     private readonly Lock _lock = new();
     private readonly int[] _perHolder = new int[PrefixIndex.MaxHolders];
     private IndexTable _table = new(IndexTable.MinCapacity);
-    private int _count;
+    private int _count, _redisOnly;
+    private int _hand; // where the search for an entry to forget goes on
     private uint _version; // odd while entries move
 
     public long Bytes => Volatile.Read(ref _table).Bytes + (PrefixIndex.MaxHolders * sizeof(int));
@@ -52,14 +58,25 @@ internal sealed class IndexShard(EntryBudget budget)
                 entry.Marks |= bit;
                 if ((entry.Holders & bit) != 0)
                     return false;
+                EntryKind before = KindOf(entry.Holders), after = KindOf(entry.Holders | bit);
+                if (before != after)
+                {
+                    if (!budget.TryTake(after))
+                        return false;
+                    budget.Return(before);
+                    if (before == EntryKind.Redis)
+                        _redisOnly--;
+                }
 
                 // One aligned word: a reader sees the mask before or after, and either is right.
                 entry.Holders |= bit;
             }
             else
             {
-                if (!budget.TryTake())
+                if (!budget.TryTake(KindOf(bit)))
                     return false;
+                if (bit == RedisBit)
+                    _redisOnly++;
                 if (_count == _table.MaxCount)
                 {
                     Resize(_table.Capacity + (_table.Capacity / 2));
@@ -73,6 +90,8 @@ internal sealed class IndexShard(EntryBudget budget)
             }
 
             _perHolder[holder]++;
+            if (budget.IsOverRedis)
+                ForgetOfRedis(in key);
             return true;
         }
     }
@@ -131,6 +150,19 @@ internal sealed class IndexShard(EntryBudget budget)
         }
     }
 
+    public void CopyKeys(NamespaceId ns, ICollection<BlockKey> keys)
+    {
+        lock (_lock)
+        {
+            for (var slot = 0; slot < _table.Capacity; slot++)
+            {
+                ref var entry = ref _table[slot];
+                if (entry.Holders != 0 && entry.Key.Namespace == ns)
+                    keys.Add(entry.Key);
+            }
+        }
+    }
+
     public void CopyKeys(int holder, ICollection<BlockKey> keys)
     {
         lock (_lock)
@@ -157,11 +189,19 @@ internal sealed class IndexShard(EntryBudget budget)
     {
         ref var entry = ref _table[slot];
         var bit = 1UL << holder;
+        var before = KindOf(entry.Holders);
         _perHolder[holder]--;
         entry.Marks &= ~bit;
+        if (before == EntryKind.Redis)
+            _redisOnly--;
         if (entry.Holders != bit)
         {
             entry.Holders &= ~bit;
+            var after = KindOf(entry.Holders);
+            if (after != before)
+                budget.Move(before, after);
+            if (after == EntryKind.Redis)
+                _redisOnly++;
             return;
         }
 
@@ -169,8 +209,33 @@ internal sealed class IndexShard(EntryBudget budget)
         _table.Free(slot);
         EndMove();
         _count--;
-        budget.Return();
+        budget.Return(before);
     }
+
+    // Not the one that has just come, unless it is alone.
+    private void ForgetOfRedis(ref readonly BlockKey newest)
+    {
+        if (_redisOnly == 0)
+            return;
+        int victim = -1, seen = 0;
+        for (var step = 0; step < _table.Capacity && seen < ForgetScan; step++)
+        {
+            _hand = _hand + 1 >= _table.Capacity ? 0 : _hand + 1;
+            ref var entry = ref _table[_hand];
+            if (entry.Holders != RedisBit || (_redisOnly > 1 && entry.Key.Hash == newest.Hash && entry.Key.Namespace == newest.Namespace))
+                continue;
+            if (seen++ == 0 || (entry.Marks & RedisBit) == 0)
+                victim = _hand;
+            if ((entry.Marks & RedisBit) == 0)
+                break;
+        }
+
+        budget.Forget();
+        Clear(victim, PrefixIndex.RedisHolder);
+    }
+
+    private static EntryKind KindOf(ulong holders) =>
+        (holders & SelfBit) != 0 ? EntryKind.Own : (holders & ~RedisBit) != 0 ? EntryKind.Silos : EntryKind.Redis;
 
     // Readers of the old table need not be told: nothing changes in it any more, and it says the same.
     private void Resize(int capacity) => Volatile.Write(ref _table, _table.Resized(capacity));

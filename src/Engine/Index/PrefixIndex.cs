@@ -30,7 +30,7 @@ internal sealed class PrefixIndex : IPrefixIndex
 
     /// <summary>Creates an empty index.</summary>
     /// <param name="options">Bounds; null for the defaults.</param>
-    /// <exception cref="ArgumentOutOfRangeException"><see cref="PrefixIndexOptions.MaxEntries"/> is less than 1.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A bound is less than 1.</exception>
     public PrefixIndex(PrefixIndexOptions? options = null)
         : this(options, DefaultShards)
     {
@@ -39,9 +39,10 @@ internal sealed class PrefixIndex : IPrefixIndex
     // For those who make many indexes of a handful of blocks each; a power of two.
     internal PrefixIndex(PrefixIndexOptions? options, int shards)
     {
-        var max = (options ?? new PrefixIndexOptions()).MaxEntries;
-        ArgumentOutOfRangeException.ThrowIfLessThan(max, 1, nameof(options));
-        _budget = new EntryBudget(max);
+        options ??= new PrefixIndexOptions();
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxEntries, 1, nameof(options));
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxRedisEntries, 1, nameof(options));
+        _budget = new EntryBudget(options.MaxEntries, options.MaxRedisEntries);
         _shards = new IndexShard[shards];
         for (var i = 0; i < shards; i++)
             _shards[i] = new IndexShard(_budget);
@@ -50,8 +51,14 @@ internal sealed class PrefixIndex : IPrefixIndex
     /// <summary>Number of blocks that have a holder.</summary>
     public int Count => _budget.Taken;
 
-    /// <summary>New blocks refused so far because the index was full.</summary>
+    /// <summary>Number of blocks that are there for a reason.</summary>
+    public int CountOf(EntryKind kind) => _budget.Of(kind);
+
+    /// <summary>New blocks of other silos refused so far because the index was full.</summary>
     public long Refused => _budget.Refused;
+
+    /// <summary>Blocks of Redis left out so far, or forgotten for later ones, because the index knew too many.</summary>
+    public long Forgotten => _budget.Forgotten;
 
     /// <summary>Bytes of all tables.</summary>
     public long MemoryBytes
@@ -76,7 +83,7 @@ internal sealed class PrefixIndex : IPrefixIndex
     }
 
     /// <summary>Adds a holder to a block.</summary>
-    /// <returns>False when it was there already, or when the block is new and the index is full.</returns>
+    /// <returns>False when it was there already, or when the block is new, not this silo's, and the index is full.</returns>
     public bool Add(BlockKey key, int holder)
     {
         Check(holder);
@@ -193,6 +200,15 @@ internal sealed class PrefixIndex : IPrefixIndex
             return false;
         _shards[cursor++].CopyKeys(holder, keys);
         return true;
+    }
+
+    /// <summary>The blocks of a namespace that somebody has. Reads the whole index, shard by shard.</summary>
+    public HashSet<BlockKey> KeysOf(NamespaceId ns)
+    {
+        var keys = new HashSet<BlockKey>();
+        foreach (var shard in _shards)
+            shard.CopyKeys(ns, keys);
+        return keys;
     }
 
     ValueTask<int> IPrefixIndex.MatchAsync(

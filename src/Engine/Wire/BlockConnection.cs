@@ -237,14 +237,39 @@ internal sealed partial class BlockConnection : IDisposable
         var handle = Open(ns);
         var request = Begin();
         request.UInt32(handle);
-        request.UInt32((uint)Math.Ceiling(duration.TotalSeconds));
+        request.UInt64(WireProtocol.Milliseconds(duration));
         request.UInt32((uint)hashes.Length);
         request.Hashes(hashes);
-        return Count(FrameType.Pin, FrameType.PinReply);
+        return CountDone(FrameType.Pin, FrameType.PinReply, hashes.Length);
+    }
+
+    /// <summary>Sets the life of blocks.</summary>
+    /// <param name="ns">Namespace.</param>
+    /// <param name="hashes">The blocks.</param>
+    /// <param name="life">Their life from now on; null for as long as memory lasts.</param>
+    /// <returns>Number of blocks for which it worked.</returns>
+    public int Expire(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, TimeSpan? life)
+    {
+        var handle = Open(ns);
+        var request = Begin();
+        request.UInt32(handle);
+        request.UInt64(life is { } some ? WireProtocol.Milliseconds(some) : 0);
+        request.UInt32((uint)hashes.Length);
+        request.Hashes(hashes);
+        return CountDone(FrameType.Expire, FrameType.ExpireReply, hashes.Length);
+    }
+
+    /// <summary>Deletes all blocks of a namespace.</summary>
+    /// <returns>Number of blocks that were stored, and whose deletion is confirmed.</returns>
+    public int Clear(CacheNamespace ns)
+    {
+        var handle = Open(ns);
+        Begin().UInt32(handle);
+        return Count(FrameType.Clear, FrameType.ClearReply);
     }
 
     /// <summary>Deletes blocks.</summary>
-    /// <returns>Number of blocks that were stored.</returns>
+    /// <returns>Number of blocks that were stored, and whose deletion is confirmed.</returns>
     public int Delete(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes)
     {
         var handle = Open(ns);
@@ -252,7 +277,7 @@ internal sealed partial class BlockConnection : IDisposable
         request.UInt32(handle);
         request.UInt32((uint)hashes.Length);
         request.Hashes(hashes);
-        return Count(FrameType.Delete, FrameType.DeleteReply);
+        return CountDone(FrameType.Delete, FrameType.DeleteReply, hashes.Length);
     }
 
     /// <summary>Ends the hold of a match that was made on this connection.</summary>
@@ -293,14 +318,15 @@ internal sealed partial class BlockConnection : IDisposable
     {
         var nonce = RandomNumberGenerator.GetBytes(WireProtocol.NonceSize);
         var request = Begin();
-        request.UInt16(WireProtocol.Version);
+        request.UInt16(WireProtocol.OldestVersion);
         request.UInt16(WireProtocol.Version);
         request.Bytes(nonce);
         request.Text(tenant);
         var reader = Exchange(FrameType.Hello, FrameType.HelloReply);
         var version = reader.UInt16();
-        if (version != WireProtocol.Version)
-            throw new KvFormatException($"The silo chose version {version}; {WireProtocol.Version} was offered.");
+        if (version is < WireProtocol.OldestVersion or > WireProtocol.Version)
+            throw new KvFormatException(
+                $"The silo chose version {version}; {WireProtocol.OldestVersion} to {WireProtocol.Version} were offered.");
         var serverNonce = reader.Bytes(WireProtocol.NonceSize).ToArray();
         reader.End();
 
@@ -341,8 +367,9 @@ internal sealed partial class BlockConnection : IDisposable
         WireWriter request, uint handle, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, StoreOptions options, byte flags = 0)
     {
         request.UInt32(handle);
-        request.UInt32(options.TimeToLive is { } life ? (uint)Math.Ceiling(life.TotalSeconds) : 0);
-        request.UInt8((byte)(flags | (options.Durability == Durability.Persisted ? WireProtocol.PutPersisted : 0)));
+        request.UInt64(options.TimeToLive is { } life ? WireProtocol.Milliseconds(life) : 0);
+        request.UInt8((byte)(flags | (options.Durability == Durability.Persisted ? WireProtocol.PutPersisted : 0)
+            | (options.RefreshLife ? 0 : WireProtocol.PutKeepsLife)));
         request.UInt8((byte)options.Replicas);
         request.Hashes([parent]);
         request.UInt32((uint)depth);
@@ -405,6 +432,17 @@ internal sealed partial class BlockConnection : IDisposable
         return count;
     }
 
+    // An answer for each block.
+    private int CountDone(FrameType request, FrameType reply, int blocks)
+    {
+        var reader = Exchange(request, reply);
+        if (reader.Count(blocks, "blocks") != blocks)
+            throw new KvFormatException($"The silo did not answer for all of {blocks} blocks.");
+        var done = reader.Bytes(blocks).Count((byte)ItemOutcome.Done);
+        reader.End();
+        return done;
+    }
+
     private WireReader Reply(FrameType type)
     {
         Receive(type, type, out var reader);
@@ -418,6 +456,9 @@ internal sealed partial class BlockConnection : IDisposable
         reader = new WireReader(meta);
         if (header.Type == FrameType.Error && (header.RequestId == _requestId || header.RequestId == 0))
             throw new SiloException(header.Status, reader.Text(ushort.MaxValue, "message"));
+        if (header.FieldBytes > 0 && WireFields.FirstUnknown(_socket.Fields) is var tag and not 0)
+            throw new KvFormatException(
+                $"The silo's answer has the field 0x{tag:x4}, which must be understood, and version {WireProtocol.Version} does not know it.");
         if (header.RequestId != _requestId || (header.Type != type && header.Type != alternative))
             throw new KvFormatException(
                 $"The silo answered request {_requestId} with a frame of type {(byte)header.Type} for request {header.RequestId}.");

@@ -5,8 +5,9 @@ using KvCache.Checksums;
 namespace KvCache.Engine.Wire;
 
 /// <summary>
-/// The 32 bytes in front of every frame of the data plane: <c>magic u32, type u8, status u8, zero u16, request id u64,
-/// meta length u32, CRC-32 u32, payload length u64</c>, little-endian. The CRC covers the header (with a zero CRC field) and the meta part,
+/// The 32 bytes in front of every frame of the data plane: <c>magic u32, type u8, status u8, fields u16, request id u64,
+/// meta length u32, CRC-32 u32, payload length u64</c>, little-endian; <c>fields</c> counts the tagged fields with which the meta part
+/// begins, in units of 16 bytes (<see cref="WireFields"/>). The CRC covers the header (with a zero CRC field) and the meta part,
 /// so that a damaged frame is never taken for another one; payloads carry a CRC per layer.
 /// </summary>
 /// <param name="Type">What the frame is.</param>
@@ -15,8 +16,9 @@ namespace KvCache.Engine.Wire;
 /// <param name="MetaLength">Bytes of the meta part.</param>
 /// <param name="Checksum">CRC-32 over header and meta.</param>
 /// <param name="PayloadLength">Bytes of the payload.</param>
+/// <param name="FieldBytes">Bytes of tagged fields with which the meta part begins.</param>
 internal readonly record struct FrameHeader(
-    FrameType Type, WireStatus Status, ulong RequestId, int MetaLength, uint Checksum, long PayloadLength)
+    FrameType Type, WireStatus Status, ulong RequestId, int MetaLength, uint Checksum, long PayloadLength, int FieldBytes = 0)
 {
     /// <summary>Bytes of a header.</summary>
     public const int Size = 32;
@@ -24,6 +26,7 @@ internal readonly record struct FrameHeader(
     /// <summary>First four bytes of every frame: "KVC1".</summary>
     public const uint Magic = 0x3143564B;
 
+    private const int FieldsOffset = 6;
     private const int ChecksumOffset = 20;
 
     /// <summary>Parses a header and checks its bounds. The checksum is checked by <see cref="Verify"/>, when the meta part is
@@ -38,11 +41,12 @@ internal readonly record struct FrameHeader(
         if (magic != Magic)
             throw new KvFormatException(
                 $"The frame starts with 0x{magic:x8}; 0x{Magic:x8} (\"KVC1\") was expected. Is this a KvCache data plane client?");
-        if (BinaryPrimitives.ReadUInt16LittleEndian(bytes[6..]) != 0)
-            throw new KvFormatException("The reserved field of the frame header is not zero.");
         var meta = BinaryPrimitives.ReadUInt32LittleEndian(bytes[16..]);
         if (meta > (uint)maxMeta)
             throw new KvFormatException($"The frame announces {meta} bytes of meta; at most {maxMeta} are accepted.");
+        var fields = BinaryPrimitives.ReadUInt16LittleEndian(bytes[FieldsOffset..]) * WireFields.Unit;
+        if (fields > meta)
+            throw new KvFormatException($"The frame announces {fields} bytes of tagged fields in {meta} bytes of meta.");
         var payload = BinaryPrimitives.ReadUInt64LittleEndian(bytes[24..]);
         if (payload > (ulong)maxPayload)
             throw new KvFormatException($"The frame announces {payload} bytes of payload; at most {maxPayload} are accepted.");
@@ -52,7 +56,8 @@ internal readonly record struct FrameHeader(
             BinaryPrimitives.ReadUInt64LittleEndian(bytes[8..]),
             (int)meta,
             BinaryPrimitives.ReadUInt32LittleEndian(bytes[ChecksumOffset..]),
-            (long)payload);
+            (long)payload,
+            fields);
     }
 
     /// <summary>Writes a header in front of a meta part that is already in place, and its checksum.</summary>
@@ -61,12 +66,14 @@ internal readonly record struct FrameHeader(
     /// <param name="status">Outcome.</param>
     /// <param name="requestId">Id of the request.</param>
     /// <param name="payloadLength">Bytes that follow the meta part.</param>
-    public static void Write(Span<byte> frame, FrameType type, WireStatus status, ulong requestId, long payloadLength)
+    /// <param name="fieldBytes">Bytes of tagged fields with which the meta part begins.</param>
+    public static void Write(
+        Span<byte> frame, FrameType type, WireStatus status, ulong requestId, long payloadLength, int fieldBytes = 0)
     {
         BinaryPrimitives.WriteUInt32LittleEndian(frame, Magic);
         frame[4] = (byte)type;
         frame[5] = (byte)status;
-        BinaryPrimitives.WriteUInt16LittleEndian(frame[6..], 0);
+        BinaryPrimitives.WriteUInt16LittleEndian(frame[FieldsOffset..], (ushort)(fieldBytes / WireFields.Unit));
         BinaryPrimitives.WriteUInt64LittleEndian(frame[8..], requestId);
         BinaryPrimitives.WriteUInt32LittleEndian(frame[16..], (uint)(frame.Length - Size));
         BinaryPrimitives.WriteUInt32LittleEndian(frame[ChecksumOffset..], 0);

@@ -27,6 +27,7 @@ internal sealed class FrameSocket : IDisposable
     private PutSender? _putSender;
     private byte[] _frame = new byte[4096];
     private int _begun; // bytes of the next header that are there
+    private int _fieldBytes; // of the frame that was received last
 
     /// <summary>Takes over a connected socket.</summary>
     /// <param name="socket">The socket, in blocking mode; disposed with this object.</param>
@@ -81,7 +82,7 @@ internal sealed class FrameSocket : IDisposable
 
     /// <summary>Waits for the next frame and reads its header and meta part.</summary>
     /// <param name="header">The header, with its bounds and checksum checked.</param>
-    /// <param name="meta">The meta part; valid until the next call.</param>
+    /// <param name="meta">The meta part behind its tagged fields; valid until the next call.</param>
     /// <returns>False when the peer closed the connection between two frames.</returns>
     /// <exception cref="KvFormatException">The bytes are not a frame.</exception>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
@@ -109,7 +110,7 @@ internal sealed class FrameSocket : IDisposable
 
     /// <summary>Reads the header and meta part of the frame that <see cref="WaitForFrame"/> waited for.</summary>
     /// <param name="header">The header, with its bounds and checksum checked.</param>
-    /// <returns>The meta part; valid until the next call.</returns>
+    /// <returns>The meta part behind its tagged fields; valid until the next call.</returns>
     /// <exception cref="KvFormatException">The bytes are not a frame.</exception>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
     public ReadOnlySpan<byte> ReceiveFrame(out FrameHeader header)
@@ -121,8 +122,12 @@ internal sealed class FrameSocket : IDisposable
             Array.Resize(ref _frame, length);
         ReceiveExact(_frame.AsSpan(FrameHeader.Size, header.MetaLength));
         header.Verify(_frame.AsSpan(0, length));
-        return _frame.AsSpan(FrameHeader.Size, header.MetaLength);
+        _fieldBytes = header.FieldBytes;
+        return _frame.AsSpan(FrameHeader.Size + _fieldBytes, header.MetaLength - _fieldBytes);
     }
+
+    /// <summary>The tagged fields of the frame that was received last; valid until the next call.</summary>
+    public ReadOnlySpan<byte> Fields => _frame.AsSpan(FrameHeader.Size, _fieldBytes);
 
     /// <summary>
     /// Waits until some bytes have come, and leaves them where they are: what was only announced is worth no memory. A peer that closes the
@@ -196,7 +201,7 @@ internal sealed class FrameSocket : IDisposable
         WireWriter frame, FrameType type, WireStatus status, ulong requestId, ReadOnlySpan<byte> payload = default,
         ReadOnlySpan<byte> follower = default)
     {
-        FrameHeader.Write(frame.Writable, type, status, requestId, payload.Length);
+        FrameHeader.Write(frame.Writable, type, status, requestId, payload.Length, frame.FieldBytes);
         SendAll(frame.Written, payload, follower);
     }
 
@@ -208,7 +213,7 @@ internal sealed class FrameSocket : IDisposable
     /// <param name="payloadLength">Bytes that the caller will send.</param>
     public void SendHeader(WireWriter frame, FrameType type, WireStatus status, ulong requestId, long payloadLength)
     {
-        FrameHeader.Write(frame.Writable, type, status, requestId, payloadLength);
+        FrameHeader.Write(frame.Writable, type, status, requestId, payloadLength, frame.FieldBytes);
         SendAll(frame.Written);
     }
 
@@ -226,7 +231,8 @@ internal sealed class FrameSocket : IDisposable
     public void SendPut(
         WireWriter frame, ulong requestId, IReadOnlyList<ReadOnlyMemory<byte>> blocks, int first, int count, KvLayout layout)
     {
-        FrameHeader.Write(frame.Writable, FrameType.Put, WireStatus.Ok, requestId, WireProtocol.PutPayloadBytes(layout, count));
+        FrameHeader.Write(
+            frame.Writable, FrameType.Put, WireStatus.Ok, requestId, WireProtocol.PutPayloadBytes(layout, count), frame.FieldBytes);
         (_putSender ??= new PutSender(this)).Send(frame.WrittenMemory, blocks, first, count, layout);
     }
 

@@ -7,8 +7,25 @@ namespace KvCache.Engine.Wire;
 /// <summary>Constants and proofs of the data plane. docs/protocol.md is the specification.</summary>
 internal static class WireProtocol
 {
-    /// <summary>The one version that exists.</summary>
-    public const ushort Version = 1;
+    /// <summary>The version that this code speaks: of frames, of what silos tell each other, and of their grain calls.</summary>
+    public const ushort Version = 2;
+
+    /// <summary>The oldest version that this code still understands.</summary>
+    public const ushort OldestVersion = 2;
+
+    /// <summary>The version that two sides speak, the highest that both know; 0 when there is none.</summary>
+    /// <param name="min">Oldest version of the other side.</param>
+    /// <param name="max">Its newest version.</param>
+    public static ushort Common(ushort min, ushort max) =>
+        min <= Version && max >= OldestVersion && min <= max ? Math.Min(max, Version) : (ushort)0;
+
+    /// <summary>Why another side is refused, in a sentence that both of them tell.</summary>
+    /// <param name="who">The other side: "The client", "Silo X".</param>
+    /// <param name="min">Oldest version of the other side.</param>
+    /// <param name="max">Its newest version.</param>
+    public static string Mismatch(string who, ushort min, ushort max) =>
+        $"{who} speaks {Words(min, max)} of the data plane protocol; this silo speaks {Words(OldestVersion, Version)}. "
+        + $"Update {(max < OldestVersion ? "the other side" : "this silo")}.";
 
     /// <summary>Tenant of the silos among themselves, whose secret is the cluster's. No tenant has an empty name.</summary>
     public const string PeerTenant = "";
@@ -47,6 +64,16 @@ internal static class WireProtocol
     /// <summary>Flag of a put: the payload has the first layer of all blocks, then the second of all, and so on.</summary>
     public const byte PutByLayers = 2;
 
+    /// <summary>Flag of a put: blocks that are stored already keep the life that they have.</summary>
+    public const byte PutKeepsLife = 4;
+
+    /// <summary>A duration as it travels: whole milliseconds, rounded up.</summary>
+    public static ulong Milliseconds(TimeSpan duration) => (ulong)Math.Max(0, Math.Ceiling(duration.TotalMilliseconds));
+
+    /// <summary>A duration that has travelled; what no TimeSpan holds is as long as one can be.</summary>
+    public static TimeSpan Duration(ulong milliseconds) =>
+        milliseconds < (ulong)TimeSpan.MaxValue.TotalMilliseconds ? TimeSpan.FromMilliseconds((long)milliseconds) : TimeSpan.MaxValue;
+
     /// <summary>Most blocks of a put by layers: all of them are reserved at its begin.</summary>
     public const int MaxBlocksByLayers = 1024;
 
@@ -73,6 +100,8 @@ internal static class WireProtocol
     public static byte[] ServerProof(
         ReadOnlySpan<byte> secret, ReadOnlySpan<byte> clientNonce, ReadOnlySpan<byte> serverNonce, string tenant) =>
         Proof("kvcache.server.v1"u8, secret, clientNonce, serverNonce, tenant);
+
+    private static string Words(ushort min, ushort max) => min == max ? $"version {min}" : $"versions {min} to {max}";
 
     private static byte[] Proof(
         ReadOnlySpan<byte> label, ReadOnlySpan<byte> secret, ReadOnlySpan<byte> clientNonce, ReadOnlySpan<byte> serverNonce, string tenant)

@@ -1,4 +1,5 @@
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 
 namespace KvCache.Grains.Cluster;
 
@@ -31,8 +32,15 @@ internal interface IClusterBlocks
     void Stored(BlockKey key, ulong generation, BlockDurability durability, bool replaced);
 
     /// <summary>Deletes blocks on every silo and in Redis.</summary>
-    /// <returns>Number of blocks that were stored somewhere.</returns>
-    ValueTask<int> DeleteAsync(IReadOnlyList<BlockKey> keys, CancellationToken cancellationToken = default);
+    /// <returns>
+    /// For each block whether it was stored somewhere and is deleted everywhere, or that somebody who may have it has not confirmed the
+    /// deletion; then it goes on in the background.
+    /// </returns>
+    ValueTask<ItemOutcome[]> DeleteAsync(IReadOnlyList<BlockKey> keys, CancellationToken cancellationToken = default);
+
+    /// <summary>Deletes all blocks of a namespace on every silo and in Redis, as far as this silo knows or finds them.</summary>
+    /// <returns>Number of blocks that were stored and are deleted everywhere.</returns>
+    ValueTask<int> ClearAsync(NamespaceId ns, CancellationToken cancellationToken = default);
 
     /// <summary>Keeps a block from eviction where it lies, or where it is fetched from Redis to; zero or less ends the pin.</summary>
     /// <returns>False when nobody has the block, or pins would take more than their share.</returns>

@@ -77,5 +77,7 @@ internal enum WriteState
 
 /// <summary>How to reach a silo.</summary>
 /// <param name="Endpoints">Data-plane addresses that other machines reach.</param>
+/// <param name="OldestWire">Oldest version of the data plane protocol that it understands.</param>
+/// <param name="Wire">Its newest one; 0 from silos that did not tell.</param>
 [GenerateSerializer, Immutable, Alias("KvCache.SiloCard")]
-internal sealed record SiloCard([property: Id(0)] string[] Endpoints);
+internal sealed record SiloCard([property: Id(0)] string[] Endpoints, [property: Id(1)] ushort OldestWire, [property: Id(2)] ushort Wire);

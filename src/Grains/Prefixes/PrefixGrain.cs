@@ -1,5 +1,6 @@
 using KvCache.Checksums;
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 using KvCache.Grains.Cluster;
 using KvCache.Orleans;
 using Microsoft.Extensions.Logging;
@@ -198,9 +199,12 @@ internal sealed partial class PrefixGrain(
         // A running write is older than the deletion's stamp, so that it cannot become visible behind it; its memory comes back at once.
         await RevokeWriterAsync();
         DropInlineWrite();
-        var deleted = await cluster.DeleteAsync([_key], cancellationToken) > 0;
+        var outcome = (await cluster.DeleteAsync([_key], cancellationToken))[0];
         await descriptors.ClearAsync(this.GetGrainId());
-        return deleted;
+        return outcome == ItemOutcome.Unconfirmed
+            ? throw new TimeoutException(
+                $"The deletion of block {_key.ToGrainKey()} is not confirmed by every silo and Redis; it goes on in the background.")
+            : outcome == ItemOutcome.Done;
     }
 
     private ValueTask RevokeWriterAsync()

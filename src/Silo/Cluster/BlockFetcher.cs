@@ -86,17 +86,38 @@ internal sealed partial class BlockFetcher(
     // Whether the first of the blocks is worth looking for in the store now.
     private bool FromPeer(PeerSilo peer, BlockKey[] keys, bool copy)
     {
-        var mine = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        var claimed = Array.FindAll(keys, key => _running.TryAdd(key, mine));
+        if (keys.Length == 0)
+            return false;
+        var began = time.GetTimestamp();
+        while (true)
+        {
+            var mine = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            if (_running.TryAdd(keys[0], mine))
+                return ReadClaimed(peer, keys, mine, copy);
+
+            // Somebody else fetches it, perhaps as one of many that come before it, and may come back without it.
+            var left = options.Value.FetchTimeout - time.GetElapsedTime(began);
+            if (left <= TimeSpan.Zero || (_running.TryGetValue(keys[0], out var other) && !other.Task.Wait(left)))
+                return false;
+            if (store.Contains(keys[0]))
+                return true;
+        }
+    }
+
+    // What is claimed is fetched: whoever waits for a claim that nobody sees to would take the block for missing. So the claims go on to
+    // the first that somebody else has.
+    private bool ReadClaimed(PeerSilo peer, BlockKey[] keys, TaskCompletionSource mine, bool copy)
+    {
+        var claimed = 1;
         try
         {
-            if (claimed.Length == 0 || claimed[0] != keys[0])
-                return keys.Length > 0 && (!_running.TryGetValue(keys[0], out var other) || other.Task.Wait(options.Value.FetchTimeout));
-            return Read(peer, claimed, copy);
+            while (claimed < keys.Length && _running.TryAdd(keys[claimed], mine))
+                claimed++;
+            return Read(peer, keys[..claimed], copy);
         }
         finally
         {
-            foreach (var key in claimed)
+            foreach (var key in keys.AsSpan(0, claimed))
                 _running.TryRemove(key, out _);
             mine.SetResult();
         }
@@ -105,19 +126,9 @@ internal sealed partial class BlockFetcher(
     private bool Read(PeerSilo peer, BlockKey[] keys, bool copy)
     {
         using var deadline = new CancellationTokenSource(options.Value.FetchTimeout);
-        BlockConnection? connection = null;
         try
         {
-            connection = peer.Rent(deadline.Token);
-            int delivered;
-            using (deadline.Token.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
-                delivered = connection.GetForCopy(keys, header => Reserve(header, copy), Publish);
-            if (!deadline.IsCancellationRequested)
-            {
-                peer.Return(connection);
-                connection = null;
-            }
-
+            var delivered = peer.Use(deadline.Token, connection => connection.GetForCopy(keys, header => Reserve(header, copy), Publish));
             if (delivered == 0)
                 counters.FetchMissed();
             return delivered > 0;
@@ -131,10 +142,6 @@ internal sealed partial class BlockFetcher(
                 ? "it took too long"
                 : e.Message);
             return false;
-        }
-        finally
-        {
-            connection?.Dispose();
         }
     }
 

@@ -1,5 +1,6 @@
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 using KvCache.Grains;
 using KvCache.Grains.Cluster;
 using KvCache.Silo.Options;
@@ -26,6 +27,9 @@ internal sealed partial class ClusterBlocks(
 
     // Under this share of its arena a silo has hardly any room left: the rest is leased, pinned or being written.
     private const int ScarceShare = 8;
+
+    private const int ClearRounds = 3;
+    private const int ClearedAtOnce = 1024;
 
     public bool HasOthers => members.Peers.Length > 0;
 
@@ -78,7 +82,7 @@ internal sealed partial class ClusterBlocks(
             replicator.Want(key);
     }
 
-    public async ValueTask<int> DeleteAsync(IReadOnlyList<BlockKey> keys, CancellationToken cancellationToken)
+    public async ValueTask<ItemOutcome[]> DeleteAsync(IReadOnlyList<BlockKey> keys, CancellationToken cancellationToken)
     {
         var all = keys.ToArray();
         var stamp = store.NewGeneration();
@@ -112,7 +116,7 @@ internal sealed partial class ClusterBlocks(
         }
 
         await DeleteInRedisAsync(all, holders, cancellationToken).ConfigureAwait(false);
-        return deleted.Count(was => was);
+        return Array.ConvertAll(deleted, was => was ? ItemOutcome.Done : ItemOutcome.Nothing);
 
         void Merge(DeletionReport report)
         {
@@ -135,6 +139,23 @@ internal sealed partial class ClusterBlocks(
             ((holders[i] & BlockRun.Redis) != 0 ? expected : others).Add(keys[i]);
         _ = redis.DeleteAsync(others, CancellationToken.None);
         return redis.DeleteAsync(expected, cancellationToken);
+    }
+
+    public async ValueTask<int> ClearAsync(NamespaceId ns, CancellationToken cancellationToken)
+    {
+        // What becomes known of while others are deleted is found by the next round.
+        var deleted = 0;
+        for (var round = 0; round < ClearRounds; round++)
+        {
+            var keys = directory.Index.KeysOf(ns);
+            keys.UnionWith(await redis.KeysOfAsync(ns, cancellationToken).ConfigureAwait(false));
+            if (keys.Count == 0)
+                break;
+            foreach (var some in keys.Chunk(ClearedAtOnce))
+                deleted += (await DeleteAsync(some, cancellationToken).ConfigureAwait(false)).Count(outcome => outcome == ItemOutcome.Done);
+        }
+
+        return deleted;
     }
 
     public async ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration, CancellationToken cancellationToken)

@@ -13,10 +13,15 @@ internal sealed class ClusterCounters : IDisposable
     public ClusterCounters(BlockDirectory directory, ClusterMembers members)
     {
         _meter.CreateObservableUpDownCounter(
-            "kvcache.index.blocks", () => directory.Index.Count, "{block}", "Blocks that the index knows.");
+            "kvcache.index.blocks", () => Enum.GetValues<EntryKind>().Select(kind => new Measurement<int>(
+                directory.Index.CountOf(kind), new KeyValuePair<string, object?>("holder", Words(kind)))), "{block}",
+            "Blocks that the index knows, by who has them.");
         _meter.CreateObservableUpDownCounter("kvcache.index.bytes", () => directory.Index.MemoryBytes, "By", "Memory of the index.");
         _meter.CreateObservableCounter(
-            "kvcache.index.refused", () => directory.Index.Refused, "{block}", "Blocks that the index had no room for.");
+            "kvcache.index.refused", () => directory.Index.Refused, "{block}", "Blocks of other silos that the index had no room for.");
+        _meter.CreateObservableCounter(
+            "kvcache.index.forgotten", () => directory.Index.Forgotten, "{block}",
+            "Blocks of Redis that the index left out, or forgot for later ones.");
         _meter.CreateObservableUpDownCounter(
             "kvcache.index.tombstones", () => directory.Tombstones.Count, "{block}", "Deletions that are remembered.");
         _meter.CreateObservableGauge(
@@ -52,6 +57,13 @@ internal sealed class ClusterCounters : IDisposable
     public void CopyMade(int count) => Interlocked.Add(ref _copiesMade, count);
 
     public void CopyDropped(int count = 1) => Interlocked.Add(ref _copiesDropped, count);
+
+    private static string Words(EntryKind kind) => kind switch
+    {
+        EntryKind.Own => "self",
+        EntryKind.Silos => "silos",
+        _ => "redis",
+    };
 
     private static KeyValuePair<string, object?> Outcome(string value) => new("outcome", value);
 

@@ -2,6 +2,7 @@ using System.Numerics;
 using KvCache.Binary;
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 using KvCache.Grains.Cluster;
 using KvCache.Silo.Hosting;
 
@@ -127,13 +128,16 @@ internal sealed class ClusterView(
     public IReadOnlyList<string> RoomierEndpoints(long bytes) => members.BetterOfTwo(bytes)?.Endpoints ?? [];
 
     /// <summary>Deletes blocks everywhere. Blocks the thread.</summary>
-    public int Delete(NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
+    public ItemOutcome[] Delete(NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
     {
         var keys = new BlockKey[hashes.Length];
         for (var i = 0; i < keys.Length; i++)
             keys[i] = new BlockKey(ns, hashes[i]);
         return cluster.DeleteAsync(keys).AsTask().GetAwaiter().GetResult();
     }
+
+    /// <summary>Deletes all blocks of a namespace everywhere. Blocks the thread.</summary>
+    public int Clear(NamespaceId ns) => cluster.ClearAsync(ns).AsTask().GetAwaiter().GetResult();
 
     // Slots of this silo's index mean nothing elsewhere: the answer numbers its silos in the order in which it names them.
     private static ulong Compact(ulong mask, ulong known)

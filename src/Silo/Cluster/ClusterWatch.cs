@@ -1,4 +1,6 @@
+using KvCache.Caching;
 using KvCache.Engine.Index;
+using KvCache.Engine.Wire;
 using KvCache.Silo.Options;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -71,9 +73,15 @@ internal sealed partial class ClusterWatch(
             replicator.Repair();
     }
 
-    private string[] Describe(PeerSilo peer, CancellationToken cancellationToken) =>
-        agents.Of(peer.Address).DescribeAsync().AsTask().WaitAsync(options.Value.AskTimeout, cancellationToken).GetAwaiter()
-            .GetResult().Endpoints;
+    private string[] Describe(PeerSilo peer, CancellationToken cancellationToken)
+    {
+        var card = agents.Of(peer.Address).DescribeAsync().AsTask().WaitAsync(options.Value.AskTimeout, cancellationToken).GetAwaiter()
+            .GetResult();
+        return WireProtocol.Common(card.OldestWire, card.Wire) > 0
+            ? card.Endpoints
+            : throw new SiloException(
+                WireStatus.VersionMismatch, WireProtocol.Mismatch($"Silo {peer.Address}", card.OldestWire, card.Wire));
+    }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Silo {Silo} with {Blocks} blocks has left ({Status})")]
     private partial void LogLeft(string silo, int blocks, SiloStatus status);

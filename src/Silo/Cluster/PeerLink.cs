@@ -25,6 +25,7 @@ internal sealed partial class PeerLink : IDisposable
     private readonly CancellationTokenSource _stopping = new();
     private readonly IndexDelta[] _deltas = new IndexDelta[BlockConnection.MaxDeltas];
     private readonly Thread _thread;
+    private string _told = ""; // why it cannot be followed; said once
 
     /// <param name="peer">The silo.</param>
     /// <param name="endpoints">Asks a silo for its addresses.</param>
@@ -62,6 +63,7 @@ internal sealed partial class PeerLink : IDisposable
                 using (_stopping.Token.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
                 {
                     LogConnected(_peer.Address.ToString());
+                    _told = "";
                     pause = FirstPause;
                     Follow(connection);
                 }
@@ -74,8 +76,8 @@ internal sealed partial class PeerLink : IDisposable
                 when (e is SocketException or IOException or SiloException or KvFormatException or ObjectDisposedException
                 or TimeoutException or OperationCanceledException or global::Orleans.Runtime.OrleansException)
             {
-                if (!_stopping.IsCancellationRequested)
-                    LogLost(_peer.Address.ToString(), e.Message);
+                if (!_stopping.IsCancellationRequested && e.Message != _told)
+                    LogLost(_peer.Address.ToString(), _told = e.Message);
             }
             catch (Exception e)
             {

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Net.Sockets;
 using System.Text;
 using KvCache.Engine.Index;
 using KvCache.Engine.Security;
@@ -68,22 +69,53 @@ internal sealed class PeerSilo : IDisposable
     /// <summary>Its connection has broken.</summary>
     public void Lost() => Volatile.Write(ref _connected, false);
 
-    /// <summary>A connection to its data plane, to be given back when it is still in step and disposed otherwise.</summary>
+    /// <summary>Makes a request on a connection to its data plane.</summary>
+    /// <param name="limit">Ends the request, and the connection with it.</param>
+    /// <param name="request">The request. Made once more, on a fresh connection, when an idle one turns out to have been closed by the other
+    /// side before it answered anything.</param>
     /// <exception cref="IOException">Its address is not known yet, or it is not a member any more.</exception>
-    public BlockConnection Rent(CancellationToken cancellationToken)
+    public T Use<T>(CancellationToken limit, Func<BlockConnection, T> request)
+    {
+        while (true)
+        {
+            var connection = TakeIdle();
+            var wasIdle = connection is not null;
+            connection ??= Connect(limit);
+            var received = connection.ReceivedBytes;
+            try
+            {
+                T result;
+                using (limit.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
+                    result = request(connection);
+                if (limit.IsCancellationRequested)
+                    connection.Dispose(); // it may be aborted
+                else
+                    Return(connection);
+                return result;
+            }
+            catch (SocketException) when (wasIdle && connection.ReceivedBytes == received && !limit.IsCancellationRequested)
+            {
+                connection.Dispose();
+            }
+            catch
+            {
+                connection.Dispose();
+                throw;
+            }
+        }
+    }
+
+    private BlockConnection? TakeIdle()
     {
         lock (_idle)
         {
             if (_disposed)
                 throw new IOException($"Silo {Address} has left.");
-            if (_idle.TryPop(out var idle))
-                return idle;
+            return _idle.TryPop(out var idle) ? idle : null;
         }
-
-        return Connect(cancellationToken);
     }
 
-    public void Return(BlockConnection connection)
+    private void Return(BlockConnection connection)
     {
         lock (_idle)
         {

@@ -80,6 +80,10 @@ internal sealed class RedisBlocks : IDisposable
         return exists == true;
     }
 
+    /// <summary>Blocks of a namespace that Redis has; nothing where it cannot be asked.</summary>
+    public async Task<IReadOnlyCollection<BlockKey>> KeysOfAsync(NamespaceId ns, CancellationToken cancellationToken) =>
+        IsAvailable ? await _tier!.FindAsync(ns, cancellationToken).ConfigureAwait(false) : [];
+
     /// <summary>Deletes blocks, and waits until Redis has confirmed it or the tier will go on trying by itself.</summary>
     public Task DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken) =>
         _tier is null || keys.Count == 0 ? Task.CompletedTask : _tier.DeleteAsync(keys, cancellationToken);

@@ -6,13 +6,13 @@ using KvCache.Silo.Tiers;
 using KvCache.Silo.Tiers.Redis;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo.Cluster;
 
 /// <summary>
-/// Finds again what Redis has kept: once after the start, in the background, while the silo already serves. It matters when every silo was
-/// restarted;
-/// otherwise the others tell a newcomer what is in Redis.
+/// Looks through Redis, in the background: after the start, to find again what it has kept, and from time to time, to forget what it no
+/// longer has. Redis tells nobody when it evicts a payload, or when somebody else deletes one.
 /// </summary>
 internal sealed partial class RedisScan : BackgroundService
 {
@@ -20,28 +20,32 @@ internal sealed partial class RedisScan : BackgroundService
 
     private readonly Meter _meter = new(SiloCounters.MeterName);
     private readonly RedisTier? _tier;
+    private readonly TimeSpan _interval;
     private readonly BlockDirectory _directory;
     private readonly ILogger<RedisScan> _logger;
-    private long _found, _expected;
+    private long _found, _expected, _swept;
     private volatile bool _done;
 
-    public RedisScan(BlockDirectory directory, IServiceProvider services, ILogger<RedisScan> logger)
+    public RedisScan(BlockDirectory directory, IServiceProvider services, IOptions<RedisTierOptions> options, ILogger<RedisScan> logger)
     {
+        _interval = options.Value.ScanInterval;
         _directory = directory;
         _logger = logger;
         _tier = services.GetService<RedisTier>();
         if (_tier is null)
             return;
         _meter.CreateObservableGauge(
-            "kvcache.redis.scan.blocks", () => Found, "{block}", "Blocks that the scan of Redis after the start has found.");
+            "kvcache.redis.scan.blocks", () => Found, "{block}", "Blocks that the latest scan of Redis has found.");
         _meter.CreateObservableGauge(
             "kvcache.redis.scan.done", () => Done ? 1 : 0, "1", "1 when the scan of Redis after the start is over.");
+        _meter.CreateObservableCounter(
+            "kvcache.redis.scan.swept", () => Volatile.Read(ref _swept), "{block}", "Blocks that scans found gone from Redis.");
     }
 
-    /// <summary>Whether the scan is over; false where there is no Redis.</summary>
+    /// <summary>Whether the first scan is over; false where there is no Redis.</summary>
     public bool Done => _done;
 
-    /// <summary>Blocks found by the scan, or by the attempt that is running.</summary>
+    /// <summary>Blocks found by the latest scan, or by the one that is running.</summary>
     public long Found => Volatile.Read(ref _found);
 
     /// <summary>Keys that the scan has to look at.</summary>
@@ -58,19 +62,26 @@ internal sealed partial class RedisScan : BackgroundService
         if (_tier is null)
             return;
         var began = Stopwatch.GetTimestamp();
-        for (var logged = false; !stoppingToken.IsCancellationRequested; logged = true)
+        for (var told = false; ;)
         {
             try
             {
+                _directory.BeginScan();
                 await _tier.ScanAsync(TakeOver, stoppingToken);
+                Interlocked.Add(ref _swept, _directory.EndScan());
+                if (!_done)
+                    LogDone(Found, Stopwatch.GetElapsedTime(began).TotalSeconds);
                 _done = true;
-                LogDone(Found, Stopwatch.GetElapsedTime(began).TotalSeconds);
-                return;
+                told = false;
+
+                // Silos that were started together do not all ask at the same time.
+                await Task.Delay(_interval * (0.8 + (0.4 * Random.Shared.NextDouble())), stoppingToken);
             }
             catch (RedisException e)
             {
-                if (!logged)
+                if (!told)
                     LogFailed(e.Message);
+                told = true;
                 await Task.Delay(Pause, stoppingToken);
             }
         }

@@ -1,5 +1,6 @@
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 using KvCache.Grains;
 using KvCache.Silo.Accounts;
 using KvCache.Silo.Data;
@@ -17,7 +18,7 @@ internal sealed class SiloAgent(
     BlockFetcher fetcher, TenantDirectory tenants)
     : GrainService(id, silo, loggers), ISiloAgent
 {
-    public ValueTask<SiloCard> DescribeAsync() => new(new SiloCard(server.EndpointsForOthers));
+    public ValueTask<SiloCard> DescribeAsync() => new(new SiloCard(server.EndpointsForOthers, WireProtocol.OldestVersion, WireProtocol.Version));
 
     public ValueTask<bool> ContainsAsync(BlockKey key) => new(store.Contains(key));
 

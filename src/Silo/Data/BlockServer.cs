@@ -162,26 +162,37 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
     public void Dispose() => _listener.Dispose();
 
-    /// <summary>Calls the grains of those blocks that somebody has, a bounded number at a time, and counts the answers that are
-    /// true.</summary>
-    public int ForEachGrain(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Func<IPrefixGrain, ValueTask<bool>> call)
+    /// <summary>Calls the grains of those blocks that somebody has, a bounded number at a time. Each answers for itself: a silo that has
+    /// just died costs the blocks whose grains it had, and no others.</summary>
+    public ItemOutcome[] ForEachGrain(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Func<IPrefixGrain, ValueTask<bool>> call)
     {
-        var count = 0;
-        var calls = new List<Task<bool>>(Math.Min(hashes.Length, GrainCallsAtOnce));
+        var outcomes = new List<ItemOutcome>(hashes.Length);
+        var calls = new List<Task<ItemOutcome>>(Math.Min(hashes.Length, GrainCallsAtOnce));
         for (var i = 0; i < hashes.Length; i++)
         {
-            calls.Add(CallAsync(new BlockKey(ns, hashes[i]), call));
+            calls.Add(CallGrainAsync(new BlockKey(ns, hashes[i]), call));
             if (calls.Count < GrainCallsAtOnce && i + 1 < hashes.Length)
                 continue;
-            count += Task.WhenAll(calls).GetAwaiter().GetResult().Count(answer => answer);
+            outcomes.AddRange(Task.WhenAll(calls).GetAwaiter().GetResult());
             calls.Clear();
         }
 
-        return count;
+        return [.. outcomes];
     }
 
-    private async Task<bool> CallAsync(BlockKey key, Func<IPrefixGrain, ValueTask<bool>> call) =>
-        await Cluster.MayHaveAsync(key) && await call(Grains.GetPrefix(key));
+    /// <summary>Calls the grain of a block that somebody has.</summary>
+    public async Task<ItemOutcome> CallGrainAsync(BlockKey key, Func<IPrefixGrain, ValueTask<bool>> call)
+    {
+        try
+        {
+            return await Cluster.MayHaveAsync(key) && await call(Grains.GetPrefix(key)) ? ItemOutcome.Done : ItemOutcome.Nothing;
+        }
+        catch (Exception e) when (e is not OperationCanceledException)
+        {
+            LogUnanswered(key.Namespace, key.Hash.ToShortString(), e.Message);
+            return ItemOutcome.Unconfirmed;
+        }
+    }
 
     /// <summary>Checks a block that a reader found damaged, and drops it when its memory is.</summary>
     public bool DropIfCorrupt(BlockKey key, ulong generation)
@@ -210,6 +221,9 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The data plane listens on {Endpoints}")]
     private partial void LogListening(string endpoints);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The grain of block {Namespace}/{Hash} did not answer: {Reason}")]
+    private partial void LogUnanswered(NamespaceId @namespace, string hash, string reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Block {Namespace}/{Hash} is damaged in memory (layer {Layer}); it is dropped")]
     private partial void LogCorrupt(NamespaceId @namespace, BlockHash hash, int layer);

@@ -21,16 +21,19 @@ internal sealed partial class Session
                 WireStatus.BadFrame, $"The first frame is of type {(byte)hello.Type}; hello ({(byte)FrameType.Hello}) was expected.");
         var reader = new WireReader(meta);
         ushort min = reader.UInt16(), max = reader.UInt16();
+
+        // Before anything else of it: what follows may be another version's.
+        var version = WireProtocol.Common(min, max);
+        if (version == 0)
+            throw new ProtocolException(WireStatus.VersionMismatch, WireProtocol.Mismatch("The other side", min, max));
+        RefuseUnknownFields();
         var clientNonce = reader.Bytes(WireProtocol.NonceSize).ToArray();
         var tenant = reader.Text(CacheNamespace.MaxTextBytes, "tenant");
         reader.End();
-        if (min > WireProtocol.Version || max < WireProtocol.Version)
-            throw new ProtocolException(
-                WireStatus.VersionMismatch, $"The client speaks versions {min} to {max}; this silo speaks {WireProtocol.Version}.");
 
         var serverNonce = RandomNumberGenerator.GetBytes(WireProtocol.NonceSize);
         var reply = Reply();
-        reply.UInt16(WireProtocol.Version);
+        reply.UInt16(version);
         reply.Bytes(serverNonce);
         _socket.Send(reply, FrameType.HelloReply, WireStatus.Ok, hello.RequestId);
 
@@ -66,6 +69,29 @@ internal sealed partial class Session
         reply.UInt32(WireProtocol.MaxBlocksPerRequest);
         reply.UInt32((uint)_server.Options.MaxHold.TotalMilliseconds);
         _socket.Send(reply, FrameType.AuthenticateReply, WireStatus.Ok, proof.RequestId);
+    }
+
+    // Whatever follows the frame is read, so that the connection stays in step.
+    private void RefuseUnknownFields(FrameHeader header)
+    {
+        try
+        {
+            RefuseUnknownFields();
+        }
+        catch (ProtocolException)
+        {
+            _socket.Drain(header.PayloadLength);
+            throw;
+        }
+    }
+
+    // What must be understood, and is not, is not done.
+    private void RefuseUnknownFields()
+    {
+        if (WireFields.FirstUnknown(_socket.Fields) is var tag and not 0)
+            throw new ProtocolException(
+                WireStatus.InvalidRequest,
+                $"The frame has the field 0x{tag:x4}, which must be understood, and version {WireProtocol.Version} does not know it.");
     }
 
     // A certificate that stands for a tenant is its secret: the proof is then made with the empty one, and no other tenant can be claimed.

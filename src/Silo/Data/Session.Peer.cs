@@ -88,5 +88,5 @@ internal sealed partial class Session
     }
 
     private static void WriteDeltas(WireWriter writer, ReadOnlySpan<IndexDelta> deltas) =>
-        IndexDeltaCodec.Encode(deltas, writer.Take(deltas.Length * IndexDeltaCodec.Size));
+        IndexDeltaCodec.Encode(deltas, writer.Take(IndexDeltaCodec.BytesOf(deltas.Length)));
 }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
 using System.Security.Cryptography.X509Certificates;
 using KvCache.Binary;
 using KvCache.Caching;
@@ -99,6 +100,8 @@ internal sealed partial class Session : Connection
         Slice(header.Type is FrameType.Get or FrameType.GetLayers or FrameType.Put or FrameType.PutMapped or FrameType.PeerGet);
         try
         {
+            if (header.FieldBytes > 0)
+                RefuseUnknownFields(header);
             switch (header.Type)
             {
                 case FrameType.OpenNamespace: OpenNamespace(header.RequestId, meta); break;
@@ -107,6 +110,8 @@ internal sealed partial class Session : Connection
                 case FrameType.Put: Put(header, meta); break;
                 case FrameType.Pin: Pin(header.RequestId, meta); break;
                 case FrameType.Delete: Delete(header.RequestId, meta); break;
+                case FrameType.Expire: Expire(header.RequestId, meta); break;
+                case FrameType.Clear: Clear(header.RequestId, meta); break;
                 case FrameType.Release: Release(header.RequestId, meta); break;
                 case FrameType.Stat: Stat(header.RequestId, meta); break;
                 case FrameType.Verify: Verify(header.RequestId, meta); break;
@@ -249,7 +254,7 @@ internal sealed partial class Session : Connection
 
             _server.Counters.Hit(_account!, lease.Layout.TokensPerBlock);
             reply.UInt64(lease.Generation);
-            reply.Bytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(lease.Checksums.Slice(range.First, range.Count)));
+            reply.Bytes(MemoryMarshal.AsBytes(lease.Checksums.Slice(range.First, range.Count)));
             reply.Align();
             delivered++;
             if (i + 1 == hashes.Length)
@@ -327,11 +332,10 @@ internal sealed partial class Session : Connection
     {
         var reader = new WireReader(meta);
         var ns = Namespace(ref reader);
-        var duration = TimeSpan.FromSeconds(reader.UInt32());
+        var duration = WireProtocol.Duration(reader.UInt64());
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
-        var pinned = _server.ForEachGrain(ns.Id, hashes, grain => grain.PinAsync(duration));
-        SendCount(FrameType.PinReply, requestId, pinned);
+        SendItems(FrameType.PinReply, requestId, _server.ForEachGrain(ns.Id, hashes, grain => grain.PinAsync(duration)));
     }
 
     private void Delete(ulong requestId, ReadOnlySpan<byte> meta)
@@ -340,8 +344,26 @@ internal sealed partial class Session : Connection
         var ns = Namespace(ref reader);
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
-        var deleted = _server.Cluster.Delete(ns.Id, hashes);
-        SendCount(FrameType.DeleteReply, requestId, deleted);
+        SendItems(FrameType.DeleteReply, requestId, _server.Cluster.Delete(ns.Id, hashes));
+    }
+
+    private void Expire(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        var milliseconds = reader.UInt64();
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        var life = milliseconds == 0 ? TimeSpan.MaxValue : WireProtocol.Duration(milliseconds);
+        SendItems(FrameType.ExpireReply, requestId, _server.ForEachGrain(ns.Id, hashes, grain => grain.SetTimeToLiveAsync(life)));
+    }
+
+    private void Clear(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        reader.End();
+        SendCount(FrameType.ClearReply, requestId, _server.Cluster.Clear(ns.Id));
     }
 
     private void Release(ulong requestId, ReadOnlySpan<byte> meta)
@@ -392,6 +414,14 @@ internal sealed partial class Session : Connection
     {
         var reply = Reply();
         reply.UInt32((uint)count);
+        _socket.Send(reply, type, WireStatus.Ok, requestId);
+    }
+
+    private void SendItems(FrameType type, ulong requestId, ItemOutcome[] outcomes)
+    {
+        var reply = Reply();
+        reply.UInt32((uint)outcomes.Length);
+        reply.Bytes(MemoryMarshal.AsBytes(outcomes.AsSpan()));
         _socket.Send(reply, type, WireStatus.Ok, requestId);
     }
 

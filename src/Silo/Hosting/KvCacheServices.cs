@@ -132,8 +132,9 @@ internal static class KvCacheServices
     private static BlockDirectory CreateDirectory(IServiceProvider services)
     {
         var time = services.GetRequiredService<TimeProvider>();
+        var cluster = services.GetRequiredService<IOptions<ClusterOptions>>().Value;
         var index = new PrefixIndex(
-            new PrefixIndexOptions { MaxEntries = services.GetRequiredService<IOptions<ClusterOptions>>().Value.MaxIndexEntries });
+            new PrefixIndexOptions { MaxEntries = cluster.MaxIndexEntries, MaxRedisEntries = cluster.MaxRedisIndexEntries });
         return new BlockDirectory(index, new IndexLog(time: time), new Tombstones(time: time));
     }
 

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.IO.Pipelines;
 using KvCache.Engine.Index;
+using KvCache.Engine.Wire;
 using KvCache.Grains.Cluster;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
@@ -123,6 +124,8 @@ internal static class BlockEndpoints
         }
 
         server.Counters.Put(outcome);
+        if (outcome == PutOutcome.AlreadyStored)
+            writer.RefreshLife(key, terms);
         server.Counters.Moved(Math.Max(0, received), 0);
         if (received >= 0 && received != bytes)
             return WrongLength(space, received < bytes ? $"the body ended after {received} bytes" : "the body is longer").ToResult();
@@ -136,9 +139,12 @@ internal static class BlockEndpoints
     {
         var space = namespaces.Resolve(HttpGate.TenantOf(http), ns);
         var key = new BlockKey(space.Id, HexText.Hash(hash));
-        return await cluster.DeleteAsync([key], cancellationToken) > 0
-            ? TypedResults.NoContent()
-            : HttpProblem.NotStored(key.Hash).ToResult();
+        return (await cluster.DeleteAsync([key], cancellationToken))[0] switch
+        {
+            ItemOutcome.Done => TypedResults.NoContent(),
+            ItemOutcome.Unconfirmed => TypedResults.Accepted((string?)null), // it goes on
+            _ => HttpProblem.NotStored(key.Hash).ToResult(),
+        };
     }
 
     // -1 when the bytes are not wanted, and so were not looked at.

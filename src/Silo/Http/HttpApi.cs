@@ -95,6 +95,6 @@ internal static class HttpApi
                 .ProducesProblem(507)
             .AddOpenApiOperationTransformer(HttpApiDescription.DescribeBody);
         api.MapDelete(Block, BlockEndpoints.DeleteAsync).WithName("deleteBlock").WithSummary("Deletes a block on every silo and in Redis.")
-            .Produces(204);
+            .Produces(204).Produces(202);
     }
 }

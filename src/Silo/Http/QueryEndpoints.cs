@@ -51,8 +51,7 @@ internal static class QueryEndpoints
     }
 
     public static async Task<Ok<PinReply>> PinAsync(
-        PinRequest request, HttpContext http, NamespaceTable namespaces, ClusterView cluster, IGrainFactory grains,
-            CancellationToken cancellationToken)
+        PinRequest request, HttpContext http, NamespaceTable namespaces, BlockServer server, CancellationToken cancellationToken)
     {
         var ns = namespaces.Resolve(HttpGate.TenantOf(http), request.Namespace);
         if (request.Seconds < 0)
@@ -60,12 +59,11 @@ internal static class QueryEndpoints
                 HttpProblem.Invalid($"The pin is to last {request.Seconds} s; 0 (which ends it) or more was expected."));
         var pinned = 0;
         foreach (var part in HexText.Hashes(request.Hashes).Chunk(GrainCallsAtOnce))
-            pinned += (await Task.WhenAll(Array.ConvertAll(part, hash => PinAsync(new BlockKey(ns.Id, hash))))).Count(done => done);
+            pinned += (await Task.WhenAll(Array.ConvertAll(part, PinAsync))).Count(outcome => outcome == ItemOutcome.Done);
         return TypedResults.Ok(new PinReply(pinned));
 
-        async Task<bool> PinAsync(BlockKey key) =>
-            await cluster.MayHaveAsync(key)
-                && await grains.GetPrefix(key).PinAsync(TimeSpan.FromSeconds(request.Seconds), cancellationToken);
+        Task<ItemOutcome> PinAsync(BlockHash hash) => server.CallGrainAsync(
+            new BlockKey(ns.Id, hash), grain => grain.PinAsync(TimeSpan.FromSeconds(request.Seconds), cancellationToken));
     }
 
     public static FileContentHttpResult Statistics(HttpContext http, BlockServer server) =>

@@ -55,10 +55,15 @@ internal sealed class ClusterOptions : IValidatableObject
     /// </summary>
     public string SecretFile { get; set; } = "";
 
-    /// <summary>Most blocks that the index knows. Default 4,194,304 (at most 484 MiB); further ones are found only where they
-    /// lie.</summary>
+    /// <summary>Most blocks of other silos that the index knows. Default 4,194,304 (at most 484 MiB); further ones are found only where
+    /// they lie. A silo's own blocks are always known to it.</summary>
     [Range(1, int.MaxValue)]
     public int MaxIndexEntries { get; set; } = 4 * 1024 * 1024;
+
+    /// <summary>Most blocks that only Redis has and the index knows. Default 2,097,152 (at most 242 MiB); past it those are forgotten that
+    /// were not confirmed lately.</summary>
+    [Range(1, int.MaxValue)]
+    public int MaxRedisIndexEntries { get; set; } = 2 * 1024 * 1024;
 
     /// <summary>Reads of a block from afar, within a minute, after which this silo takes a copy. Default 2; 0 for never.</summary>
     [Range(0, 255)]

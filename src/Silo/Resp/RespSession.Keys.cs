@@ -1,4 +1,5 @@
 using KvCache.Engine.Index;
+using KvCache.Engine.Wire;
 
 namespace KvCache.Silo.Resp;
 
@@ -27,7 +28,16 @@ internal sealed partial class RespSession
                 keys.Add(key);
         }
 
-        _writer.Integer(keys.Count == 0 ? 0 : Values.Delete([.. keys]));
+        AnswerDeleted(keys.Count == 0 ? [] : Values.Delete([.. keys]));
+    }
+
+    // As Redis says it where too few replicas take part.
+    private void AnswerDeleted(ItemOutcome[] outcomes)
+    {
+        if (outcomes.Contains(ItemOutcome.Unconfirmed))
+            _writer.Error("NOREPLICAS A silo, or Redis, that may have a key did not confirm its deletion; it goes on in the background");
+        else
+            _writer.Integer(outcomes.Count(outcome => outcome == ItemOutcome.Done));
     }
 
     internal void Type()
@@ -101,9 +111,11 @@ internal sealed partial class RespSession
         var doomed = new HashSet<BlockKey>();
         for (var holder = 0; holder < PrefixIndex.MaxHolders; holder++)
             ForEachShard(holder, key => doomed.Add(key));
-        foreach (var keys in doomed.Chunk(KeysPerDelete))
-            Values.Delete(keys);
-        _writer.Simple("OK"u8);
+        ItemOutcome[] outcomes = [.. doomed.Chunk(KeysPerDelete).SelectMany(Values.Delete)];
+        if (outcomes.Contains(ItemOutcome.Unconfirmed))
+            AnswerDeleted(outcomes);
+        else
+            _writer.Simple("OK"u8);
     }
 
     private long CountKeys()
@@ -222,6 +234,9 @@ internal sealed partial class RespSession
         }
 
         // A time that has passed deletes.
-        _writer.Integer((life > TimeSpan.Zero ? Values.SetTimeToLive(key, life) : Values.Delete([key]) > 0) ? 1 : 0);
+        if (life > TimeSpan.Zero)
+            _writer.Integer(Values.SetTimeToLive(key, life) ? 1 : 0);
+        else
+            AnswerDeleted(Values.Delete([key]));
     }
 }

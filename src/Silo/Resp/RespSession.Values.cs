@@ -1,4 +1,5 @@
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 using KvCache.Silo.Data;
 using KvCache.Silo.Values;
 
@@ -237,8 +238,7 @@ internal sealed partial class RespSession
         if (life <= TimeSpan.Zero)
         {
             // It would be over before it began: as in Redis, nothing is stored, and what was there is gone.
-            Values.Delete([key]);
-            return PutOutcome.Stored;
+            return Values.Delete([key])[0] == ItemOutcome.Unconfirmed ? PutOutcome.Failed : PutOutcome.Stored;
         }
 
         return Finish(write, _server.Terms with { TimeToLive = life, Replace = !options.OnlyIfAbsent });

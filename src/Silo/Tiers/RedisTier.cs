@@ -203,6 +203,23 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
         Task.Factory.StartNew(
             () => Scan(page, cancellationToken), cancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
+    /// <summary>Looks through all of Redis for the blocks of a namespace.</summary>
+    /// <returns>Those that were found until Redis did not answer any more.</returns>
+    public async Task<IReadOnlyCollection<BlockKey>> FindAsync(NamespaceId ns, CancellationToken cancellationToken = default)
+    {
+        var found = new List<BlockKey>();
+        try
+        {
+            await ScanAsync(page => found.AddRange(page.Keys.Where(key => key.Namespace == ns)), cancellationToken).ConfigureAwait(false);
+        }
+        catch (RedisException)
+        {
+            // the health of the tier says it
+        }
+
+        return found;
+    }
+
     /// <summary>Starts the threads; they connect when there is something to do.</summary>
     public Task StartAsync(CancellationToken cancellationToken)
     {

@@ -98,6 +98,13 @@ internal sealed class RedisTierOptions : IValidatableObject
     [Range(1, 10_000_000)]
     public int MaxPendingChanges { get; set; } = 100_000;
 
+    /// <summary>
+    /// Time from the end of one scan of Redis' keys to the next. Default 10 min: so long a match may promise what Redis has evicted. A read
+    /// that does not find it tells the cluster at once.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:01", "1.00:00:00")]
+    public TimeSpan ScanInterval { get; set; } = TimeSpan.FromMinutes(10);
+
     /// <summary>Keys that Redis looks at for one page of a scan. Default 1000: other commands wait behind a page.</summary>
     [Range(1, 100_000)]
     public int ScanPageSize { get; set; } = 1000;

@@ -1,5 +1,6 @@
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 using KvCache.Grains.Cluster;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
@@ -99,7 +100,7 @@ internal sealed partial class ValueBlocks(
     public int CopyLabel(BlockKey key, Span<byte> destination) => store.CopyLayer(key, fromEnd: 1, destination);
 
     /// <summary>Deletes values everywhere. Blocks the thread.</summary>
-    public int Delete(IReadOnlyList<BlockKey> keys) => blocks.DeleteAsync(keys).AsTask().GetAwaiter().GetResult();
+    public ItemOutcome[] Delete(IReadOnlyList<BlockKey> keys) => blocks.DeleteAsync(keys).AsTask().GetAwaiter().GetResult();
 
     /// <summary>Sets the life of a value from now on, everywhere. Blocks the thread.</summary>
     public bool SetTimeToLive(BlockKey key, TimeSpan timeToLive) =>

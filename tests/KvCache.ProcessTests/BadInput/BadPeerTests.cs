@@ -1,4 +1,6 @@
+using KvCache.Binary;
 using KvCache.Caching;
+using KvCache.Checksums;
 using KvCache.Engine.Wire;
 using KvCache.ProcessTests.Infrastructure;
 
@@ -11,13 +13,71 @@ public sealed class BadPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, BadP
         Prefixes.Namespace("m", KvLayout.Create(2, 2, 16, KvDataType.Float32, 16), GuardedSilo.Tenant);
     private static readonly int PutBytes = Ns.Layout.BlockBytes + (Ns.Layout.Layers * sizeof(uint));
 
-    [Fact]
-    public void A_version_that_nobody_speaks_is_told()
+    [Theory]
+    [InlineData(1, 1, "speaks version 1 of the data plane protocol; this silo speaks version 2. Update the other side.")]
+    [InlineData(3, 9, "speaks versions 3 to 9 of the data plane protocol; this silo speaks version 2. Update this silo.")]
+    [InlineData(9, 1, "speaks versions 9 to 1")]
+    public void A_version_that_nobody_speaks_is_told(ushort min, ushort max, string sentence)
     {
         using var peer = new RawPeer(Process.Tcp);
-        peer.Hello(GuardedSilo.Tenant, min: 2, max: 9);
-        peer.ExpectError(WireStatus.VersionMismatch, "versions 2 to 9; this silo speaks 1");
+        peer.Hello(GuardedSilo.Tenant, min, max);
+        peer.ExpectError(WireStatus.VersionMismatch, sentence);
         peer.ExpectClosed();
+    }
+
+    [Fact]
+    public void A_peer_of_a_later_version_is_served_and_what_it_says_more_is_passed_over()
+    {
+        using var peer = new RawPeer(Process.Tcp) { Fields = [2, 77, 0x7FFF] };
+        peer.Prove(GuardedSilo.Tenant, GuardedSilo.Secret, max: 9);
+        peer.ExpectReply(FrameType.AuthenticateReply, out _);
+        var handle = peer.Open(Ns);
+        var prefix = Prefixes.New(Ns, 1);
+        peer.Send(FrameType.Put, RawPeer.PutMeta(handle, prefix), PutBytes);
+        peer.Send(NewBlock());
+        peer.ExpectReply(FrameType.PutReply, out var put);
+        Assert.Equal((byte)PutOutcome.Stored, put[4]);
+        peer.Send(FrameType.Match, writer =>
+        {
+            writer.UInt32(0);
+            writer.UInt32(1);
+            writer.UInt32(handle);
+            writer.UInt32(1);
+            writer.Hashes(prefix.Chain.Hashes);
+        });
+        peer.ExpectReply(FrameType.MatchReply, out var match);
+        Assert.Equal(1u, BitConverter.ToUInt32(match));
+    }
+
+    [Fact]
+    public void What_must_be_understood_and_is_not_is_refused_and_the_connection_goes_on()
+    {
+        using var peer = new RawPeer(Process.Tcp) { Fields = [] };
+        peer.Prove(GuardedSilo.Tenant, GuardedSilo.Secret);
+        peer.ExpectReply(FrameType.AuthenticateReply, out _);
+        var handle = peer.Open(Ns);
+        var prefix = Prefixes.New(Ns, 1);
+        var put = new WireWriter();
+        put.Take(FrameHeader.Size);
+        WireFields.Add(put, WireFields.MustBeKnown, 7);
+        WireFields.End(put);
+        RawPeer.PutMeta(handle, prefix)(put);
+        FrameHeader.Write(put.Writable, FrameType.Put, WireStatus.Ok, 99, PutBytes, put.FieldBytes);
+        peer.Send([.. put.Written, .. NewBlock()]);
+        peer.ExpectError(WireStatus.InvalidRequest, "0x8000, which must be understood");
+        peer.Send(FrameType.Stat, _ => { });
+        peer.ExpectReply(FrameType.StatReply, out _);
+    }
+
+    private static byte[] NewBlock()
+    {
+        var block = new byte[PutBytes];
+        Random.Shared.NextBytes(block.AsSpan(0, Ns.Layout.BlockBytes));
+        for (var layer = 0; layer < Ns.Layout.Layers; layer++)
+            BitConverter.TryWriteBytes(
+                block.AsSpan(Ns.Layout.BlockBytes + (layer * sizeof(uint))),
+                BlockChecksum.Compute(block.AsSpan(Ns.Layout.LayerOffset(layer), Ns.Layout.LayerBytes(layer))));
+        return block;
     }
 
     [Theory]

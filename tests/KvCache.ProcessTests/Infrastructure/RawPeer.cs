@@ -16,6 +16,9 @@ internal sealed class RawPeer : IDisposable
     private readonly FrameSocket _frames;
     private ulong _requestId;
 
+    /// <summary>Tags of fields that every frame begins with, each with three bytes of value.</summary>
+    public ushort[] Fields { get; init; } = [];
+
     public RawPeer(string endpoint)
     {
         EndPoint address = endpoint.StartsWith("unix:", StringComparison.Ordinal)
@@ -39,9 +42,9 @@ internal sealed class RawPeer : IDisposable
     }
 
     /// <summary>Says hello and proves to be a tenant; the silo's verdict is still to come.</summary>
-    public void Prove(string tenant, string secret)
+    public void Prove(string tenant, string secret, ushort max = WireProtocol.Version)
     {
-        var nonce = Hello(tenant);
+        var nonce = Hello(tenant, max: max);
         ExpectReply(FrameType.HelloReply, out var meta);
         Send(FrameType.Authenticate,
             writer => writer.Bytes(WireProtocol.ClientProof(System.Text.Encoding.UTF8.GetBytes(secret), nonce, meta.AsSpan(2), tenant)));
@@ -74,8 +77,11 @@ internal sealed class RawPeer : IDisposable
     {
         var writer = new WireWriter();
         writer.Take(FrameHeader.Size);
+        foreach (var tag in Fields)
+            WireFields.Add(writer, tag, [1, 2, 3]);
+        WireFields.End(writer);
         meta(writer);
-        FrameHeader.Write(writer.Writable, type, WireStatus.Ok, ++_requestId, payload);
+        FrameHeader.Write(writer.Writable, type, WireStatus.Ok, ++_requestId, payload, writer.FieldBytes);
         return writer.Written.ToArray();
     }
 
@@ -105,7 +111,7 @@ internal sealed class RawPeer : IDisposable
     public static Action<WireWriter> PutMeta(uint handle, KvPrefix prefix, byte flags = 0) => writer =>
     {
         writer.UInt32(handle);
-        writer.UInt32(0);
+        writer.UInt64(0);
         writer.UInt8(flags);
         writer.UInt8(1);
         writer.Hashes([default]);

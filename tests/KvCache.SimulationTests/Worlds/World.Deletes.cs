@@ -1,4 +1,5 @@
 using KvCache.Engine.Index;
+using KvCache.Engine.Wire;
 using KvCache.SimulationTests.Engine;
 using KvCache.SimulationTests.Model;
 
@@ -79,7 +80,7 @@ internal sealed partial class World
         else
         {
             Trace.Add($"S{silo.Node} deletes K{block}");
-            _ = DeleteFrom(silo, block, async () => await silo.Cluster.DeleteAsync([TestBlocks.Keys[block]], default) > 0).AsTask();
+            _ = DeleteFrom(silo, block, async () => await silo.Cluster.DeleteAsync([TestBlocks.Keys[block]], default) is [ItemOutcome.Done]).AsTask();
         }
     }
 

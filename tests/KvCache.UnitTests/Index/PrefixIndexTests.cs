@@ -25,18 +25,74 @@ public sealed class PrefixIndexTests
         }, iter: 1000);
 
     [Fact]
-    public void A_full_index_refuses_new_blocks_and_counts_them()
+    public void A_full_index_refuses_new_blocks_of_others_and_counts_them()
     {
         var index = new PrefixIndex(new PrefixIndexOptions { MaxEntries = 2 });
-        Assert.True(index.Add(Keys.Key(0), 0));
-        Assert.True(index.Add(Keys.Key(1), 0));
-        Assert.False(index.Add(Keys.Key(2), 0));
+        Assert.True(index.Add(Keys.Key(0), 1));
+        Assert.True(index.Add(Keys.Key(1), 1));
+        Assert.False(index.Add(Keys.Key(2), 1));
         Assert.True(index.Add(Keys.Key(1), 5));
-        Assert.Equal((2, 1L, 2), (index.Count, index.Refused, index.CountOf(0)));
+        Assert.Equal((2, 1L, 2), (index.Count, index.Refused, index.CountOf(1)));
 
-        Assert.True(index.Remove(Keys.Key(0), 0));
-        Assert.True(index.Add(Keys.Key(2), 0));
+        Assert.True(index.Remove(Keys.Key(0), 1));
+        Assert.True(index.Add(Keys.Key(2), 1));
         Assert.Equal(0UL, index.HoldersOf(Keys.Key(0)));
+    }
+
+    [Fact]
+    public void What_this_silo_has_is_always_known_whatever_others_have()
+    {
+        var index = new PrefixIndex(new PrefixIndexOptions { MaxEntries = 50, MaxRedisEntries = 200 });
+        for (var i = 0; i < 4000; i++)
+        {
+            index.Add(Keys.Key(i), PrefixIndex.RedisHolder);
+            index.Add(Keys.Key(10_000 + i), 1 + (i % 62));
+        }
+
+        for (var i = 0; i < 100; i++)
+            Assert.True(index.Add(Keys.Key(20_000 + i), BlockDirectory.Self));
+        Assert.Equal(100, index.Match(Keys.Namespace, Keys.Hashes(20_000, 100), new ulong[100]));
+        Assert.Equal((100, 50), (index.CountOf(EntryKind.Own), index.CountOf(EntryKind.Silos)));
+        Assert.InRange(index.CountOf(EntryKind.Redis), 100, 256); // each of 256 shards forgets its own
+        Assert.Equal((3950L, 4000L - index.CountOf(EntryKind.Redis)), (index.Refused, index.Forgotten));
+    }
+
+    [Fact]
+    public void A_block_that_leaves_memory_is_still_known_to_be_in_Redis()
+    {
+        var index = new PrefixIndex(new PrefixIndexOptions { MaxRedisEntries = 10 }, shards: 1);
+        for (var i = 0; i < 30; i++)
+        {
+            index.Add(Keys.Key(i), BlockDirectory.Self);
+            index.Add(Keys.Key(i), PrefixIndex.RedisHolder);
+        }
+
+        for (var i = 0; i < 30; i++)
+            index.Remove(Keys.Key(i), BlockDirectory.Self);
+        Assert.Equal(30, index.CountOf(EntryKind.Redis)); // they were there
+        for (var i = 30; i < 60; i++)
+        {
+            index.Add(Keys.Key(i), PrefixIndex.RedisHolder);
+            Assert.NotEqual(0UL, index.HoldersOf(Keys.Key(i))); // the newest never goes
+        }
+
+        Assert.Equal(30, index.CountOf(EntryKind.Redis)); // one came, one went
+    }
+
+    [Fact]
+    public void What_Redis_was_not_seen_to_have_lately_is_forgotten_first()
+    {
+        var index = new PrefixIndex(new PrefixIndexOptions { MaxRedisEntries = 20 }, shards: 1);
+        for (var i = 0; i < 20; i++)
+            index.Add(Keys.Key(i), PrefixIndex.RedisHolder);
+        index.BeginReplace(PrefixIndex.RedisHolder);
+        for (var i = 10; i < 20; i++)
+            index.Add(Keys.Key(i), PrefixIndex.RedisHolder); // the scan has found these again
+        for (var i = 20; i < 25; i++)
+            index.Add(Keys.Key(i), PrefixIndex.RedisHolder);
+        Assert.All(Enumerable.Range(10, 15), i => Assert.NotEqual(0UL, index.HoldersOf(Keys.Key(i))));
+        Assert.Equal(5, index.EndReplace(PrefixIndex.RedisHolder)); // and the scan takes the rest
+        Assert.Equal(15, index.Count);
     }
 
     [Fact]

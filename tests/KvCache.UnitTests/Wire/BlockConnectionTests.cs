@@ -52,13 +52,37 @@ public sealed class BlockConnectionTests
         number => Frame(FrameType.Error, WireStatus.ShuttingDown, 0, "Bye."),
         number => Frame(FrameType.Error, WireStatus.InvalidRequest, number, "No."));
 
-    private static byte[] Frame(FrameType type, WireStatus status, ulong number, string? text = null)
+    [Fact]
+    public Task What_a_later_silo_says_more_is_passed_over() => TalkAsync(
+        connection => Assert.Equal(4, connection.Stat().Length),
+        number => Frame(FrameType.StatReply, WireStatus.Ok, number, "{}", 77));
+
+    [Fact]
+    public Task What_must_be_understood_and_is_not_ends_the_connection() => TalkAsync(
+        connection => Assert.Contains("0x8001", Assert.Throws<KvFormatException>(connection.Stat).Message, StringComparison.Ordinal),
+        number => Frame(FrameType.StatReply, WireStatus.Ok, number, "{}", 77, 0x8001));
+
+    [Fact]
+    public Task Fields_that_do_not_fit_end_the_connection() => TalkAsync(
+        connection => Assert.Throws<KvFormatException>(connection.Stat),
+        number =>
+        {
+            var frame = Frame(FrameType.StatReply, WireStatus.Ok, number, "{}", 77);
+            frame[FrameHeader.Size + 4] = 200; // the length of the field
+            FrameHeader.Write(frame, FrameType.StatReply, WireStatus.Ok, number, 0, WireFields.Unit);
+            return frame;
+        });
+
+    private static byte[] Frame(FrameType type, WireStatus status, ulong number, string? text = null, params ushort[] fields)
     {
         var writer = new WireWriter();
         writer.Take(FrameHeader.Size);
+        foreach (var tag in fields)
+            WireFields.Add(writer, tag, 5);
+        WireFields.End(writer);
         if (text is not null)
             writer.Text(text);
-        FrameHeader.Write(writer.Writable, type, status, number, 0);
+        FrameHeader.Write(writer.Writable, type, status, number, 0, writer.FieldBytes);
         return writer.Written.ToArray();
     }
 
