@@ -47,7 +47,8 @@ internal sealed partial class FencedSilo(
         {
             Thread.Sleep(ExitPatience);
             EndNow(ExitCode);
-        }) { IsBackground = true }.Start();
+        })
+        { IsBackground = true }.Start();
         Environment.Exit(ExitCode);
     }
 

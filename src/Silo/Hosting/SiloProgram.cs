@@ -22,7 +22,7 @@ internal static partial class SiloProgram
 
     // Time for parts to stop in order, then for what is left of them. Orleans takes longer where it reaches nobody, and nobody is then
     // helped by waiting.
-    private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(4);
     private static readonly TimeSpan DisposePatience = TimeSpan.FromSeconds(1);
 
     /// <summary>Runs a silo until it is asked to end.</summary>
