@@ -84,6 +84,15 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     /// <summary>Whether the circuit breaker is open: Redis failed and is left alone until a probe succeeds.</summary>
     public bool IsOpen => _health.IsOpen;
 
+    /// <summary>Whether Redis has answered the last call or probe, as the master.</summary>
+    public bool IsAvailable => _health.IsAvailable;
+
+    /// <summary>Changes when the server turns out not to be the one that is wanted.</summary>
+    public int Server => _health.Server;
+
+    /// <summary>Says that a client beside the tier's own connections was told so.</summary>
+    public void NotTheServer(string error) => _health.Failed(RedisException.OfReply(error));
+
     /// <summary>The latest failure in words, whenever that was; null when there was none.</summary>
     public string? LastError => _health.LastError;
 
