@@ -50,6 +50,9 @@ internal sealed class PeerSilo : IDisposable
     /// <summary>Arena memory that a write could get there, as it said last.</summary>
     public long AvailableBytes => Volatile.Read(ref _available);
 
+    /// <summary>It has said that it is about to leave: it can be asked for its blocks, and nothing is given to it.</summary>
+    public bool IsLeaving { get; set; }
+
     /// <summary>Deltas that are on their way to this silo.</summary>
     public ulong Behind => Volatile.Read(ref _behind);
 

@@ -86,6 +86,7 @@ internal static class KvCacheServices
         services.AddSingleton<ClusterView>();
         services.AddSingleton<BlockWriter>();
         AddHosted<Replicator>(services);
+        services.AddSingleton<HandOver>();
         AddHosted<RemoteReads>(services);
         AddHosted<ClusterWatch>(services);
         services.AddSingleton<SiloCounters>();

@@ -51,6 +51,8 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
 
         public ValueTask<long> BytesOfTenantAsync(string tenant) => throw new NotSupportedException();
 
+        public ValueTask LeavingAsync(SiloAddress silo) => default; // silos of the model end without a word
+
         public ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from) => throw new NotSupportedException();
 
         private ValueTask<T> Ask<T>(string text, BlockKey key, Func<T> answer, Action? lost = null) =>
