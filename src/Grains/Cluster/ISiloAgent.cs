@@ -47,8 +47,9 @@ internal interface ISiloAgent : IGrainService
     ValueTask<long> BytesOfTenantAsync(string tenant);
 
     /// <summary>Says that another silo is about to leave: nothing is to be given to it any more.</summary>
+    /// <returns>Arena bytes that nothing has to go for, where its blocks could go.</returns>
     [Alias("Leaving")]
-    ValueTask LeavingAsync(SiloAddress silo);
+    ValueTask<long> LeavingAsync(SiloAddress silo);
 
     /// <summary>Takes copies of blocks, to be kept like blocks that were stored there.</summary>
     /// <param name="keys">The blocks.</param>

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Diagnostics;
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
@@ -11,7 +10,8 @@ namespace KvCache.Silo.Cluster;
 
 /// <summary>
 /// What a silo does that is about to leave: it says so, so that nobody places anything here any more, and gives blocks that it alone has to
-/// the silos that stay, the most recently used first, until they are through, have no room, or the time is over. It serves meanwhile.
+/// the silos that stay, the most recently used first, until all are given, nobody has free memory, or the time is over: for what is given
+/// nothing has to go there. It serves meanwhile.
 /// </summary>
 internal sealed partial class HandOver(
     BlockStore store,
@@ -38,12 +38,12 @@ internal sealed partial class HandOver(
             return;
         using var over = new CancellationTokenSource(limit);
         var began = Stopwatch.GetTimestamp();
-        await TellAsync();
+        var room = await TellAsync();
         var given = 0;
         var left = Alone();
         for (var pass = 0; pass < Passes && left.Count > 0 && !over.IsCancellationRequested; pass++)
         {
-            var now = await GiveAsync(left, over.Token);
+            var now = await GiveAsync(left, room, over.Token);
             given += now;
             left = Alone();
             if (now == 0)
@@ -53,17 +53,24 @@ internal sealed partial class HandOver(
         LogDone(given, Stopwatch.GetElapsedTime(began).TotalSeconds, left.Count);
     }
 
-    private Task TellAsync() => Task.WhenAll(members.Peers.Select(async peer =>
+    // Says goodbye to everybody, and learns who has how much room.
+    private async Task<Dictionary<PeerSilo, long>> TellAsync()
     {
-        try
+        var answers = await Task.WhenAll(members.Holders(members.StayingMask).Select(async peer =>
         {
-            await agents.Of(peer.Address).LeavingAsync(members.Local).AsTask().WaitAsync(TellLimit);
-        }
-        catch (Exception e) when (e is OrleansException or TimeoutException or SiloUnavailableException)
-        {
-            LogUntold(peer.Address.ToString(), e.Message);
-        }
-    }));
+            try
+            {
+                var free = await agents.Of(peer.Address).LeavingAsync(members.Local).AsTask().WaitAsync(TellLimit);
+                return KeyValuePair.Create(peer, free);
+            }
+            catch (Exception e) when (e is OrleansException or TimeoutException or SiloUnavailableException)
+            {
+                LogUntold(peer.Address.ToString(), e.Message);
+                return KeyValuePair.Create(peer, 0L);
+            }
+        }));
+        return answers.ToDictionary();
+    }
 
     // Blocks that are nowhere else, hottest first.
     private List<(BlockKey Key, long Bytes)> Alone()
@@ -72,10 +79,9 @@ internal sealed partial class HandOver(
         return [.. store.ByLastUse().Where(block => (directory.Index.HoldersOf(block.Key) & others) == 0)];
     }
 
-    private async Task<int> GiveAsync(List<(BlockKey Key, long Bytes)> blocks, CancellationToken over)
+    private async Task<int> GiveAsync(
+        List<(BlockKey Key, long Bytes)> blocks, Dictionary<PeerSilo, long> room, CancellationToken over)
     {
-        var room = new ConcurrentDictionary<PeerSilo, long>(
-            members.Holders(members.StayingMask).Select(peer => KeyValuePair.Create(peer, peer.AvailableBytes)));
         var batches = Batches(blocks, room);
         var given = 0;
         await Parallel.ForEachAsync(
@@ -89,7 +95,7 @@ internal sealed partial class HandOver(
 
     // Blocks that were used one after the other are those of a chain, mostly: they stay together.
     private static List<(PeerSilo To, BlockKey[] Keys)> Batches(
-        List<(BlockKey Key, long Bytes)> blocks, ConcurrentDictionary<PeerSilo, long> room)
+        List<(BlockKey Key, long Bytes)> blocks, Dictionary<PeerSilo, long> room)
     {
         var batches = new List<(PeerSilo To, BlockKey[] Keys)>();
         for (var start = 0; start < blocks.Count;)
@@ -97,9 +103,10 @@ internal sealed partial class HandOver(
             var (end, bytes) = (start, 0L);
             while (end < blocks.Count && end - start < MaxBlocks && (end == start || bytes + blocks[end].Bytes <= MaxBytes))
                 bytes += blocks[end++].Bytes;
-            if (room.IsEmpty || room.MaxBy(peer => peer.Value) is var (to, free) && free < bytes)
+            var (to, free) = room.MaxBy(peer => peer.Value);
+            if (to is null || free < bytes)
                 break;
-            room[room.MaxBy(peer => peer.Value).Key] -= bytes;
+            room[to] -= bytes;
             batches.Add((to, [.. blocks[start..end].Select(block => block.Key)]));
             start = end;
         }

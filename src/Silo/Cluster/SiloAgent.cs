@@ -55,11 +55,11 @@ internal sealed class SiloAgent(
 
     public ValueTask<long> BytesOfTenantAsync(string tenant) => new(store.GetStatistics(store.Accounts.Of(tenant)).UsedBytes);
 
-    public ValueTask LeavingAsync(SiloAddress silo)
+    public ValueTask<long> LeavingAsync(SiloAddress silo)
     {
         if (members.Find(silo) is { } peer)
             peer.IsLeaving = true;
-        return default;
+        return new(store.Arena.CommittedBytes - store.Arena.UsedBytes);
     }
 
     public async ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from) => await fetcher.CopyAsync(keys, from);

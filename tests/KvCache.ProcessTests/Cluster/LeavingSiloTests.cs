@@ -1,4 +1,4 @@
-using KvCache.Orleans;
+using KvCache.Client;
 using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.QuickStart;
@@ -24,11 +24,7 @@ public sealed class LeavingSiloTests
         {
             // 18 chains of 2 MiB: more than half of each arena.
             await using var writer = silos.Connect(silo);
-            for (var i = 0; i < 18; i++)
-            {
-                prefixes.Add(Prefixes.New(Ns, Chain));
-                await writer.MustStoreAsync(prefixes[^1]);
-            }
+            prefixes.AddRange(await StoreAsync(writer, 18));
         }
 
         using var done = new CancellationTokenSource();
@@ -41,7 +37,7 @@ public sealed class LeavingSiloTests
             {
                 var match = await reader.MatchAsync(prefixes[i]);
                 calls++;
-                if (match.Reason is not (MissReason.None or MissReason.NotFound))
+                if (match.Reason is not (MissReason.None or MissReason.Absent))
                     failed++;
             }
         });
@@ -56,16 +52,69 @@ public sealed class LeavingSiloTests
 
         await done.CancelAsync();
         await load;
-        var hits = 0;
         await using var last = silos.Connect(0);
-        foreach (var prefix in prefixes)
-        {
-            var memory = prefix.Memory(Chain);
-            hits += (await last.LoadAsync(prefix, 0, memory)).Blocks;
-        }
+        var hits = await HitsAsync(last, prefixes);
 
         Report.Line($"{hits} of {prefixes.Count * Chain} blocks are hit after the restart; {failed} of {calls} calls failed.");
         Assert.InRange(hits, prefixes.Count * Chain * 95 / 100, prefixes.Count * Chain);
         Assert.Equal(0, failed);
+    }
+
+    [Fact]
+    public async Task A_silo_that_alone_stays_takes_what_it_has_free_memory_for_and_loses_nothing_of_its_own()
+    {
+        using var redis = RedisProcess.Start();
+        await using var silos = await SiloCluster.StartAsync(2, redis, new SiloSettings(Arena: "64MiB"));
+        await using var stays = silos.Connect(0);
+        await using var leaves = silos.Connect(1);
+        var own = await StoreAsync(stays, 20);
+        var others = await StoreAsync(leaves, 20);
+
+        Assert.Equal(0, await silos[1].StopAsync());
+
+        Assert.Equal(20 * Chain, await HitsAsync(stays, own));
+        var taken = await HitsAsync(stays, others);
+        Report.Line($"{taken} of {20 * Chain} blocks were taken.");
+        Assert.InRange(taken, 8 * Chain, 12 * Chain); // 64 MiB are 32 chains
+    }
+
+    [Fact]
+    public async Task The_administrator_can_end_a_silo_over_http_and_nobody_else()
+    {
+        const string Token = "the administrator's token";
+        var folder = Directory.CreateTempSubdirectory("kvcache-leave-");
+        await using var silo = await SiloProcess.StartAsync(new SiloSettings(Settings: new Dictionary<string, string>
+        {
+            ["KvCache:Accounts:AdminToken"] = Token,
+            ["KvCache:Accounts:File"] = Path.Combine(folder.FullName, "tenants.json"),
+        }));
+        using var http = new HttpClient { BaseAddress = new Uri(silo.Ready.Http) };
+        var leave = new Uri("/admin/leave", UriKind.Relative);
+        using var refused = await http.PostAsync(leave, null);
+        Assert.Equal(System.Net.HttpStatusCode.Unauthorized, refused.StatusCode);
+        Assert.False(silo.HasExited);
+
+        http.DefaultRequestHeaders.Authorization = new System.Net.Http.Headers.AuthenticationHeaderValue("Bearer", Token);
+        using var accepted = await http.PostAsync(leave, null);
+
+        Assert.Equal(System.Net.HttpStatusCode.Accepted, accepted.StatusCode);
+        Assert.Equal(0, await silo.StopAsync());
+        folder.Delete(recursive: true);
+    }
+
+    private static async Task<List<KvPrefix>> StoreAsync(KvCacheClient client, int chains)
+    {
+        var prefixes = Enumerable.Range(0, chains).Select(_ => Prefixes.New(Ns, Chain)).ToList();
+        foreach (var prefix in prefixes)
+            await client.MustStoreAsync(prefix);
+        return prefixes;
+    }
+
+    private static async Task<int> HitsAsync(KvCacheClient client, List<KvPrefix> prefixes)
+    {
+        var hits = 0;
+        foreach (var prefix in prefixes)
+            hits += (await client.LoadAsync(prefix, 0, prefix.Memory(Chain))).Blocks;
+        return hits;
     }
 }

@@ -51,7 +51,7 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
 
         public ValueTask<long> BytesOfTenantAsync(string tenant) => throw new NotSupportedException();
 
-        public ValueTask LeavingAsync(SiloAddress silo) => default; // silos of the model end without a word
+        public ValueTask<long> LeavingAsync(SiloAddress silo) => throw new NotSupportedException();
 
         public ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from) => throw new NotSupportedException();
 
