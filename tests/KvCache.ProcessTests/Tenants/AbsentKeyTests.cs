@@ -62,12 +62,13 @@ public sealed class AbsentKeyTests
         {
             writer.UInt32(handle);
             if (type == FrameType.Pin)
-                writer.UInt32(60);
+                writer.UInt64(60_000);
             writer.UInt32(Absent);
             writer.Hashes(hashes);
         });
         peer.ExpectReply(reply, out var meta);
-        return BitConverter.ToInt32(meta);
+        Assert.Equal(Absent, BitConverter.ToInt32(meta));
+        return meta.Skip(sizeof(int)).Count(outcome => outcome != (byte)ItemOutcome.Nothing);
     }
 
     private static async Task<string> MetricsAsync(SiloProcess silo)
