@@ -85,7 +85,7 @@ internal sealed partial class HandOver(
         var batches = Batches(blocks, room);
         var given = 0;
         await Parallel.ForEachAsync(
-            batches, new ParallelOptions { MaxDegreeOfParallelism = AtOnce, CancellationToken = CancellationToken.None }, async (batch, _) =>
+            batches, new ParallelOptions { MaxDegreeOfParallelism = AtOnce }, async (batch, _) =>
         {
             if (!over.IsCancellationRequested)
                 Interlocked.Add(ref given, await CopyAsync(batch.To, batch.Keys, over));
