@@ -86,6 +86,7 @@ internal static class KvCacheServices
         services.AddSingleton<ClusterView>();
         services.AddSingleton<BlockWriter>();
         AddHosted<Replicator>(services);
+        services.AddSingleton<HandOver>();
         AddHosted<RemoteReads>(services);
         AddHosted<ClusterWatch>(services);
         services.AddSingleton<SiloCounters>();
@@ -149,7 +150,11 @@ internal static class KvCacheServices
             directory,
             accounts: services.GetRequiredService<TenantAccounts>());
         if (arena.Path.Length > 0)
+        {
             services.GetRequiredService<LeftFiles>().Add(arena.Path);
+            services.GetRequiredService<LeftFiles>().Add(NativeMapping.LockOf(arena.Path));
+        }
+
         if (arena.Path.Length > 0)
             UnixAccess.Apply(arena.Path, arena.Mode, arena.Group);
         directory.Attach(store);
