@@ -2,6 +2,7 @@ using System.Threading.Channels;
 using KvCache.Binary;
 using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
+using KvCache.Silo.Supervision;
 using Orleans;
 using Orleans.Runtime;
 
@@ -12,7 +13,7 @@ namespace KvCache.Silo.Cluster;
 /// persisted
 /// block would cost more than the write.
 /// </summary>
-internal sealed class DescriptorWriter(PrefixDescriptorStore descriptors, IGrainFactory grains) : BackgroundService
+internal sealed class DescriptorWriter(PrefixDescriptorStore descriptors, IGrainFactory grains) : ILoop
 {
     private const int MaxQueued = 16_384;
     private const int WritesAtOnce = 8;
@@ -25,7 +26,7 @@ internal sealed class DescriptorWriter(PrefixDescriptorStore descriptors, IGrain
     public void Write(BlockKey key, ulong generation, KvLayout layout, DateTimeOffset? expiresAt) =>
         _queue.Writer.TryWrite(new Persisted(key, generation, layout, expiresAt));
 
-    protected override Task ExecuteAsync(CancellationToken stoppingToken) => Parallel.ForEachAsync(
+    public Task RunAsync(CancellationToken stoppingToken) => Parallel.ForEachAsync(
         _queue.Reader.ReadAllAsync(stoppingToken),
         new ParallelOptions { MaxDegreeOfParallelism = WritesAtOnce, CancellationToken = stoppingToken },
         async (block, _) => await descriptors.UpdateAsync(grains.GetPrefix(block.Key).GetGrainId(), block.Apply));

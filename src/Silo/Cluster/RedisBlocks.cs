@@ -20,7 +20,7 @@ internal sealed class RedisBlocks : IDisposable
     // Redis has a clock of its own.
     private static readonly TimeSpan WatchGrace = TimeSpan.FromSeconds(1);
 
-    private readonly PriorityQueue<BlockKey, DateTimeOffset> _ends = new();
+    private readonly PriorityQueue<BlockKey, TimeSpan> _ends = new();
     private readonly ITimer? _watch;
     private readonly BlockStore _store;
     private readonly BlockDirectory _directory;
@@ -81,8 +81,9 @@ internal sealed class RedisBlocks : IDisposable
     }
 
     /// <summary>Deletes blocks, and waits until Redis has confirmed it or the tier will go on trying by itself.</summary>
-    public Task DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken) =>
-        _tier is null || keys.Count == 0 ? Task.CompletedTask : _tier.DeleteAsync(keys, cancellationToken);
+    /// <returns>False when Redis has not confirmed it; true where there is none.</returns>
+    public Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken) =>
+        _tier is null || keys.Count == 0 ? Task.FromResult(true) : _tier.DeleteAsync(keys, cancellationToken);
 
     /// <summary>Sets the life of a payload from now on.</summary>
     /// <returns>False when Redis does not have it, or did not confirm in time.</returns>
@@ -120,14 +121,15 @@ internal sealed class RedisBlocks : IDisposable
     {
         lock (_ends)
         {
-            if (_ends.Count < MaxWatched && end < DateTimeOffset.MaxValue - WatchGrace)
-                _ends.Enqueue(key, end + WatchGrace);
+            var left = end - _time.GetUtcNow();
+            if (_ends.Count < MaxWatched && left < TimeSpan.MaxValue / 2)
+                _ends.Enqueue(key, _time.GetElapsedTime(0) + left + WatchGrace);
         }
     }
 
     private void LookUpEnded()
     {
-        var now = _time.GetUtcNow();
+        var now = _time.GetElapsedTime(0);
         lock (_ends)
         {
             while (_ends.TryPeek(out var key, out var end) && end <= now)

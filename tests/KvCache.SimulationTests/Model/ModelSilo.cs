@@ -24,6 +24,7 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
     {
         AskTimeout = Timeout.InfiniteTimeSpan,
         SilenceLimit = TimeSpan.FromDays(1),
+        CutOffLimit = TimeSpan.Zero, // who crashes is silent at once
     });
 
     private static readonly ClusterCounters Counters = NewCounters(); // below Options, which it reads
