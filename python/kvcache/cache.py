@@ -86,12 +86,27 @@ class Cache:
             given["endpoints"] = (endpoints,) if isinstance(endpoints, str) else tuple(endpoints)
         self.options = replace(options or CacheOptions(), **{k: v for k, v in given.items() if v is not None})
         self.statistics = Statistics()
+        self._has_asked = False
         self._lock = threading.Lock()
         self._warned: Set[Optional[int]] = set()
         self._configured = [SiloClient(endpoint, self.options) for endpoint in self.options.endpoints]
         self._others: Dict[str, SiloClient] = {}
         self._threads = ReadThreads(self.options.read_threads)
         renews_after_fork(self)
+
+    def warm_up(self) -> None:
+        """Begins to connect, for small requests and for bytes, so that the first call need not wait for it. Returns at once;
+        what fails is tried again by the calls that need it."""
+        def connect() -> None:
+            deadline = Deadline(self.options.load_timeout)
+            for silo in self._configured:
+                try:
+                    silo.control.run(lambda session, limit: None, deadline)
+                    silo.data.run(lambda session, limit: None, deadline)
+                    return
+                except KvCacheError as error:
+                    logger.debug("%s is not there yet: %s", silo.endpoint, error)
+        threading.Thread(target=connect, name="kvcache warm-up", daemon=True).start()
 
     def match(self, namespaces: Union[Namespace, Sequence[Namespace]], hashes: Sequence[bytes], hold_ms: int = 0,
               timeout: Timeout = None) -> Found:
@@ -229,7 +244,7 @@ class Cache:
     def _in_parts(self, hashes: Sequence[bytes], ask: Callable[[Sequence[bytes], Session, Deadline], bool], timeout: Timeout,
                   fields: int = COUNT_FIELDS) -> None:
         """Asks about blocks, as many at a time as a request may name beside its other fields, until an answer is the last."""
-        deadline = Deadline.of(timeout, self.options.match_timeout)
+        deadline = self._small_deadline(timeout)
 
         def step(session: Session, limit: Deadline) -> int:
             part = hashes[done:done + session.client.most_blocks(fields)]
@@ -240,6 +255,14 @@ class Cache:
             if not asked:
                 return
             done += asked
+
+    def _small_deadline(self, timeout: Timeout) -> Deadline:
+        if isinstance(timeout, Deadline):
+            return timeout
+        longest = self.options.match_timeout
+        if not self._has_asked:
+            self._has_asked, longest = True, max(longest, self.options.first_match_timeout)
+        return Deadline.of(timeout, longest)
 
     def _put_elsewhere(self, result: PutOutcomes, start: int, put: Callable[[int, int, Session, Deadline], PutOutcomes],
                        deadline: Deadline) -> None:
@@ -261,7 +284,7 @@ class Cache:
                     return
 
     def _control(self, operation: Callable[[Session, Deadline], T], timeout: Timeout) -> Optional[T]:
-        deadline = Deadline.of(timeout, self.options.match_timeout)
+        deadline = self._small_deadline(timeout)
         return self._on_first([silo.control for silo in self._configured], operation, deadline)
 
     def _data(self, operation: Callable[[Session, Deadline], T], deadline: Deadline) -> Optional[T]:

@@ -24,6 +24,9 @@ class CacheOptions:
     tenant: str = "default"
     #: The tenant's secret. ``from_mapping`` also takes ``secret_env``, the name of an environment variable that holds it.
     secret: bytes = b""
+    #: A file with the secret in its first line instead. It is read for every new connection, so that a secret is exchanged
+    #: without a restart.
+    secret_file: str = ""
     #: Whom to trust at ``tls:`` endpoints, and what to show. ``from_mapping`` takes ``tls_ca``, ``tls_server_name``,
     #: ``tls_certificate`` and ``tls_key``.
     tls: Optional[Tls] = None
@@ -35,6 +38,8 @@ class CacheOptions:
     connect_timeout: float = 1.0
     #: Deadline of match, locate, pin, delete and stat.
     match_timeout: float = 0.1
+    #: The same for the first of them, which may have to wait until a connection is made; it counts once, whether a silo was there or not.
+    first_match_timeout: float = 1.0
     #: Deadline of a read.
     load_timeout: float = 5.0
     #: Deadline of a put.
@@ -55,9 +60,26 @@ class CacheOptions:
             parse_endpoint(endpoint)
         if not isinstance(self.secret, bytes):
             raise ValueError(f"secret: bytes were expected, and is a {type(self.secret).__name__}")
-        check_positive(self, "connections", "control_connections", "connect_timeout", "match_timeout", "load_timeout",
+        if self.secret and self.secret_file:
+            raise ValueError("secret and secret_file: one of them was expected, and both are set")
+        try:
+            self.read_secret()
+        except OSError as error:
+            raise ValueError(f"secret_file: {error}") from error
+        check_positive(self, "connections", "control_connections", "connect_timeout", "match_timeout", "first_match_timeout", "load_timeout",
                        "store_timeout", "breaker_failures", "breaker_delay", "read_threads")
         check_range(self, "locate_bytes")
+
+    def read_secret(self) -> bytes:
+        """The secret of now; ``OSError`` when its file cannot be read."""
+        if not self.secret_file:
+            return self.secret
+        with open(self.secret_file, "rb") as file:
+            lines = [line.strip() for line in file]
+        found = next(filter(None, lines), None)
+        if found is None:
+            raise OSError(f"{self.secret_file!r} has no line with a secret")
+        return found
 
     @classmethod
     def names(cls) -> Tuple[str, ...]:

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from harness.fake_silo import GET, LOCATE, MATCH, OPEN, PUT, FakeSilo, frame
+from harness.silos import eventually
 from kvcache import (Cache, CacheOptions, DataType, Location, Namespace, OpaqueLayout, Outcome, Silo, StructuredLayout,
                      prefix_chain)
 from kvcache.plan import join_locations
@@ -109,6 +110,28 @@ def test_nobody_listens():
             cache.match(SPACE, HASHES)
         assert time.monotonic() - began < 2, "an open breaker does not even try to connect"
         assert "left alone" in cache.statistics.last_failure
+
+
+def test_only_the_first_call_waits_longer_than_others():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = CacheOptions(match_timeout=0.01, first_match_timeout=0.4, breaker_failures=1000)
+        with Cache(f"tcp:127.0.0.1:{silent.getsockname()[1]}", options=options) as cache:
+            waits = []
+            for _ in range(20):
+                began = time.monotonic()
+                assert cache.match(SPACE, HASHES).count == 0
+                waits.append(time.monotonic() - began)
+    assert waits[0] >= 0.4 > min(waits[1:])
+
+
+def test_warmed_up_cache_needs_no_connection_for_its_first_call():
+    with FakeSilo() as silo, cache_of(silo) as cache:
+        cache.warm_up()
+        deadline = time.monotonic() + 20
+        while silo.accepted < 2:
+            assert time.monotonic() < deadline
+        assert cache.match(SPACE, HASHES).count == 0
+        assert silo.accepted == 2
 
 
 def test_silo_that_hangs_costs_a_deadline_and_then_nothing():
@@ -238,6 +261,26 @@ def test_silo_that_answers_anything():
             cache.locate(SPACE, HASHES)
             cache.delete(SPACE, HASHES)
         assert cache.statistics.failed_calls > 100 and cache.statistics.last_failure.isprintable()
+
+
+def test_secret_is_exchanged_without_a_restart(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("old\n")
+    with FakeSilo(secret=b"old") as silo, cache_of(silo, secret_file=str(file)) as cache:
+        assert cache.put(SPACE, HASHES[:1], BLOCKS[:1]) == [Outcome.STORED]
+        silo.secret = b"new"
+        assert cache.match(SPACE, HASHES[:1]).count == 1  # the connection is open
+        silo.break_connections()
+        eventually("the old secret is refused", lambda: cache.match(SPACE, HASHES[:1]).count == 0)
+        file.write_text("\n new \nold\n")
+        eventually("the new one is read", lambda: cache.match(SPACE, HASHES[:1]).count == 1)
+        file.unlink()
+        silo.break_connections()
+        eventually("a file that is gone is a miss", lambda: cache.match(SPACE, HASHES[:1]).count == 0)
+    with pytest.raises(ValueError, match="secret_file"):
+        CacheOptions(secret_file=str(file))
+    with pytest.raises(ValueError, match="both"):
+        CacheOptions(secret=b"x", secret_file=__file__)
 
 
 def test_wrong_secret_is_a_miss():

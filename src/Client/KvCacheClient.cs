@@ -32,8 +32,9 @@ public sealed partial class KvCacheClient : IKvCache
     private readonly SiloDirectory _silos;
     private readonly CacheMeter _meter = new();
     private volatile bool _locatesFirst; // what the last load found
+    private volatile bool _hasMatched;
 
-    /// <summary>Creates a client. Nothing is connected before the first call or <see cref="ConnectAsync"/>.</summary>
+    /// <summary>Creates a client. Nothing is connected before the first call, <see cref="WarmUp"/> or <see cref="ConnectAsync"/>.</summary>
     /// <param name="options">Settings; not changed afterwards.</param>
     /// <param name="loggers">Where to log; null for nowhere.</param>
     /// <exception cref="OptionsValidationException">A setting is out of its bounds.</exception>
@@ -64,6 +65,22 @@ public sealed partial class KvCacheClient : IKvCache
         return false;
     }
 
+    /// <summary>Begins to connect, for matches and for bytes, so that the first call need not wait for it. Returns at once; what fails is
+    /// tried again by the calls that need it.</summary>
+    public void WarmUp() => _ = Task.Run(async () =>
+    {
+        foreach (var silo in _silos.Configured)
+        {
+            using var small = new SiloCall(static _ => MissReason.None, _options.LoadTimeout, CancellationToken.None);
+            using var bulk = new SiloCall(static _ => MissReason.None, _options.LoadTimeout, CancellationToken.None);
+            if (await silo.Control.RunAsync(small).ConfigureAwait(false) == MissReason.None)
+            {
+                await silo.Data.RunAsync(bulk).ConfigureAwait(false);
+                return;
+            }
+        }
+    });
+
     /// <inheritdoc/>
     public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
         MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, cancellationToken);
@@ -74,8 +91,11 @@ public sealed partial class KvCacheClient : IKvCache
     {
         if (chain.BlockCount == 0)
             return new CacheMatch(0, chain.TokensPerBlock, MissReason.None);
-        var budget = new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken);
+        var isFirst = !_hasMatched && _options.FirstMatchTimeout > _options.MatchTimeout;
+        var budget = new CallBudget(
+            isFirst ? _options.FirstMatchTimeout : _options.MatchTimeout, _options.SiloPatience, cancellationToken);
         var match = await new ClusterMatch(_silos, group, chain, hold, budget, _options.MatchTimeout).RunAsync().ConfigureAwait(false);
+        _hasMatched = true;
         _meter.Matched(match.Blocks, chain.BlockCount, match.Reason, budget.Began);
         return match;
     }

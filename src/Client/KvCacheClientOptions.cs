@@ -19,6 +19,12 @@ public sealed class KvCacheClientOptions
     /// <summary>The tenant's secret; it never travels. Default empty.</summary>
     public string Secret { get; set; } = "";
 
+    /// <summary>
+    /// File with the secret in its first line, instead of <see cref="Secret"/>. It is read for every new connection, so that a secret is
+    /// exchanged without a restart. Default empty.
+    /// </summary>
+    public string SecretFile { get; set; } = "";
+
     /// <summary>Whom to trust and what to show at endpoints with TLS. Default: the authorities of the machine, and nothing.</summary>
     public KvCacheTlsOptions Tls { get; } = new();
 
@@ -27,6 +33,12 @@ public sealed class KvCacheClientOptions
 
     /// <summary>Deadline of a match and of other small requests. Default 100 ms; past it the call is a miss.</summary>
     public TimeSpan MatchTimeout { get; set; } = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>
+    /// Deadline of the client's first match, which may have to wait until connections are made and code is compiled. Default 1 s, and never
+    /// less than <see cref="MatchTimeout"/>; it counts once, whether a silo was there or not, so that a running engine never waits for it.
+    /// </summary>
+    public TimeSpan FirstMatchTimeout { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>Deadline of a load. Default 5 s; past it what is complete counts and the rest is a miss.</summary>
     public TimeSpan LoadTimeout { get; set; } = TimeSpan.FromSeconds(5);
@@ -99,10 +111,22 @@ public sealed class KvCacheClientOptions
             failures.Add(problem);
         if (string.IsNullOrEmpty(Tenant))
             failures.Add("Tenant is empty; the name of a tenant was expected, default where silos know none.");
+        if (SecretFile.Length > 0 && Secret.Length > 0)
+            failures.Add("Secret and SecretFile are both set; one of them was expected.");
+        try
+        {
+            ReadSecret();
+        }
+        catch (IOException e)
+        {
+            failures.Add(e.Message);
+        }
+
         Check(nameof(DataConnections), DataConnections, 1, 64);
         Check(nameof(MaxSilos), MaxSilos, 0, 1024);
         Check(nameof(BreakerFailures), BreakerFailures, 1, 1000);
         Check(nameof(MatchTimeout), MatchTimeout, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(10));
+        Check(nameof(FirstMatchTimeout), FirstMatchTimeout, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(10));
         Check(nameof(LoadTimeout), LoadTimeout, TimeSpan.FromMilliseconds(1), TimeSpan.FromHours(1));
         Check(nameof(StoreTimeout), StoreTimeout, TimeSpan.FromMilliseconds(1), TimeSpan.FromHours(1));
         Check(nameof(SiloPatience), SiloPatience, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(10));
@@ -115,6 +139,23 @@ public sealed class KvCacheClientOptions
         {
             if (value.CompareTo(min) < 0 || value.CompareTo(max) > 0)
                 failures.Add($"{name} is {value}; {min} to {max} was expected.");
+        }
+    }
+
+    /// <summary>The secret of now.</summary>
+    /// <exception cref="IOException">The file cannot be read, or has no line with a secret.</exception>
+    internal string ReadSecret()
+    {
+        if (SecretFile.Length == 0)
+            return Secret;
+        try
+        {
+            return File.ReadLines(SecretFile).Select(line => line.Trim()).FirstOrDefault(line => line.Length > 0)
+                ?? throw new IOException($"SecretFile is '{SecretFile}', which has no line with a secret.");
+        }
+        catch (Exception e) when (e is UnauthorizedAccessException or FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new IOException($"SecretFile is '{SecretFile}', which cannot be read: {e.Message}", e);
         }
     }
 }

@@ -1,6 +1,7 @@
 using KvCache.Client;
 using KvCache.InferenceNode;
 using KvCache.Orleans;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 using TorchSharp;
 
@@ -156,46 +157,18 @@ public sealed class LayerForwardTests
     }
 
     /// <summary>A cache whose loads end behind some layers, as when its silo is killed.</summary>
-    private sealed class StoppingCache(IKvCache cache, int layers) : IKvCache
+    private sealed class StoppingCache(IKvCache cache, int layers) : OtherKvCache(cache), IKvCache
     {
         public async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
             KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? range = null,
                 [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default)
         {
-            await foreach (var loaded in cache.LoadLayersAsync(prefix, firstBlock, destinations, range, cancellationToken))
+            await foreach (var loaded in Inner.LoadLayersAsync(prefix, firstBlock, destinations, range, cancellationToken))
             {
                 yield return loaded.Layer < layers ? loaded : new LoadedLayer(loaded.Layer, 0, MissReason.Unavailable);
                 if (loaded.Layer >= layers)
                     yield break;
             }
         }
-
-        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-            cache.MatchAsync(prefix, hold, cancellationToken);
-
-        public ValueTask<CacheMatch> MatchAsync(
-            RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-            cache.MatchAsync(group, chain, hold, cancellationToken);
-
-        public ValueTask<LoadResult> LoadAsync(
-            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? range = null,
-            CancellationToken cancellationToken = default) =>
-            cache.LoadAsync(prefix, firstBlock, destinations, range, cancellationToken);
-
-        public ValueTask<StoreResult> StoreAsync(
-            KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
-            CancellationToken cancellationToken = default) =>
-            cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
-
-        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
-            cache.PinAsync(prefix, duration, cancellationToken);
-
-        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
-            cache.DeleteAsync(prefix, cancellationToken);
-
-        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
-            cache.GetStatisticsAsync(cancellationToken);
-
-        public ValueTask DisposeAsync() => default;
     }
 }

@@ -1,6 +1,7 @@
 using CsCheck;
 using KvCache.Client;
 using KvCache.Orleans;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 using TorchSharp;
 
@@ -184,7 +185,7 @@ public sealed class StagingTests : IAsyncDisposable
     }
 
     /// <summary>A cache whose loads wait for <see cref="Next"/>, one after the other, and that may be full.</summary>
-    private sealed class SlowCache(IKvCache cache) : IKvCache
+    private sealed class SlowCache(IKvCache cache) : OtherKvCache(cache)
     {
         private int _loads;
 
@@ -194,39 +195,21 @@ public sealed class StagingTests : IAsyncDisposable
 
         public TaskCompletionSource[] Asked { get; } = [new(), new()];
 
-        public async ValueTask<LoadResult> LoadAsync(
+        public override async ValueTask<LoadResult> LoadAsync(
             KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
             CancellationToken cancellationToken = default)
         {
             var gate = Next = _loads == 0 ? Next : new(TaskCreationOptions.RunContinuationsAsynchronously);
             Asked[_loads++].SetResult();
             await gate.Task.WaitAsync(cancellationToken);
-            return await cache.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+            return await base.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
         }
 
-        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-            cache.MatchAsync(prefix, hold, cancellationToken);
-
-        public ValueTask<CacheMatch> MatchAsync(
-            RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-            cache.MatchAsync(group, chain, hold, cancellationToken);
-
-        public ValueTask<StoreResult> StoreAsync(
+        public override ValueTask<StoreResult> StoreAsync(
             KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
             CancellationToken cancellationToken = default) =>
             firstBlock < RefusesFrom
-                ? cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken)
+                ? base.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken)
                 : new(default(StoreResult).With(PutOutcome.NoMemory));
-
-        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
-            cache.PinAsync(prefix, duration, cancellationToken);
-
-        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
-            cache.DeleteAsync(prefix, cancellationToken);
-
-        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
-            cache.GetStatisticsAsync(cancellationToken);
-
-        public ValueTask DisposeAsync() => cache.DisposeAsync();
     }
 }

@@ -1,6 +1,7 @@
 using CsCheck;
 using KvCache.Client;
 using KvCache.Orleans;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 using TorchSharp;
 
@@ -167,46 +168,22 @@ public sealed class TextKvCacheTests : IAsyncDisposable
     private TextKvCache Create(TensorEncoding encoding = default) => new(_local, "default", "model", encoding);
 
     /// <summary>A cache that can lose the smaller or the larger ones of the blocks that were stored last.</summary>
-    private sealed class HalfEvicted(bool smaller) : IKvCache
+    private sealed class HalfEvicted(bool smaller) : OtherKvCache(new LocalKvCache(ByteSize.MiB(1)))
     {
-        private readonly LocalKvCache _cache = new(ByteSize.MiB(1));
         private readonly List<KvPrefix> _stored = [];
 
         public async Task EvictAsync()
         {
             foreach (var prefix in _stored.Where(prefix => smaller == prefix.Namespace.Layout.BlockBytes < 1024))
-                Assert.Equal(1, await _cache.DeleteAsync(prefix, Token));
+                Assert.Equal(1, await DeleteAsync(prefix, Token));
         }
 
-        public ValueTask<StoreResult> StoreAsync(
+        public override ValueTask<StoreResult> StoreAsync(
             KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
             CancellationToken cancellationToken = default)
         {
             _stored.Add(prefix);
-            return _cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
+            return base.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
         }
-
-        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-            _cache.MatchAsync(prefix, hold, cancellationToken);
-
-        public ValueTask<CacheMatch> MatchAsync(
-            RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-            _cache.MatchAsync(group, chain, hold, cancellationToken);
-
-        public ValueTask<LoadResult> LoadAsync(
-            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
-            CancellationToken cancellationToken = default) =>
-            _cache.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
-
-        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
-            _cache.PinAsync(prefix, duration, cancellationToken);
-
-        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
-            _cache.DeleteAsync(prefix, cancellationToken);
-
-        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
-            _cache.GetStatisticsAsync(cancellationToken);
-
-        public ValueTask DisposeAsync() => _cache.DisposeAsync();
     }
 }

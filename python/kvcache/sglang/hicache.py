@@ -35,6 +35,7 @@ class KvCacheHiCacheStorage(_base.HiCacheStorage):  # type: ignore[name-defined,
         self._config = storage_config
         self._zero_copy = bool(extra.get("interface_v1", 0))
         self._cache = Cache(options=self._options.cache)
+        self._cache.warm_up()
         self._pool: Any = None
         self._space: Optional[Namespace] = None
         self._page_bytes = 0

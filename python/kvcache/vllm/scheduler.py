@@ -45,6 +45,7 @@ class ConnectorScheduler:
         self._saves = saves and options.save != "none"
         self._unit = alignment(groups)
         self._cache = Cache(options=options.cache)
+        self._cache.warm_up()
         self._finder = PrefixFinder(self._cache, options, groups, tokens_per_block, tokens_per_block // hash_block_size)
         self._threads = BoundedWorkers("match", 2, options.queue)
         self._lookups: Dict[str, Lookup] = {}

@@ -53,6 +53,7 @@ class KvCacheTier(_base.SecondaryTierManager):  # type: ignore[name-defined,misc
         self._options = TierOptions.from_mapping({"model": name, "revision": str(_path(engine, "model_config.revision") or ""), **settings})
         self._space = tier_namespace(self._options, config, engine, self._row_bytes)
         self._cache = Cache(options=self._options.cache)
+        self._cache.warm_up()
         self._lookups = TierLookups(self._cache, self._space, self._options, block_hash)
         self._loads = BoundedWorkers("tier-load", self._options.load_threads, self._options.queue)
         self._stores = BoundedWorkers("tier-store", self._options.store_threads, self._options.queue)

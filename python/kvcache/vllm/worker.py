@@ -28,6 +28,7 @@ class ConnectorWorker:
         self._tokens_per_block, self._rank, self._tp_size = tokens_per_block, rank, tp_size
         self._number_format, self._identity = number_format, identity
         self._cache = Cache(options=options.cache)
+        self._cache.warm_up()
         self._memories: List[GroupMemory] = []
         self.namespaces: List[Namespace] = []
         self._loader: Optional[Loader] = None

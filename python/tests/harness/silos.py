@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import pytest
 
@@ -22,9 +22,14 @@ class SiloProcess:
     """A silo that the test starts, kills and starts again. Everything it writes is in a folder that goes with it."""
 
     def __init__(self, arena: str = "64MiB", tenants: Optional[Dict[str, str]] = None, port: int = 0,
-                 cluster: Optional["SiloProcess"] = None, is_first: bool = False, unix: bool = False):
+                 cluster: Optional["SiloProcess"] = None, is_first: bool = False, unix: bool = False,
+                 settings: Optional[Mapping[str, str]] = None, arguments: Sequence[str] = ()):
+        """``settings`` are configuration by key, as in ``DataPlane:MaxHold``; ``arguments`` further command line; ``{folder}`` in
+        them is the silo's own folder."""
         self._folder = Path(tempfile.mkdtemp(prefix="kvcache-silo-"))
-        self._environment = {**os.environ, **{f"KvCache__Tenants__{name}__Secret": secret for name, secret in (tenants or {}).items()}}
+        self._environment = {**os.environ, **{f"KvCache__Tenants__{name}__Secret": secret for name, secret in (tenants or {}).items()},
+                             **{"KvCache__" + key.replace(":", "__"): value.replace("{folder}", str(self._folder))
+                                for key, value in (settings or {}).items()}}
         self._arguments: List[str] = ["--arena", arena, "--http", "http://127.0.0.1:0", "--silo-port", "0",
                                       "--ready-file", str(self._folder / "ready.json")]
         if is_first or cluster is not None:
@@ -34,6 +39,7 @@ class SiloProcess:
         self.unix = f"unix:{self._folder / 'data.sock'}" if unix else ""
         if unix:
             self._arguments += ["--unix", self.unix[len("unix:"):]]
+        self._arguments += [argument.replace("{folder}", str(self._folder)) for argument in arguments]
         self._port = port
         self.start()
 
@@ -55,6 +61,8 @@ class SiloProcess:
                 time.sleep(0.02)
         self.endpoint = next(endpoint for endpoint in facts["endpoints"] if endpoint.startswith("tcp:"))
         self._port, self.silo_port = int(self.endpoint.rpartition(":")[2]), facts["siloPort"]
+        #: What the silo says of itself: addresses, ports, process.
+        self.ready: Dict[str, Any] = facts
 
     @property
     def log(self) -> str:

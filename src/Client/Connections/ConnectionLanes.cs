@@ -180,7 +180,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         {
             var connection =
                 lane.Connection ??= BlockConnection.Connect(
-                _endpoint, _options.Tenant, _options.Secret, _tls, (int)_options.SocketBuffer.Bytes, ending.Token);
+                _endpoint, _options.Tenant, _options.ReadSecret(), _tls, (int)_options.SocketBuffer.Bytes, ending.Token);
             using (ending.Token.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
                 reason = call.Body(connection);
             if (ending.IsCancellationRequested)

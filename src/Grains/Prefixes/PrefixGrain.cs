@@ -24,6 +24,7 @@ internal sealed partial class PrefixGrain(
     IOptions<PrefixGrainOptions> options,
     TimeProvider time,
     PrefixDescriptorStore descriptors,
+    ActivePrefixes active,
     ILogger<PrefixGrain> logger)
     : Grain, IPrefixGrain
 {
@@ -48,11 +49,13 @@ internal sealed partial class PrefixGrain(
             throw new ArgumentException(
                 $"'{text}' is not the key of a prefix grain; 32 hexadecimal digits, '/', 64 hexadecimal digits were expected "
                 + "(BlockKey.ToGrainKey).");
+        active.Add(GrainContext.GrainId, this);
         return Task.CompletedTask;
     }
 
     public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
     {
+        active.Remove(GrainContext.GrainId, this);
         _inlineWrite?.Dispose();
         return Task.CompletedTask;
     }

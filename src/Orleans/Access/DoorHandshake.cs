@@ -58,6 +58,7 @@ internal static class DoorHandshake
     /// <param name="door">The port.</param>
     /// <param name="secretsOf">Secrets that are valid for a name; never empty, so that unknown names fail like wrong secrets.</param>
     /// <param name="ticketFor">Makes the ticket of a name.</param>
+    /// <param name="refused">Told the name whose proof is wrong; the peer hears of it when that has ended.</param>
     /// <param name="cancellationToken">Limit.</param>
     /// <returns>The proven name, or null when the proof was wrong.</returns>
     /// <exception cref="IOException">The connection broke, or something else was sent.</exception>
@@ -66,6 +67,7 @@ internal static class DoorHandshake
         OrleansDoor door,
         Func<string, IReadOnlyList<byte[]>> secretsOf,
         Func<string, DoorTicket> ticketFor,
+        Func<string, Task> refused,
         CancellationToken cancellationToken)
     {
         var hello = await ReadAsync(transport.Input, HelloSize, cancellationToken).ConfigureAwait(false);
@@ -82,6 +84,7 @@ internal static class DoorHandshake
             CryptographicOperations.FixedTimeEquals(proof, Proof(secret, isSilo: false, door, nonce, challenge, text)));
         if (found is null)
         {
+            await refused(name).ConfigureAwait(false);
             await transport.Output.WriteAsync(new byte[] { Refused }, cancellationToken).ConfigureAwait(false);
             return null;
         }

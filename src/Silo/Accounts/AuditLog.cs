@@ -10,10 +10,10 @@ namespace KvCache.Silo.Accounts;
 /// Category
 /// <c>KvCache.Audit</c>. No secret, no hash, no byte of a block.
 /// </summary>
-internal sealed partial class AuditLog(ILoggerFactory loggers, WrongProofs proofs)
+internal sealed partial class AuditLog(ILoggerFactory loggers, WrongProofs proofs, TimeProvider time)
 {
     private readonly ILogger _logger = loggers.CreateLogger("KvCache.Audit");
-    private readonly LogBudget _budget = new();
+    private readonly LogBudget _budget = new(time, TimeSpan.FromSeconds(1));
 
     /// <summary>Somebody could not prove to be a tenant.</summary>
     /// <param name="door">Where: data plane, redis, http.</param>

@@ -23,7 +23,7 @@ internal sealed class TenantQuotas
     private readonly DataPlaneOptions _dataPlane;
     private readonly long _arenaBytes;
     private readonly ConcurrentDictionary<TenantId, long> _lent = new();
-    private volatile Plan _plan = new([], 1, []);
+    private volatile Plan _plan = new([], 1, [], []);
 
     public TenantQuotas(
         TenantAccounts accounts, IOptions<TenantOptions> tenants, IOptions<BlockStoreOptions> store, IOptions<DataPlaneOptions> dataPlane,
@@ -46,7 +46,7 @@ internal sealed class TenantQuotas
         var free = Math.Max(0, (1 - tenants.Values.Sum(tenant => tenant.Share)) / tenants.Count);
         _plan = new Plan(
             new Dictionary<string, TenantOptions.Tenant>(tenants, StringComparer.Ordinal), free,
-            new HashSet<string>(closed, StringComparer.Ordinal));
+            new HashSet<string>(closed, StringComparer.Ordinal), [.. closed.Select(name => TenantId.Of(name))]);
         foreach (var (name, tenant) in tenants)
             _accounts.Set(name, LimitsOf(tenant, free));
         foreach (var name in closed)
@@ -57,6 +57,9 @@ internal sealed class TenantQuotas
 
     /// <summary>Whether a tenant is not let in, and its connections have to end.</summary>
     public bool IsClosed(string tenant) => _plan.Closed.Contains(tenant);
+
+    /// <summary>The same of a tenant of which only the id is known.</summary>
+    public bool IsClosed(TenantId tenant) => _plan.ClosedIds.Contains(tenant);
 
     /// <summary>Connections that a tenant may have at a time at a listener of so many.</summary>
     public int ConnectionsOf(string tenant, int ofListener)
@@ -103,5 +106,5 @@ internal sealed class TenantQuotas
 
     private static double PartOf(TenantOptions.Tenant tenant, double free) => Math.Max(tenant.Share, free);
 
-    private sealed record Plan(Dictionary<string, TenantOptions.Tenant> Tenants, double FreePart, HashSet<string> Closed);
+    private sealed record Plan(Dictionary<string, TenantOptions.Tenant> Tenants, double FreePart, HashSet<string> Closed, HashSet<TenantId> ClosedIds);
 }

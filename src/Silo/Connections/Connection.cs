@@ -23,7 +23,7 @@ internal abstract partial class Connection : IDisposable
     private readonly long _opened = Stopwatch.GetTimestamp();
 
     // Strangers' mistakes are told, but do not fill the log.
-    private static readonly LogBudget Told = new();
+    private static readonly LogBudget Told = new(TimeProvider.System, TimeSpan.FromSeconds(1));
 
     // Read by the watchdog: when the current frame began (0 between frames) and how many bytes had moved then.
     private long _frameBegan;

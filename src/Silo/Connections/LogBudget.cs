@@ -1,11 +1,14 @@
 namespace KvCache.Silo.Connections;
 
-/// <summary>Bounds the lines that strangers can write into a log: so many a second, then their number is all that is told.</summary>
-/// <param name="perSecond">Lines a second.</param>
-internal sealed class LogBudget(int perSecond = 10)
+/// <summary>Bounds the lines that strangers can write into a log: ten in so long, then their number is all that is told.</summary>
+/// <param name="time">Clock.</param>
+/// <param name="span">In how long.</param>
+internal sealed class LogBudget(TimeProvider time, TimeSpan span)
 {
+    private const int Lines = 10;
+
     private readonly Lock _lock = new();
-    private long _second;
+    private long _began;
     private int _taken;
     private long _suppressed;
 
@@ -15,11 +18,10 @@ internal sealed class LogBudget(int perSecond = 10)
     {
         lock (_lock)
         {
-            var second = Environment.TickCount64 / 1000;
-            if (second != _second)
-                (_second, _taken) = (second, 0);
+            if (_taken == 0 || time.GetElapsedTime(_began) >= span)
+                (_began, _taken) = (time.GetTimestamp(), 0);
             suppressed = _suppressed;
-            if (_taken == perSecond)
+            if (_taken == Lines)
             {
                 _suppressed++;
                 return false;

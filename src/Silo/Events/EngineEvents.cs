@@ -91,7 +91,7 @@ internal sealed partial class EngineEvents : ILoop
     {
         using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         deadline.CancelAfter(HandshakeTimeout);
-        await socket.HandshakeAsync("SUB", ["PUB", "XPUB"], deadline.Token);
+        await socket.HandshakeAsync("SUB", ["PUB", "XPUB"], isLetIn: null, deadline.Token);
         byte[] subscription = [1, .. Encoding.UTF8.GetBytes(topic)];
         await socket.SendAsync([subscription], deadline.Token);
     }

@@ -4,6 +4,7 @@ using KvCache.Engine.Events;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
+using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo.Events;
 
@@ -14,9 +15,8 @@ internal sealed class EventOptions : IValidatableObject
     public const string Section = "KvCache:Events";
 
     /// <summary>
-    /// Address of the PUB socket, <c>ip:port</c>; empty for none (the default). The socket is open to whoever reaches it, and tells hashes
-    /// of every tenant's
-    /// blocks: never tokens, never bytes.
+    /// Address of the PUB socket, <c>ip:port</c>; empty for none (the default). It tells hashes, never tokens, never bytes: on a silo with
+    /// tenants, those of its own blocks to who proves a tenant's secret; without, all to whoever reaches it, which is a loopback address.
     /// </summary>
     public string Publish { get; set; } = "";
 
@@ -77,10 +77,6 @@ internal sealed class EventOptions : IValidatableObject
         if (Publish.Length > 0 && !IPEndPoint.TryParse(Publish, out _))
             yield return new ValidationResult(
                 $"{Section}:Publish is '{Publish}'; ip:port was expected, for example 127.0.0.1:5557.", [nameof(Publish)]);
-        if (!ConnectionOptions.IsLoopback(Publish))
-            yield return new ValidationResult(
-                $"{Section}:Publish is {Publish}, which other machines can reach, and ZeroMQ's subscribers neither prove who they are nor "
-                + "speak TLS. Listen on 127.0.0.1, and let others come through a tunnel.", [nameof(Publish)]);
         foreach (var (name, engine) in Engines)
         {
             if (SiloEndpoint.TryParse("tcp:" + engine.Endpoint) is null)
@@ -93,4 +89,15 @@ internal sealed class EventOptions : IValidatableObject
                     [nameof(Engines)]);
         }
     }
+}
+
+/// <summary>Keeps the event socket of a silo without secrets on its own machine.</summary>
+internal sealed class EventOptionsValidator(IOptions<TenantOptions> tenants) : IValidateOptions<EventOptions>
+{
+    public ValidateOptionsResult Validate(string? name, EventOptions options) =>
+        tenants.Value.Tenants.Count == 0 && !ConnectionOptions.IsLoopback(options.Publish)
+        ? ValidateOptionsResult.Fail(
+            $"{EventOptions.Section}:Publish is {options.Publish}, which other machines can reach, and no tenant has a secret that its "
+            + $"subscribers could prove. Set {TenantOptions.Section}:NAME:Secret, or listen on 127.0.0.1.")
+        : ValidateOptionsResult.Success;
 }

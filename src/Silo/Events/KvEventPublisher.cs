@@ -16,8 +16,8 @@ namespace KvCache.Silo.Events;
 /// waits, and when this reader has fallen behind it, subscribers hear that everything is gone and then what is there.
 /// </summary>
 internal sealed partial class KvEventPublisher(
-    BlockDirectory directory, BlockStore store, TimeProvider time, EventCounters counters, LoopHealth loops, IOptions<EventOptions> options,
-    ILogger<KvEventPublisher> logger)
+    BlockDirectory directory, BlockStore store, TimeProvider time, EventCounters counters, EventAccess access, LoopHealth loops,
+    IOptions<EventOptions> options, ILogger<KvEventPublisher> logger)
     : BackgroundService
 {
     private const int MaxEventsPerBatch = 256;
@@ -38,7 +38,8 @@ internal sealed partial class KvEventPublisher(
         if (options.Value.Publish.Length == 0)
             return Task.CompletedTask;
         _publisher = new ZmtpPublisher(
-            IPEndPoint.Parse(options.Value.Publish), options.Value.MaxSubscribers, options.Value.MaxQueuedBatches, counters, logger);
+            IPEndPoint.Parse(options.Value.Publish), options.Value.MaxSubscribers, options.Value.MaxQueuedBatches, access, counters,
+            logger);
         LogListening(_publisher.Address.ToString()!);
         return base.StartAsync(cancellationToken);
     }

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Threading.Channels;
+using KvCache.Silo.Connections;
 using Microsoft.Extensions.Logging;
 
 namespace KvCache.Silo.Events;
@@ -8,26 +9,34 @@ namespace KvCache.Silo.Events;
 /// <summary>
 /// A PUB socket: whoever connects gets the messages whose first part begins with a topic that it has subscribed to. Nobody is waited for:
 /// what does not fit
-/// in a subscriber's queue is dropped for it.
+/// in a subscriber's queue is dropped for it. Where subscribers prove to be tenants, each gets topics of its own tenant only.
 /// </summary>
 internal sealed partial class ZmtpPublisher : IAsyncDisposable
 {
     // A subscription is a topic and a byte.
     private const int MaxFrameBytes = 4096;
     private const int MaxTopics = 1024;
+
+    // Small: a subscriber connects once.
+    private const int MaxUnproven = 64, MaxUnprovenPerAddress = 16;
     private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(5);
 
     private readonly int _maxSubscribers, _maxQueued;
+    private readonly EventAccess _access;
+    private readonly UnprovenConnections<Subscriber> _unproven = new(MaxUnproven, MaxUnprovenPerAddress);
     private readonly EventCounters _counters;
     private readonly ILogger _logger;
+    private readonly LogBudget _lines = new(TimeProvider.System, TimeSpan.FromMinutes(1));
     private readonly CancellationTokenSource _stopping = new();
     private readonly List<Subscriber> _subscribers = [];
     private readonly Socket _listener;
     private readonly Task _accepting;
 
     /// <exception cref="IOException">The address cannot be listened on.</exception>
-    public ZmtpPublisher(IPEndPoint address, int maxSubscribers, int maxQueued, EventCounters counters, ILogger logger)
+    public ZmtpPublisher(
+        IPEndPoint address, int maxSubscribers, int maxQueued, EventAccess access, EventCounters counters, ILogger logger)
     {
+        _access = access;
         _maxSubscribers = maxSubscribers;
         _maxQueued = maxQueued;
         _counters = counters;
@@ -58,7 +67,9 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
         {
             foreach (var subscriber in _subscribers)
             {
-                if (subscriber.Wants(topic) && !subscriber.Queue.Writer.TryWrite([topic, number, batch]))
+                if (_access.IsClosed(subscriber.Tenant))
+                    subscriber.Socket.Dispose();
+                else if (subscriber.Wants(topic) && !subscriber.Queue.Writer.TryWrite([topic, number, batch]))
                     _counters.DroppedBatch();
             }
         }
@@ -84,7 +95,7 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
             try
             {
                 var socket = await _listener.AcceptAsync(_stopping.Token);
-                _ = ServeAsync(new Subscriber(new ZmtpSocket(socket, MaxFrameBytes), _maxQueued), socket.RemoteEndPoint?.ToString() ?? "");
+                _ = ServeAsync(new Subscriber(new ZmtpSocket(socket, MaxFrameBytes), _maxQueued), socket.RemoteEndPoint as IPEndPoint);
             }
             catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)
             {
@@ -98,22 +109,25 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
         }
     }
 
-    private async Task ServeAsync(Subscriber subscriber, string peer)
+    private async Task ServeAsync(Subscriber subscriber, IPEndPoint? peer)
     {
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(_stopping.Token);
         try
         {
-            if (_counters.Subscribed() > _maxSubscribers)
-                throw new KvFormatException(
-                    $"There are {_maxSubscribers} subscribers already, which is all that {EventOptions.Section}:MaxSubscribers allows.");
+            _unproven.Add(subscriber, peer?.Address)?.Socket.Dispose();
             using (var handshake = CancellationTokenSource.CreateLinkedTokenSource(ended.Token))
             {
                 handshake.CancelAfter(HandshakeTimeout);
-                await subscriber.Socket.HandshakeAsync("PUB", ["SUB", "XSUB"], handshake.Token);
+                await subscriber.Socket.HandshakeAsync(
+                    "PUB", ["SUB", "XSUB"], _access.AsksProof ? async (name, secret) =>
+                    {
+                        subscriber.Tenant = await _access.ProveAsync(name, secret, peer?.Address, HandshakeTimeout / 2, handshake.Token);
+                        return subscriber.Tenant is not null;
+                    }
+                : null, handshake.Token);
             }
 
-            lock (_subscribers)
-                _subscribers.Add(subscriber);
+            Admit(subscriber);
             var sending = SendAsync(subscriber, ended.Token);
             try
             {
@@ -129,16 +143,36 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
         catch (Exception e)
             when (e is IOException or SocketException or KvFormatException or OperationCanceledException or ObjectDisposedException)
         {
-            if (!_stopping.IsCancellationRequested)
-                LogEnded(peer, e.Message);
+            if (!_stopping.IsCancellationRequested && _lines.TryTake(out var left))
+                LogEnded(peer?.ToString() ?? "somebody", e.Message, left);
         }
         finally
         {
+            _unproven.Remove(subscriber);
+            bool was;
             lock (_subscribers)
-                _subscribers.Remove(subscriber);
+                was = _subscribers.Remove(subscriber);
+            if (was)
+                _counters.Unsubscribed();
             subscriber.Socket.Dispose();
-            _counters.Unsubscribed();
         }
+    }
+
+    private void Admit(Subscriber subscriber)
+    {
+        _unproven.Remove(subscriber);
+        lock (_subscribers)
+        {
+            if (_subscribers.Count >= _maxSubscribers
+                || _subscribers.Count(other => other.Tenant == subscriber.Tenant) >= _access.SubscribersOf(subscriber.Tenant, _maxSubscribers))
+                throw new KvFormatException(
+                    $"There are as many subscribers already as {EventOptions.Section}:MaxSubscribers ({_maxSubscribers}) and the tenant's "
+                    + "part of it allow.");
+            subscriber.Allowed = _access.TopicsOf(subscriber.Tenant);
+            _subscribers.Add(subscriber);
+        }
+
+        _counters.Subscribed();
     }
 
     // A subscriber that cannot be written to is noticed where it is read from.
@@ -155,8 +189,8 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "The subscriber {Peer} of KV events has left: {Reason}")]
-    private partial void LogEnded(string peer, string reason);
+    [LoggerMessage(Level = LogLevel.Information, Message = "The subscriber {Peer} of KV events has left: {Reason} ({Left} more such lines were left out)")]
+    private partial void LogEnded(string peer, string reason, long left);
 
     private sealed class Subscriber(ZmtpSocket socket, int maxQueued)
     {
@@ -165,11 +199,19 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
 
         public ZmtpSocket Socket { get; } = socket;
 
+        /// <summary>Who it has proved to be; null where no proof is asked for.</summary>
+        public string? Tenant { get; set; }
+
+        /// <summary>How every topic begins that it may hear.</summary>
+        public byte[] Allowed { get; set; } = [];
+
         public Channel<ReadOnlyMemory<byte>[]> Queue { get; } =
             Channel.CreateBounded<ReadOnlyMemory<byte>[]>(new BoundedChannelOptions(maxQueued) { SingleReader = true });
 
         public bool Wants(ReadOnlySpan<byte> topic)
         {
+            if (!topic.StartsWith(Allowed))
+                return false;
             lock (_lock)
             {
                 foreach (var wanted in _topics)

@@ -11,8 +11,8 @@ namespace KvCache.Silo.Events;
 internal readonly record struct ZmtpFrame(bool IsCommand, bool HasMore, byte[] Body);
 
 /// <summary>
-/// A connection of ZeroMQ's wire protocol, ZMTP 3.0 (rfc.zeromq.org/spec/23) with the mechanism NULL: as much of it as publishers and
-/// subscribers need.
+/// A connection of ZeroMQ's wire protocol, ZMTP 3.0 (rfc.zeromq.org/spec/23) with the mechanisms NULL and, where peers prove who they are,
+/// PLAIN (rfc.zeromq.org/spec/24): as much of it as publishers and subscribers need.
 /// </summary>
 /// <remarks>
 /// Written here because the managed implementation is under the LGPL, and the part that is needed is small. Peers that speak 3.1 fall back
@@ -53,24 +53,41 @@ internal sealed class ZmtpSocket : IDisposable
     /// <summary>Greets, and tells and hears what kind of socket each side is.</summary>
     /// <param name="type">Our kind, <c>PUB</c> or <c>SUB</c>.</param>
     /// <param name="peerTypes">Kinds that may talk to it.</param>
+    /// <param name="isLetIn">Whether a peer may come that gives this name and this secret; null where none is asked for.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
-    /// <exception cref="KvFormatException">The peer speaks something else.</exception>
-    public async Task HandshakeAsync(string type, string[] peerTypes, CancellationToken cancellationToken)
+    /// <exception cref="KvFormatException">The peer speaks something else, or is not let in.</exception>
+    public async Task HandshakeAsync(
+        string type, string[] peerTypes, Func<string, byte[], ValueTask<bool>>? isLetIn, CancellationToken cancellationToken)
     {
-        await _stream.WriteAsync(Greeting(), cancellationToken);
+        var mechanism = isLetIn is null ? "NULL" : "PLAIN";
+        await _stream.WriteAsync(Greeting(mechanism), cancellationToken);
         var greeting = new byte[GreetingBytes];
         await _stream.ReadExactlyAsync(greeting, cancellationToken);
         if (greeting[0] != 0xFF || (greeting[9] & 1) == 0 || greeting[10] < 3)
             throw new KvFormatException("The peer does not speak ZMTP 3. Connect a ZeroMQ socket of version 4 or newer.");
-        if (!greeting.AsSpan(12, 20).TrimEnd((byte)0).SequenceEqual("NULL"u8))
-            throw new KvFormatException(
-                $"The peer wants the security mechanism '{Encoding.ASCII.GetString(greeting, 12, 20).TrimEnd('\0')}'; only NULL is spoken "
-                + "here.");
-        await SendCommandAsync(Ready(type), cancellationToken);
-        var ready = await ReceiveAsync(cancellationToken);
-        if (!ready.IsCommand || !ready.Body.AsSpan().StartsWith("\u0005READY"u8))
-            throw new KvFormatException("The peer did not say that it is ready.");
-        if (SocketType(ready.Body.AsSpan(6)) is not { } peer || !peerTypes.Contains(peer))
+        if (Encoding.ASCII.GetString(greeting, 12, 20).TrimEnd('\0') is var theirs && theirs != mechanism)
+            throw new KvFormatException($"The peer wants the security mechanism '{theirs}'; only {mechanism} is spoken here.");
+        byte[] metadata;
+        if (isLetIn is null)
+        {
+            await SendCommandAsync(Ready(type), cancellationToken);
+            metadata = await ReceiveCommandAsync("READY", cancellationToken);
+        }
+        else
+        {
+            var (name, secret) = Credentials(await ReceiveCommandAsync("HELLO", cancellationToken));
+            if (!await isLetIn(name, secret))
+            {
+                await SendCommandAsync([5, .. "ERROR"u8, 0], cancellationToken);
+                throw new KvFormatException("The peer's name or secret is wrong.");
+            }
+
+            await SendCommandAsync([7, .. "WELCOME"u8], cancellationToken);
+            metadata = await ReceiveCommandAsync("INITIATE", cancellationToken);
+            await SendCommandAsync(Ready(type), cancellationToken);
+        }
+
+        if (SocketType(metadata) is not { } peer || !peerTypes.Contains(peer))
             throw new KvFormatException($"The peer is no socket of type {string.Join(" or ", peerTypes)}.");
     }
 
@@ -114,13 +131,32 @@ internal sealed class ZmtpSocket : IDisposable
         return WriteAsync(message, cancellationToken);
     }
 
-    private static byte[] Greeting()
+    // What stands behind the name of a command.
+    private async Task<byte[]> ReceiveCommandAsync(string name, CancellationToken cancellationToken)
+    {
+        var frame = await ReceiveAsync(cancellationToken);
+        byte[] head = [(byte)name.Length, .. Encoding.ASCII.GetBytes(name)];
+        return frame.IsCommand && frame.Body.AsSpan().StartsWith(head)
+            ? frame.Body[head.Length..]
+            : throw new KvFormatException($"The peer did not say {name} in its turn.");
+    }
+
+    // Two texts with a length of one byte each.
+    private static (string Name, byte[] Secret) Credentials(byte[] hello)
+    {
+        if (hello.Length < 2 || hello[0] + 2 > hello.Length || hello[0] + hello[hello[0] + 1] + 2 != hello.Length)
+            throw new KvFormatException("The peer's HELLO has no name and secret.");
+        return (Encoding.UTF8.GetString(hello, 1, hello[0]), hello[(hello[0] + 2)..]);
+    }
+
+    private static byte[] Greeting(string mechanism)
     {
         var greeting = new byte[GreetingBytes];
         greeting[0] = 0xFF;
         greeting[9] = 0x7F;
         greeting[10] = 3; // and minor version 0
-        "NULL"u8.CopyTo(greeting.AsSpan(12));
+        Encoding.ASCII.GetBytes(mechanism, greeting.AsSpan(12));
+        greeting[32] = (byte)(mechanism == "PLAIN" ? 1 : 0); // who asks for proofs is the server
         return greeting;
     }
 

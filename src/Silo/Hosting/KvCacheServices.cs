@@ -62,6 +62,7 @@ internal static class KvCacheServices
             .ValidateOnStart();
         services.AddSingleton<IValidateOptions<TlsOptions>, TlsOptionsValidator>();
         services.AddSingleton<IValidateOptions<RespOptions>, RespOptionsValidator>();
+        services.AddSingleton<IValidateOptions<EventOptions>, EventOptionsValidator>();
         services.AddSingleton<IValidateOptions<LmCacheOptions>, LmCacheOptionsValidator>();
         services.AddSingleton<IValidateOptions<TenantOptions>, TenantOptionsValidator>();
 
@@ -100,6 +101,7 @@ internal static class KvCacheServices
         AddHosted<ArenaCommitter>(services);
         AddHosted<BlockServer>(services);
         services.AddSingleton<EventCounters>();
+        services.AddSingleton<EventAccess>();
         AddHosted<KvEventPublisher>(services);
         AddLoop<EngineEvents>(services);
         services.AddSingleton<ValueBlocks>();

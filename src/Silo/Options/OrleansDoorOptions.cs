@@ -12,12 +12,21 @@ internal sealed class OrleansDoorOptions
     [Range(typeof(TimeSpan), "00:00:00.100", "00:10:00")]
     public TimeSpan HandshakeTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>Connections of a port that may be without a proof at a time. Default 256; a further one ends the oldest.</summary>
+    /// <summary>Connections of a port that may be without a proof at a time, as at the other endpoints. Default 256.</summary>
     [Range(1, 65_536)]
     public int MaxUnproven { get; set; } = 256;
 
+    /// <summary>Those of one address among them. Default 64; an IPv6 network of 64 bits counts as one address.</summary>
+    [Range(1, 65_536)]
+    public int MaxUnprovenPerAddress { get; set; } = 64;
+
+    /// <summary>Connections of clients at the gateway that have proved a tenant's secret. Default 512; each tenant may have its part of
+    /// them, at least 8.</summary>
+    [Range(1, 65_536)]
+    public int MaxClients { get; set; } = 512;
+
     /// <summary>
-    /// Life of a client's ticket. Default 10 minutes: so long a tenant that was taken away can go on calling. Clients fetch a new one at
+    /// Life of a client's ticket. Default 10 minutes: so long a secret that was exchanged can go on calling. Clients fetch a new one at
     /// half of it.
     /// </summary>
     [Range(typeof(TimeSpan), "00:00:02", "1.00:00:00")]

@@ -2,6 +2,7 @@ using System.Security.Cryptography;
 using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
 using KvCache.Orleans.Access;
+using KvCache.Silo.Connections;
 using Microsoft.Extensions.Logging;
 using Orleans;
 using Orleans.Runtime;
@@ -15,17 +16,14 @@ namespace KvCache.Silo.Security;
 /// else that comes through a gateway, whatever sender it names, is refused by whichever silo it reaches.
 /// </summary>
 /// <remarks>
-/// <para>The sender that a message names proves nothing: a client writes it itself, as it does the interface in the message's head. What
-/// counts is the
-/// mark in the request context and the request that would be run.</para>
-/// <para>The mark goes to silos only, and a response repeats the request context of whoever sends it. So it is set only for the time of the
-/// call
-/// (an async method leaves the context of its caller alone), and never for a client's own objects.</para>
+/// The sender that a message names proves nothing: a client writes it itself, as it does the interface in the message's head. What counts
+/// is the mark in the request context and the request that would be run; a request that this process has made itself
+/// (<see cref="GuardedCalls"/>) needs no mark.
 /// </remarks>
-internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGrainCallFilter
+internal sealed partial class CallGuard : IIncomingGrainCallFilter
 {
     private readonly TicketOffice _tickets;
-    private readonly LineBudget _lines;
+    private readonly LogBudget _lines;
     private readonly ILogger _logger;
     private readonly ClusterSecrets _secrets;
     private volatile Marks _marks;
@@ -34,7 +32,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     {
         _tickets = tickets;
         _logger = logger;
-        _lines = new LineBudget(time);
+        _lines = new LogBudget(time, TimeSpan.FromMinutes(1));
         _secrets = secrets;
         _marks = Marks.Of(secrets.All);
     }
@@ -48,6 +46,8 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
     /// <summary>Refuses a call that comes with other rights than it needs.</summary>
     public Task Invoke(IIncomingGrainCallContext context)
     {
+        if (GuardedCalls.IsOwn(context.Request))
+            return context.Invoke();
         var mark = RequestContext.Get(CallMarks.Key);
         if (ReferenceEquals(mark, Mark) || IsAllowed(mark, context))
             return context.Invoke();
@@ -55,14 +55,6 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
         if (_lines.TryTake(out var left))
             LogRefused(call, context.TargetId, left);
         return Task.FromException(new UnauthorizedAccessException($"{call} of {context.TargetId} is refused: {Reason(mark)}"));
-    }
-
-    /// <summary>Marks a call of this silo.</summary>
-    public Task Invoke(IOutgoingGrainCallContext context)
-    {
-        if (context.TargetId.IsClient() && !context.TargetId.Key.AsSpan().StartsWith("hosted-"u8))
-            return UnmarkedAsync(context);
-        return ReferenceEquals(RequestContext.Get(CallMarks.Key), Mark) ? context.Invoke() : MarkedAsync(context);
     }
 
     /// <summary>Refuses to place an activation for a call that would be refused: nothing is activated for it.</summary>
@@ -124,22 +116,10 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter, IOutgoingGra
         context.Request is not RequestBase && context.Request.GetInterfaceName() == "IGrainTimerInvoker"
         && context.SourceId == context.TargetId;
 
-    private async Task MarkedAsync(IOutgoingGrainCallContext context)
-    {
-        RequestContext.Set(CallMarks.Key, Mark);
-        await context.Invoke().ConfigureAwait(false);
-    }
-
-    private static async Task UnmarkedAsync(IOutgoingGrainCallContext context)
-    {
-        RequestContext.Remove(CallMarks.Key);
-        await context.Invoke().ConfigureAwait(false);
-    }
-
     [LoggerMessage(
         Level = LogLevel.Warning,
         Message = "{Call} of {Grain} was refused: it comes neither from a silo nor from a client of its tenant ({Left} more were left out)")]
-    private partial void LogRefused(string call, GrainId grain, int left);
+    private partial void LogRefused(string call, GrainId grain, long left);
 
     private sealed record Marks(IReadOnlyList<byte[]> Secrets, byte[][] Accepted, SiloMark Own)
     {

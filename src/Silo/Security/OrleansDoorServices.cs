@@ -23,7 +23,7 @@ internal static class OrleansDoorServices
         services.AddSingleton<CallGuard>();
         services.AddSingleton<OrleansDoors>();
         services.AddSingleton<IIncomingGrainCallFilter>(provider => provider.GetRequiredService<CallGuard>());
-        services.AddSingleton<IOutgoingGrainCallFilter>(provider => provider.GetRequiredService<CallGuard>());
+        GuardedCalls.Register(services);
         GuardedPlacement.GuardAll(services);
 
         // The middleware of Orleans' connections, outermost first: encryption goes in front of the proofs.

@@ -1,7 +1,10 @@
 using System.Buffers;
 using System.Buffers.Binary;
+using System.Collections.Concurrent;
 using System.IO.Pipelines;
+using System.Net;
 using KvCache.Orleans.Access;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
@@ -14,22 +17,32 @@ namespace KvCache.Silo.Security;
 /// <summary>
 /// The proofs of Orleans' connections, as middleware ahead of Orleans' own bytes: the cluster's secret between silos, a tenant's at the
 /// gateway (<see cref="DoorHandshake"/>). What has not proved itself ends after
-/// <see cref="OrleansDoorOptions.HandshakeTimeout"/>, whatever it sends.
+/// <see cref="OrleansDoorOptions.HandshakeTimeout"/>, whatever it sends, and has a few places, by address; an address that a silo has come
+/// from has places of its own, which strangers cannot take.
 /// </summary>
 internal sealed partial class OrleansDoors(
     ClusterSecrets secrets,
     TenantRegistry tenants,
     TicketOffice tickets,
     ClusterEntry entry,
+    TenantQuotas quotas,
+    AuditLog audit,
     IOptions<OrleansDoorOptions> options,
     TimeProvider time,
     ILogger<OrleansDoors> logger)
+    : IDisposable
 {
     private const int MaxPreambleBytes = 1024; // Orleans' own limit
     private static readonly TimeSpan PartingTime = TimeSpan.FromSeconds(1);
 
-    private readonly UnprovenConnections _silos = new(options.Value.MaxUnproven), _clients = new(options.Value.MaxUnproven);
-    private readonly LineBudget _lines = new(time);
+    private readonly UnprovenConnections<ConnectionContext> _strangers = new(options.Value.MaxUnproven, options.Value.MaxUnprovenPerAddress);
+    private readonly UnprovenConnections<ConnectionContext> _silos = new(options.Value.MaxUnproven, options.Value.MaxUnprovenPerAddress);
+    private readonly UnprovenConnections<ConnectionContext> _clients = new(options.Value.MaxUnproven, options.Value.MaxUnprovenPerAddress);
+    private readonly GatewayClients _admitted = new(options.Value.MaxClients, quotas);
+    private readonly ConcurrentDictionary<IPAddress, bool> _silosCameFrom = new();
+    private readonly LogBudget _lines = new(time, TimeSpan.FromMinutes(1));
+
+    public void Dispose() => _admitted.Dispose();
 
     /// <summary>Says at start where no secret is asked for.</summary>
     public void TellWhatIsOpen()
@@ -40,9 +53,8 @@ internal sealed partial class OrleansDoors(
 
     /// <summary>Incoming connections of other silos.</summary>
     public ConnectionDelegate AcceptSilo(ConnectionDelegate next) => connection =>
-        AcceptAsync(connection, OrleansDoor.Silo, _silos, name => name.Length == 0
-            ? secrets.All
-            : [], _ => new DoorTicket([], default), next);
+        AcceptAsync(connection, OrleansDoor.Silo, _silosCameFrom.ContainsKey(OriginOf(connection)) ? _silos : _strangers,
+            name => name.Length == 0 ? secrets.All : [], _ => new DoorTicket([], default), next);
 
     /// <summary>Incoming connections of Orleans clients.</summary>
     public ConnectionDelegate AcceptClient(ConnectionDelegate next) => connection =>
@@ -77,18 +89,22 @@ internal sealed partial class OrleansDoors(
     private async Task AcceptAsync(
         ConnectionContext connection,
         OrleansDoor door,
-        UnprovenConnections unproven,
+        UnprovenConnections<ConnectionContext> unproven,
         Func<string, IReadOnlyList<byte[]>> secretsOf,
         Func<string, DoorTicket> ticketFor,
         ConnectionDelegate next)
     {
-        string? reason = "its proof is wrong";
-        var place = unproven.Enter(connection);
+        string? reason = "its proof is wrong", name = null;
+        var address = (connection.RemoteEndPoint as IPEndPoint)?.Address;
+        unproven.Add(connection, address)?.Abort(new ConnectionAbortedException("Its place is needed, and it has not proved who it is."));
         try
         {
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(connection.ConnectionClosed);
             limit.CancelAfter(options.Value.HandshakeTimeout);
-            var name = await DoorHandshake.CheckAsync(connection.Transport, door, secretsOf, ticketFor, limit.Token);
+            name = await DoorHandshake.CheckAsync(
+                connection.Transport, door, secretsOf, ticketFor,
+                wrong => Task.Delay(audit.Refused($"Orleans' {door} port", address, wrong, options.Value.HandshakeTimeout / 2), limit.Token),
+                limit.Token);
             if (name is null)
                 await PartAsync(connection);
             else if (door == OrleansDoor.Gateway && await NamesASiloAsync(connection.Transport.Input, limit.Token))
@@ -106,12 +122,24 @@ internal sealed partial class OrleansDoors(
         }
         finally
         {
-            unproven.Leave(place);
+            unproven.Remove(connection);
         }
 
+        if (reason is null && door == OrleansDoor.Silo)
+            _silosCameFrom[OriginOf(connection)] = true; // who knows the secret is no stranger: there are as many as silos
+        else if (reason is null && !_admitted.TryAdd(connection, name!))
+            reason = $"the tenant '{name}' has all the connections that it may have";
         if (reason is null)
         {
-            await next(connection);
+            try
+            {
+                await next(connection);
+            }
+            finally
+            {
+                _admitted.Remove(connection);
+            }
+
             return;
         }
 
@@ -119,6 +147,9 @@ internal sealed partial class OrleansDoors(
             LogTurnedAway(connection.RemoteEndPoint?.ToString() ?? "somebody", door, reason, left);
         connection.Abort();
     }
+
+    private static IPAddress OriginOf(ConnectionContext connection) =>
+        UnprovenConnections<ConnectionContext>.OriginOf((connection.RemoteEndPoint as IPEndPoint)?.Address);
 
     // An abort drops what was not sent yet, and a peer with a wrong secret should hear that it is wrong: it closes the connection then.
     private static async Task PartAsync(ConnectionContext connection)
@@ -161,8 +192,8 @@ internal sealed partial class OrleansDoors(
     [LoggerMessage(
         Level = LogLevel.Warning,
         Message = "{Peer} was turned away at Orleans' {Door} port: {Reason} ({Left} more such lines were left out)")]
-    private partial void LogTurnedAway(string peer, OrleansDoor door, string reason, int left);
+    private partial void LogTurnedAway(string peer, OrleansDoor door, string reason, long left);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Sentence} ({Left} more such lines were left out)")]
-    private partial void LogNotLetIn(string sentence, int left);
+    private partial void LogNotLetIn(string sentence, long left);
 }

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using KvCache.Orleans.Access;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Options;
 using Microsoft.Extensions.Options;
 
@@ -10,9 +11,10 @@ namespace KvCache.Silo.Security;
 /// <summary>
 /// Makes and checks tickets of tenants: tenant id (8 bytes), end in Unix milliseconds (8), random (16), and an HMAC-SHA-256 of the
 /// cluster's secret
-/// over them (32). Every silo of the cluster checks them without asking anybody.
+/// over them (32). Every silo of the cluster checks them without asking anybody; those of a tenant that was disabled or deleted are
+/// worthless as soon as a silo knows of that.
 /// </summary>
-internal sealed class TicketOffice(ClusterSecrets secrets, IOptions<OrleansDoorOptions> options, TimeProvider time)
+internal sealed class TicketOffice(ClusterSecrets secrets, TenantQuotas quotas, IOptions<OrleansDoorOptions> options, TimeProvider time)
 {
     private const int EndAt = 8, RandomAt = 16, MacAt = 32, Size = MacAt + HMACSHA256.HashSizeInBytes;
 
@@ -30,7 +32,7 @@ internal sealed class TicketOffice(ClusterSecrets secrets, IOptions<OrleansDoorO
         return new DoorTicket(ticket, life);
     }
 
-    /// <summary>The tenant of a ticket that is genuine and has not ended. Allocates nothing.</summary>
+    /// <summary>The tenant of a ticket that is genuine and has not ended, and who is let in. Allocates nothing.</summary>
     public bool TryRead(ReadOnlySpan<byte> ticket, out TenantId tenant)
     {
         tenant = default;
@@ -43,7 +45,7 @@ internal sealed class TicketOffice(ClusterSecrets secrets, IOptions<OrleansDoorO
             if (!CryptographicOperations.FixedTimeEquals(mac, ticket[MacAt..]))
                 continue;
             tenant = new TenantId(MemoryMarshal.Read<ulong>(ticket));
-            return true;
+            return !quotas.IsClosed(tenant);
         }
 
         return false;

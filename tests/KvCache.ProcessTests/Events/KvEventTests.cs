@@ -63,6 +63,41 @@ public sealed partial class KvEventTests
         silo.AssertHealthy();
     }
 
+    [Fact]
+    public async Task A_subscriber_proves_its_tenant_and_hears_of_its_blocks_only()
+    {
+        const string AcmeSecret = "a secret of the tenant acme", GlobexSecret = "a secret of the tenant globex";
+        await using var silo = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
+        {
+            ["KvCache:Tenants:acme:Secret"] = AcmeSecret,
+            ["KvCache:Tenants:globex:Secret"] = GlobexSecret,
+            ["KvCache:Events:Publish"] = "127.0.0.1:0",
+        }));
+        var address = $"tcp://{PublishAddress().Match(silo.Log).Groups[1].Value}";
+        using var acme = ZeroMqScript.Start("event_subscriber.py", address, "", "acme", AcmeSecret);
+        using var globex = ZeroMqScript.Start("event_subscriber.py", address, "kv@", "globex", GlobexSecret);
+        using var thief = ZeroMqScript.Start("event_subscriber.py", address, "", "acme", GlobexSecret);
+        using var stranger = ZeroMqScript.Start("event_subscriber.py", address, "");
+        await using var client = silo.Connect(configure: options => (options.Tenant, options.Secret) = ("acme", AcmeSecret));
+        await using var other = silo.Connect(configure: options => (options.Tenant, options.Secret) = ("globex", GlobexSecret));
+        var (acmes, globexs) = (Ns with { Tenant = "acme" }, Ns with { Tenant = "globex" });
+
+        await Eventually.TrueAsync("both hear of their blocks", async () =>
+        {
+            var (mine, theirs) = (Prefixes.New(acmes, 1), Prefixes.New(globexs, 1));
+            await client.StoreAsync(mine, 0, mine.Blocks());
+            await other.StoreAsync(theirs, 0, theirs.Blocks());
+            return acme.Lines.Length > 2 && globex.Lines.Length > 2;
+        });
+        await Eventually.TrueAsync("the thief has tried", () => silo.Log.Contains("Refused proof at the event socket", StringComparison.Ordinal));
+
+        Assert.All(acme.Lines, line => Assert.Equal($"kv@{acmes.Id}", JsonNode.Parse(line)![0]!.GetValue<string>()));
+        Assert.All(globex.Lines, line => Assert.Equal($"kv@{globexs.Id}", JsonNode.Parse(line)![0]!.GetValue<string>()));
+        Assert.Empty(thief.Lines);
+        Assert.Empty(stranger.Lines);
+        silo.AssertHealthy();
+    }
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]

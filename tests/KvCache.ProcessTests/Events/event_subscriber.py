@@ -1,4 +1,5 @@
-"""Subscribes to KV events at an address and prints each message as a line of JSON; bytes as "hex:…"."""
+"""Subscribes to KV events at an address, as a tenant with its secret or as nobody, and prints each message as a line of JSON; bytes as
+"hex:…"."""
 import json
 import sys
 
@@ -13,6 +14,8 @@ def encode(value):
 
 
 socket = zmq.Context().socket(zmq.SUB)
+if len(sys.argv) > 3:
+    socket.plain_username, socket.plain_password = sys.argv[3].encode(), sys.argv[4].encode()
 socket.setsockopt(zmq.SUBSCRIBE, sys.argv[2].encode())
 socket.connect(sys.argv[1])
 while True:

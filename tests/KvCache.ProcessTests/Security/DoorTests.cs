@@ -12,7 +12,8 @@ namespace KvCache.ProcessTests;
 /// <summary>Orleans' ports themselves: nothing of Orleans is read before a proof.</summary>
 public sealed class DoorTests(DoorTests.OneSilo fixture) : IClassFixture<DoorTests.OneSilo>
 {
-    private const string AcmeSecret = "a secret of the tenant acme", ClusterSecret = "a secret of all the silos";
+    private const string AcmeSecret = "a secret of the tenant acme", FewSecret = "a secret of the tenant few",
+        ClusterSecret = "a secret of all the silos";
 
     [Fact]
     public async Task The_right_secret_opens_its_own_port_only()
@@ -81,6 +82,69 @@ public sealed class DoorTests(DoorTests.OneSilo fixture) : IClassFixture<DoorTes
         fixture.Process.AssertHealthy();
     }
 
+    [Theory]
+    [InlineData(OrleansDoor.Gateway, "acme", AcmeSecret)]
+    [InlineData(OrleansDoor.Silo, "", ClusterSecret)]
+    public async Task Silent_connections_of_other_addresses_take_nobodys_place(object door, string name, string secret)
+    {
+        var port = (OrleansDoor)door == OrleansDoor.Gateway ? Gateway : Silo;
+        var silent = new List<RawDoor>();
+        using var slow = await RawDoor.ConnectAsync(port); // has waited the longest
+        for (var i = 0; i < 3 * OneSilo.MaxUnproven; i++)
+            silent.Add(await RawDoor.ConnectAsync(port, $"127.0.0.{2 + (i % 4)}"));
+
+        await slow.ProveAsync((OrleansDoor)door, name, secret);
+
+        silent.ForEach(one => one.Dispose());
+        fixture.Process.AssertHealthy();
+    }
+
+    [Fact]
+    public async Task A_silo_that_came_before_is_let_in_while_more_strangers_than_there_are_places_wait()
+    {
+        await ProveAsync(Silo, OrleansDoor.Silo, "", ClusterSecret);
+        var silent = new List<RawDoor>();
+        using var peer = await RawDoor.ConnectAsync(Silo);
+        for (var i = 0; i < 3 * OneSilo.MaxUnproven; i++)
+            silent.Add(await RawDoor.ConnectAsync(Silo, $"127.0.1.{1 + i}")); // an address each: among strangers the oldest goes
+
+        await peer.ProveAsync(OrleansDoor.Silo, "", ClusterSecret);
+
+        silent.ForEach(one => one.Dispose());
+        fixture.Process.AssertHealthy();
+    }
+
+    [Fact]
+    public async Task A_tenant_has_its_number_of_connections_at_the_gateway()
+    {
+        var clients = new Queue<OrleansClient>();
+        try
+        {
+            for (var i = 0; i < OneSilo.MaxConnections; i++)
+                clients.Enqueue(await OrleansClient.StartAsync(Gateway, "few", FewSecret));
+            await using (var more = OrleansClient.Create(Gateway, "few", FewSecret))
+                Assert.NotNull(await Record.ExceptionAsync(() => more.StartAsync(TimeSpan.FromSeconds(5))));
+            await clients.Dequeue().DisposeAsync();
+            clients.Enqueue(await OrleansClient.StartAsync(Gateway, "few", FewSecret));
+        }
+        finally
+        {
+            foreach (var client in clients)
+                await client.DisposeAsync();
+        }
+    }
+
+    [Fact]
+    public async Task Wrong_proofs_are_slowed_and_told_in_the_audit_log_and_right_ones_never_wait()
+    {
+        var began = Stopwatch.GetTimestamp();
+        for (var i = 0; i < 7; i++)
+            Assert.IsType<DoorRefusedException>(
+                await Record.ExceptionAsync(() => ProveAsync(Gateway, OrleansDoor.Gateway, "guessed", $"a secret that is a guess {i}")));
+        Assert.True(Stopwatch.GetElapsedTime(began) > TimeSpan.FromMilliseconds(50 + 100 + 200 + 400));
+        Assert.Contains("Refused proof at Orleans' Gateway port", fixture.Process.Log, StringComparison.Ordinal);
+    }
+
     private int Gateway => fixture.Process.Ready.GatewayPort;
 
     private int Silo => fixture.Process.Ready.SiloPort;
@@ -94,7 +158,7 @@ public sealed class DoorTests(DoorTests.OneSilo fixture) : IClassFixture<DoorTes
     /// <summary>A silo with a gateway.</summary>
     public sealed class OneSilo : IAsyncLifetime
     {
-        internal const int MaxUnproven = 20;
+        internal const int MaxUnproven = 20, MaxConnections = 3;
 
         internal SiloProcess Process { get; private set; } = null!;
 
@@ -104,6 +168,8 @@ public sealed class DoorTests(DoorTests.OneSilo fixture) : IClassFixture<DoorTes
             UseUnix: false, GatewayPort: "0", Arguments: ["--cluster", "localhost"], Settings: new Dictionary<string, string>
             {
                 ["KvCache:Tenants:acme:Secret"] = AcmeSecret,
+                ["KvCache:Tenants:few:Secret"] = FewSecret,
+                ["KvCache:Tenants:few:MaxConnections"] = $"{MaxConnections}",
                 ["KvCache:Cluster:Secret"] = ClusterSecret,
                 ["KvCache:Orleans:HandshakeTimeout"] = "00:00:02",
                 ["KvCache:Orleans:MaxUnproven"] = $"{MaxUnproven}",

@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Net.Http.Headers;
+using System.Net.Http.Json;
 using System.Security.Cryptography;
 using System.Text.RegularExpressions;
 using KvCache.Orleans;
@@ -17,12 +19,16 @@ using Orleans.Runtime;
 namespace KvCache.ProcessTests;
 
 /// <summary>Orleans clients through the gateway: what a tenant's gets, and what nobody else does.</summary>
-public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixture<GatewayTests.Silos>
+public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixture<GatewayTests.Silos>, IDisposable
 {
     private const string AcmeSecret = "a secret of the tenant acme", EvilSecret = "a secret of the tenant evil";
 
     private static readonly KvLayout Layout = KvLayout.Create(2, 2, 16, KvDataType.Float16, 16);
     private static readonly CacheNamespace Acme = Prefixes.Namespace("gateway", Layout, "acme");
+
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("kvcache-gateway-");
+
+    public void Dispose() => _folder.Delete(recursive: true);
 
     [Fact]
     public async Task A_client_of_a_tenant_stores_reads_keeps_and_deletes_blocks_by_their_prefix()
@@ -171,6 +177,41 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
 
         Assert.NotNull(await acme.Grains.GetPrefix(prefix.Key(0)).DescribeAsync());
         silo.AssertHealthy();
+    }
+
+    [Fact]
+    public async Task The_ticket_of_a_disabled_tenant_is_worth_nothing_at_once()
+    {
+        const string Token = "the administrator's token";
+        await using var silo = await SiloProcess.StartAsync(Silos.Settings(
+            ("KvCache:Accounts:AdminToken", Token), ("KvCache:Accounts:File", Path.Combine(_folder.FullName, "tenants.json"))) with
+        {
+            GatewayPort = "0",
+        });
+        using var admin = new HttpClient { BaseAddress = new Uri(silo.Ready.Http) };
+        admin.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", Token);
+        var prefix = await Silos.StoreAsync(silo);
+        await using var acme = await OrleansClient.StartAsync(silo.Ready.GatewayPort, "acme", AcmeSecret);
+        var ticket = acme.Service<TenantAccess>().Ticket;
+        await using var thief = await OrleansClient.StartAsync(silo.Ready.GatewayPort, "evil", EvilSecret, Attacker.Forging(() => ticket));
+        var grain = thief.Grains.GetPrefix(prefix.Key(0));
+        Assert.NotNull(await grain.DescribeAsync()); // whoever has the ticket is acme
+
+        await SetAsync(disabled: true);
+
+        Assert.IsType<UnauthorizedAccessException>(await Record.ExceptionAsync(() => grain.DescribeAsync().AsTask()));
+        await Assert.ThrowsAsync<UnauthorizedAccessException>(() => OrleansClient.StartAsync(silo.Ready.GatewayPort, "acme", AcmeSecret));
+
+        await SetAsync(disabled: false);
+        Assert.NotNull(await grain.DescribeAsync());
+        await Eventually.TrueAsync("the tenant's own client is back", async () =>
+            await Record.ExceptionAsync(async () => Assert.NotNull(await acme.Grains.GetPrefix(prefix.Key(0)).DescribeAsync())) is null);
+
+        async Task SetAsync(bool disabled)
+        {
+            using var answer = await admin.PutAsJsonAsync("/admin/tenants/acme", new { disabled });
+            Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync());
+        }
     }
 
     private static byte[] WithTenant(byte[]? ticket)

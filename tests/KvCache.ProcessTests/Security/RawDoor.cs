@@ -27,9 +27,12 @@ internal sealed class RawDoor : IDuplexPipe, IDisposable
     /// <summary>The bytes of each write, in order.</summary>
     public List<byte[]> Writes => _stream.Writes;
 
-    public static async Task<RawDoor> ConnectAsync(int port)
+    /// <param name="port">The port.</param>
+    /// <param name="from">The address that it comes from.</param>
+    public static async Task<RawDoor> ConnectAsync(int port, string from = "127.0.0.1")
     {
         var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        socket.Bind(new IPEndPoint(IPAddress.Parse(from), 0));
         await socket.ConnectAsync(IPAddress.Loopback, port);
         return new RawDoor(socket);
     }

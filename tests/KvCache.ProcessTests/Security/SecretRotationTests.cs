@@ -47,8 +47,21 @@ public sealed class SecretRotationTests : IDisposable
             Assert.True(await AcceptsAsync(silo, New));
         }
 
+        // A client that has the secret from a file goes on with the new one when its connections end.
+        var clientFile = TenantFile + ".client";
+        Write(clientFile, Old);
+        await using var fromFile = silo.Connect(configure: options => (options.Tenant, options.SecretFile) = ("acme", clientFile));
+        await fromFile.MustLoadAsync(prefix);
+
         Write(TenantFile, New);
         await Eventually.TrueAsync("the old secret is refused", async () => !await AcceptsAsync(silo, Old));
+        await using (var late = silo.Connect(configure: options => (options.Tenant, options.SecretFile) = ("acme", clientFile)))
+        {
+            Assert.Equal(0, (await late.MatchAsync(prefix)).Blocks);
+            Write(clientFile, New);
+            await Eventually.TrueAsync("the refused client reads its file again", () => late.LoadsAsync(prefix));
+        }
+
         Assert.True(await AcceptsAsync(silo, New));
         await load.MoreHitsAsync("connections that exist go on", 10);
         await load.StopAsync();

@@ -82,6 +82,48 @@ public sealed class TenantAdministrationTests : IDisposable
         Assert.Equal("active", (await GetAsync(again, "acme"))["state"]!.GetValue<string>());
     }
 
+    [Fact]
+    public async Task Of_a_deleted_tenant_nothing_is_left_in_Redis_when_its_state_says_so()
+    {
+        using var redis = RedisProcess.Start();
+        await using var cluster = await SiloCluster.StartAsync(2, redis, new SiloSettings(Settings: new Dictionary<string, string>
+        {
+            ["KvCache:Tenants:acme:Secret"] = TwoTenants.AcmeSecret,
+            ["KvCache:Tenants:globex:Secret"] = NewSecret,
+            ["KvCache:Accounts:AdminToken"] = Token,
+            ["KvCache:Accounts:File"] = Path.Combine(_folder.FullName, "tenants-{silo}.json"),
+        }));
+        using var admin = Administrator(cluster[0], Token);
+        foreach (var silo in cluster.Living)
+        {
+            await StorePersistedAsync(Connect(cluster[silo]), TwoTenants.Prefix("globex", 40));
+            await StorePersistedAsync(cluster[silo].ConnectAs("acme"), TwoTenants.Prefix("acme", 4));
+        }
+
+        await Eventually.TrueAsync("Redis has them", () => KeysOf("globex") >= 80 && KeysOf("acme") >= 8);
+        var acmes = KeysOf("acme");
+
+        using (var deleted = await admin.DeleteAsync("/admin/tenants/globex"))
+            Assert.Equal(HttpStatusCode.OK, deleted.StatusCode);
+        await Eventually.TrueAsync(
+            "the deletion is done", async () => (await GetAsync(admin, "globex"))["state"]!.GetValue<string>() == "deleted");
+
+        Assert.Equal(0, KeysOf("globex"));
+        Assert.Equal(acmes, KeysOf("acme"));
+
+        int KeysOf(string tenant) => int.Parse(
+            redis.Command("EVAL", "return #redis.call('keys', '*' .. ARGV[1] .. '*')", "0", TenantId.Of(tenant).ToString())[1..],
+            System.Globalization.CultureInfo.InvariantCulture);
+    }
+
+    private static async Task StorePersistedAsync(KvCacheClient client, KvPrefix prefix)
+    {
+        await using (client)
+            Assert.Equal(
+                prefix.BlockCount,
+                (await client.StoreAsync(prefix, 0, prefix.Blocks(), new StoreOptions(Durability: Durability.Persisted))).Stored);
+    }
+
     private static KvCacheClient Connect(SiloProcess silo) => silo.Connect(configure: options =>
     {
         options.Tenant = "globex";

@@ -119,7 +119,8 @@ internal sealed class ModelGrains(World world)
     private static PrefixGrain NewGrain(ModelSilo silo, int block)
     {
         var grain = new PrefixGrain(
-            silo.Store, silo.Cluster, silo, NoAddresses.Instance, Options, silo.Clock, Descriptors, NullLogger<PrefixGrain>.Instance);
+            silo.Store, silo.Cluster, silo, NoAddresses.Instance, Options, silo.Clock, Descriptors, new ActivePrefixes(),
+            NullLogger<PrefixGrain>.Instance);
         ContextOf(grain) = new GrainIdentity(GrainId.Create("prefix", TestBlocks.GrainKeys[block]));
         _ = grain.OnActivateAsync(default);
         return grain;

@@ -1,6 +1,7 @@
 using KvCache.Client;
 using KvCache.Engine.Storage;
 using KvCache.Orleans;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 using KvCache.UnitTests.Support;
 using Xunit;
@@ -131,34 +132,5 @@ public sealed class LayerLoadTests : IAsyncDisposable
     private ValueTask<StoreResult> StoreAsync(LocalKvCache cache, int blocks) =>
         cache.StoreAsync(_prefix, 0, Blocks.ToStore(_blocks[..blocks]), null, Token);
 
-    private sealed class WholeBlocks(IKvCache cache) : IKvCache
-    {
-        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-            cache.MatchAsync(prefix, hold, cancellationToken);
-
-        public ValueTask<CacheMatch> MatchAsync(
-            RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-            cache.MatchAsync(group, chain, hold, cancellationToken);
-
-        public ValueTask<LoadResult> LoadAsync(
-            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
-            CancellationToken cancellationToken = default) =>
-            cache.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
-
-        public ValueTask<StoreResult> StoreAsync(
-            KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
-            CancellationToken cancellationToken = default) =>
-            cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
-
-        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
-            cache.PinAsync(prefix, duration, cancellationToken);
-
-        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
-            cache.DeleteAsync(prefix, cancellationToken);
-
-        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
-            cache.GetStatisticsAsync(cancellationToken);
-
-        public ValueTask DisposeAsync() => default;
-    }
+    private sealed class WholeBlocks(IKvCache cache) : OtherKvCache(cache);
 }

@@ -2,6 +2,7 @@ using KvCache.Client;
 using KvCache.Client.Caching;
 using KvCache.Engine.Storage;
 using KvCache.Orleans;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 using KvCache.UnitTests.Support;
 using Xunit;
@@ -252,43 +253,20 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
     }
 
     /// <summary>A far cache whose load has read, and has not returned yet.</summary>
-    private sealed class PausedFar(IKvCache far) : IKvCache
+    private sealed class PausedFar(IKvCache far) : OtherKvCache(far)
     {
         public TaskCompletionSource HasRead { get; } = new();
 
         public TaskCompletionSource Resumed { get; } = new();
 
-        public async ValueTask<LoadResult> LoadAsync(
+        public override async ValueTask<LoadResult> LoadAsync(
             KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
             CancellationToken cancellationToken = default)
         {
-            var result = await far.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+            var result = await base.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
             HasRead.SetResult();
             await Resumed.Task;
             return result;
         }
-
-        public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-            far.MatchAsync(prefix, hold, cancellationToken);
-
-        public ValueTask<CacheMatch> MatchAsync(
-            RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-            far.MatchAsync(group, chain, hold, cancellationToken);
-
-        public ValueTask<StoreResult> StoreAsync(
-            KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
-            CancellationToken cancellationToken = default) =>
-            far.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
-
-        public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
-            far.PinAsync(prefix, duration, cancellationToken);
-
-        public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
-            far.DeleteAsync(prefix, cancellationToken);
-
-        public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
-            far.GetStatisticsAsync(cancellationToken);
-
-        public ValueTask DisposeAsync() => default;
     }
 }

@@ -5,13 +5,13 @@ using System.Security.Authentication;
 using System.Text;
 using KvCache.Binary;
 using KvCache.Engine.Wire;
+using KvCache.Silo.Resp;
 
 namespace KvCache.Silo.Tiers.Redis;
 
 /// <summary>
 /// RESP2 over one connection with blocking calls: requests are composed in a buffer that is reused, replies are parsed in place, payloads
-/// go
-/// straight out of, and into, the caller's memory (https://redis.io/docs/latest/develop/reference/protocol-spec/).
+/// go straight out of, and into, the caller's memory.
 /// </summary>
 /// <remarks>
 /// One thread owns it. A timer ends the connection when a call exceeds its deadline, as a blocking receive cannot be told to stop in
@@ -27,9 +27,7 @@ internal sealed class RespSocket : IDisposable
     private readonly Timer _watch;
     private ByteChannel? _channel; // once it is connected
     private readonly WireWriter _request = new(512);
-    private readonly byte[] _buffer = new byte[BufferBytes];
-    private int _start;
-    private int _end;
+    private readonly RespBuffer _replies;
     private Deadline _deadline;
     private bool _armed;
     private bool _connected;
@@ -38,6 +36,7 @@ internal sealed class RespSocket : IDisposable
     private RespSocket(Socket socket, int bufferBytes)
     {
         _socket = socket;
+        _replies = new RespBuffer(BufferBytes, BufferBytes, Receive);
         _watch = new Timer(static s => ((RespSocket)s!).EndIfLate(), this, Timeout.Infinite, Timeout.Infinite);
         FrameSocket.ApplyBuffers(socket, bufferBytes);
     }
@@ -163,18 +162,8 @@ internal sealed class RespSocket : IDisposable
     /// <exception cref="RedisException">Redis refused (which ends the call), answered something else, or the connection broke.</exception>
     public ReadOnlySpan<byte> ReadLine(char type)
     {
-        int length, searched = 0;
-        while ((length = _buffer.AsSpan(_start + searched, _end - _start - searched).IndexOf("\r\n"u8)) < 0)
-        {
-            // The last byte may be the CR of a line end that is still on its way.
-            searched = Math.Max(0, _end - _start - 1);
-            if (_end - _start == BufferBytes)
-                throw OutOfStep($"a line is longer than {BufferBytes} bytes");
-            Fill();
-        }
-
-        var line = _buffer.AsSpan(_start, searched + length);
-        _start += line.Length + 2;
+        if (!_replies.TryReadLine((byte)'\r', out var line))
+            throw OutOfStep($"a line is longer than {BufferBytes} bytes");
         if (line.Length > 0 && line[0] == '-')
         {
             Disarm();
@@ -191,7 +180,7 @@ internal sealed class RespSocket : IDisposable
     public long ReadNumber(char type)
     {
         var line = ReadLine(type);
-        return Utf8Parser.TryParse(line, out long number, out var used) && used == line.Length && used > 0
+        return RespBuffer.TryParse(line, out var number)
             ? number
             : throw OutOfStep($"'{Encoding.Latin1.GetString(line[..Math.Min(line.Length, 64)])}' is not a number");
     }
@@ -211,49 +200,23 @@ internal sealed class RespSocket : IDisposable
             return default;
         }
 
-        while (_end - _start < length + 2)
-            Fill();
-        var value = _buffer.AsSpan(_start, (int)length);
-        _start += value.Length;
-        ReadEnd();
-        return value;
+        return _replies.Take((int)length + 2) is [.. var value, (byte)'\r', (byte)'\n'] ? value : throw NoEnd();
     }
 
     /// <summary>Receives payload bytes, at least one.</summary>
     /// <exception cref="RedisException">The connection broke, or the deadline passed.</exception>
-    public int ReadSome(Span<byte> destination)
-    {
-        if (_start == _end)
-            return Receive(destination);
-        var buffered = Math.Min(destination.Length, _end - _start);
-        _buffer.AsSpan(_start, buffered).CopyTo(destination);
-        _start += buffered;
-        return buffered;
-    }
+    public int ReadSome(Span<byte> destination) => _replies.ReadSome(destination);
 
     /// <summary>Receives and forgets payload bytes.</summary>
     /// <exception cref="RedisException">The connection broke, or the deadline passed.</exception>
-    public void Skip(long bytes)
-    {
-        while (bytes > 0)
-        {
-            if (_start == _end)
-                Fill();
-            var piece = (int)Math.Min(bytes, _end - _start);
-            _start += piece;
-            bytes -= piece;
-        }
-    }
+    public void Skip(long bytes) => _replies.Skip(bytes);
 
     /// <summary>Reads the line end behind a payload.</summary>
     /// <exception cref="RedisException">It is not there.</exception>
     public void ReadEnd()
     {
-        while (_end - _start < 2)
-            Fill();
-        if (_buffer[_start] != '\r' || _buffer[_start + 1] != '\n')
-            throw OutOfStep("a string does not end with CR LF");
-        _start += 2;
+        if (!_replies.TryReadEnd())
+            throw NoEnd();
     }
 
     /// <summary>Starts the clock of a call.</summary>
@@ -334,13 +297,7 @@ internal sealed class RespSocket : IDisposable
         _request.Bytes(text[..(digits + 3)]);
     }
 
-    private void Fill()
-    {
-        _buffer.AsSpan(_start, _end - _start).CopyTo(_buffer);
-        _end -= _start;
-        _start = 0;
-        _end += Receive(_buffer.AsSpan(_end));
-    }
+    private RedisException NoEnd() => OutOfStep("a string does not end with CR LF");
 
     private int Receive(Span<byte> destination)
     {

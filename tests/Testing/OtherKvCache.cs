@@ -1,0 +1,38 @@
+using KvCache.Orleans;
+
+namespace KvCache.Testing;
+
+/// <summary>A cache that is like another one but for what a test overrides. What loads or stores by layers takes the interface's own way,
+/// over whole blocks. Disposing it leaves the other one alone.</summary>
+internal abstract class OtherKvCache(IKvCache cache) : IKvCache
+{
+    protected IKvCache Inner => cache;
+
+    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+        cache.MatchAsync(prefix, hold, cancellationToken);
+
+    public ValueTask<CacheMatch> MatchAsync(
+        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+        cache.MatchAsync(group, chain, hold, cancellationToken);
+
+    public virtual ValueTask<LoadResult> LoadAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        CancellationToken cancellationToken = default) =>
+        cache.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+
+    public virtual ValueTask<StoreResult> StoreAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+        CancellationToken cancellationToken = default) =>
+        cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
+
+    public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
+        cache.PinAsync(prefix, duration, cancellationToken);
+
+    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+        cache.DeleteAsync(prefix, cancellationToken);
+
+    public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
+        cache.GetStatisticsAsync(cancellationToken);
+
+    public ValueTask DisposeAsync() => default;
+}
