@@ -50,7 +50,7 @@ internal sealed partial class ConnectionListener(
     private int _places; // that are taken; guarded by _connections
     private readonly List<Socket> _listeners = [];
     private readonly List<Task> _loops = [];
-    private readonly LogBudget _watchTold = new();
+    private readonly LogBudget _watchTold = new(TimeProvider.System, TimeSpan.FromMinutes(1));
     private string _unix = "";
 
     /// <summary>Open connections.</summary>
