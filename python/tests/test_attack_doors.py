@@ -227,3 +227,32 @@ def test_a_closed_gateway_has_no_other_door():
         with socket.create_connection(door(silo, "silo"), 20) as peer:
             peer.sendall(b"KVCDOOR1\x02" + struct.pack("<H", 4) + os.urandom(32) + b"acme")
             assert drain(peer, 30) == (True, b"")
+
+
+CONNECT = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root gives files away, and setpriv becomes another user")
+def test_a_group_that_is_named_may_connect_and_map_and_nobody_else():
+    group, engine, other = 65533, 65532, 65531
+    with start(settings={"DataPlane:UnixMode": "0660", "DataPlane:UnixGroup": str(group), "Arena:Mode": "0640", "Arena:Group": str(group)}) as silo:
+        arena, path = Path(silo.ready["arenaPath"]), Path(silo.unix[len("unix:"):])
+        path.parent.chmod(0o755)
+        assert [(stat.S_IMODE(file.stat().st_mode), file.stat().st_gid) for file in (path, arena)] == [(0o660, group), (0o640, group)]
+
+        def may(user: int, *words: str) -> bool:
+            """Whether a program of a user ends well; of the two users only the engine's is a member of the group."""
+            become = ["setpriv", "--reuid", str(user), "--regid", str(user), "--groups", str(group if user == engine else user)]
+            return subprocess.run([*become, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+        for user in engine, other:
+            assert may(user, "/usr/bin/python3", "-c", CONNECT, str(path)) == (user == engine)
+            assert may(user, "head", "-c", "4096", str(arena)) == (user == engine)
+            assert not may(user, "dd", "if=/dev/zero", f"of={arena}", "bs=1", "count=1", "conv=notrunc")
+        silo.assert_healthy()
+
+
+@pytest.mark.parametrize("setting,value", [("DataPlane:UnixMode", "0888"), ("Arena:Mode", "rw"), ("DataPlane:UnixGroup", "no-such-group")])
+def test_a_mode_or_a_group_that_does_not_exist_ends_the_start_with_a_sentence(setting, value):
+    with pytest.raises(AssertionError, match=setting) as failure:
+        start(settings={setting: value})
+    assert value in str(failure.value)

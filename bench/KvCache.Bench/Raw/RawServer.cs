@@ -21,10 +21,13 @@ internal static class RawServer
         var path = Path.Combine(folder, "raw.sock");
         using var unixListener =
             Listen(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), new UnixDomainSocketEndPoint(path));
+        using var tlsListener = Listen(new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp), tcp);
+        using var certificate = BenchCertificate.Create();
         var memory = WarmBuffer.Private(memoryBytes);
-        StartThread(() => Accept(tcpListener, memory));
-        StartThread(() => Accept(unixListener, memory));
-        await OwnServer.ServeAsync([$"{((IPEndPoint)tcpListener.LocalEndPoint!).Port}", path], ended);
+        StartThread(() => Accept(tcpListener, memory, Serve));
+        StartThread(() => Accept(unixListener, memory, Serve));
+        StartThread(() => Accept(tlsListener, memory, (connection, all, place) => RawTls.Serve(connection, certificate, all, place)));
+        await OwnServer.ServeAsync([PortOf(tcpListener), path, PortOf(tlsListener)], ended);
         return 0;
     }
 
@@ -35,13 +38,15 @@ internal static class RawServer
         return socket;
     }
 
-    private static void Accept(Socket listener, WarmBuffer memory)
+    private static string PortOf(Socket listener) => $"{((IPEndPoint)listener.LocalEndPoint!).Port}";
+
+    private static void Accept(Socket listener, WarmBuffer memory, Action<Socket, WarmBuffer, long> serve)
     {
         for (var i = 0; ; i = (i + 1) % Places)
         {
             var connection = listener.Accept();
             var place = i * (memory.Length / Places);
-            StartThread(() => Serve(connection, memory, place));
+            StartThread(() => serve(connection, memory, place));
         }
     }
 

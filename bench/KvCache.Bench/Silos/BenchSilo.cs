@@ -1,7 +1,9 @@
 using System.Diagnostics;
 using System.Globalization;
+using KvCache.Bench.Raw;
 using KvCache.Bench.Transfer;
 using KvCache.Client;
+using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Processes;
@@ -19,16 +21,26 @@ internal sealed class BenchSilo : IDisposable
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("kvcache-bench-");
     private readonly SiloChild _silo;
     private readonly string _arena;
+    private readonly string _certificate = "";
     private ReadyFile? _addresses;
 
-    private BenchSilo(ByteSize arena, bool withUnix, IEnumerable<string> arguments)
+    private BenchSilo(ByteSize arena, bool withUnix, bool withTls, IEnumerable<string> arguments)
     {
+        var settings = new Dictionary<string, string> { ["Logging:LogLevel:Default"] = "Warning" };
+        if (withTls)
+        {
+            _certificate = Path.Combine(_folder.FullName, "silo.pem");
+            BenchCertificate.Write(_certificate, _certificate + ".key");
+            settings["KvCache:Tls:CertificateFile"] = _certificate;
+            settings["KvCache:Tls:KeyFile"] = _certificate + ".key";
+        }
+
         _arena = Path.Combine("/dev/shm", _folder.Name);
         _silo = SiloChild.Start(new SiloSettings(
             Arena: arena.Bytes.ToString(CultureInfo.InvariantCulture),
             UseUnix: withUnix,
             Folder: _folder.FullName,
-            Settings: new Dictionary<string, string> { ["Logging:LogLevel:Default"] = "Warning" },
+            Settings: settings,
             Arguments: ["--arena-file", _arena, "--resp", "127.0.0.1:0", .. withUnix ? (string[])["--shared-memory"] : [], .. arguments]));
     }
 
@@ -36,9 +48,12 @@ internal sealed class BenchSilo : IDisposable
     public ReadyFile Addresses => _addresses ?? throw new InvalidOperationException("The silo has not been waited for.");
 
     /// <summary>Starts a silo, and brings it to rest.</summary>
-    public static BenchSilo Start(ByteSize arena, CancellationToken cancellation)
+    /// <param name="arena">Size of its block memory.</param>
+    /// <param name="cancellation">Ends the wait.</param>
+    /// <param name="withTls">Whether its TCP port speaks TLS; its Unix socket does not.</param>
+    public static BenchSilo Start(ByteSize arena, CancellationToken cancellation, bool withTls = false)
     {
-        var silo = Launch(arena, withUnix: true);
+        var silo = new BenchSilo(arena, withUnix: true, withTls, []);
         silo.WaitUntilReady(cancellation);
         silo.Settle();
         return silo;
@@ -48,7 +63,8 @@ internal sealed class BenchSilo : IDisposable
     /// <param name="arena">Size of its block memory.</param>
     /// <param name="withUnix">Whether it has a Unix socket, through which clients also map its arena.</param>
     /// <param name="arguments">Further arguments.</param>
-    public static BenchSilo Launch(ByteSize arena, bool withUnix, params IEnumerable<string> arguments) => new(arena, withUnix, arguments);
+    public static BenchSilo Launch(ByteSize arena, bool withUnix, params IEnumerable<string> arguments) =>
+        new(arena, withUnix, withTls: false, arguments);
 
     /// <summary>Waits until the silo serves; one that does not is disposed.</summary>
     /// <exception cref="ChildProcessException">It did not start.</exception>
@@ -94,7 +110,11 @@ internal sealed class BenchSilo : IDisposable
     }
 
     /// <summary>A connection as the tenant of a silo without configured tenants.</summary>
-    public BlockConnection Connect(string transport) => BlockConnection.Connect(Endpoint(transport), "default", "");
+    public BlockConnection Connect(string transport) => transport == "tls"
+        ? BlockConnection.Connect(
+            SiloEndpoint.TryParse("tls:" + Address("t")[4..])!, "default", "",
+            new TlsClient(Certificates.LoadAuthorities("the benchmark's authority", _certificate)))
+        : BlockConnection.Connect(Endpoint(transport), "default", "");
 
     // A silo runs for weeks; its first seconds belong to the runtime's compiler. A few thousand small requests bring it to rest.
     private void Settle()
@@ -102,7 +122,7 @@ internal sealed class BenchSilo : IDisposable
         var transfer = new TransferCase(4096 * 32, 1, 64);
         using var buffers = new LaneBuffers(transfer.RequestBytes);
         using var puts = new SiloPutLane(this, "unix", transfer, buffers);
-        using var gets = new SiloGetLane(this, "tcp", transfer, buffers);
+        using var gets = new SiloGetLane(this, _certificate.Length > 0 ? "tls" : "tcp", transfer, buffers);
         var began = Stopwatch.GetTimestamp();
         while (Stopwatch.GetElapsedTime(began) < SettleTime)
         {

@@ -14,6 +14,7 @@ internal sealed class TransferContenders : IDisposable
     private readonly List<IDisposable> _servers = [];
     private readonly List<ITransferContender> _all = [];
     private readonly Action<string> _log;
+    private RawServerProcess? _raw;
     private readonly CancellationToken _cancellation;
 
     private TransferContenders(BenchSilo silo, Action<string> log, CancellationToken cancellation)
@@ -43,6 +44,7 @@ internal sealed class TransferContenders : IDisposable
             contenders._all.Add(new TransferContender("memcpy", [], (transfer, lane) => new MemcpyLane(transfer, lane)));
             contenders.AddSilo();
             contenders.AddRaw(memory, withChecksum);
+            contenders.AddTls(memory);
             contenders.AddRedis(redis);
             return contenders;
         }
@@ -81,7 +83,7 @@ internal sealed class TransferContenders : IDisposable
 
     private void AddRaw(long memory, bool withChecksum)
     {
-        var server = RawServerProcess.Start(memory);
+        var server = _raw = RawServerProcess.Start(memory);
         _servers.Add(server);
         foreach (var (transport, suffix) in new[] { (RawTransport.Tcp, "tcp"), (RawTransport.Unix, "unix") })
         {
@@ -96,6 +98,18 @@ internal sealed class TransferContenders : IDisposable
                 AddTuned($"raw.get.crc.{suffix}", [$"raw.get.{suffix}"], settings,
                     (tuning, transfer, lane) => new RawCheckedGetLane(server.Connect(transport, tuning), transfer, lane));
         }
+    }
+
+    // Beside the plain one: a silo's port speaks the one or the other.
+    private void AddTls(long memory)
+    {
+        var silo = BenchSilo.Start(new ByteSize(memory), _cancellation, withTls: true);
+        _servers.Add(silo);
+        var raw = _raw!;
+        _all.Add(new TransferContender("get.tls", ["raw.get.tls"], (transfer, lane) => new SiloGetLane(silo, "tls", transfer, lane)));
+        _all.Add(new TransferContender("put.tls", ["raw.put.tls"], (transfer, lane) => new SiloPutLane(silo, "tls", transfer, lane)));
+        _all.Add(new TransferContender("raw.get.tls", [], (transfer, lane) => new RawTlsGetLane(raw.ConnectTls(), transfer, lane)));
+        _all.Add(new TransferContender("raw.put.tls", [], (transfer, lane) => new RawTlsPutLane(raw.ConnectTls(), transfer, lane)));
     }
 
     private void AddRedis(EndPoint? running)
