@@ -45,7 +45,7 @@ public sealed class CutOffTests
         await using var client = silos.Connect(0);
         await client.MustStoreAsync(prefix);
         await client.MustStoreAsync(doomed);
-        redis.Kill();
+        redis.Freeze();
         await Eventually.TrueAsync("the silo has noticed", async () =>
             !(await silos.ReadinessAsync(0)).GetProperty("redis").GetProperty("available").GetBoolean()
             || await StoresPersistedAsync(client));
@@ -55,7 +55,7 @@ public sealed class CutOffTests
 
         await silos[1].KillAsync(); // nobody can declare it dead now; it was one of two
         await Eventually.TrueAsync("the other one cannot know whether it was cut off", () => Task.FromResult(silos.BlocksAt(0, prefix) == 0));
-        redis.Restart();
+        redis.Thaw();
         await Eventually.TrueAsync("the list of members is there again", () => Task.FromResult(silos.BlocksAt(0, prefix) == 3));
     }
 
