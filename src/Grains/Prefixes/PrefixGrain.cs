@@ -182,15 +182,13 @@ internal sealed partial class PrefixGrain(
     {
         if (!await cluster.PinAsync(_key, duration, cancellationToken))
             return false;
+        if (!cluster.OutlivesSilos(_key))
+            return true; // a pin that nobody could read again is not written
         var now = time.GetUtcNow();
         var until = duration <= TimeSpan.Zero
             ? default
             : duration < DateTimeOffset.MaxValue - now ? now + duration : DateTimeOffset.MaxValue;
-        await descriptors.UpdateAsync(this.GetGrainId(), descriptor =>
-        {
-            descriptor.Generation = store.Describe(_key)?.Generation ?? 0;
-            descriptor.PinnedUntil = until;
-        });
+        await descriptors.UpdateAsync(this.GetGrainId(), descriptor => descriptor.PinnedUntil = until);
         return true;
     }
 

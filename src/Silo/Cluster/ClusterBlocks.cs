@@ -167,6 +167,9 @@ internal sealed partial class ClusterBlocks(
         return lease is not null && store.Pin(key, duration);
     }
 
+    public bool OutlivesSilos(BlockKey key) =>
+        redis.Exists && ((directory.Index.HoldersOf(key) & BlockRun.Redis) != 0 || redis.IsUnderWay(key));
+
     public async ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken)
     {
         var holders = directory.Index.HoldersOf(key);

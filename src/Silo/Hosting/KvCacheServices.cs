@@ -74,7 +74,6 @@ internal static class KvCacheServices
         services.AddSingleton(CreateStore);
         services.AddPrefixGrains();
         services.AddRedisTier(configuration);
-        AddLoop<DescriptorWriter>(services);
         services.AddSingleton<RedisBlocks>();
         AddLoop<RedisScan>(services);
         services.AddSingleton<ClusterMembers>();
