@@ -156,8 +156,14 @@ internal sealed class RedisBlocks : IDisposable
             or PromoteOutcome.Truncated
             or PromoteOutcome.Foreign or PromoteOutcome.OtherVersion)
             _directory.Unpersisted(key);
-        if (result.Outcome == PromoteOutcome.Promoted && _pins is not null)
-            _ = PinAgainAsync(key);
+        if (result.Outcome == PromoteOutcome.Promoted)
+        {
+            if (result.Lease?.ExpiresAt is { } end)
+                Watch(key, end); // whoever wrote it may be gone
+            if (_pins is not null)
+                _ = PinAgainAsync(key);
+        }
+
         return result.Lease;
     }
 
