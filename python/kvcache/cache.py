@@ -162,8 +162,9 @@ class Cache:
         return read.hits
 
     def put(self, namespace: Namespace, hashes: Sequence[bytes], blocks: Sequence[Any], previous: Optional[bytes] = None,
-            depth: int = 0, ttl_seconds: int = 0, request_id: int = 0, new_tokens: int = 0, copies: int = 1,
-            persisted: bool = False, only_missing: bool = True, timeout: Timeout = None) -> List[Outcome]:
+            depth: int = 0, ttl_seconds: float = 0, request_id: int = 0, new_tokens: int = 0, copies: int = 1,
+            persisted: bool = False, only_missing: bool = True, timeout: Timeout = None,
+            refresh_life: bool = True) -> List[Outcome]:
         """Stores blocks of a chain and returns what became of each; ``Outcome.FAILED`` where no silo could take them.
         The arguments are those of ``OpenNamespace.put``.
 
@@ -182,13 +183,15 @@ class Cache:
             before = hashes[start - 1] if start else previous
             result = session.open(namespace, limit).put(
                 hashes[start:end], views[start:end], before, depth + start, ttl_seconds, request_id, new_tokens, copies,
-                persisted, limit)
+                persisted, limit, refresh_life)
             outcomes[start:end] = result
             return result
         start = 0
         if only_missing:
             start = self.match(namespace, hashes, timeout=deadline.at_most(self.options.match_timeout)).count
             outcomes[:start] = [Outcome.ALREADY_STORED] * start
+            if start and ttl_seconds and refresh_life:
+                self.expire(namespace, hashes[:start], ttl_seconds, deadline)
         while start < len(hashes):
             result = self._data(lambda session, limit: put(start, len(hashes), session, limit), deadline)
             if result is None:
@@ -199,7 +202,7 @@ class Cache:
         self._count(stored_blocks=stored, refused_blocks=len(hashes) - stored)
         return outcomes
 
-    def pin(self, namespace: Namespace, hashes: Sequence[bytes], seconds: int, timeout: Timeout = None) -> int:
+    def pin(self, namespace: Namespace, hashes: Sequence[bytes], seconds: float, timeout: Timeout = None) -> int:
         """Keeps blocks for a time, 0 to end that. Returns for how many it worked."""
         counts: List[int] = []
 
@@ -208,6 +211,21 @@ class Cache:
             return True
         self._in_parts(hashes, pin, timeout)
         return sum(counts)
+
+    def expire(self, namespace: Namespace, hashes: Sequence[bytes], ttl_seconds: float, timeout: Timeout = None) -> int:
+        """Sets the life of blocks from now on, 0 for as long as memory lasts. Returns for how many it worked."""
+        counts: List[int] = []
+
+        def expire(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
+            counts.append(session.open(namespace, deadline).expire(part, ttl_seconds, deadline))
+            return True
+        self._in_parts(hashes, expire, timeout)
+        return sum(counts)
+
+    def clear(self, namespace: Namespace, timeout: Timeout = None) -> int:
+        """Forgets all blocks of a namespace. Returns how many there were whose deletion is confirmed."""
+        deadline = Deadline.of(timeout, self.options.store_timeout)
+        return self._data(lambda session, limit: session.open(namespace, limit).clear(limit), deadline) or 0
 
     def delete(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None) -> int:
         """Forgets blocks. Returns how many there were whose deletion is confirmed; what is not goes on in the background."""

@@ -10,15 +10,15 @@ from .buffers import cut, split, view_of, views_of_block
 from .connection import Connection
 from .deadline import Timeout
 from .hashing import Namespace
-from .wire import (DELETE, GET, GET_END, LOCAL_ONLY, LOCATE, PAST_MISSES, PERSISTED, PIN, PUT, REDIS_BIT, REPLY, VERIFY,
-                   Outcome, Status, pack)
+from .wire import (CLEAR, DELETE, EXPIRE, GET, GET_END, KEEPS_LIFE, LOCAL_ONLY, LOCATE, PAST_MISSES, PERSISTED, PIN, PUT,
+                   REDIS_BIT, REPLY, VERIFY, Outcome, Status, milliseconds, pack)
 
 if TYPE_CHECKING:
     from .client import Client
 
 
 # Bytes of a request beside its hashes: of a get, a put, and calls that name little else.
-GET_FIELDS, PUT_FIELDS, COUNT_FIELDS = 17, 64, 12
+GET_FIELDS, PUT_FIELDS, COUNT_FIELDS = 17, 68, 16
 
 
 class Match(NamedTuple):
@@ -112,13 +112,13 @@ class OpenNamespace:
                 self.client.number(VERIFY, struct.pack("<I32sQ", self.handle, hashes[index], generation))
 
     def put(self, hashes: Sequence[bytes], blocks: Sequence[Any], previous: Optional[bytes] = None, depth: int = 0,
-            ttl_seconds: int = 0, request_id: int = 0, new_tokens: int = 0, copies: int = 1, persisted: bool = False,
-            timeout: Timeout = None) -> PutOutcomes:
+            ttl_seconds: float = 0, request_id: int = 0, new_tokens: int = 0, copies: int = 1, persisted: bool = False,
+            timeout: Timeout = None, refresh_life: bool = True) -> PutOutcomes:
         """Stores blocks and returns what became of each. A block is a buffer, or a list of buffers in its order.
 
         ``previous`` is the hash of the block before the first one, if there is one, and ``depth`` the index of the
-        first block in its chain, from 0. ``ttl_seconds`` of 0 keeps blocks for as long as memory lasts. ``request_id``
-        is that of the engine's request which computed them, and ``new_tokens`` how many tokens it appended behind what
+        first block in its chain, from 0. ``ttl_seconds`` of 0 keeps blocks for as long as memory lasts; with
+        ``refresh_life`` another one counts for blocks that are stored already too, from now on. ``request_id`` is that of the engine's request which computed them, and ``new_tokens`` how many tokens it appended behind what
         was cached; 0 when unknown. ``copies`` is on how many silos the blocks shall be; ``persisted`` writes them to
         Redis behind the put.
         """
@@ -127,18 +127,31 @@ class OpenNamespace:
             raise ValueError(f"every hash needs a block of {sum(sizes)} bytes")
         pieces = [cut(views_of_block(block), sizes) for block in blocks]
         self.client.check_blocks(len(hashes), PUT_FIELDS)
-        meta = pack("<IIBB32sIQII", self.handle, ttl_seconds, persisted * PERSISTED, copies,
+        meta = pack("<IQBB32sIQII", self.handle, milliseconds(ttl_seconds),
+                    persisted * PERSISTED | (not refresh_life) * KEEPS_LIFE, copies,
                            join([previous or bytes(32)]), depth, request_id, new_tokens, len(hashes)) + join(hashes)
         with self.client.call(timeout) as connection:
             sent = connection.send(PUT, meta, _payload(pieces), len(pieces) * (sum(sizes) + 4 * len(sizes)))
             return _put_outcomes(connection.receive(sent, PUT | REPLY)[1], len(hashes))
 
-    def pin(self, hashes: Sequence[bytes], seconds: int, timeout: Timeout = None) -> int:
+    def pin(self, hashes: Sequence[bytes], seconds: float, timeout: Timeout = None) -> int:
         """Keeps blocks for a time, 0 to end that. Returns for how many it worked."""
         self.client.check_blocks(len(hashes), COUNT_FIELDS)
-        meta = pack("<III", self.handle, seconds, len(hashes)) + join(hashes)
+        meta = pack("<IQI", self.handle, milliseconds(seconds), len(hashes)) + join(hashes)
         with self.client.call(timeout):
             return self.client.items_done(PIN, meta, len(hashes))
+
+    def expire(self, hashes: Sequence[bytes], ttl_seconds: float, timeout: Timeout = None) -> int:
+        """Sets the life of blocks from now on, 0 for as long as memory lasts. Returns for how many it worked."""
+        self.client.check_blocks(len(hashes), COUNT_FIELDS)
+        meta = pack("<IQI", self.handle, milliseconds(ttl_seconds), len(hashes)) + join(hashes)
+        with self.client.call(timeout):
+            return self.client.items_done(EXPIRE, meta, len(hashes))
+
+    def clear(self, timeout: Timeout = None) -> int:
+        """Forgets all blocks of the namespace. Returns how many there were whose deletion is confirmed."""
+        with self.client.call(timeout):
+            return self.client.number(CLEAR, pack("<I", self.handle))
 
     def delete(self, hashes: Sequence[bytes], timeout: Timeout = None) -> int:
         """Forgets blocks. Returns how many there were whose deletion is confirmed; what is not goes on in the background."""

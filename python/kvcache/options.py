@@ -120,7 +120,8 @@ class EngineOptions:
     fields: Mapping[str, str] = field(default_factory=dict)
     copies: int = 1
     persisted: bool = False
-    ttl_seconds: int = 0
+    #: Life of what is stored; 0 for as long as memory lasts.
+    ttl_seconds: float = 0
 
     def __post_init__(self) -> None:
         check_types(self, skip=("cache", "fields"))
@@ -131,7 +132,7 @@ class EngineOptions:
         if not isinstance(self.fields, Mapping) or not all(isinstance(text, str) for pair in self.fields.items() for text in pair):
             raise ValueError(f"fields: texts by name were expected, and is {self.fields!r}")
         check_range(self, "copies", most=16)
-        check_range(self, "ttl_seconds", most=(1 << 32) - 1)
+        check_range(self, "ttl_seconds", most=1 << 52)
 
     @classmethod
     def from_mapping(cls: Type[T], settings: Mapping[str, Any]) -> T:

@@ -1,6 +1,7 @@
 """Numbers of the data plane protocol (docs/protocol.md)."""
 from __future__ import annotations
 
+import math
 import struct
 from enum import IntEnum
 from typing import Any
@@ -13,12 +14,13 @@ MAX_META = 1 << 20
 HEADER = struct.Struct("<IBBHQIIQ")
 
 HELLO, AUTHENTICATE, OPEN, MATCH, GET, PUT, PIN, DELETE, RELEASE, STAT, VERIFY, LOCATE = range(1, 13)
+EXPIRE, CLEAR = 20, 21
 REPLY, GET_END, ERROR = 0x80, 0xA5, 0xFF
 
 #: Flags of a get.
 PAST_MISSES, LOCAL_ONLY = 1, 2
-#: Flag of a put.
-PERSISTED = 1
+#: Flags of a put.
+PERSISTED, KEEPS_LIFE = 1, 4
 #: Bytes in which the header counts the tagged fields of a frame.
 FIELD_UNIT = 16
 #: First tag of a field that must not be passed over.
@@ -85,6 +87,13 @@ def unknown_field(fields: bytes) -> int:
     if at > len(fields) or any(fields[at:]):
         raise ConnectionError("the fields of a frame are damaged")
     return 0
+
+
+def milliseconds(seconds: float) -> int:
+    """A duration as it travels: whole milliseconds, rounded up."""
+    if not 0 <= seconds < 1 << 53:
+        raise ValueError(f"a duration is 0 seconds or more, and is {seconds!r}")
+    return math.ceil(seconds * 1000)
 
 
 def pack(form: str, *values: Any) -> bytes:

@@ -45,7 +45,7 @@ def test_round_trip():
         targets = buffers()
         assert cache.get(SPACE, HASHES, targets) == [True] * 8
         assert targets == BLOCKS
-        assert silo.puts[0]["copies"] == 2 and silo.puts[0]["flags"] == 1 and silo.puts[0]["ttl"] == 9
+        assert silo.puts[0]["copies"] == 2 and silo.puts[0]["flags"] == 1 and silo.puts[0]["ttl"] == 9000
         assert cache.statistics.failed_calls == 0 and cache.statistics.read_bytes == 8 * BLOCK
 
 
@@ -56,6 +56,19 @@ def test_blocks_in_pieces():
         target = [bytearray(1), bytearray(9), bytearray(2)]
         assert cache.get(space, HASHES[:1], [target]) == [True]
         assert target == [b"a", b"bcdefghij", b"kl"]
+
+
+def test_lives_travel_in_milliseconds_and_stored_blocks_get_the_new_one():
+    with FakeSilo() as silo, cache_of(silo) as cache:
+        cache.put(SPACE, HASHES[:4], BLOCKS[:4], ttl_seconds=0.3)
+        assert silo.puts[0]["ttl"] == 300 and not silo.lives
+        cache.put(SPACE, HASHES, BLOCKS, ttl_seconds=2)
+        assert silo.lives == [2000], "of the four that were stored"
+        cache.put(SPACE, HASHES, BLOCKS, ttl_seconds=3, refresh_life=False)
+        cache.put(SPACE, HASHES, BLOCKS)
+        assert silo.lives == [2000]
+        assert cache.expire(SPACE, HASHES, 0.0001) == 8 and silo.lives[-1] == 1
+        assert cache.clear(SPACE) == 8 and cache.match(SPACE, HASHES).count == 0
 
 
 def test_numpy_and_torch_without_copies():
@@ -295,7 +308,12 @@ def test_wrong_arguments_are_the_callers_mistake():
                      lambda: cache.put(SPACE, HASHES[:1], [b"short"]), lambda: cache.match(SPACE, [b"short"])):
             with pytest.raises(ValueError):
                 call()
-        for numbers in ({"ttl_seconds": -1}, {"ttl_seconds": 1 << 32}, {"copies": 256}, {"depth": -1}, {"request_id": 1 << 64}):
+        for seconds in (-1, float("nan"), 1 << 53):
+            with pytest.raises(ValueError, match="0 seconds or more"):
+                cache.put(SPACE, HASHES, BLOCKS, ttl_seconds=seconds)
+            with pytest.raises(ValueError, match="0 seconds or more"):
+                cache.expire(SPACE, HASHES, seconds)
+        for numbers in ({"copies": 256}, {"depth": -1}, {"request_id": 1 << 64}):
             with pytest.raises(ValueError, match="out of its bounds"):
                 cache.put(SPACE, HASHES, BLOCKS, **numbers)
     for settings in ({"endpoints": "nowhere"}, {"endpoints": ""}, {"load_timeout": 0}, {"colour": "red"}, {"secret_env": "NOT_SET"}):

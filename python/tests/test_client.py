@@ -365,11 +365,23 @@ class SiloTest(unittest.TestCase):
         for call in (lambda: self.cache.match([b"short"]), lambda: self.cache.match([], hold_ms=-1),
                      lambda: self.cache.put(self.hashes, self.blocks, previous=b"short"), lambda: self.client.release(-1),
                      lambda: self.client.open(Namespace("m", LAYOUT, TENANT, tp_rank=-1)),
-                     lambda: self.cache.put(self.hashes, self.blocks, ttl_seconds=1 << 32), lambda: self.cache.pin(self.hashes, -1),
+                     lambda: self.cache.put(self.hashes, self.blocks, ttl_seconds=1 << 53), lambda: self.cache.pin(self.hashes, -1),
                      lambda: self.cache.put(self.hashes, self.blocks, copies=256), lambda: self.client.match([self.cache] * 1025, [])):
             with self.assertRaises(ValueError):
                 call()
         self.assert_others_unharmed()
+
+    def test_lives_of_stored_blocks_change(self) -> None:
+        self.cache.put(self.hashes, self.blocks)
+        self.assertEqual(5, self.cache.expire(self.hashes, 600))
+        self.cache.put(self.hashes, self.blocks, ttl_seconds=0.3)
+        eventually("the blocks have the life of the latest put, and have expired", lambda: self.cache.match(self.hashes).found == 0)
+        self.assertEqual(0, self.cache.expire(self.hashes, 600))
+
+    def test_clear(self) -> None:
+        self.cache.put(self.hashes, self.blocks)
+        self.assertEqual(5, self.cache.clear())
+        self.assertEqual(0, self.cache.match(self.hashes).found)
 
     def test_time_to_live(self) -> None:
         self.cache.put(self.hashes, self.blocks, ttl_seconds=1)
@@ -465,7 +477,7 @@ class SiloTest(unittest.TestCase):
         connection = self.raw()
         connection.sendall(frame(OPEN, self.namespace.encode()))
         handle = struct.unpack_from("<I", receive_frame(connection)[3])[0]
-        meta = struct.pack("<IIBB32sIQII", handle, 0, 0, 1, bytes(32), 0, 0, 0, 2) + self.hashes[0] + self.hashes[1]
+        meta = struct.pack("<IQBB32sIQII", handle, 0, 0, 1, bytes(32), 0, 0, 0, 2) + self.hashes[0] + self.hashes[1]
         payload = b""
         for index, block in enumerate(self.blocks[:2]):
             crcs = [zlib.crc32(block[at:at + LAYER]) for at in range(0, BLOCK, LAYER)]

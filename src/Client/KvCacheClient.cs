@@ -184,8 +184,35 @@ public sealed partial class KvCacheClient : IKvCache
     }
 
     /// <inheritdoc/>
-    public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
-        CountAsync(prefix, (connection, hashes) => connection.Pin(prefix.Namespace, hashes, duration), cancellationToken);
+    public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckPin(duration);
+        return CountAsync(prefix, (connection, hashes) => connection.Pin(prefix.Namespace, hashes, duration), cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckLife(timeToLive, nameof(timeToLive));
+        return CountAsync(prefix, (connection, hashes) => connection.Expire(prefix.Namespace, hashes, timeToLive), cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
+    {
+        foreach (var silo in _silos.Configured)
+            silo.Memory?.Drop(ns);
+        var count = 0;
+        await new CallBudget(_options.StoreTimeout, _options.StoreTimeout, cancellationToken).RunAsync(
+            _silos.Configured,
+            silo => silo.Data,
+            connection =>
+            {
+                count = connection.Clear(ns);
+                return MissReason.None;
+            }).ConfigureAwait(false);
+        return count;
+    }
 
     /// <inheritdoc/>
     public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)

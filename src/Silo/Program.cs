@@ -1,6 +1,6 @@
 using System.CommandLine;
 using KvCache.Silo.Hosting;
 
-// Longer than the silo's own shutdown time, so that a drain is not cut short by the command line.
-var invocation = new InvocationConfiguration { ProcessTerminationTimeout = SiloCommand.ShutdownTimeout + TimeSpan.FromSeconds(5) };
+// The silo bounds its own end. The command line's patience would cut it short with another exit code.
+var invocation = new InvocationConfiguration { ProcessTerminationTimeout = Timeout.InfiniteTimeSpan };
 return await SiloCommand.Create().Parse(args).InvokeAsync(invocation);

@@ -28,6 +28,12 @@ internal abstract class OtherKvCache(IKvCache cache) : IKvCache
     public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
         cache.PinAsync(prefix, duration, cancellationToken);
 
+    public ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default) =>
+        cache.ExpireAsync(prefix, timeToLive, cancellationToken);
+
+    public ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default) =>
+        cache.ClearAsync(ns, cancellationToken);
+
     public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
         cache.DeleteAsync(prefix, cancellationToken);
 

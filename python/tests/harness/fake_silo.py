@@ -11,6 +11,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 HEADER = struct.Struct("<IBBHQIIQ")
 MAGIC = 0x3143564B
 HELLO, AUTHENTICATE, OPEN, MATCH, GET, PUT, PIN, DELETE, RELEASE, STAT, VERIFY, LOCATE = range(1, 13)
+EXPIRE, CLEAR = 20, 21
 STORED, ALREADY_STORED, NO_MEMORY = 0, 1, 3
 
 
@@ -45,6 +46,7 @@ class FakeSilo:
         self.mangles: Optional[Callable[[int, int], bytes]] = None
         #: Blocks that are refused for lack of memory, and where the refusal points to.
         self.full = False
+        self.lives: List[int] = []
         self.alternatives: Sequence[str] = ()
         #: What locate answers: silos as (flags, endpoints), and the holders of every hash.
         self.silos: Sequence[Tuple[int, Sequence[str]]] = ((1, ()),)
@@ -131,7 +133,7 @@ class _Session:
                 return True
         handler = getattr(self, {HELLO: "hello", AUTHENTICATE: "authenticate", OPEN: "open", MATCH: "match", GET: "get",
                                  PUT: "put", DELETE: "delete", RELEASE: "release", STAT: "stat", VERIFY: "verify",
-                                 LOCATE: "locate"}[kind])
+                                 LOCATE: "locate", EXPIRE: "expire", CLEAR: "clear"}[kind])
         answer = handler(meta, payload, request_id) if kind in (GET, PUT) else handler(meta)
         if answer is None:
             return False
@@ -227,9 +229,9 @@ class _Session:
         return frame(0xA5, struct.pack("<I", delivered), request_id=request_id)
 
     def put(self, meta: bytes, payload: bytes, _: int) -> bytes:
-        handle, ttl, flags, copies, previous, depth, request, new = struct.unpack_from("<IIBB32sIQI", meta)
+        handle, ttl, flags, copies, previous, depth, request, new = struct.unpack_from("<IQBB32sIQI", meta)
         identity, sizes = self.namespaces[handle]
-        hashes = self.hashes(meta, 58)
+        hashes = self.hashes(meta, 62)
         self.silo.puts.append({"hashes": hashes, "ttl": ttl, "flags": flags, "copies": copies, "previous": previous,
                                "depth": depth, "request": request, "new": new})
         outcomes, step = [], sum(sizes) + 4 * len(sizes)
@@ -249,6 +251,19 @@ class _Session:
                 self.silo.blocks[identity, block_hash] = block
                 outcomes.append(STORED)
         return struct.pack("<I", len(hashes)) + bytes(outcomes) + texts(self.silo.alternatives if NO_MEMORY in outcomes else ())
+
+    def expire(self, meta: bytes) -> bytes:
+        handle, life = struct.unpack_from("<IQ", meta)
+        known = [(self.namespaces[handle][0], block_hash) in self.silo.blocks for block_hash in self.hashes(meta, 12)]
+        self.silo.lives.append(life)
+        return struct.pack("<I", len(known)) + bytes(known)
+
+    def clear(self, meta: bytes) -> bytes:
+        identity = self.namespaces[struct.unpack_from("<I", meta)[0]][0]
+        keys = [key for key in self.silo.blocks if key[0] == identity]
+        for key in keys:
+            del self.silo.blocks[key]
+        return struct.pack("<I", len(keys))
 
     def delete(self, meta: bytes) -> bytes:
         identity = self.namespaces[struct.unpack_from("<I", meta)[0]][0]

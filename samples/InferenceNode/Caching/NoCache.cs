@@ -22,6 +22,10 @@ internal sealed class NoCache : IKvCache
 
     public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) => new(0);
 
+    public ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default) => new(0);
+
+    public ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default) => new(0);
+
     public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) => new(0);
 
     public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) => new(new KvCacheStatistics

@@ -27,6 +27,7 @@ internal static class BlockArguments
         if (options is { Replicas: < 1 or > WireProtocol.MaxCopies })
             throw new ArgumentException(
                 $"{options.Replicas} replicas were asked for; 1 to {WireProtocol.MaxCopies} are possible.", nameof(options));
+        CheckLife(options?.TimeToLive, nameof(options));
         var bytes = prefix.Namespace.Layout.BlockBytes;
         for (var i = 0; i < blocks.Count; i++)
         {
@@ -34,6 +35,19 @@ internal static class BlockArguments
                 throw new ArgumentException(
                     $"Block {firstBlock + i} has {blocks[i].Length} bytes; a block of this namespace has {bytes}.", nameof(blocks));
         }
+    }
+
+    public static void CheckLife(TimeSpan? timeToLive, string name)
+    {
+        if (timeToLive <= TimeSpan.Zero)
+            throw new ArgumentOutOfRangeException(
+                name, timeToLive, "A life has to be longer than zero; null stands for as long as memory lasts.");
+    }
+
+    public static void CheckPin(TimeSpan duration)
+    {
+        if (duration < TimeSpan.Zero)
+            throw new ArgumentOutOfRangeException(nameof(duration), duration, "A pin cannot be shorter than zero, which ends it.");
     }
 
     public static void CheckRun(KvPrefix prefix, int firstBlock, int count)

@@ -134,8 +134,36 @@ public sealed partial class LocalKvCache : IKvCache
     }
 
     /// <inheritdoc/>
-    public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
-        new(CountBlocks(prefix, key => _store.Pin(key, duration), cancellationToken));
+    public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckPin(duration);
+        return new(CountBlocks(prefix, key => _store.Pin(key, duration), cancellationToken));
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckLife(timeToLive, nameof(timeToLive));
+        return new(CountBlocks(prefix, key => _store.SetTimeToLive(key, timeToLive ?? TimeSpan.MaxValue), cancellationToken));
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        if (!TryEnter())
+            return new(0);
+        try
+        {
+            var keys = new List<BlockKey>();
+            _store.CollectOf(ns.Id, keys);
+            return new(keys.Count(key => _store.Remove(key)));
+        }
+        finally
+        {
+            Leave();
+        }
+    }
 
     /// <inheritdoc/>
     public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
@@ -179,7 +207,12 @@ public sealed partial class LocalKvCache : IKvCache
     {
         var key = new BlockKey(prefix.Namespace.Id, prefix.Chain.Hashes[index]);
         if (_store.Contains(key))
+        {
+            if (options is { TimeToLive: { } life, RefreshLife: true })
+                _store.SetTimeToLive(key, life);
             return PutOutcome.AlreadyStored;
+        }
+
         var parent = index == 0 ? default : prefix.Chain.Hashes[index - 1];
         var layout = prefix.Namespace.Layout;
         using var write =

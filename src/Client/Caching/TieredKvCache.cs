@@ -76,7 +76,7 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         CancellationToken cancellationToken = default)
     {
         options ??= new StoreOptions();
-        await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options) }, cancellationToken)
+        await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options.TimeToLive) }, cancellationToken)
             .ConfigureAwait(false);
         return await far.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken).ConfigureAwait(false);
     }
@@ -103,6 +103,31 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         return count;
     }
 
+    /// <inheritdoc/>
+    public async ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default)
+    {
+        var count = await far.ExpireAsync(prefix, timeToLive, cancellationToken).ConfigureAwait(false);
+        await near.ExpireAsync(prefix, NearLifeOf(timeToLive), CancellationToken.None).ConfigureAwait(false);
+        return count;
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
+    {
+        var count = 0;
+        try
+        {
+            count = await far.ClearAsync(ns, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            await _refills.EndEpochAsync().ConfigureAwait(false); // as with a delete
+            count = Math.Max(count, await near.ClearAsync(ns, CancellationToken.None).ConfigureAwait(false));
+        }
+
+        return count;
+    }
+
     /// <summary>Statistics of the far cache, with the memory of the near one.</summary>
     /// <inheritdoc/>
     public async ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default)
@@ -117,7 +142,7 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         };
     }
 
-    private TimeSpan NearLifeOf(StoreOptions options) => options.TimeToLive is { } asked && asked < NearLife ? asked : NearLife;
+    private TimeSpan NearLifeOf(TimeSpan? asked) => asked < NearLife ? asked.Value : NearLife;
 
     /// <summary>Disposes both caches.</summary>
     public async ValueTask DisposeAsync()

@@ -55,6 +55,8 @@ internal sealed class ClusterStore
         {
             var (stored, _) = connection.Match([_prefix.Namespace], Hashes(first, count), TimeSpan.Zero);
             _result = _result with { AlreadyStored = _result.AlreadyStored + stored };
+            if (stored > 0 && _options is { TimeToLive: { } life, RefreshLife: true })
+                connection.Expire(_prefix.Namespace, Hashes(first, stored), life);
             _done += stored;
             if (stored == count)
                 continue;

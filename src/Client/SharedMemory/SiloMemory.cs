@@ -199,6 +199,19 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
         }
     }
 
+    /// <summary>Forgets the kept leases on blocks of a namespace.</summary>
+    public void Drop(CacheNamespace ns)
+    {
+        lock (_lock)
+        {
+            foreach (var key in _kept.Keys.Where(key => key.Namespace == ns.Id).ToArray())
+            {
+                if (_kept.Remove(key, out var entry))
+                    Leave(entry.Block);
+            }
+        }
+    }
+
     /// <summary>Ends leases that nobody has used for a while.</summary>
     public void ReleaseIdle(BlockConnection connection)
     {

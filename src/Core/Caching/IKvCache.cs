@@ -143,10 +143,25 @@ public interface IKvCache : IAsyncDisposable
 
     /// <summary>Keeps the blocks of a prefix from eviction.</summary>
     /// <param name="prefix">The prefix.</param>
-    /// <param name="duration">How long; zero ends the pin. Rounded up to seconds.</param>
+    /// <param name="duration">How long; zero ends the pin. Rounded up to milliseconds.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>Number of blocks for which it worked.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="duration"/> is less than zero.</exception>
     ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default);
+
+    /// <summary>Sets the life of the blocks of a prefix, from now on and wherever they are.</summary>
+    /// <param name="prefix">The prefix.</param>
+    /// <param name="timeToLive">The life, more than zero; null for as long as memory lasts. Rounded up to milliseconds.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <returns>Number of blocks that are stored and have this life now.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="timeToLive"/> is zero or less.</exception>
+    ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default);
+
+    /// <summary>Deletes all blocks of a namespace. What is stored meanwhile may stay.</summary>
+    /// <param name="ns">The namespace.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <returns>Number of blocks that were stored, and whose deletion is confirmed.</returns>
+    ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default);
 
     /// <summary>Deletes the blocks of a prefix.</summary>
     /// <returns>Number of blocks that were stored.</returns>

@@ -11,15 +11,18 @@ public enum Durability
 }
 
 /// <summary>What a store says about its blocks.</summary>
-/// <param name="TimeToLive">Life of the blocks; null for as long as memory lasts. Rounded up to seconds.</param>
+/// <param name="TimeToLive">Life of the blocks, more than zero; null for as long as memory lasts. Rounded up to milliseconds.</param>
 /// <param name="RequestId">Request that computed the blocks; 0 when unknown. Eviction groups by it.</param>
 /// <param name="SuffixTokens">Tokens that the request appended behind what was cached; 0 when unknown. The best predictor of reuse.</param>
 /// <param name="Durability">Where the blocks are to survive.</param>
 /// <param name="Replicas">Silos that are to hold the blocks, 1 to 16; further copies are made behind the store, and again after a
 /// loss.</param>
+/// <param name="RefreshLife">Whether blocks that are stored already get this <paramref name="TimeToLive"/> too, from now on. Without a
+/// <paramref name="TimeToLive"/> their lives stay as they are.</param>
 public sealed record StoreOptions(
     TimeSpan? TimeToLive = null,
     ulong RequestId = 0,
     int SuffixTokens = 0,
     Durability Durability = Durability.Memory,
-    int Replicas = 1);
+    int Replicas = 1,
+    bool RefreshLife = true);

@@ -150,6 +150,19 @@ internal sealed class IndexShard(EntryBudget budget)
         }
     }
 
+    public void CopyKeys(NamespaceId ns, ICollection<BlockKey> keys)
+    {
+        lock (_lock)
+        {
+            for (var slot = 0; slot < _table.Capacity; slot++)
+            {
+                ref var entry = ref _table[slot];
+                if (entry.Holders != 0 && entry.Key.Namespace == ns)
+                    keys.Add(entry.Key);
+            }
+        }
+    }
+
     public void CopyKeys(int holder, ICollection<BlockKey> keys)
     {
         lock (_lock)

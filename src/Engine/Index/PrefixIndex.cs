@@ -202,6 +202,15 @@ internal sealed class PrefixIndex : IPrefixIndex
         return true;
     }
 
+    /// <summary>The blocks of a namespace that somebody has. Reads the whole index, shard by shard.</summary>
+    public HashSet<BlockKey> KeysOf(NamespaceId ns)
+    {
+        var keys = new HashSet<BlockKey>();
+        foreach (var shard in _shards)
+            shard.CopyKeys(ns, keys);
+        return keys;
+    }
+
     ValueTask<int> IPrefixIndex.MatchAsync(
         NamespaceId ns, ReadOnlyMemory<BlockHash> hashes, Memory<ulong> holders, CancellationToken cancellationToken) =>
         new(Match(ns, hashes.Span, holders.Span));

@@ -7,11 +7,12 @@ namespace KvCache.Engine.Resilience;
 /// <remarks>All members are thread-safe.</remarks>
 internal sealed class CircuitBreaker
 {
-    private static readonly TimeSpan MaxDelay = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan LongestDelay = TimeSpan.FromSeconds(30);
 
     private readonly Lock _lock = new();
     private readonly int _failures;
     private readonly TimeSpan _firstDelay;
+    private readonly TimeSpan _longestDelay;
     private readonly TimeProvider _time;
     private int _inARow;
     private TimeSpan _delay;
@@ -23,8 +24,10 @@ internal sealed class CircuitBreaker
     /// <param name="failures">Failures in a row that open it.</param>
     /// <param name="delay">Time from opening to the first try.</param>
     /// <param name="time">Clock.</param>
-    public CircuitBreaker(int failures, TimeSpan delay, TimeProvider time)
+    /// <param name="longestDelay">Longest time between two tries. Default 30 s.</param>
+    public CircuitBreaker(int failures, TimeSpan delay, TimeProvider time, TimeSpan? longestDelay = null)
     {
+        _longestDelay = longestDelay ?? LongestDelay;
         _failures = failures;
         _firstDelay = _delay = delay;
         _time = time;
@@ -74,7 +77,7 @@ internal sealed class CircuitBreaker
             {
                 if (_trying)
                 {
-                    _delay = _delay * 2 < MaxDelay ? _delay * 2 : MaxDelay;
+                    _delay = _delay * 2 < _longestDelay ? _delay * 2 : _longestDelay;
                     _openedAt = _time.GetTimestamp();
                     _trying = false;
                 }

@@ -428,6 +428,19 @@ internal sealed partial class BlockStore : IDisposable
         }
     }
 
+    /// <summary>Collects the keys of a namespace.</summary>
+    public void CollectOf(NamespaceId ns, ICollection<BlockKey> keys)
+    {
+        lock (_lock)
+        {
+            foreach (var key in _blocks.Keys)
+            {
+                if (key.Namespace == ns)
+                    keys.Add(key);
+            }
+        }
+    }
+
     /// <summary>A consistent snapshot of a tenant's account.</summary>
     public TenantStatistics GetStatistics(TenantAccount account)
     {

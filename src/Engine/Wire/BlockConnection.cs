@@ -237,10 +237,35 @@ internal sealed partial class BlockConnection : IDisposable
         var handle = Open(ns);
         var request = Begin();
         request.UInt32(handle);
-        request.UInt32((uint)Math.Ceiling(duration.TotalSeconds));
+        request.UInt64(WireProtocol.Milliseconds(duration));
         request.UInt32((uint)hashes.Length);
         request.Hashes(hashes);
         return CountDone(FrameType.Pin, FrameType.PinReply, hashes.Length);
+    }
+
+    /// <summary>Sets the life of blocks.</summary>
+    /// <param name="ns">Namespace.</param>
+    /// <param name="hashes">The blocks.</param>
+    /// <param name="life">Their life from now on; null for as long as memory lasts.</param>
+    /// <returns>Number of blocks for which it worked.</returns>
+    public int Expire(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, TimeSpan? life)
+    {
+        var handle = Open(ns);
+        var request = Begin();
+        request.UInt32(handle);
+        request.UInt64(life is { } some ? WireProtocol.Milliseconds(some) : 0);
+        request.UInt32((uint)hashes.Length);
+        request.Hashes(hashes);
+        return CountDone(FrameType.Expire, FrameType.ExpireReply, hashes.Length);
+    }
+
+    /// <summary>Deletes all blocks of a namespace.</summary>
+    /// <returns>Number of blocks that were stored, and whose deletion is confirmed.</returns>
+    public int Clear(CacheNamespace ns)
+    {
+        var handle = Open(ns);
+        Begin().UInt32(handle);
+        return Count(FrameType.Clear, FrameType.ClearReply);
     }
 
     /// <summary>Deletes blocks.</summary>
@@ -342,8 +367,9 @@ internal sealed partial class BlockConnection : IDisposable
         WireWriter request, uint handle, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, StoreOptions options, byte flags = 0)
     {
         request.UInt32(handle);
-        request.UInt32(options.TimeToLive is { } life ? (uint)Math.Ceiling(life.TotalSeconds) : 0);
-        request.UInt8((byte)(flags | (options.Durability == Durability.Persisted ? WireProtocol.PutPersisted : 0)));
+        request.UInt64(options.TimeToLive is { } life ? WireProtocol.Milliseconds(life) : 0);
+        request.UInt8((byte)(flags | (options.Durability == Durability.Persisted ? WireProtocol.PutPersisted : 0)
+            | (options.RefreshLife ? 0 : WireProtocol.PutKeepsLife)));
         request.UInt8((byte)options.Replicas);
         request.Hashes([parent]);
         request.UInt32((uint)depth);

@@ -60,6 +60,12 @@ internal enum FrameType : byte
     /// <summary>Bytes of blocks, layer by layer.</summary>
     GetLayers = 19,
 
+    /// <summary>Sets the life of blocks.</summary>
+    Expire = 20,
+
+    /// <summary>Deletes all blocks of a namespace.</summary>
+    Clear = 21,
+
     /// <summary>Answer to <see cref="Hello"/>: version, server nonce.</summary>
     HelloReply = 0x81,
 
@@ -116,6 +122,12 @@ internal enum FrameType : byte
 
     /// <summary>Layers in answer to <see cref="GetLayers"/>.</summary>
     LayerPieces = 0x93,
+
+    /// <summary>Answer to <see cref="Expire"/>.</summary>
+    ExpireReply = 0x94,
+
+    /// <summary>Answer to <see cref="Clear"/>.</summary>
+    ClearReply = 0x95,
 
     /// <summary>Last frame in answer to <see cref="Get"/>.</summary>
     GetEnd = 0xA5,

@@ -64,6 +64,16 @@ internal static class WireProtocol
     /// <summary>Flag of a put: the payload has the first layer of all blocks, then the second of all, and so on.</summary>
     public const byte PutByLayers = 2;
 
+    /// <summary>Flag of a put: blocks that are stored already keep the life that they have.</summary>
+    public const byte PutKeepsLife = 4;
+
+    /// <summary>A duration as it travels: whole milliseconds, rounded up.</summary>
+    public static ulong Milliseconds(TimeSpan duration) => (ulong)Math.Max(0, Math.Ceiling(duration.TotalMilliseconds));
+
+    /// <summary>A duration that has travelled; what no TimeSpan holds is as long as one can be.</summary>
+    public static TimeSpan Duration(ulong milliseconds) =>
+        milliseconds < (ulong)TimeSpan.MaxValue.TotalMilliseconds ? TimeSpan.FromMilliseconds((long)milliseconds) : TimeSpan.MaxValue;
+
     /// <summary>Most blocks of a put by layers: all of them are reserved at its begin.</summary>
     public const int MaxBlocksByLayers = 1024;
 

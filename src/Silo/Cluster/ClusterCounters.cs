@@ -30,7 +30,7 @@ internal sealed class ClusterCounters : IDisposable
         _meter.CreateObservableUpDownCounter(
             "kvcache.cluster.peers", () => members.Reachable, "{silo}", "Other silos that can be reached.");
         _meter.CreateObservableUpDownCounter(
-            "kvcache.cluster.members", () => members.Peers.Length, "{silo}", "Other silos that Orleans takes for alive.");
+            "kvcache.cluster.members", () => members.Peers.Length + 1, "{silo}", "Silos that are taken for alive, this one among them.");
         _meter.CreateObservableCounter("kvcache.fetch.blocks", Fetches, "{block}", "Blocks asked of other silos, by outcome.");
         _meter.CreateObservableCounter(
             "kvcache.fetch.bytes", () => Volatile.Read(ref _fetchedBytes), "By", "Bytes of blocks that came from other silos.");

@@ -134,6 +134,9 @@ internal sealed class ClusterView(
         return cluster.DeleteAsync(keys).AsTask().GetAwaiter().GetResult();
     }
 
+    /// <summary>Deletes all blocks of a namespace everywhere. Blocks the thread.</summary>
+    public int Clear(NamespaceId ns) => cluster.ClearAsync(ns).AsTask().GetAwaiter().GetResult();
+
     // Slots of this silo's index mean nothing elsewhere: the answer numbers its silos in the order in which it names them.
     private static ulong Compact(ulong mask, ulong known)
     {

@@ -21,6 +21,9 @@ internal interface IPayloadTier
     /// <inheritdoc cref="RedisTier.DeleteAsync"/>
     Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken = default);
 
+    /// <inheritdoc cref="RedisTier.FindAsync"/>
+    Task<IReadOnlyCollection<BlockKey>> FindAsync(NamespaceId ns, CancellationToken cancellationToken = default);
+
     /// <inheritdoc cref="RedisTier.IsUnderWay"/>
     bool IsUnderWay(BlockKey key);
 

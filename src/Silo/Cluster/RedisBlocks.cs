@@ -87,6 +87,10 @@ internal sealed class RedisBlocks : IDisposable
         return exists == true;
     }
 
+    /// <summary>Blocks of a namespace that Redis has; nothing where it cannot be asked.</summary>
+    public async Task<IReadOnlyCollection<BlockKey>> KeysOfAsync(NamespaceId ns, CancellationToken cancellationToken) =>
+        IsAvailable ? await _tier!.FindAsync(ns, cancellationToken).ConfigureAwait(false) : [];
+
     /// <summary>Deletes blocks, and waits until Redis has confirmed it or the tier will go on trying by itself.</summary>
     /// <returns>False when Redis has not confirmed it; true where there is none.</returns>
     public Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken) =>

@@ -77,6 +77,7 @@ internal sealed partial class ConnectionListener(
     /// <exception cref="IOException">The path is taken, or the file cannot be given to the group.</exception>
     public void ListenUnix(string path, string mode, string group)
     {
+        UnixSocketFile.MakeFolder(path);
         UnixSocketFile.RemoveStale(path);
         Listen(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), new UnixDomainSocketEndPoint(path));
         _unix = path;

@@ -5,6 +5,23 @@ namespace KvCache.Silo.Connections;
 /// <summary>The file of a Unix socket outlives a process that was killed.</summary>
 internal static class UnixSocketFile
 {
+    /// <summary>Makes the folder of a socket where it is missing, open to everybody: who may connect, the socket's own mode says.</summary>
+    /// <exception cref="IOException">It cannot be made.</exception>
+    public static void MakeFolder(string path)
+    {
+        var folder = Path.GetDirectoryName(path)!;
+        try
+        {
+            Directory.CreateDirectory(folder);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException(
+                $"The folder {folder} of the Unix socket '{path}' is missing and cannot be made: {e.Message} Make it for the silo's user, or "
+                + "choose another path.", e);
+        }
+    }
+
     /// <summary>Deletes a socket that nobody listens on any more.</summary>
     /// <exception cref="IOException">The path is not a socket, or somebody listens.</exception>
     public static void RemoveStale(string path)

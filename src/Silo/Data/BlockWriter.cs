@@ -13,7 +13,9 @@ namespace KvCache.Silo.Data;
 /// <param name="TimeToLive">Life from the moment it becomes visible; null for as long as memory lasts.</param>
 /// <param name="Durability">What its writer asked for beyond memory.</param>
 /// <param name="Replace">A stored block gives way, on every silo, instead of being the answer.</param>
-internal readonly record struct BlockTerms(TimeSpan? TimeToLive = null, BlockDurability Durability = default, bool Replace = false);
+/// <param name="KeepLife">A stored block keeps the life that it has, instead of getting <paramref name="TimeToLive"/> too.</param>
+internal readonly record struct BlockTerms(
+    TimeSpan? TimeToLive = null, BlockDurability Durability = default, bool Replace = false, bool KeepLife = false);
 
 /// <summary>A block between its reservation and its publication.</summary>
 internal sealed class PendingBlock
@@ -126,6 +128,14 @@ internal sealed partial class BlockWriter(
                 return PutOutcome.Failed;
             }
         }
+    }
+
+    /// <summary>Gives a block that was stored already the life of the put that found it, without waiting until everybody has heard of
+    /// it.</summary>
+    public void RefreshLife(BlockKey key, BlockTerms terms)
+    {
+        if (terms is { TimeToLive: { } life, KeepLife: false })
+            _ = cluster.SetTimeToLiveAsync(key, life).AsTask();
     }
 
     private static PutOutcome RefusalOf(BeginOutcome outcome) => outcome switch

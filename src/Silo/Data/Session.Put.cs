@@ -46,7 +46,7 @@ internal sealed partial class Session
     private PutRequest ReadPut(ref WireReader reader)
     {
         var ns = Namespace(ref reader);
-        var timeToLive = reader.UInt32();
+        var timeToLive = reader.UInt64();
         var flags = reader.UInt8();
         var copies = reader.UInt8();
         var lineage = new BlockLineage(
@@ -61,20 +61,26 @@ internal sealed partial class Session
             throw new ProtocolException(
                 WireStatus.InvalidRequest,
                 $"A put by layers has at most {WireProtocol.MaxBlocksByLayers} blocks; this one has {hashes.Length}.");
-        if ((flags & ~(WireProtocol.PutPersisted | WireProtocol.PutByLayers)) != 0 || copies > WireProtocol.MaxCopies)
+        if ((flags & ~(WireProtocol.PutPersisted | WireProtocol.PutByLayers | WireProtocol.PutKeepsLife)) != 0 || copies > WireProtocol.MaxCopies)
             throw new ProtocolException(
                 WireStatus.InvalidRequest,
                 $"The put has flags 0x{flags:x2} and asks for {copies} copies; version {WireProtocol.Version} knows flags "
-                + $"{WireProtocol.PutPersisted} and {WireProtocol.PutByLayers} and at most {WireProtocol.MaxCopies} copies.");
+                + $"{WireProtocol.PutPersisted}, {WireProtocol.PutByLayers} and {WireProtocol.PutKeepsLife} and at most {WireProtocol.MaxCopies} copies.");
         var terms = new BlockTerms(
-            timeToLive == 0
-            ? null
-            : TimeSpan.FromSeconds(timeToLive), new BlockDurability(copies, (flags & WireProtocol.PutPersisted) != 0));
+            timeToLive == 0 ? null : WireProtocol.Duration(timeToLive),
+            new BlockDurability(copies, (flags & WireProtocol.PutPersisted) != 0),
+            KeepLife: (flags & WireProtocol.PutKeepsLife) != 0);
         return new PutRequest(ns, hashes, lineage, terms, byLayers);
     }
 
     private void SendOutcomes(FrameType type, ulong requestId, in PutRequest put, PutOutcome[] outcomes)
     {
+        for (var i = 0; i < outcomes.Length; i++)
+        {
+            if (outcomes[i] == PutOutcome.AlreadyStored)
+                _server.Writer.RefreshLife(new BlockKey(put.Namespace.Id, put.Hashes[i]), put.Terms);
+        }
+
         var reply = Reply();
         reply.UInt32((uint)outcomes.Length);
         foreach (var outcome in outcomes)

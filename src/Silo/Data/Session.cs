@@ -110,6 +110,8 @@ internal sealed partial class Session : Connection
                 case FrameType.Put: Put(header, meta); break;
                 case FrameType.Pin: Pin(header.RequestId, meta); break;
                 case FrameType.Delete: Delete(header.RequestId, meta); break;
+                case FrameType.Expire: Expire(header.RequestId, meta); break;
+                case FrameType.Clear: Clear(header.RequestId, meta); break;
                 case FrameType.Release: Release(header.RequestId, meta); break;
                 case FrameType.Stat: Stat(header.RequestId, meta); break;
                 case FrameType.Verify: Verify(header.RequestId, meta); break;
@@ -330,7 +332,7 @@ internal sealed partial class Session : Connection
     {
         var reader = new WireReader(meta);
         var ns = Namespace(ref reader);
-        var duration = TimeSpan.FromSeconds(reader.UInt32());
+        var duration = WireProtocol.Duration(reader.UInt64());
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
         SendItems(FrameType.PinReply, requestId, _server.ForEachGrain(ns.Id, hashes, grain => grain.PinAsync(duration)));
@@ -343,6 +345,25 @@ internal sealed partial class Session : Connection
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
         SendItems(FrameType.DeleteReply, requestId, _server.Cluster.Delete(ns.Id, hashes));
+    }
+
+    private void Expire(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        var milliseconds = reader.UInt64();
+        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        var life = milliseconds == 0 ? TimeSpan.MaxValue : WireProtocol.Duration(milliseconds);
+        SendItems(FrameType.ExpireReply, requestId, _server.ForEachGrain(ns.Id, hashes, grain => grain.SetTimeToLiveAsync(life)));
+    }
+
+    private void Clear(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader);
+        reader.End();
+        SendCount(FrameType.ClearReply, requestId, _server.Cluster.Clear(ns.Id));
     }
 
     private void Release(ulong requestId, ReadOnlySpan<byte> meta)

@@ -74,9 +74,9 @@ internal sealed class EventOptions : IValidatableObject
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
-        if (Publish.Length > 0 && !IPEndPoint.TryParse(Publish, out _))
+        if (Publish.Length > 0 && !ListenAddress.TryParse(Publish, out _))
             yield return new ValidationResult(
-                $"{Section}:Publish is '{Publish}'; ip:port was expected, for example 127.0.0.1:5557.", [nameof(Publish)]);
+                $"{Section}:Publish is '{Publish}'; {ListenAddress.Expected} 127.0.0.1:5557.", [nameof(Publish)]);
         foreach (var (name, engine) in Engines)
         {
             if (SiloEndpoint.TryParse("tcp:" + engine.Endpoint) is null)

@@ -1,10 +1,14 @@
 using System.Net;
 using System.Net.Sockets;
+using KvCache.Silo.Membership;
 using KvCache.Silo.Options;
 using KvCache.Silo.Tiers;
 using KvCache.Silo.Tiers.Redis;
+using Microsoft.Extensions.Options;
+using Orleans;
 using Orleans.Configuration;
 using Orleans.Hosting;
+using Orleans.Runtime;
 using ClusterOptions = KvCache.Silo.Options.ClusterOptions;
 
 namespace KvCache.Silo.Hosting;
@@ -33,8 +37,10 @@ internal static class Clustering
                     throw new FormatException(
                         $"The gateway for Orleans clients listens on {address}, which other machines can reach, and no tenant has a "
                         + $"secret. Set {TenantOptions.Section}:NAME:Secret, or leave out --gateway-port.");
-                silo.UseRedisClustering(clustering => clustering.ConfigurationOptions = RedisClients.Configure(endpoint))
-                    .ConfigureEndpoints(address, ports.Silo, ports.Gateway, listenOnAnyHostAddress: false);
+                silo.Services.AddSingleton(services => new MemberList(
+                    endpoint, services.GetRequiredService<IOptions<RedisTierOptions>>().Value, options.Name));
+                silo.Services.AddSingleton<ILocalSiloDetails, LocalMember>().AddSingleton<IMembershipTable, RedisMembership>();
+                silo.ConfigureEndpoints(address, ports.Silo, ports.Gateway, listenOnAnyHostAddress: false);
                 break;
             default:
                 var primary = options is { Mode: ClusterMode.Localhost, PrimaryPort: > 0 }
@@ -60,6 +66,14 @@ internal static class Clustering
         {
             membership.ProbeTimeout = ProbeTimeout;
             membership.TableRefreshTimeout = TimeSpan.FromSeconds(5);
+
+            // Who has not said for three times this long that it lives is not waited for by a silo that starts, and has no vote: all of
+            // them died at once, perhaps.
+            membership.IAmAliveTablePublishTimeout = TimeSpan.FromSeconds(2);
+
+            // Silos gossip in times of their own: one whose clock is behind would be taken for one that has been joining for hours. A
+            // silo that dies while it joins is found out by probes, as any other.
+            membership.EvictWhenMaxJoinAttemptTimeExceeded = false;
             membership.DefunctSiloCleanupPeriod = TimeSpan.FromMinutes(10);
             membership.DefunctSiloExpiration = TimeSpan.FromMinutes(30);
         });

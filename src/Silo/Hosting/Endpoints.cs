@@ -40,7 +40,7 @@ internal static class Endpoints
                 arena.Failure,
                 members.Reachable,
                 services.GetService<RedisTier>() is { } tier
-                    ? new RedisReadiness(!tier.IsOpen, tier.LastError, scan.Done, scan.Found, scan.Expected)
+                    ? new RedisReadiness(tier.IsAvailable, tier.LastError, scan.Done, scan.Found, scan.Expected)
                     : null,
                 [.. cutOff.Problem is { } problem ? [problem] : (string[])[], .. loops.Problems]);
             return Results.Json(readiness, ReadinessJsonContext.Default.Readiness, statusCode: status);
@@ -83,7 +83,8 @@ internal sealed record Readiness(
     string[] Problems);
 
 /// <summary>State of the Redis tier.</summary>
-/// <param name="Available">False while Redis is left alone because it failed.</param>
+/// <param name="Available">Whether Redis has answered, as the master, the last time that it was asked; it is probed every two
+/// seconds.</param>
 /// <param name="LastError">The latest failure, whenever that was.</param>
 /// <param name="Scanned">Whether everything that was in Redis when the silo started can be found.</param>
 /// <param name="ScannedBlocks">Blocks found in Redis so far.</param>

@@ -70,6 +70,7 @@ internal static class KvCacheServices
         services.Configure<GrainCollectionOptions>(options => options.CollectionQuantum = TimeSpan.FromSeconds(15));
         services.TryAddSingleton(TimeProvider.System);
         AddTls(silo, configuration);
+        services.AddSingleton<LeftFiles>();
         services.AddSingleton(CreateDirectory);
         services.AddSingleton(CreateStore);
         services.AddPrefixGrains();
@@ -157,6 +158,8 @@ internal static class KvCacheServices
             services.GetRequiredService<TimeProvider>(),
             directory,
             accounts: services.GetRequiredService<TenantAccounts>());
+        if (arena.Path.Length > 0)
+            services.GetRequiredService<LeftFiles>().Add(arena.Path);
         if (arena.Path.Length > 0)
             UnixAccess.Apply(arena.Path, arena.Mode, arena.Group);
         directory.Attach(store);

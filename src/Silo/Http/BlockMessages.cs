@@ -98,8 +98,9 @@ internal readonly struct LayerQuery
 internal readonly struct PutQuery
 {
     [FromQuery(Name = "ttl")]
-    [Description("Life in seconds from the moment it is visible; as long as memory lasts when it is left out.")]
-    public int? TimeToLive { get; init; }
+    [Description("Life in seconds, in steps of a millisecond, from the moment it is visible; as long as memory lasts when it is left out. A "
+        + "block that is stored already gets it too.")]
+    public double? TimeToLive { get; init; }
 
     [FromQuery(Name = "copies")]
     [Description("Silos that are to hold it, 1 to 16.")]
@@ -124,17 +125,16 @@ internal readonly struct PutQuery
     /// <exception cref="HttpProblemException">A value is out of its bounds.</exception>
     public BlockTerms ToTerms()
     {
-        if (TimeToLive is <= 0)
+        if (TimeToLive is { } life && !(life > 0 && life <= TimeSpan.MaxValue.TotalSeconds / 2))
             throw new HttpProblemException(
                 HttpProblem.Invalid(
-                $"The life of the block is {TimeToLive} s; at least 1 was expected, or no 'ttl' for as long as memory lasts."));
+                $"The life of the block is {TimeToLive} s; more than 0 was expected, or no 'ttl' for as long as memory lasts."));
         return Copies is < 1 or > WireProtocol.MaxCopies
             ? throw new HttpProblemException(
                 HttpProblem.Invalid($"The block is to have {Copies} copies; 1 to {WireProtocol.MaxCopies} were expected."))
             : new BlockTerms(
-                TimeToLive is { } seconds
-                ? TimeSpan.FromSeconds(seconds)
-                : null, new BlockDurability(Copies ?? 1, Persisted ?? false), Replace ?? false);
+                TimeToLive is { } seconds ? WireProtocol.Duration((ulong)Math.Ceiling(seconds * 1000)) : null,
+                new BlockDurability(Copies ?? 1, Persisted ?? false), Replace ?? false);
     }
 
     /// <exception cref="HttpProblemException">A value is out of its bounds.</exception>

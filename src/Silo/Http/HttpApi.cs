@@ -69,7 +69,7 @@ internal static class HttpApi
 
         var json = new RequestSizeLimitAttribute(app.Services.GetRequiredService<IOptions<HttpApiOptions>>().Value.MaxJsonBytes);
         var api = app.MapGroup(HttpGate.Path).WithTags("v1").ProducesProblem(400).ProducesProblem(401).ProducesProblem(404)
-            .ProducesProblem(503);
+            .ProducesProblem(503).AddEndpointFilterFactory(KnownQuery.Check);
         api.MapPost("/namespaces", QueryEndpoints.Register).WithMetadata(json).WithName("registerNamespace")
             .WithSummary("Registers a namespace and gives its id.");
         api.MapGet("/namespaces/{ns}", QueryEndpoints.Describe).WithName("getNamespace").WithSummary("Describes a registered namespace.");

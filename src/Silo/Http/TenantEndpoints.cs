@@ -56,7 +56,7 @@ internal static class TenantEndpoints
 
     public static void MapTenants(this WebApplication app)
     {
-        var admin = app.MapGroup(Path).WithTags("admin").AddEndpointFilter(AuthorizeAsync);
+        var admin = app.MapGroup(Path).WithTags("admin").AddEndpointFilter(AuthorizeAsync).AddEndpointFilterFactory(KnownQuery.Check);
         admin.MapGet("/", (TenantDirectory tenants, TenantChanges changes, BlockStore store) =>
             TypedResults.Json(
                 tenants.Tenants.Select(tenant => Describe(tenant.Key, tenant.Value, changes, store)).ToArray(),

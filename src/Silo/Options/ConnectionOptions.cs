@@ -63,5 +63,5 @@ internal abstract class ConnectionOptions
 
     /// <summary>Whether a setting is an address that only this machine reaches.</summary>
     internal static bool IsLoopback(string address) =>
-        !IPEndPoint.TryParse(address, out var endpoint) || IPAddress.IsLoopback(endpoint.Address);
+        !ListenAddress.TryParse(address, out var endpoint) || IPAddress.IsLoopback(endpoint.Address);
 }

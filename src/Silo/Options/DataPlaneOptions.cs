@@ -1,6 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 using KvCache.Silo.Security;
 
 namespace KvCache.Silo.Options;
@@ -17,7 +18,7 @@ internal sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
     /// </summary>
     public string Tcp { get; set; } = "127.0.0.1:7400";
 
-    /// <summary>Path of a Unix socket; empty for none (the default).</summary>
+    /// <summary>Path of a Unix socket; empty for none (the default). Its folder is made where it is missing.</summary>
     public string Unix { get; set; } = "";
 
     /// <summary>Mode of the Unix socket, octal. Default 0600: the silo's user alone. Engines of other users need 0660 and a
@@ -73,9 +74,12 @@ internal sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
-        if (Tcp.Length > 0 && !IPEndPoint.TryParse(Tcp, out _))
+        if (Tcp.Length > 0 && !ListenAddress.TryParse(Tcp, out _))
             yield return new ValidationResult(
-                $"{Section}:Tcp is '{Tcp}'; ip:port was expected, for example 127.0.0.1:7400.", [nameof(Tcp)]);
+                $"{Section}:Tcp is '{Tcp}'; {ListenAddress.Expected} 127.0.0.1:7400.", [nameof(Tcp)]);
+        if (Advertised.Length > 0 && SiloEndpoint.TryParse("tcp:" + Advertised) is null)
+            yield return new ValidationResult(
+                $"{Section}:Advertised is '{Advertised}'; host:port was expected, for example 10.0.0.7:7400.", [nameof(Advertised)]);
         if (Tcp.Length == 0 && Unix.Length == 0)
             yield return new ValidationResult($"{Section} has neither Tcp nor Unix; at least one was expected.", [nameof(Tcp)]);
         if (Unix.Length > 0 && (!Path.IsPathFullyQualified(Unix) || System.Text.Encoding.UTF8.GetByteCount(Unix) > 107))

@@ -53,9 +53,9 @@ internal sealed class LmCacheOptions : ConnectionOptions, IValidatableObject
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
-        if (Listen.Length > 0 && !IPEndPoint.TryParse(Listen, out _))
+        if (Listen.Length > 0 && !ListenAddress.TryParse(Listen, out _))
             yield return new ValidationResult(
-                $"{Section}:Listen is '{Listen}'; ip:port was expected, for example 127.0.0.1:7420.", [nameof(Listen)]);
+                $"{Section}:Listen is '{Listen}'; {ListenAddress.Expected} 127.0.0.1:7420.", [nameof(Listen)]);
         if (!AllowRemote && !IsLoopback(Listen))
             yield return new ValidationResult(
                 $"{Section}:Listen is {Listen}, which other machines can reach, and the protocol has no authentication. Listen on "

@@ -59,9 +59,9 @@ internal sealed class RespOptions : ConnectionOptions, IValidatableObject
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
-        if (Listen.Length > 0 && !IPEndPoint.TryParse(Listen, out _))
+        if (Listen.Length > 0 && !ListenAddress.TryParse(Listen, out _))
             yield return new ValidationResult(
-                $"{Section}:Listen is '{Listen}'; ip:port was expected, for example 127.0.0.1:7430.", [nameof(Listen)]);
+                $"{Section}:Listen is '{Listen}'; {ListenAddress.Expected} 127.0.0.1:7430.", [nameof(Listen)]);
         if (MaxValueSize.Bytes is < 1 or > ValueBlocks.MaxValueBytes)
             yield return new ValidationResult(
                 $"{Section}:MaxValueSize is {MaxValueSize}; 1B to {ValueBlocks.MaxValueBytes} bytes was expected.", [nameof(MaxValueSize)]);

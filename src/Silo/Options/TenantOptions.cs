@@ -113,7 +113,7 @@ internal sealed class TenantOptionsValidator(IOptions<DataPlaneOptions> dataPlan
         if (TenantOptions.Explain(options.Tenants) is { } reason)
             return ValidateOptionsResult.Fail(reason);
         var tcp = dataPlane.Value.Tcp;
-        return options.Tenants.Count == 0 && tcp.Length > 0 && IPEndPoint.TryParse(tcp, out var address)
+        return options.Tenants.Count == 0 && tcp.Length > 0 && ListenAddress.TryParse(tcp, out var address)
             && !IPAddress.IsLoopback(address.Address)
             ? ValidateOptionsResult.Fail(
                 $"The data plane listens on {tcp}, which other machines can reach, and no tenant has a secret. Set "

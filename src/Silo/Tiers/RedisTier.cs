@@ -91,6 +91,15 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     /// <summary>Whether the circuit breaker is open: Redis failed and is left alone until a probe succeeds.</summary>
     public bool IsOpen => _health.IsOpen;
 
+    /// <summary>Whether Redis has answered the last call or probe, as the master.</summary>
+    public bool IsAvailable => _health.IsAvailable;
+
+    /// <summary>Changes when the server turns out not to be the one that is wanted.</summary>
+    public int Server => _health.Server;
+
+    /// <summary>Says that a client beside the tier's own connections was told so.</summary>
+    public void NotTheServer(string error) => _health.Failed(RedisException.OfReply(error));
+
     /// <summary>The latest failure in words, whenever that was; null when there was none.</summary>
     public string? LastError => _health.LastError;
 
@@ -200,6 +209,23 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     public Task<long> ScanAsync(Action<RedisScanPage> page, CancellationToken cancellationToken = default) =>
         Task.Factory.StartNew(
             () => Scan(page, cancellationToken), cancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+    /// <summary>Looks through all of Redis for the blocks of a namespace.</summary>
+    /// <returns>Those that were found until Redis did not answer any more.</returns>
+    public async Task<IReadOnlyCollection<BlockKey>> FindAsync(NamespaceId ns, CancellationToken cancellationToken = default)
+    {
+        var found = new List<BlockKey>();
+        try
+        {
+            await ScanAsync(page => found.AddRange(page.Keys.Where(key => key.Namespace == ns)), cancellationToken).ConfigureAwait(false);
+        }
+        catch (RedisException)
+        {
+            // the health of the tier says it
+        }
+
+        return found;
+    }
 
     /// <summary>Starts the threads; they connect when there is something to do.</summary>
     public Task StartAsync(CancellationToken cancellationToken)

@@ -73,8 +73,8 @@ public sealed class CutOffTests
         Assert.Equal(3, Get(connection, prefix));
 
         silos[1].Pause();
-        await Eventually.TrueAsync("it is declared dead", async () => await silos.MetricAsync(0, "kvcache_cluster_members") == 1
-            && await silos.MetricAsync(2, "kvcache_cluster_members") == 1);
+        await Eventually.TrueAsync("it is declared dead", async () => await silos.MetricAsync(0, "kvcache_cluster_members") == 2
+            && await silos.MetricAsync(2, "kvcache_cluster_members") == 2);
         Assert.DoesNotContain(ItemOutcome.Unconfirmed, Delete(silos[0].Tcp, prefix));
         silos[1].Resume();
         try

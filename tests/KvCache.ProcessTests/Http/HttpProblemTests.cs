@@ -36,6 +36,8 @@ public sealed class HttpProblemTests(HttpProblemTests.Silo shared) : IClassFixtu
     [InlineData("/v1/blocks/00112233445566778899aabbccddeeff/00", 404, "Register it with POST /v1/namespaces")]
     [InlineData("{path}x", 400, "64 hexadecimal digits were expected")]
     [InlineData("{path}", 404, "Compute it, and store it with PUT")]
+    [InlineData("{path}?frist=1", 400, "'frist' is not read; perhaps 'first' was meant")]
+    [InlineData("/v1/stats?tenant=acme", 400, "'tenant' is not read; this request has none")]
     [InlineData("{path}?first=4", 400, "do not lie in a block of 4 layers")]
     [InlineData("{path}?first=2147483647&layers=2147483647", 400, "do not lie in a block of 4 layers")]
     [InlineData("{path}?layers=x", 400, "cannot be understood")]

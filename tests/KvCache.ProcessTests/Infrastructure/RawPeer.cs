@@ -111,7 +111,7 @@ internal sealed class RawPeer : IDisposable
     public static Action<WireWriter> PutMeta(uint handle, KvPrefix prefix, byte flags = 0) => writer =>
     {
         writer.UInt32(handle);
-        writer.UInt32(0);
+        writer.UInt64(0);
         writer.UInt8(flags);
         writer.UInt8(1);
         writer.Hashes([default]);

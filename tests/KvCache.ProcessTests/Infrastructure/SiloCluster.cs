@@ -35,7 +35,7 @@ internal sealed class SiloCluster : IAsyncDisposable
             SiloPort = ports[(2 * i) + 1],
             UseUnix = false,
             Settings = SettingsOf(common.Settings, i),
-            Arguments = [.. common.Arguments ?? [], "--cluster", redis is null
+            Arguments = [.. (common.Arguments ?? []).Select(text => text.Replace("{silo}", $"{i}", StringComparison.Ordinal)), "--cluster", redis is null
                 ? "localhost"
                 : "redis", .. redis is null ? i == 0 ? [] : ["--primary", $"{ports[1]}"] : (string[])["--redis", redis.Tcp]],
         })];
@@ -53,7 +53,7 @@ internal sealed class SiloCluster : IAsyncDisposable
     /// <summary>Starts silos, and waits until each of them can be asked for the blocks of all others.</summary>
     /// <param name="silos">How many.</param>
     /// <param name="redis">Keeps the list of members, and persisted blocks; null for a cluster without one.</param>
-    /// <param name="settings">What all silos have in common; <c>{silo}</c> in a value is the number of the silo.</param>
+    /// <param name="settings">What all silos have in common; <c>{silo}</c> in a value or an argument is the number of the silo.</param>
     public static async Task<SiloCluster> StartAsync(int silos, RedisProcess? redis = null, SiloSettings? settings = null)
     {
         var cluster = new SiloCluster(silos, redis, settings ?? new SiloSettings());
@@ -101,7 +101,7 @@ internal sealed class SiloCluster : IAsyncDisposable
     {
         foreach (var silo in Living)
         {
-            if (await MetricAsync(silo, "kvcache_cluster_members") != members - 1)
+            if (await MetricAsync(silo, "kvcache_cluster_members") != members)
                 return false;
         }
 

@@ -9,7 +9,7 @@ namespace KvCache.RedisTests.Infrastructure;
 internal sealed class RedisProxy : IDisposable
 {
     private readonly TcpListener _listener = new(IPAddress.Loopback, 0);
-    private readonly int _target;
+    private volatile int _target;
     private int _connections;
 
     public RedisProxy(RedisProcess redis)
@@ -18,6 +18,9 @@ internal sealed class RedisProxy : IDisposable
         _listener.Start();
         Run(Accept);
     }
+
+    /// <summary>Lets new connections go to another Redis, as a name that is pointed there; those that exist stay.</summary>
+    public void PointTo(RedisProcess redis) => _target = redis.Port;
 
     public string Address => $"127.0.0.1:{((IPEndPoint)_listener.LocalEndpoint).Port}";
 

@@ -97,6 +97,9 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         return Task.FromResult(false); // nobody here waits for Redis to confirm it
     }
 
+    public Task<IReadOnlyCollection<BlockKey>> FindAsync(NamespaceId ns, CancellationToken cancellationToken) =>
+        Task.FromResult<IReadOnlyCollection<BlockKey>>([.. redis.Keys.Where(key => key.Namespace == ns)]);
+
     public bool IsUnderWay(BlockKey key) => _queue.IsUnderWay(key) || _promotions.IsUnderWay(key);
 
     public Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken)

@@ -23,21 +23,21 @@ internal sealed class RedisDescriptorStorage(IGrainStorage provider, RedisTier t
     {
         ThrowIfAway();
         SealedDescriptors.Name(KeyOf(grainId));
-        return provider.ReadStateAsync(stateName, grainId, grainState);
+        return WatchAsync(provider.ReadStateAsync(stateName, grainId, grainState));
     }
 
     public async Task WriteStateAsync<T>(string stateName, GrainId grainId, IGrainState<T> grainState)
     {
         ThrowIfAway();
         SealedDescriptors.Name(KeyOf(grainId));
-        await provider.WriteStateAsync(stateName, grainId, grainState).ConfigureAwait(false);
+        await WatchAsync(provider.WriteStateAsync(stateName, grainId, grainState)).ConfigureAwait(false);
         await tier.AlignDescriptorAsync(KeyOf(grainId)).ConfigureAwait(false);
     }
 
     public Task ClearStateAsync<T>(string stateName, GrainId grainId, IGrainState<T> grainState)
     {
         ThrowIfAway();
-        return provider.ClearStateAsync(stateName, grainId, grainState);
+        return WatchAsync(provider.ClearStateAsync(stateName, grainId, grainState));
     }
 
     /// <summary>The block of a prefix grain.</summary>
@@ -45,6 +45,20 @@ internal sealed class RedisDescriptorStorage(IGrainStorage provider, RedisTier t
     public static BlockKey KeyOf(GrainId grain) => BlockKey.TryParseGrainKey(grain.Key.ToString() ?? "", out var key)
         ? key
         : throw new ArgumentException($"{grain} is not a prefix grain; this storage keeps nothing else.", nameof(grain));
+
+    // What its client is told of the server is true for the tier's own connections too.
+    private async Task WatchAsync(Task call)
+    {
+        try
+        {
+            await call.ConfigureAwait(false);
+        }
+        catch (Exception e) when (RedisException.IsOther(e.GetBaseException().Message.Split(' ', 2)[0]))
+        {
+            tier.NotTheServer(e.GetBaseException().Message);
+            throw;
+        }
+    }
 
     // The provider's client would wait, or fail, for every call on its own.
     private void ThrowIfAway()

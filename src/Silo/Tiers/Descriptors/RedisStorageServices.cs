@@ -28,18 +28,26 @@ internal static class RedisStorageServices
                 PrefixDescriptor.StorageName, options => options.GrainStorageSerializer = new PrefixDescriptorSerializer());
         silo.AddRedisGrainStorage(
             RedisDescriptorStorage.ProviderName, options =>
-            options.Configure<IOptions<RedisTierOptions>, RedisTier, RedisTierCounters>(
-            (storage, options, tier, counters) => Configure(storage, options.Value, tier, counters)));
+            options.Configure<IOptions<RedisTierOptions>, RedisTier, FollowingRedis, RedisTierCounters>(
+            (storage, options, tier, redis, counters) => Configure(storage, options.Value, tier, redis, counters)));
+        silo.Services.AddSingleton(services => new FollowingRedis(
+            services.GetRequiredService<RedisTier>(), services.GetRequiredService<IOptions<RedisTierOptions>>().Value));
         silo.Services.AddKeyedSingleton<IGrainStorage>(PrefixDescriptor.StorageName, static (services, _) => new RedisDescriptorStorage(
             services.GetRequiredKeyedService<IGrainStorage>(RedisDescriptorStorage.ProviderName),
                 services.GetRequiredService<RedisTier>()));
         return silo;
     }
 
-    private static void Configure(RedisStorageOptions storage, RedisTierOptions options, RedisTier tier, RedisTierCounters counters)
+    private static void Configure(
+        RedisStorageOptions storage, RedisTierOptions options, RedisTier tier, FollowingRedis redis, RedisTierCounters counters)
     {
         var names = new RedisKeySpace(options.KeyPrefix);
-        storage.ConfigurationOptions = ConnectionOf(options);
+        storage.ConfigurationOptions = new ConfigurationOptions(); // asked for, and not used: the client comes from here
+        storage.CreateMultiplexer = async _ =>
+        {
+            await redis.ConnectAsync().ConfigureAwait(false);
+            return (redis.Client, true);
+        };
         storage.GrainStorageSerializer = tier.Keys is { } keys
             ? new SealedDescriptors(new PrefixDescriptorSerializer(), keys, counters)
             : new PrefixDescriptorSerializer();
@@ -55,18 +63,5 @@ internal static class RedisStorageServices
             names.WriteDescriptor(RedisDescriptorStorage.KeyOf(grain), key);
             return key;
         };
-    }
-
-    private static ConfigurationOptions ConnectionOf(RedisTierOptions tier)
-    {
-        var connection = RedisClients.Configure(RedisEndpoint.Create(tier));
-        connection.ClientName = "kvcache-descriptors";
-        connection.BacklogPolicy = BacklogPolicy.FailFast;
-        connection.ConnectTimeout = (int)tier.ConnectTimeout.TotalMilliseconds;
-        connection.AsyncTimeout = connection.SyncTimeout = (int)tier.CommandTimeout.TotalMilliseconds;
-
-        // Keys and channels of its own, outside of what an ACL for the key prefix allows.
-        connection.ConfigurationChannel = connection.TieBreaker = "";
-        return connection;
     }
 }

@@ -18,14 +18,17 @@ internal sealed partial class RedisControl(
     private const int DeletesPerCommand = 256;
     private const int LivesPerCommand = 64;
 
-    private static readonly TimeSpan Idle = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan SampleInterval = TimeSpan.FromSeconds(10);
+
+    // So long a Redis that has frozen, or is not the master any more, is taken for available when nothing is asked of it.
+    private static readonly TimeSpan Idle = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan Unwell = TimeSpan.FromMilliseconds(50);
 
     private readonly object _gate = new();
     private readonly ConcurrentQueue<Question> _questions = [];
     private readonly List<BlockKey> _keys = [];
     private readonly List<LifeChange> _lives = [];
-    private Deadline _nextSample;
+    private Deadline _nextSample, _nextLook;
     private bool _awake;
     private volatile bool _stopped;
 
@@ -100,7 +103,7 @@ internal sealed partial class RedisControl(
         var deadline = Deadline.After(options.CommandTimeout);
         lane.Run(deadline, connection =>
         {
-            connection.Ping(deadline);
+            connection.CheckRole(deadline);
             health.KillAbandoned(connection, deadline);
             return true;
         });
@@ -126,11 +129,23 @@ internal sealed partial class RedisControl(
         while (_keys.Count + _lives.Count > 0 && !_stopped);
         if (_nextSample.Passed)
             Sample(Deadline.After(options.CommandTimeout));
+        else if (_nextLook.Passed)
+            Look(Deadline.After(options.CommandTimeout));
+    }
+
+    private void Look(Deadline deadline)
+    {
+        _nextLook = Deadline.After(Idle);
+        lane.Run(deadline, connection =>
+        {
+            connection.CheckRole(deadline);
+            return true;
+        });
     }
 
     private void Sample(Deadline deadline)
     {
-        _nextSample = Deadline.After(Idle);
+        _nextSample = Deadline.After(SampleInterval);
         lane.Run(deadline, connection =>
         {
             var (used, limit) = connection.Memory(deadline);

@@ -109,16 +109,6 @@ internal sealed partial class RedisConnection
         return EndWithNumber() > 0;
     }
 
-    /// <summary>Asks for a sign of life.</summary>
-    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public void Ping(Deadline deadline)
-    {
-        _socket.Begin(1, deadline);
-        _socket.Argument("PING"u8);
-        _socket.Flush();
-        EndWithStatus();
-    }
-
     /// <summary>Keys of the database, whoever they belong to.</summary>
     /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
     public long CountKeys(Deadline deadline)
@@ -202,6 +192,38 @@ internal sealed partial class RedisConnection
         _socket.Argument((ulong)write.ConnectionId);
         _socket.Flush();
         EndWithNumber();
+    }
+
+    /// <summary>Runs a script that returns a number.</summary>
+    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
+    public long EvaluateNumber(ReadOnlySpan<byte> script, ReadOnlySpan<byte> key, string[] arguments, Deadline deadline)
+    {
+        Evaluate(script, key, arguments, deadline);
+        return EndWithNumber();
+    }
+
+    /// <summary>Runs a script that returns texts, each of at most 4 KB.</summary>
+    /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
+    public string[] EvaluateList(ReadOnlySpan<byte> script, ReadOnlySpan<byte> key, string[] arguments, Deadline deadline)
+    {
+        Evaluate(script, key, arguments, deadline);
+        var texts = new string[_socket.ReadNumber('*')];
+        for (var i = 0; i < texts.Length; i++)
+            texts[i] = Encoding.UTF8.GetString(_socket.ReadShortString());
+        _socket.Disarm();
+        return texts;
+    }
+
+    private void Evaluate(ReadOnlySpan<byte> script, ReadOnlySpan<byte> key, string[] arguments, Deadline deadline)
+    {
+        _socket.Begin(4 + arguments.Length, deadline);
+        _socket.Argument("EVAL"u8);
+        _socket.Argument(script);
+        _socket.Argument(1);
+        _socket.Argument(key);
+        foreach (var argument in arguments)
+            _socket.Argument(Encoding.UTF8.GetBytes(argument));
+        _socket.Flush();
     }
 
     private void AppendNames(BlockKey key, RedisKeySpace names)

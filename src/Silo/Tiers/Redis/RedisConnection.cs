@@ -270,6 +270,7 @@ internal sealed partial class RedisConnection : IDisposable
             EndWithStatus();
         }
 
+        CheckRole(deadline);
         try
         {
             _socket.Begin(3, deadline);
@@ -284,6 +285,40 @@ internal sealed partial class RedisConnection : IDisposable
         catch (RedisException e) when (e.Failure == RedisFailure.Refused && e.Code is "NOPERM" or "ERR")
         {
             // Forbidden or unknown there. Only a write that breaks off while its block is being deleted would need it.
+        }
+    }
+
+    /// <summary>Makes sure that this is a server that writes: not a replica, and no part of a Redis Cluster. A server can become either
+    /// while a connection to it exists.</summary>
+    /// <exception cref="RedisException">It is, or the connection broke.</exception>
+    public void CheckRole(Deadline deadline)
+    {
+        if (InfoField("replication"u8, "role:"u8, deadline) is { } role && role != "master")
+            throw RedisException.OfReply("READONLY This is a replica, and the master was expected.");
+        if (InfoField("cluster"u8, "cluster_enabled:"u8, deadline) == "1")
+            throw RedisException.OfReply(
+                "CLUSTER This is a part of a Redis Cluster, which is not supported. Use one Redis, or one with replicas and sentinels.");
+    }
+
+    private string? InfoField(ReadOnlySpan<byte> section, ReadOnlySpan<byte> name, Deadline deadline)
+    {
+        try
+        {
+            Command("INFO"u8, section, deadline);
+            var info = _socket.ReadShortString();
+            string? value = null;
+            foreach (var range in info.Split("\r\n"u8))
+            {
+                if (info[range].StartsWith(name))
+                    value = Encoding.ASCII.GetString(info[range][name.Length..]);
+            }
+
+            _socket.Disarm();
+            return value;
+        }
+        catch (RedisException e) when (e is { Failure: RedisFailure.Refused, Code: "NOPERM" or "ERR" })
+        {
+            return null; // forbidden or unknown there: writes will tell
         }
     }
 

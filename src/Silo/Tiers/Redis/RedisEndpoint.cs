@@ -8,7 +8,8 @@ using KvCache.Engine.Security;
 namespace KvCache.Silo.Tiers.Redis;
 
 /// <summary>
-/// Where a Redis listens and who we are there, written <c>host:port[,user=…][,password=…][,db=N]</c> or <c>unix:/path[,…]</c>.
+/// Where a Redis listens and who we are there, written <c>host:port[,user=…][,password=…][,db=N]</c> or <c>unix:/path[,…]</c>; or, with
+/// <c>sentinel=NAME[,sentinelpassword=…]</c>, the sentinels that know the master of that name, with <c>;</c> between their addresses.
 /// </summary>
 internal sealed class RedisEndpoint
 {
@@ -16,6 +17,9 @@ internal sealed class RedisEndpoint
 
     private string? _password;
     private LiveFile<string>? _passwordFile;
+    private RedisSentinels? _sentinels;
+    private string? _sentinelPassword;
+    private string _masterName = "";
 
     private RedisEndpoint(EndPoint address, string text)
     {
@@ -49,6 +53,10 @@ internal sealed class RedisEndpoint
     public IReadOnlyList<ILiveFile> Files { get; private set; } = [];
 
     public int Database { get; private set; }
+
+    /// <summary>Where the server is now: the address that was written, or what the sentinels say.</summary>
+    /// <exception cref="RedisException">No sentinel knows it.</exception>
+    public EndPoint Locate(Deadline deadline) => _sentinels?.Locate(deadline) ?? Address;
 
     /// <summary>The Redis of the options, with the files that they name.</summary>
     /// <exception cref="FormatException">Something cannot be used; the message is one sentence.</exception>
@@ -87,6 +95,7 @@ internal sealed class RedisEndpoint
         }
 
         endpoint.Files = files;
+        endpoint.UseSentinels();
         return endpoint;
     }
 
@@ -101,22 +110,40 @@ internal sealed class RedisEndpoint
         string text, bool hasPassword, [NotNullWhen(true)] out RedisEndpoint? endpoint, [NotNullWhen(false)] out string? problem)
     {
         var parts = text.Split(',');
-        endpoint = TryParseAddress(parts[0].Trim()) is { } address ? new RedisEndpoint(address, parts[0].Trim()) : null;
-        if (endpoint is null)
+        var addresses = parts[0].Split(';', StringSplitOptions.TrimEntries);
+        if (Array.Find(addresses, one => ParseAddress(one) is null) is { } wrong)
         {
-            problem = $"'{parts[0]}' is not an address; host:port or unix:/path was expected";
+            endpoint = null;
+            problem = $"'{wrong}' is not an address; host:port or unix:/path was expected";
             return false;
         }
+
+        endpoint = new RedisEndpoint(ParseAddress(addresses[0])!, parts[0].Trim());
 
         problem = parts.Skip(1).Select(endpoint.Set).FirstOrDefault(found => found is not null);
         if (problem is null && endpoint is { User: not null, _password: null } && !hasPassword)
             problem = "user= needs password= beside it";
+        if (problem is null && endpoint._masterName.Length == 0 && addresses.Length > 1)
+            problem = "several addresses are those of sentinels; sentinel=NAME was expected behind them. A Redis Cluster is not supported";
+        if (problem is null && endpoint is { _sentinelPassword: not null, _masterName: "" })
+            problem = "sentinelpassword= needs sentinel= beside it";
         if (problem is not null)
             endpoint = null;
+        endpoint?.UseSentinels();
         return endpoint is not null;
     }
 
-    private static EndPoint? TryParseAddress(string text)
+    private void UseSentinels()
+    {
+        if (_masterName.Length > 0)
+            _sentinels = new RedisSentinels(
+                [.. Text.Split(';', StringSplitOptions.TrimEntries).Select(
+                    one => new RedisEndpoint(ParseAddress(one)!, one) { _password = _sentinelPassword, Tls = Tls })],
+                _masterName);
+    }
+
+    /// <summary>Parses <c>host:port</c> or <c>unix:/path</c>; null for anything else.</summary>
+    internal static EndPoint? ParseAddress(string text)
     {
         const string Unix = "unix:";
         if (text.StartsWith(Unix, StringComparison.Ordinal))
@@ -150,13 +177,19 @@ internal sealed class RedisEndpoint
             case "password":
                 _password = value;
                 return null;
+            case "sentinel" when value.Length > 0:
+                _masterName = value;
+                return null;
+            case "sentinelpassword":
+                _sentinelPassword = value;
+                return null;
             case "db" when int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var number):
                 Database = number;
                 return null;
             case "db":
                 return $"db={value} is not a number";
             default:
-                return "only user=, password= and db=N may follow the address; a password cannot contain a comma";
+                return "only user=, password=, db=N, sentinel=NAME and sentinelpassword= may follow the address; a password cannot contain a comma";
         }
     }
 }

@@ -38,9 +38,21 @@ internal sealed class RedisException : IOException
     /// <summary>Redis is healthy and has no memory for another value.</summary>
     internal bool IsFull => Code == "OOM";
 
-    /// <summary>Redis answered, and would answer so again. A Redis that is loading its data is away instead, like one that does not
-    /// answer.</summary>
-    internal bool WouldBeSaidAgain => Failure == RedisFailure.Refused && Code != "LOADING";
+    /// <summary>
+    /// This is not the server that is wanted, or not yet: a replica, or one that loads, has lost its master, belongs to a cluster or does not
+    /// know us (any more). Another connection may reach another one.
+    /// </summary>
+    internal bool IsOtherServer => IsOther(Code);
+
+    /// <summary>What only whoever runs the silo can put right: the proof, the rights, or the kind of server.</summary>
+    internal bool IsMisconfigured => Code is "WRONGPASS" or "NOAUTH" or "NOPERM" or "CLUSTER";
+
+    /// <summary>Redis answered, and would answer so again.</summary>
+    internal bool WouldBeSaidAgain => Failure == RedisFailure.Refused && !IsOtherServer;
+
+    /// <summary>Whether the first word of an error says so.</summary>
+    internal static bool IsOther(string code) => code is "READONLY" or "MASTERDOWN" or "NOAUTH" or "WRONGPASS" or "LOADING" or "CLUSTERDOWN"
+        or "MOVED" or "NOREPLICAS" or "CLUSTER";
 
     /// <summary>An error reply, without its leading minus.</summary>
     internal static RedisException OfReply(string text) =>

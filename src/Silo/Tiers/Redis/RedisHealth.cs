@@ -9,12 +9,23 @@ internal sealed partial class RedisHealth(RedisEndpoint endpoint, RedisTierOptio
 {
     private const int MostAbandoned = 1024;
 
-    private readonly CircuitBreaker _breaker = new(options.BreakerFailures, options.BreakerDelay, TimeProvider.System);
+    // Connecting costs little, and a new master is to be found soon.
+    private static readonly TimeSpan LongestDelay = TimeSpan.FromSeconds(4);
+
+    private readonly CircuitBreaker _breaker = new(options.BreakerFailures, options.BreakerDelay, TimeProvider.System, LongestDelay);
     private readonly Queue<AbandonedWrite> _abandoned = [];
     private volatile string? _lastError;
+    private volatile bool _answers = true;
+    private int _server;
 
     /// <summary>Redis failed several times in a row: nothing but probes goes to it.</summary>
     public bool IsOpen => _breaker.IsOpen;
+
+    /// <summary>Whether the last call, or probe, was answered; Redis is probed every few seconds when nothing else is asked.</summary>
+    public bool IsAvailable => _answers && !IsOpen;
+
+    /// <summary>Changes when the server turns out not to be the one that is wanted: connections of before are then given up.</summary>
+    public int Server => Volatile.Read(ref _server);
 
     /// <summary>Called when the breaker opens: somebody has to probe.</summary>
     public Action? Opened { get; set; }
@@ -30,12 +41,16 @@ internal sealed partial class RedisHealth(RedisEndpoint endpoint, RedisTierOptio
         if (counters.BreakerOpen)
             LogClosed(endpoint.Text);
         counters.BreakerOpen = false;
+        _answers = true;
         _breaker.Succeeded();
     }
 
     public void Failed(RedisException error)
     {
         _lastError = error.Message;
+        _answers = false;
+        if (error.IsOtherServer)
+            Interlocked.Increment(ref _server);
         counters.Failed(error.Failure);
         LogFailed(endpoint.Text, error.Message);
         if (!_breaker.Failed())

@@ -7,6 +7,7 @@ internal sealed class RedisLane(RedisEndpoint endpoint, int socketBuffer, TimeSp
 {
     private volatile RedisConnection? _connection;
     private volatile bool _stopped;
+    private int _server;
 
     /// <summary>Runs calls on the connection and reports to the circuit breaker how they went.</summary>
     /// <param name="deadline">Limit of the calls, connecting included.</param>
@@ -16,7 +17,7 @@ internal sealed class RedisLane(RedisEndpoint endpoint, int socketBuffer, TimeSp
     {
         while (true)
         {
-            var reused = _connection is { IsUsable: true };
+            var reused = _connection is { IsUsable: true } && _server == health.Server;
             try
             {
                 var result = calls(Open(deadline));
@@ -56,11 +57,13 @@ internal sealed class RedisLane(RedisEndpoint endpoint, int socketBuffer, TimeSp
 
     private RedisConnection Open(Deadline deadline)
     {
-        if (_connection is { IsUsable: true } connection)
+        // A server that turned out not to be the one that is wanted is that for every lane.
+        if (_connection is { IsUsable: true } connection && _server == health.Server)
             return connection;
         Drop();
         if (_stopped)
             throw new RedisException(RedisFailure.Broken, "The tier is stopping.");
+        _server = health.Server;
         _connection = connection = RedisConnection.Connect(endpoint, socketBuffer, deadline.OrSooner(Deadline.After(connectTimeout)));
         if (_stopped)
             connection.Abort();

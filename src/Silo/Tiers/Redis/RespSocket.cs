@@ -55,7 +55,7 @@ internal sealed class RespSocket : IDisposable
     /// <exception cref="RedisException">Nobody listens there, or it took too long.</exception>
     public static RespSocket Connect(RedisEndpoint endpoint, int bufferBytes, Deadline deadline)
     {
-        var target = Resolve(endpoint.Address, deadline);
+        var target = Resolve(endpoint.Locate(deadline), deadline);
         var protocol = target.AddressFamily == AddressFamily.Unix ? ProtocolType.Unspecified : ProtocolType.Tcp;
         var connection = new RespSocket(new Socket(target.AddressFamily, SocketType.Stream, protocol), bufferBytes);
         try

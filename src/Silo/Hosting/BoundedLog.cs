@@ -1,0 +1,134 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using KvCache.Silo.Accounts;
+using Microsoft.Extensions.Logging;
+
+namespace KvCache.Silo.Hosting;
+
+/// <summary>
+/// A log that what goes wrong again and again cannot fill: a warning or an error is told, and what is told a minute long in the same
+/// place of the program is then one line with a count. Of parts that are not ours an exception is one line too, and what every loss of a
+/// neighbour brings with it is no error.
+/// </summary>
+internal sealed class BoundedLog : ILoggerProvider
+{
+    // What differs, the silo's name for example, is told a few times before it is counted.
+    private const int LinesAMinute = 3;
+
+    private static readonly TimeSpan Interval = TimeSpan.FromMinutes(1);
+
+    private readonly ILoggerProvider _inner;
+    private readonly ConcurrentDictionary<(string, int, LogLevel), Repetition> _repetitions = [];
+    private readonly ITimer _timer;
+
+    /// <param name="inner">Where lines go.</param>
+    /// <param name="time">Clock.</param>
+    public BoundedLog(ILoggerProvider inner, TimeProvider time)
+    {
+        _inner = inner;
+        _timer = time.CreateTimer(_ => EndMinute(), null, Interval, Timeout.InfiniteTimeSpan);
+    }
+
+    public ILogger CreateLogger(string categoryName) => new Bounded(this, _inner.CreateLogger(categoryName), categoryName);
+
+    public void Dispose()
+    {
+        _timer.Dispose();
+        Sum();
+        _inner.Dispose();
+    }
+
+    private void EndMinute()
+    {
+        Sum();
+        _timer.Change(Interval, Timeout.InfiniteTimeSpan);
+    }
+
+    private void Sum()
+    {
+        foreach (var ((_, id, level), repetition) in _repetitions)
+        {
+            if (repetition.End() is var (count, last) && count > 0)
+                Write(repetition.Log, level, id, string.Create(
+                    CultureInfo.InvariantCulture, $"{count} more of the kind in the last minute; the latest: {last}"));
+        }
+    }
+
+    private static void Write(ILogger log, LogLevel level, EventId id, string text) => log.Log(level, id, text, null, (line, _) => line);
+
+    // Within one place of the program.
+    private sealed class Repetition(ILogger log)
+    {
+        private readonly Lock _lock = new();
+        private readonly HashSet<string> _told = [];
+        private long _left;
+        private string _last = "";
+
+        public ILogger Log => log;
+
+        public bool MayTell(string text)
+        {
+            lock (_lock)
+            {
+                if (_told.Count < LinesAMinute && _told.Add(text))
+                    return true;
+                _left++;
+                _last = text;
+                return false;
+            }
+        }
+
+        public (long Count, string Last) End()
+        {
+            lock (_lock)
+            {
+                var count = _left;
+                _left = 0;
+                _told.Clear();
+                if (count > 0)
+                    _told.Add(_last); // it goes on: the next one is counted again
+                return (count, _last);
+            }
+        }
+    }
+
+    private sealed class Bounded(BoundedLog owner, ILogger inner, string category) : ILogger
+    {
+        private readonly bool _isOurs = category.StartsWith("KvCache.", StringComparison.Ordinal);
+
+        // What an administrator did is told each time.
+        private readonly bool _isAudit = category == typeof(AuditLog).FullName;
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => inner.BeginScope(state);
+
+        public bool IsEnabled(LogLevel logLevel) => inner.IsEnabled(logLevel);
+
+        public void Log<TState>(
+            LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            if (logLevel < LogLevel.Warning || _isAudit)
+            {
+                inner.Log(logLevel, eventId, state, exception, formatter);
+                return;
+            }
+
+            var text = formatter(state, exception);
+            if (!_isOurs)
+            {
+                if (ForeignLines.IsDropped(category, eventId, text))
+                    return;
+                logLevel = ForeignLines.LevelOf(logLevel, eventId, exception);
+                text = ForeignLines.Shorten(text, exception);
+            }
+
+            var repetition = owner._repetitions.GetOrAdd((category, eventId.Id, logLevel), _ => new Repetition(inner));
+            if (!repetition.MayTell(text))
+                return;
+            if (_isOurs)
+                inner.Log(logLevel, eventId, state, exception, formatter);
+            else
+                Write(inner, logLevel, eventId, text);
+        }
+    }
+}

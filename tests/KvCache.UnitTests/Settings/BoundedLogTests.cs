@@ -1,0 +1,97 @@
+using System.Net.Sockets;
+using KvCache.Silo.Accounts;
+using KvCache.Silo.Hosting;
+using KvCache.UnitTests.Support;
+using Microsoft.Extensions.Logging;
+using Orleans.Runtime;
+using Xunit;
+
+namespace KvCache.UnitTests;
+
+/// <summary>What a log is spared.</summary>
+public sealed class BoundedLogTests : IDisposable
+{
+    private readonly Lines _lines = new();
+    private readonly ManualTime _time = new();
+    private readonly BoundedLog _log;
+
+    public BoundedLogTests() => _log = new BoundedLog(_lines, _time);
+
+    public void Dispose() => _log.Dispose();
+
+    [Fact]
+    public void A_repeated_warning_is_told_once_and_then_counted_once_a_minute()
+    {
+        var logger = _log.CreateLogger("KvCache.Silo.Cluster.PeerLink");
+
+        for (var i = 0; i < 1000; i++)
+            logger.Log(LogLevel.Warning, new EventId(7), "A silo cannot be followed", null, (text, _) => text);
+
+        Assert.Equal(["Warning A silo cannot be followed"], _lines.All);
+        _time.Advance(TimeSpan.FromMinutes(1));
+        Assert.Equal("Warning 999 more of the kind in the last minute; the latest: A silo cannot be followed", _lines.All[^1]);
+        _time.Advance(TimeSpan.FromMinutes(1));
+        Assert.Equal(2, _lines.All.Count);
+    }
+
+    [Fact]
+    public void Lines_that_differ_are_bounded_too_and_those_of_other_places_are_told()
+    {
+        var logger = _log.CreateLogger("Orleans.Runtime.Messaging.ConnectionManager");
+
+        for (var i = 0; i < 1000; i++)
+            logger.Log(LogLevel.Error, new EventId(1), $"retry after {i} ms", null, (text, _) => text);
+        logger.Log(LogLevel.Error, new EventId(2), "something else", null, (text, _) => text);
+
+        Assert.InRange(_lines.All.Count, 2, 5);
+        Assert.Equal("Error something else", _lines.All[^1]);
+    }
+
+    [Fact]
+    public void An_exception_of_another_part_is_one_line_and_the_loss_of_a_neighbour_is_no_error()
+    {
+        var logger = _log.CreateLogger("Orleans.Runtime.GrainDirectory.ClientDirectory");
+        var lost = new OrleansException("Exception while sending\n   at a stack", new SocketException((int)SocketError.ConnectionRefused));
+
+        logger.Log(LogLevel.Error, new EventId(1), "publishing failed", lost, (text, _) => text);
+        logger.Log(LogLevel.Error, new EventId(2), "a defect", new InvalidOperationException("nobody knows why"), (text, _) => text);
+
+        Assert.Equal("Warning publishing failed (SocketException: Connection refused)", _lines.All[0]);
+        Assert.Equal("Error a defect (InvalidOperationException: nobody knows why)", _lines.All[1]);
+    }
+
+    [Fact]
+    public void What_an_administrator_did_and_what_is_no_warning_is_told_each_time()
+    {
+        var audit = _log.CreateLogger(typeof(AuditLog).FullName!);
+        var other = _log.CreateLogger("KvCache.Silo.Cluster.ClusterWatch");
+
+        for (var i = 0; i < 10; i++)
+        {
+            audit.Log(LogLevel.Warning, new EventId(1), "Deletion of acme", null, (text, _) => text);
+            other.Log(LogLevel.Information, new EventId(1), "A silo has left", null, (text, _) => text);
+        }
+
+        Assert.Equal(20, _lines.All.Count);
+    }
+
+    private sealed class Lines : ILoggerProvider, ILogger
+    {
+        public List<string> All { get; } = [];
+
+        public ILogger CreateLogger(string categoryName) => this;
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(
+            LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+            All.Add($"{logLevel} {formatter(state, exception)}");
+
+        public void Dispose()
+        {
+        }
+    }
+}
