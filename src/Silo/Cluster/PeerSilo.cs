@@ -81,11 +81,11 @@ internal sealed class PeerSilo : IDisposable
     public void Lost() => Volatile.Write(ref _connected, false);
 
     /// <summary>Makes a request on a connection to its data plane.</summary>
-    /// <param name="limit">Ends the request, and the connection with it.</param>
     /// <param name="request">The request. Made once more, on a fresh connection, when an idle one turns out to have been closed by the other
     /// side before it answered anything.</param>
+    /// <param name="limit">Ends the request, and the connection with it.</param>
     /// <exception cref="IOException">Its address is not known yet, or it is not a member any more.</exception>
-    public T Use<T>(CancellationToken limit, Func<BlockConnection, T> request)
+    public T Use<T>(Func<BlockConnection, T> request, CancellationToken limit)
     {
         while (true)
         {

@@ -31,7 +31,7 @@ public sealed class DeadGrainTests
             peer.Send(FrameType.Pin, writer =>
             {
                 writer.UInt32(handle);
-                writer.UInt32(60);
+                writer.UInt64(60_000);
                 writer.UInt32(2 * Blocks);
                 writer.Hashes(theirs.Chain.Hashes);
                 writer.Hashes(mine.Chain.Hashes);

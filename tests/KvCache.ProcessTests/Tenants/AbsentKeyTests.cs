@@ -62,7 +62,7 @@ public sealed class AbsentKeyTests
         {
             writer.UInt32(handle);
             if (type == FrameType.Pin)
-                writer.UInt32(60);
+                writer.UInt64(60_000);
             writer.UInt32(Absent);
             writer.Hashes(hashes);
         });

@@ -147,7 +147,7 @@ public sealed class NoisyTenantTests
             peer.Send(FrameType.Pin, writer =>
             {
                 writer.UInt32(handle);
-                writer.UInt32(uint.MaxValue);
+                writer.UInt64(uint.MaxValue);
                 writer.UInt32((uint)prefix.BlockCount);
                 writer.Hashes(prefix.Chain.Hashes);
             });
