@@ -19,7 +19,7 @@ from harness.attack import (ADMINISTRATOR, CLUSTER_SECRET, KIB, LONG, SCRAPER, S
                             http, names, space, start, status_of, stranger)
 from harness.silos import needs_silo_program
 from kvcache import Outcome
-from kvcache.wire import DELETE, GET, LOCATE, MATCH, PIN, Status
+from kvcache.wire import CLEAR, DELETE, EXPIRE, GET, LOCATE, MATCH, PIN, Status
 
 pytestmark = needs_silo_program
 SIZE = 64 * KIB
@@ -81,7 +81,8 @@ def test_native_another_tenants_hold_and_handles_are_not_mine(silo):
         one = struct.pack("<I", 1) + HASHES[0]
         for handle in 0, 1, 2, 77, 0xFFFFFFFF:
             number = struct.pack("<I", handle)
-            for kind, meta in ((PIN, number + struct.pack("<I", 5) + one), (DELETE, number + one), (LOCATE, number + one),
+            for kind, meta in ((PIN, number + struct.pack("<Q", 5000) + one), (DELETE, number + one),
+                               (EXPIRE, number + struct.pack("<Q", 5000) + one), (CLEAR, number), (LOCATE, number + one),
                                (MATCH, struct.pack("<II", 0, 1) + number + one), (GET, number + struct.pack("<BII", 1, 0, 4) + one)):
                 assert status_of(lambda: evil.ask(kind, meta)) == Status.UNKNOWN_NAMESPACE, (kind, handle)
         assert acme.release(held.hold_id)

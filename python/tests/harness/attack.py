@@ -82,7 +82,7 @@ class Peer(Client):
 
 
 def put_meta(handle: int, hashes: Sequence[bytes], flags: int = 0) -> bytes:
-    return struct.pack("<IIBB32sIQII", handle, 0, flags, 1, bytes(32), 0, 0, 0, len(hashes)) + b"".join(hashes)
+    return struct.pack("<IQBB32sIQII", handle, 0, flags, 1, bytes(32), 0, 0, 0, len(hashes)) + b"".join(hashes)
 
 
 def block_bytes(namespace: Namespace) -> int:

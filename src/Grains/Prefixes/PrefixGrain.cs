@@ -25,7 +25,7 @@ internal sealed partial class PrefixGrain(
     TimeProvider time,
     PrefixDescriptorStore descriptors,
     ActivePrefixes active,
-    ILogger<PrefixGrain> logger)
+    DamageCheck damage)
     : Grain, IPrefixGrain
 {
     private const string TypeName = "prefix";
@@ -162,11 +162,8 @@ internal sealed partial class PrefixGrain(
             throw new ArgumentOutOfRangeException(
                 nameof(firstLayer), $"The layers {range} do not lie in the block of {lease.Layout.Layers} layers.");
         var small = lease.Layout.RangeBytes(range) <= options.Value.MaxInlineBytes;
-        if (small && !IsIntact(lease, range))
-        {
-            store.Remove(_key, RemovalReason.Corrupt, lease.Generation);
+        if (small && damage.DropIfDamaged(lease, range))
             return null;
-        }
 
         return new LayerReading
         {
@@ -230,20 +227,9 @@ internal sealed partial class PrefixGrain(
         return store.TryBegin(_key, ns.Layout, new BlockLineage(parent, intent.Depth, 0, 0), intent.Replace, out write);
     }
 
-    private bool IsIntact(BlockLease lease, LayerRange range)
-    {
-        if (lease.FindDamage(range) is not { } layer)
-            return true;
-        LogCorrupt(_key.Namespace, _key.Hash, layer);
-        return false;
-    }
-
     private void DropInlineWrite()
     {
         _inlineWrite?.Dispose();
         _inlineWrite = null;
     }
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "Block {Namespace}/{Hash} is damaged in memory (layer {Layer}); it is dropped")]
-    private partial void LogCorrupt(NamespaceId @namespace, BlockHash hash, int layer);
 }

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
 using Microsoft.Extensions.Options;
@@ -13,7 +14,7 @@ namespace KvCache.Silo.Accounts;
 /// most, so that what
 /// follows from them is bounded for the silo too, however many connections and tenants there are.
 /// </summary>
-internal sealed class TenantQuotas
+internal sealed class TenantQuotas : IDisposable
 {
     // A tenant whose part is tiny still gets a few connections.
     private const int FewConnections = 8;
@@ -34,7 +35,11 @@ internal sealed class TenantQuotas
         _dataPlane = dataPlane.Value;
         _arenaBytes = arena.Value.Size.Bytes;
         Apply(tenants.Value.Tenants, []);
+        Turns = new FairShare(PartOf);
     }
+
+    /// <summary>Turns of requests, while the silo is busy.</summary>
+    public FairShare Turns { get; }
 
     /// <summary>Makes these the tenants. What a tenant has above its new limits goes as others need it.</summary>
     /// <param name="tenants">The tenants, those that are not let in included.</param>
@@ -77,9 +82,7 @@ internal sealed class TenantQuotas
     /// <summary>Charges a segment of shared memory, which is not part of the arena.</summary>
     public bool TryLend(TenantAccount account, long bytes)
     {
-        var plan = _plan;
-        var part = plan.Tenants.TryGetValue(account.Name, out var settings) ? PartOf(settings, plan.FreePart) : plan.FreePart;
-        if (_lent.AddOrUpdate(account.Id, bytes, (_, lent) => lent + bytes) <= _dataPlane.MaxSegmentsBytes.Bytes * part)
+        if (_lent.AddOrUpdate(account.Id, bytes, (_, lent) => lent + bytes) <= _dataPlane.MaxSegmentsBytes.Bytes * PartOf(account.Name))
             return true;
         EndLend(account, bytes);
         return false;
@@ -87,6 +90,16 @@ internal sealed class TenantQuotas
 
     /// <summary>Ends what <see cref="TryLend"/> has charged.</summary>
     public void EndLend(TenantAccount account, long bytes) => _lent.AddOrUpdate(account.Id, 0, (_, lent) => lent - bytes);
+
+    public void Dispose() => Turns.Dispose();
+
+    private double PartOf(string tenant)
+    {
+        if (tenant == WireProtocol.PeerTenant)
+            return 1; // other silos work for all tenants, and wait for none
+        var plan = _plan;
+        return plan.Tenants.TryGetValue(tenant, out var settings) ? PartOf(settings, plan.FreePart) : plan.FreePart;
+    }
 
     private TenantLimits LimitsOf(TenantOptions.Tenant tenant, double free)
     {

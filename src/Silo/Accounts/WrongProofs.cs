@@ -1,7 +1,6 @@
 using System.Net;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Options;
-using KvCache.Silo.Security;
 
 namespace KvCache.Silo.Accounts;
 

@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
 using KvCache.Engine.Wire;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Options;
 using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
@@ -30,6 +31,7 @@ internal abstract partial class Connection : IDisposable
     private long _frameBytes;
     private long _lastActive = Stopwatch.GetTimestamp();
     private long _reportedIn, _reportedOut;
+    private FairShare.Turn? _turn; // once it is admitted
 
     /// <summary>Takes over an accepted connection.</summary>
     /// <param name="channel">The connection, before its handshake; disposed with this object.</param>
@@ -54,6 +56,9 @@ internal abstract partial class Connection : IDisposable
 
     /// <summary>Asks the listener for one of the places of those who have proved who they are. Set by the listener.</summary>
     public Func<Connection, string, bool>? Admission { private get; set; }
+
+    /// <summary>Gives turns to its requests while the silo is busy. Set by the listener.</summary>
+    public FairShare? Turns { private get; set; }
 
     /// <summary>Whose connection it is, once it is admitted.</summary>
     public string? Tenant { get; private set; }
@@ -134,6 +139,7 @@ internal abstract partial class Connection : IDisposable
     public virtual void Dispose()
     {
         ReportBytes();
+        _turn?.Dispose();
         _channel.Dispose();
     }
 
@@ -151,19 +157,30 @@ internal abstract partial class Connection : IDisposable
         if (!Admission!(this, tenant))
             return false;
         Tenant = tenant;
+        _turn = Turns?.Register(tenant);
         return true;
     }
 
     /// <summary>A request begins: from now on it has a limit.</summary>
     protected void BeginFrame()
     {
+        _turn?.Begin();
         Volatile.Write(ref _frameBytes, ReceivedBytes + SentBytes);
         Volatile.Write(ref _frameBegan, Stopwatch.GetTimestamp());
+    }
+
+    /// <summary>A block of a request is over: others may have a turn before the next one, which does not count as this peer's
+    /// time.</summary>
+    protected void ContinueFrame()
+    {
+        if (_turn?.Continue() is { Ticks: > 0 } waited)
+            Volatile.Write(ref _frameBegan, _frameBegan + (long)(waited.TotalSeconds * Stopwatch.Frequency));
     }
 
     /// <summary>A request is over.</summary>
     protected void EndFrame()
     {
+        _turn?.End();
         Volatile.Write(ref _lastActive, Stopwatch.GetTimestamp());
         Volatile.Write(ref _frameBegan, 0);
         ReportBytes();

@@ -178,6 +178,7 @@ internal sealed partial class ConnectionListener(
             connection = open(SiloTls.Accept(socket, tls), remote?.ToString() ?? "unix");
             connection.Address = remote?.Address;
             connection.Admission = Admit;
+            connection.Turns = quotas.Turns;
             lock (_connections)
                 _connections.Add(connection);
             if (_unproven.Add(connection, connection.Address) is { } displaced)

@@ -27,6 +27,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     private const int PlacesOfPeers = 16;
 
     private readonly ILogger<BlockServer> _logger;
+    private readonly DamageCheck _damage;
     private readonly ConnectionListener _listener;
     private readonly ILocalSiloDetails _silo;
     private string[] _endpoints = [];
@@ -41,6 +42,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         TenantQuotas quotas,
         AuditLog audit,
         SiloCounters counters,
+        DamageCheck damage,
         SiloTls tls,
         ILocalSiloDetails silo,
         IOptions<DataPlaneOptions> options,
@@ -49,6 +51,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         ILoggerFactory loggers)
     {
         Store = store;
+        _damage = damage;
         Tls = tls.For(TlsPorts.DataPlane);
         Cluster = cluster;
         Writer = writer;
@@ -198,11 +201,16 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     public bool DropIfCorrupt(BlockKey key, ulong generation)
     {
         using var lease = Store.TryLease(key);
-        if (lease is null || lease.Generation != generation || lease.FindDamage(lease.Layout.AllLayers) is not { } layer)
+        return lease is not null && lease.Generation == generation && DropIfDamaged(lease, lease.Layout.AllLayers);
+    }
+
+    /// <summary>Whether layers of a block are damaged in memory. Then it is dropped, and a miss is counted.</summary>
+    public bool DropIfDamaged(BlockLease lease, LayerRange layers)
+    {
+        if (!_damage.DropIfDamaged(lease, layers))
             return false;
-        LogCorrupt(key.Namespace, key.Hash, layer);
         Counters.MissCorrupt();
-        return Store.Remove(key, RemovalReason.Corrupt, generation);
+        return true;
     }
 
     /// <summary>What a tenant is shown: its own figures; where there are no tenants, all of the silo's beside them.</summary>
@@ -224,7 +232,4 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The grain of block {Namespace}/{Hash} did not answer: {Reason}")]
     private partial void LogUnanswered(NamespaceId @namespace, string hash, string reason);
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "Block {Namespace}/{Hash} is damaged in memory (layer {Layer}); it is dropped")]
-    private partial void LogCorrupt(NamespaceId @namespace, BlockHash hash, int layer);
 }

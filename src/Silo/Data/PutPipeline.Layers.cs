@@ -34,6 +34,7 @@ internal sealed partial class PutPipeline
 
             for (var layer = 1; layer < layout.Layers; layer++)
             {
+                betweenBlocks();
                 for (var i = 0; i < blocks.Length; i++)
                     received[i] = ReceivePiece(layout, layer, blocks[i], received[i]);
             }

@@ -16,7 +16,7 @@ namespace KvCache.Silo.Data;
 /// memory: the first block
 /// is prepared when its first byte has come, and no more ahead than have come before.
 /// </remarks>
-internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameSocket socket) : IDisposable
+internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameSocket socket, Action betweenBlocks) : IDisposable
 {
     private readonly CancellationTokenSource _ended = new();
 
@@ -49,6 +49,8 @@ internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameS
             {
                 for (; prepared < blocks.Length && prepared <= received + Math.Min(window - 1, received); prepared++)
                     blocks[prepared] = Begin(in put, prepared);
+                if (received > 0)
+                    betweenBlocks();
                 var intact = fill(blocks[received], received);
                 ends[received] = writer.FinishAsync(blocks[received], intact, received == 0 ? Task.CompletedTask : ends[received - 1]);
                 if (received >= window)

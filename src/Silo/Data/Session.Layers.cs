@@ -55,6 +55,7 @@ internal sealed partial class Session
 
         for (var block = 0; rest.Count > 0;)
         {
+            ContinueFrame();
             var readable = WaitForLayer(layout, rest);
             if (readable.Count == 0)
             {

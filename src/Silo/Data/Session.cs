@@ -35,7 +35,7 @@ internal sealed partial class Session : Connection
         _server = server;
         _socket = new FrameSocket(channel, MaxMetaBeforeProof, maxPayload: 0);
         _holds = new HoldTable((long)(server.Options.MaxHeldShare * server.Store.Arena.Capacity));
-        _puts = new PutPipeline(server.Writer, server.Options.PutWindow, _socket);
+        _puts = new PutPipeline(server.Writer, server.Options.PutWindow, _socket, ContinueFrame);
     }
 
     protected override long ReceivedBytes => _socket.ReceivedBytes;
@@ -240,6 +240,7 @@ internal sealed partial class Session : Connection
         var delivered = 0;
         for (var i = 0; i < hashes.Length; i++)
         {
+            ContinueFrame();
             using var lease = Lease(ns.Id, hashes[i..], flags);
             var reply = Reply();
             reply.UInt32((uint)i);

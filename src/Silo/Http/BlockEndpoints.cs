@@ -45,11 +45,8 @@ internal static class BlockEndpoints
         }
 
         // The reader of a body seldom checks it; what a client never sees wrong is checked here.
-        if (lease.FindDamage(range) is not null)
-        {
-            server.DropIfCorrupt(key, lease.Generation);
+        if (server.DropIfDamaged(lease, range))
             return HttpProblem.NotStored(key.Hash).ToResult();
-        }
 
         var response = http.Response;
         response.ContentType = Bytes;

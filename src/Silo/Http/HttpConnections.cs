@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Net;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Options;
-using KvCache.Silo.Security;
 using KvCache.Silo.Telemetry;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;

@@ -14,7 +14,7 @@ namespace KvCache.Silo.Http;
 /// </summary>
 internal sealed class HttpGate(
     TenantRegistry tenants, HttpConnections connections, AuditLog audit, ProblemWriter problems, IOptions<HttpApiOptions> options,
-    SiloTls tls, IServer server)
+    SiloTls tls, TenantQuotas quotas, IServer server)
 {
     /// <summary>Path of the API.</summary>
     public const string Path = "/v1";
@@ -74,7 +74,11 @@ internal sealed class HttpGate(
                     $"{options.Value.MaxRequests} requests are being served, which is all that {HttpApiOptions.Section}:MaxRequests "
                     + "allows. Try again, or another silo."));
             else
+            {
+                using var turn = quotas.Turns.Register(TenantOf(context));
+                await turn.BeginAsync();
                 await next(context);
+            }
         }
         finally
         {

@@ -1,5 +1,4 @@
 using KvCache.Engine.Wire;
-using KvCache.Orleans;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
 using KvCache.Silo.Telemetry;

@@ -25,6 +25,11 @@ internal sealed class OrleansDoorOptions
     [Range(1, 65_536)]
     public int MaxClients { get; set; } = 512;
 
+    /// <summary>Prefix grains of one tenant that its Orleans clients may have active on a silo, 3 to 4 KiB each. Default 50,000; what
+    /// silos themselves call is not bounded by it.</summary>
+    [Range(1, 100_000_000)]
+    public int MaxActivations { get; set; } = 50_000;
+
     /// <summary>
     /// Life of a client's ticket. Default 10 minutes: so long a secret that was exchanged can go on calling. Clients fetch a new one at
     /// half of it.

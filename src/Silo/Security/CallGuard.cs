@@ -3,7 +3,9 @@ using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
 using KvCache.Orleans.Access;
 using KvCache.Silo.Connections;
+using KvCache.Silo.Options;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using Orleans;
 using Orleans.Runtime;
 using Orleans.Serialization.Invocation;
@@ -28,9 +30,16 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter
     private readonly ClusterSecrets _secrets;
     private volatile Marks _marks;
 
-    public CallGuard(ClusterSecrets secrets, TicketOffice tickets, TimeProvider time, ILogger<CallGuard> logger)
+    private readonly ActivePrefixes _active;
+    private readonly int _mostActive;
+
+    public CallGuard(
+        ClusterSecrets secrets, TicketOffice tickets, ActivePrefixes active, IOptions<OrleansDoorOptions> options, TimeProvider time,
+        ILogger<CallGuard> logger)
     {
         _tickets = tickets;
+        _active = active;
+        _mostActive = options.Value.MaxActivations;
         _logger = logger;
         _lines = new LogBudget(time, TimeSpan.FromMinutes(1));
         _secrets = secrets;
@@ -63,8 +72,19 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter
     {
         object? mark = null;
         context?.TryGetValue(CallMarks.Key, out mark);
-        if (ReferenceEquals(mark, Mark) || IsSilo(mark) || IsTenants(mark, target))
+        if (ReferenceEquals(mark, Mark) || IsSilo(mark))
             return;
+        if (IsTenants(mark, target))
+        {
+            // A call of a key that nobody has stored costs an activation too.
+            if (BlockKey.TryParseGrainKey(target.Key.ToString(), out var key) && _active.CountOf(key.Namespace.Tenant) >= _mostActive)
+                throw new InvalidOperationException(
+                    $"The tenant has {_mostActive} prefixes active on this silo, which is all that {OrleansDoorOptions.Section}:"
+                    + "MaxActivations allows its clients. They end by themselves when they are not called for some minutes; the data plane "
+                    + "needs none.");
+            return;
+        }
+
         if (_lines.TryTake(out var left))
             LogRefused("An activation", target, left);
         throw new UnauthorizedAccessException($"A call of {target} is refused: {Reason(mark)}");

@@ -2,6 +2,7 @@ using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Grains.Cluster;
+using KvCache.Grains.Prefixes;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
 using KvCache.Silo.Telemetry;
@@ -18,14 +19,14 @@ namespace KvCache.Silo.Values;
 /// back.
 /// A protocol with checksums of its own lets the reader find damage; these have none, so what leaves here is checked before.
 /// </remarks>
-internal sealed partial class ValueBlocks(
+internal sealed class ValueBlocks(
     BlockStore store,
     BlockWriter writer,
     BlockFetcher fetcher,
     ClusterView cluster,
     IClusterBlocks blocks,
     SiloCounters counters,
-    ILogger<ValueBlocks> logger)
+    DamageCheck damage)
 {
     /// <summary>Most bytes of a value, whatever its label: 64 KiB less than the largest block.</summary>
     public const int MaxValueBytes = (1 << 30) - MaxLabelBytes;
@@ -60,15 +61,13 @@ internal sealed partial class ValueBlocks(
             return null;
         }
 
-        if (lease.FindDamage(lease.Layout.AllLayers) is not { } layer)
+        if (!damage.DropIfDamaged(lease, lease.Layout.AllLayers))
         {
             counters.Hit(store.Accounts.Of(key.Namespace), lease.Layout.TokensPerBlock);
             return lease;
         }
 
-        LogCorrupt(key.Namespace, key.Hash.ToShortString(), layer);
         counters.MissCorrupt();
-        store.Remove(key, RemovalReason.Corrupt, lease.Generation);
         lease.Dispose();
         return null;
     }
@@ -113,7 +112,4 @@ internal sealed partial class ValueBlocks(
     public long Capacity => store.Arena.Capacity;
 
     private static int LengthOf(KvLayout layout) => layout.LayerOffset(layout.Layers - 1);
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "Block {Namespace}/{Hash} is damaged in memory (layer {Layer}); it is dropped")]
-    private partial void LogCorrupt(NamespaceId @namespace, string hash, int layer);
 }

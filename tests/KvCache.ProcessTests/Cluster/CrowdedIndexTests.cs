@@ -1,7 +1,9 @@
-using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
 using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.Testing;
+using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 

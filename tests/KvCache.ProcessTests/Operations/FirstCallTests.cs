@@ -2,9 +2,13 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using KvCache.Client;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.QuickStart;
+using KvCache.Silo.Hosting;
+using KvCache.Testing;
 
-namespace KvCache.ProcessTests.Operations;
+namespace KvCache.ProcessTests;
 
 /// <summary>The first match of a process connects and compiles, and finds what is there all the same; later ones never wait like it.</summary>
 [Collection(typeof(Apart))]

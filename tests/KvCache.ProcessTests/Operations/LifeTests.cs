@@ -1,7 +1,12 @@
 using KvCache.Client;
+using KvCache.Engine.Storage;
+using KvCache.Orleans;
+using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.Testing;
+using KvCache.TorchSharp;
 
-namespace KvCache.ProcessTests.Operations;
+namespace KvCache.ProcessTests;
 
 /// <summary>A life means the same in every cache: what it may be, when it ends, who changes it.</summary>
 public sealed class LifeTests : IAsyncLifetime

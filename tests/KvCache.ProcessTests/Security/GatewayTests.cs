@@ -214,6 +214,32 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
         }
     }
 
+    [Fact]
+    public async Task A_client_activates_so_many_prefixes_and_other_tenants_still_theirs()
+    {
+        const int Most = 20;
+        await using var silo = await SiloProcess.StartAsync(
+            Silos.Settings(("KvCache:Orleans:MaxActivations", $"{Most}")) with { GatewayPort = "0" });
+        await using var evil = await OrleansClient.StartAsync(silo.Ready.GatewayPort, "evil", EvilSecret);
+        await using var acme = await OrleansClient.StartAsync(silo.Ready.GatewayPort, "acme", AcmeSecret);
+        var absent = Prefixes.New(Acme with { Tenant = "evil" }, Most + 5);
+
+        var refused = 0;
+        for (var block = 0; block < absent.BlockCount; block++)
+        {
+            if (await Record.ExceptionAsync(() => evil.Grains.GetPrefix(absent.Key(block)).DescribeAsync().AsTask()) is { } e)
+            {
+                Assert.Contains("MaxActivations", e.Message, StringComparison.Ordinal);
+                refused++;
+            }
+        }
+
+        Assert.Equal(5, refused);
+        Assert.Null(await evil.Grains.GetPrefix(absent.Key(0)).DescribeAsync()); // those that are active answer
+        var prefix = Prefixes.New(Acme, 1);
+        Assert.True(await acme.Grains.GetPrefix(prefix.Key(0)).StoreAsync(Acme, Content.Of(prefix, 0)));
+    }
+
     private static byte[] WithTenant(byte[]? ticket)
     {
         var forged = ticket?.ToArray() ?? new byte[64];

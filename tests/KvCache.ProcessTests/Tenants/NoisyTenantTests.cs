@@ -77,6 +77,53 @@ public sealed class NoisyTenantTests
         }
     }
 
+    [Fact]
+    public async Task A_tenant_that_keeps_the_silo_busy_waits_and_the_other_one_does_not()
+    {
+        await using var silo = await TwoTenants.StartAsync();
+        await using var acme = silo.ConnectAs("acme");
+        await using var evil = silo.ConnectAs("evil");
+        var (theirs, ours) = (TwoTenants.Prefix("evil", 60), TwoTenants.Prefix("acme", 60));
+        await evil.MustStoreAsync(theirs);
+        await acme.MustStoreAsync(ours);
+        using var enough = new CancellationTokenSource();
+        var floods = Enumerable.Range(0, 4 * Environment.ProcessorCount + 8).Select(_ => Task.Factory.StartNew(
+            () =>
+            {
+                using var connection = BlockConnection.Connect(SiloEndpoint.TryParse(silo.Tcp)!, "evil", TwoTenants.EvilSecret);
+                var memory = theirs.Memory(theirs.BlockCount);
+                while (!enough.IsCancellationRequested)
+                {
+                    var delivered = 0;
+                    connection.Get(
+                        theirs.Namespace, theirs.Chain.Hashes, theirs.Namespace.Layout.AllLayers, memory, 0, localOnly: true,
+                        ref delivered);
+                    Assert.Equal(theirs.BlockCount, delivered);
+                }
+            },
+            TaskCreationOptions.LongRunning)).ToArray();
+        try
+        {
+            using var http = new HttpClient();
+            await Eventually.TrueAsync("the busy tenant waits for turns", async () =>
+            {
+                await acme.MustLoadAsync(ours);
+                return (await http.GetStringAsync($"{silo.Ready.Http}/metrics"))
+                    .Contains("kvcache_requests_waited_total{", StringComparison.Ordinal);
+            });
+            for (var i = 0; i < 20; i++)
+                await acme.MustLoadAsync(ours);
+            var metrics = await http.GetStringAsync($"{silo.Ready.Http}/metrics");
+            Assert.True(Metrics.Value(metrics, "kvcache_requests_waited", "tenant=\"evil\"") > 0);
+            Assert.DoesNotContain("tenant=\"acme\"", string.Concat(metrics.Split('\n').Where(line => line.StartsWith("kvcache_requests_waited"))));
+        }
+        finally
+        {
+            await enough.CancelAsync();
+            await Task.WhenAll(floods);
+        }
+    }
+
     private static RawPeer Evil(SiloProcess silo) => RawPeer.Authenticated(silo.Tcp, "evil", TwoTenants.EvilSecret);
 
     private static IEnumerable<IDisposable> AnnounceLayers(SiloProcess silo, int connections, int blocks)

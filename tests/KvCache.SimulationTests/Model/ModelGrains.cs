@@ -120,7 +120,7 @@ internal sealed class ModelGrains(World world)
     {
         var grain = new PrefixGrain(
             silo.Store, silo.Cluster, silo, NoAddresses.Instance, Options, silo.Clock, Descriptors, new ActivePrefixes(),
-            NullLogger<PrefixGrain>.Instance);
+            new DamageCheck(silo.Store, NullLogger<DamageCheck>.Instance));
         ContextOf(grain) = new GrainIdentity(GrainId.Create("prefix", TestBlocks.GrainKeys[block]));
         _ = grain.OnActivateAsync(default);
         return grain;

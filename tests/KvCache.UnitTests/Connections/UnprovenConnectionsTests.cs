@@ -1,7 +1,6 @@
 using System.Net;
 using KvCache.Silo.Accounts;
 using KvCache.Silo.Connections;
-using KvCache.Silo.Security;
 using KvCache.UnitTests.Support;
 using Xunit;
 
