@@ -428,6 +428,22 @@ internal sealed partial class BlockStore : IDisposable
         }
     }
 
+    /// <summary>Visible blocks with their bytes in the arena, the most recently used one first.</summary>
+    public IEnumerable<(BlockKey Key, long Bytes)> ByLastUse()
+    {
+        var blocks = new List<(long LastUse, BlockKey Key, long Bytes)>();
+        lock (_lock)
+        {
+            foreach (var entry in _blocks.Values)
+            {
+                if (entry.State == BlockState.Sealed)
+                    blocks.Add((entry.LastUse, entry.Key, entry.ArenaBytes));
+            }
+        }
+
+        return blocks.OrderByDescending(block => block.LastUse).Select(block => (block.Key, block.Bytes));
+    }
+
     /// <summary>Collects the keys of a namespace.</summary>
     public void CollectOf(NamespaceId ns, ICollection<BlockKey> keys)
     {

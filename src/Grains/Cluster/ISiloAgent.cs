@@ -52,6 +52,11 @@ internal interface ISiloAgent : IGrainService
     [Alias("BytesOfTenant")]
     ValueTask<long> BytesOfTenantAsync(string tenant);
 
+    /// <summary>Says that another silo is about to leave: nothing is to be given to it any more.</summary>
+    /// <returns>Arena bytes that nothing has to go for, where its blocks could go.</returns>
+    [Alias("Leaving")]
+    ValueTask<long> LeavingAsync(SiloAddress silo);
+
     /// <summary>Takes copies of blocks, to be kept like blocks that were stored there.</summary>
     /// <param name="keys">The blocks.</param>
     /// <param name="from">A silo that has them.</param>

@@ -65,6 +65,18 @@ internal sealed class ClusterMembers
         }
     }
 
+    /// <summary>Bits of the other holders that can be asked now and are not about to leave; Redis is among them.</summary>
+    public ulong StayingMask
+    {
+        get
+        {
+            var mask = LiveMask & ~(1UL << BlockDirectory.Self);
+            foreach (var peer in _peers)
+                mask &= peer.IsLeaving ? ~peer.Bit : ulong.MaxValue;
+            return mask;
+        }
+    }
+
     /// <summary>Other silos that have spoken lately, after all that they have was taken over.</summary>
     public int Reachable => _peers.Count(peer => peer.IsReachable(_options.Value.SilenceLimit));
 
@@ -91,11 +103,11 @@ internal sealed class ClusterMembers
     /// nearly as even as the best of all, without everybody running to the same one.
     /// </summary>
     /// <param name="bytes">Memory that it must have.</param>
-    /// <param name="without">Silos that are out of the question.</param>
+    /// <param name="without">Silos that are out of the question, beside those that are about to leave.</param>
     public PeerSilo? BetterOfTwo(long bytes, ulong without = 0)
     {
         PeerSilo? best = null;
-        foreach (var peer in Holders(~without).Take(2))
+        foreach (var peer in Holders(StayingMask & ~without).Take(2))
         {
             if (peer.AvailableBytes >= bytes && (best is null || peer.AvailableBytes > best.AvailableBytes))
                 best = peer;

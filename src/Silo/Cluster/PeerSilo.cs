@@ -51,6 +51,9 @@ internal sealed class PeerSilo : IDisposable
     /// <summary>Arena memory that a write could get there, as it said last.</summary>
     public long AvailableBytes => Volatile.Read(ref _available);
 
+    /// <summary>It has said that it is about to leave: it can be asked for its blocks, and nothing is given to it.</summary>
+    public bool IsLeaving { get; set; }
+
     /// <summary>Deltas that are on their way to this silo.</summary>
     public ulong Behind => Volatile.Read(ref _behind);
 
@@ -81,8 +84,8 @@ internal sealed class PeerSilo : IDisposable
     public void Lost() => Volatile.Write(ref _connected, false);
 
     /// <summary>Makes a request on a connection to its data plane.</summary>
-    /// <param name="request">The request. Made once more, on a fresh connection, when an idle one turns out to have been closed by the other
-    /// side before it answered anything.</param>
+    /// <param name="request">The request. Made once more, on a fresh connection, when an idle one turns out to have been closed by the
+    /// other side before it answered anything.</param>
     /// <param name="limit">Ends the request, and the connection with it.</param>
     /// <exception cref="IOException">Its address is not known yet, or it is not a member any more.</exception>
     public T Use<T>(Func<BlockConnection, T> request, CancellationToken limit)

@@ -15,7 +15,7 @@ namespace KvCache.Silo.Cluster;
 [Reentrant]
 internal sealed class SiloAgent(
     GrainId id, global::Orleans.Runtime.Silo silo, ILoggerFactory loggers, BlockStore store, BlockDirectory directory, BlockServer server,
-    BlockFetcher fetcher, TenantDirectory tenants)
+    BlockFetcher fetcher, TenantDirectory tenants, ClusterMembers members)
     : GrainService(id, silo, loggers), ISiloAgent
 {
     public ValueTask<SiloCard> DescribeAsync() => new(new SiloCard(server.EndpointsForOthers, WireProtocol.OldestVersion, WireProtocol.Version));
@@ -63,6 +63,13 @@ internal sealed class SiloAgent(
     }
 
     public ValueTask<long> BytesOfTenantAsync(string tenant) => new(store.GetStatistics(store.Accounts.Of(tenant)).UsedBytes);
+
+    public ValueTask<long> LeavingAsync(SiloAddress silo)
+    {
+        if (members.Find(silo) is { } peer)
+            peer.IsLeaving = true;
+        return new(store.Arena.CommittedBytes - store.Arena.UsedBytes);
+    }
 
     public async ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from) => await fetcher.CopyAsync(keys, from);
 }

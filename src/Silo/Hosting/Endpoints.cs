@@ -50,6 +50,15 @@ internal static class Endpoints
                 ? throw new HttpProblemException(problem)
                 : TypedResults.Ok(SiloStatistics.Create(store, counters)))
             .WithTags("admin").WithName("siloStatistics").WithSummary("Counters of this silo.");
+        app.MapPost("/admin/leave", async (HttpContext http, Operators operators) =>
+        {
+            if (await operators.RefuseAsync(http, OperatorRole.Administrator) is { } problem)
+                throw new HttpProblemException(problem);
+            app.Lifetime.StopApplication();
+            return TypedResults.Accepted((string?)null);
+        })
+            .WithTags("admin").WithName("leave")
+            .WithSummary("Ends this silo: it gives its blocks to the silos that stay, and stops.");
         app.MapPrometheusScrapingEndpoint().Add(endpoint =>
         {
             // Not a filter: those are for handlers, and this one is a delegate.

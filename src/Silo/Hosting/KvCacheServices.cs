@@ -86,6 +86,7 @@ internal static class KvCacheServices
         services.AddSingleton<ClusterView>();
         services.AddSingleton<BlockWriter>();
         AddLoop<Replicator>(services);
+        services.AddSingleton<HandOver>();
         AddLoop<RemoteReads>(services);
         AddLoop<ClusterWatch>(services);
         AddLoop<CutOffWatch>(services);

@@ -96,6 +96,13 @@ internal sealed class ClusterOptions : IValidatableObject
     [Range(typeof(TimeSpan), "00:00:02.500", "00:01:00")]
     public TimeSpan CutOffLimit { get; set; } = TimeSpan.FromSeconds(3);
 
+    /// <summary>
+    /// Time in which a silo that was asked to end gives blocks that it alone has to the silos that stay. Default 20 s; 0 for not at all. A
+    /// supervisor's patience has to be ten seconds longer.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:00", "01:00:00")]
+    public TimeSpan HandOverTimeout { get; set; } = TimeSpan.FromSeconds(20);
+
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {

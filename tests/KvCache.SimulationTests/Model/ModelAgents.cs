@@ -54,6 +54,8 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
 
         public ValueTask<long> BytesOfTenantAsync(string tenant) => throw new NotSupportedException();
 
+        public ValueTask<long> LeavingAsync(SiloAddress silo) => throw new NotSupportedException();
+
         public ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from) => throw new NotSupportedException();
 
         private ValueTask<T> Ask<T>(string text, BlockKey key, Func<T> answer, Action? lost = null) =>
