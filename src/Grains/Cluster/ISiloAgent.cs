@@ -30,6 +30,12 @@ internal interface ISiloAgent : IGrainService
     [Alias("Delete")]
     ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp);
 
+    /// <summary>Tells the silo the stamp of deletions that it was asked for before, where another silo gave a later one.</summary>
+    /// <param name="keys">The blocks.</param>
+    /// <param name="stamp">The latest stamp.</param>
+    [Alias("Bury")]
+    ValueTask<bool> BuryAsync(BlockKey[] keys, ulong stamp);
+
     /// <summary>Keeps a block of the silo from eviction.</summary>
     [Alias("Pin")]
     ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration);
@@ -62,7 +68,7 @@ internal interface ISiloAgent : IGrainService
 /// <summary>What a silo had of blocks that were deleted.</summary>
 /// <param name="Removed">For each block, whether it was visible.</param>
 /// <param name="Known">For each block, whether it was there in any form, or the silo's index named a holder.</param>
-/// <param name="Stamp">At least the given stamp, and larger than everything that was there.</param>
+/// <param name="Stamp">The stamp of the deletions there: at least the given one, and larger than everything that was there.</param>
 [GenerateSerializer, Immutable, Alias("KvCache.DeletionReport")]
 public sealed record DeletionReport([property: Id(0)] bool[] Removed, [property: Id(1)] bool[] Known, [property: Id(2)] ulong Stamp);
 

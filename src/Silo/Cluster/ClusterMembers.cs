@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Diagnostics;
 using KvCache.Engine.Index;
 using KvCache.Engine.Security;
 using KvCache.Silo.Options;
@@ -22,6 +23,7 @@ internal sealed class ClusterMembers
     private readonly Random _random;
     private readonly PeerSilo?[] _bySlot = new PeerSilo?[PrefixIndex.MaxHolders];
     private ImmutableArray<PeerSilo> _peers = [];
+    private long? _lastLeft; // when a silo was removed last
 
     public ClusterMembers(
         ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, ClusterSecrets secrets,
@@ -129,6 +131,22 @@ internal sealed class ClusterMembers
         }
     }
 
+    /// <summary>
+    /// How long a silo that has left may still let blocks be read: it may not know that it was declared dead until its term is over
+    /// (<see cref="CutOffWatch"/>).
+    /// </summary>
+    public TimeSpan LeftUntilSilent
+    {
+        get
+        {
+            lock (_lock)
+            {
+                var left = _lastLeft is { } last ? _options.Value.CutOffLimit - Stopwatch.GetElapsedTime(last) : TimeSpan.Zero;
+                return left > TimeSpan.Zero ? left : TimeSpan.Zero;
+            }
+        }
+    }
+
     /// <summary>Forgets a silo and its blocks.</summary>
     /// <returns>Number of blocks it had.</returns>
     public int Remove(PeerSilo peer)
@@ -137,6 +155,7 @@ internal sealed class ClusterMembers
         {
             var blocks = peer.Replica.Dead();
             _peers = _peers.Remove(peer);
+            _lastLeft = Stopwatch.GetTimestamp();
             Volatile.Write(ref _bySlot[peer.Replica.Holder], null);
             peer.Dispose();
             return blocks;

@@ -20,7 +20,7 @@ internal sealed class PeerSilo : IDisposable
     private readonly Stack<BlockConnection> _idle = new();
     private string[] _endpoints = [];
     private long _available;
-    private long _lastHeard;
+    private long _lastHeard, _provenAt;
     private ulong _behind;
     private bool _connected;
     private bool _disposed;
@@ -29,6 +29,7 @@ internal sealed class PeerSilo : IDisposable
     {
         Address = address;
         Replica = replica;
+        _provenAt = Stopwatch.GetTimestamp(); // a new member has the time of the limit to be heard
         _secrets = secrets;
         _tls = tls;
     }
@@ -60,9 +61,19 @@ internal sealed class PeerSilo : IDisposable
     public bool IsReachable(TimeSpan silenceLimit) =>
         Volatile.Read(ref _connected) && Stopwatch.GetElapsedTime(Volatile.Read(ref _lastHeard)) < silenceLimit;
 
+    /// <summary>
+    /// The latest moment at which it certainly lived and belonged to the cluster, as a <see cref="Stopwatch"/>'s timestamp: when it was asked
+    /// what it has answered since.
+    /// </summary>
+    public long ProvenAt => Volatile.Read(ref _provenAt);
+
     /// <summary>It has spoken.</summary>
-    public void Heard(in PeerNews news, ulong behind)
+    /// <param name="news">What it said.</param>
+    /// <param name="behind">Changes that are still to come.</param>
+    /// <param name="asked">When it was asked, as a <see cref="Stopwatch"/>'s timestamp.</param>
+    public void Heard(in PeerNews news, ulong behind, long asked)
     {
+        Volatile.Write(ref _provenAt, asked);
         Volatile.Write(ref _available, news.AvailableBytes);
         Volatile.Write(ref _behind, behind);
         Volatile.Write(ref _lastHeard, Stopwatch.GetTimestamp());

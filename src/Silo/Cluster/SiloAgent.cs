@@ -34,14 +34,23 @@ internal sealed class SiloAgent(
         return default;
     }
 
-    public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp) =>
-        new(ReportOf(Array.ConvertAll(keys, key => directory.Delete(key, stamp)), stamp));
+    public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp)
+    {
+        var mine = store.StampFrom(stamp);
+        return new(ReportOf(Array.ConvertAll(keys, key => directory.Delete(key, mine)), mine));
+    }
+
+    public ValueTask<bool> BuryAsync(BlockKey[] keys, ulong stamp)
+    {
+        foreach (var key in keys)
+            directory.Bury(key, stamp);
+        return new(true);
+    }
 
     /// <summary>What is told of deletions.</summary>
     public static DeletionReport ReportOf(Deletion[] deletions, ulong stamp) => new(
         Array.ConvertAll(deletions, deletion => deletion.Removed),
-        Array.ConvertAll(deletions, deletion => deletion.Known),
-        deletions.Aggregate(stamp, (latest, deletion) => Math.Max(latest, deletion.Stamp)));
+        Array.ConvertAll(deletions, deletion => deletion.Known), stamp);
 
     public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => new(store.Pin(key, duration));
 
