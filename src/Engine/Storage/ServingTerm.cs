@@ -7,7 +7,8 @@ namespace KvCache.Engine.Storage;
 /// have confirmed deletions that it has not heard of. It is compared when somebody reads, not by a timer, so that a process that stood
 /// still serves nothing when it goes on.
 /// </summary>
-/// <remarks>A lease of time (Gray and Cheriton, "Leases", SOSP 1989), in the time of this process; it begins without an end. Thread-safe.</remarks>
+/// <remarks>A lease of time (Gray and Cheriton, "Leases", SOSP 1989), in the time of this process; it begins without an end.
+/// Thread-safe.</remarks>
 internal sealed class ServingTerm
 {
     private long _end = long.MaxValue;

@@ -4,7 +4,8 @@ namespace KvCache.Grains.Prefixes;
 /// What a prefix grain keeps across activations and silos, in the grain storage named <see cref="StorageName"/>: the pin of a block that
 /// outlives silos. Life, shape and generation travel with the payload itself.
 /// </summary>
-/// <remarks>Written when somebody pins, and read when the block is brought back from Redis. It is advice: the block may have gone.</remarks>
+/// <remarks>Written when somebody pins, and read when the block is brought back from Redis. It is advice: the block may have
+/// gone.</remarks>
 [GenerateSerializer, Alias("KvCache.PrefixDescriptor")]
 internal sealed class PrefixDescriptor
 {

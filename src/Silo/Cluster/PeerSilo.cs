@@ -62,7 +62,8 @@ internal sealed class PeerSilo : IDisposable
         Volatile.Read(ref _connected) && Stopwatch.GetElapsedTime(Volatile.Read(ref _lastHeard)) < silenceLimit;
 
     /// <summary>
-    /// The latest moment at which it certainly lived and belonged to the cluster, as a <see cref="Stopwatch"/>'s timestamp: when it was asked
+    /// The latest moment at which it certainly lived and belonged to the cluster, as a <see cref="Stopwatch"/>'s timestamp: when it was
+    /// asked
     /// what it has answered since.
     /// </summary>
     public long ProvenAt => Volatile.Read(ref _provenAt);

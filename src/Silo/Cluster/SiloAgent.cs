@@ -18,7 +18,8 @@ internal sealed class SiloAgent(
     BlockFetcher fetcher, TenantDirectory tenants, ClusterMembers members)
     : GrainService(id, silo, loggers), ISiloAgent
 {
-    public ValueTask<SiloCard> DescribeAsync() => new(new SiloCard(server.EndpointsForOthers, WireProtocol.OldestVersion, WireProtocol.Version));
+    public ValueTask<SiloCard> DescribeAsync() =>
+        new(new SiloCard(server.EndpointsForOthers, WireProtocol.OldestVersion, WireProtocol.Version));
 
     public ValueTask<bool> ContainsAsync(BlockKey key) => new(store.Contains(key));
 

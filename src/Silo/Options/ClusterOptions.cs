@@ -90,7 +90,8 @@ internal sealed class ClusterOptions : IValidatableObject
     public TimeSpan SilenceLimit { get; set; } = TimeSpan.FromSeconds(2.5);
 
     /// <summary>
-    /// How long a silo goes on letting its blocks be read when it hears neither the others nor the list of members. Default 3 s; the same on
+    /// How long a silo goes on letting its blocks be read when it hears neither the others nor the list of members. Default 3 s; the same
+    /// on
     /// all silos, for a deletion is confirmed so long after a silo's death, when that silo knows of it too.
     /// </summary>
     [Range(typeof(TimeSpan), "00:00:02.500", "00:01:00")]

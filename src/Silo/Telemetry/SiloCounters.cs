@@ -15,7 +15,8 @@ internal sealed class SiloCounters : IDisposable
     private readonly Meter _meter = new(MeterName);
     private readonly Histogram<double> _duration;
     private readonly long[] _puts = new long[Enum.GetValues<PutOutcome>().Length];
-    private long _hits, _absent, _corrupt, _matchedBlocks, _matchedOf, _receivedBytes, _sentBytes, _rejected, _displaced, _badFrames, _watchFailed;
+    private long _hits, _absent, _corrupt, _matchedBlocks, _matchedOf, _receivedBytes, _sentBytes, _rejected, _displaced, _badFrames,
+        _watchFailed;
     private int _connections;
 
     /// <summary>Registers the instruments.</summary>

@@ -55,7 +55,8 @@ public sealed class CutOffTests
         Assert.Equal((0, 0), (silos.BlocksAt(0, doomed), silos.BlocksAt(1, doomed)));
 
         await silos[1].KillAsync(); // nobody can declare it dead now; it was one of two
-        await Eventually.TrueAsync("the other one cannot know whether it was cut off", () => Task.FromResult(silos.BlocksAt(0, prefix) == 0));
+        await Eventually.TrueAsync(
+            "the other one cannot know whether it was cut off", () => Task.FromResult(silos.BlocksAt(0, prefix) == 0));
         redis.Thaw();
         await Eventually.TrueAsync("the list of members is there again", () => Task.FromResult(silos.BlocksAt(0, prefix) == 3));
     }

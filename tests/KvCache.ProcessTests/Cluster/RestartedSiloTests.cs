@@ -7,7 +7,8 @@ using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 
-/// <summary>What a silo knows of persisted blocks is what it knew before it was restarted; what nobody reads again is not written.</summary>
+/// <summary>What a silo knows of persisted blocks is what it knew before it was restarted; what nobody reads again is not
+/// written.</summary>
 [Collection(typeof(Apart))]
 public sealed class RestartedSiloTests
 {

@@ -86,7 +86,8 @@ public sealed class EndTests
 
         if (rejoin)
         {
-            await Eventually.TrueAsync("the others have it again", async () => await silos.PeersAsync(0) == 2 && await silos.PeersAsync(1) == 2);
+            await Eventually.TrueAsync(
+                "the others have it again", async () => await silos.PeersAsync(0) == 2 && await silos.PeersAsync(1) == 2);
             Assert.False(silos[2].HasExited);
             Assert.Contains("It starts anew, empty, as another member", silos[2].Log, StringComparison.Ordinal);
             return;

@@ -26,7 +26,9 @@ public sealed class AbsentKeyTests : IDisposable
     public void Deletions_of_absent_keys_leave_few_tombstones_and_no_delta()
     {
         for (var i = 0; i < Absent; i++)
-            Assert.Equal((false, false), (_directory.Delete(Keys.Key(i), _store.NewGeneration()) is var deletion ? deletion.Removed : true, deletion.Known));
+            Assert.Equal(
+                (false, false),
+                (_directory.Delete(Keys.Key(i), _store.NewGeneration()) is var deletion ? deletion.Removed : true, deletion.Known));
         Assert.Equal((Tombstones.MaxAbsent, 0UL), (_directory.Tombstones.Count, _directory.Log.Next));
     }
 

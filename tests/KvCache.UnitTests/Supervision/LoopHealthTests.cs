@@ -15,7 +15,8 @@ public sealed class LoopHealthTests
     {
         using var health = new LoopHealth(TimeProvider.System, NullLogger<LoopHealth>.Instance);
         var runs = 0;
-        await health.KeepRunningAsync("The sweeper", _ => ++runs < 3 ? throw new InvalidOperationException("no luck") : Task.CompletedTask, Token);
+        await health.KeepRunningAsync(
+            "The sweeper", _ => ++runs < 3 ? throw new InvalidOperationException("no luck") : Task.CompletedTask, Token);
         Assert.Equal((3, 2L), (runs, health.Restarts));
         Assert.Contains("The sweeper failed and was begun again: no luck", Assert.Single(health.Problems), StringComparison.Ordinal);
     }
