@@ -43,8 +43,10 @@ public sealed partial class KvEventTests
         await client.StoreAsync(other, 0, other.Blocks());
         var prefix = Prefixes.New(Ns, 2);
         await client.StoreAsync(prefix, 0, prefix.Blocks());
-        await client.DeleteAsync(prefix);
         var (first, second) = (Name(prefix.Chain.Hashes[0], integers), Name(prefix.Chain.Hashes[1], integers));
+        await Eventually.TrueAsync(
+            "the subscriber has heard of them", () => subscriber.Lines.Any(line => line.Contains(second, StringComparison.Ordinal)));
+        await client.DeleteAsync(prefix);
         await Eventually.TrueAsync("both blocks are gone", () => Events(subscriber).Count(e => Type(e) == "BlockRemoved") == 2);
 
         var events = Events(subscriber);

@@ -84,7 +84,7 @@ public sealed class HttpProblemTests(HttpProblemTests.Silo shared) : IClassFixtu
     }
 
     [Theory]
-    [InlineData("?ttl=0", "at least 1 was expected")]
+    [InlineData("?ttl=0", "more than 0 was expected")]
     [InlineData("?copies=17", "1 to 16 were expected")]
     [InlineData("?depth=-1", "0 or more was expected")]
     [InlineData("?parent=00", "64 hexadecimal digits")]
