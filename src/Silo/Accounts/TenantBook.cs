@@ -67,7 +67,14 @@ internal static class TenantBook
     {
         try
         {
-            return JsonSerializer.Deserialize(json, TenantBookJson.Default.DictionaryStringTenantEntry) ?? [];
+            var book = JsonSerializer.Deserialize(json, TenantBookJson.Default.DictionaryStringTenantEntry) ?? [];
+            foreach (var (name, entry) in book)
+            {
+                if (entry is not { Secret: not null, OtherSecret: not null, SecretFile: not null })
+                    throw new FormatException($"the tenant '{name}' is null in it, or one of its secrets is; text was expected.");
+            }
+
+            return book;
         }
         catch (JsonException e)
         {
