@@ -163,9 +163,10 @@ if [ -n "$long" ]; then
   export KVCACHE_ATTACK_LONG=${KVCACHE_ATTACK_LONG:-1}
 fi
 python &
-project ProcessTests -trait- run=apart & # they mostly wait
+project ProcessTests -trait- run=apart -trait- run=kills & # they mostly wait
 compute
 wait
-# Those that kill silos, or judge times, allocations and memory, have the machine for themselves.
+# Those that kill silos have deadlines to keep, and those that judge times, allocations and memory the machine for themselves.
+project ProcessTests -trait run=kills
 project ProcessTests -trait run=apart
 finish

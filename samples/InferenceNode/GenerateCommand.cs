@@ -141,7 +141,8 @@ internal static class GenerateCommand
 
             Console.WriteLine(result.Text);
             var cached = $"{result.HitTokens} of them from the cache";
-            AnsiConsole.MarkupLineInterpolated($"[grey]{result.PromptTokens} prompt tokens, {cached}; first token after {result.TtftMs:F1} ms[/]");
+            AnsiConsole.MarkupLineInterpolated(
+                $"[grey]{result.PromptTokens} prompt tokens, {cached}; first token after {result.TtftMs:F1} ms[/]");
         }
 
         if (arguments.GetValue(Statistics))

@@ -12,6 +12,7 @@ internal static class PrefixGrainServices
     public static IServiceCollection AddPrefixGrains(this IServiceCollection services)
     {
         services.AddPlacementDirector<PrefixPlacement, PrefixPlacementDirector>();
-        return services.AddSingleton<ActivePrefixes>().AddSingleton<DamageCheck>().AddSingleton<PrefixDescriptorCounters>().AddSingleton<PrefixDescriptorStore>();
+        return services.AddSingleton<ActivePrefixes>().AddSingleton<DamageCheck>().AddSingleton<PrefixDescriptorCounters>()
+            .AddSingleton<PrefixDescriptorStore>();
     }
 }

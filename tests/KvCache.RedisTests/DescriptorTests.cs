@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using KvCache.Binary;
 using KvCache.Grains.Prefixes;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Testing;
@@ -19,29 +18,16 @@ public sealed class DescriptorTests
     {
         using var redis = RedisProcess.Start();
         var end = DateTimeOffset.FromUnixTimeMilliseconds(DateTimeOffset.UtcNow.AddHours(1).ToUnixTimeMilliseconds());
-        var layout = new WireWriter();
-        KvLayout.Create(2, 2, 64, KvDataType.BFloat16).WriteTo(layout);
         await using (var silo = await DescriptorSilo.StartAsync(redis.Tcp))
         {
             Assert.Null(await silo.Descriptors.ReadAsync(Grain));
-            Assert.True(await silo.Descriptors.UpdateAsync(Grain, descriptor =>
-            {
-                DescriptorSilo.Persisted(descriptor);
-                descriptor.Bytes = 131072;
-                descriptor.Layout = layout.Written.ToArray();
-                descriptor.ExpiresAt = end;
-            }));
+            Assert.True(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Pinned));
             Assert.True(await silo.Descriptors.UpdateAsync(Grain, descriptor => descriptor.PinnedUntil = end));
             Assert.Equal(2, silo.Counters.Written);
         }
 
         await using var next = await DescriptorSilo.StartAsync(redis.Tcp);
-        var found = await next.Descriptors.ReadAsync(Grain);
-        Assert.NotNull(found);
-        Assert.Equal(
-            (0xFEDC_BA98_7654_3210, 131072, true, end, end),
-            (found.Generation, found.Bytes, found.Persisted, found.ExpiresAt, found.PinnedUntil));
-        Assert.Equal(layout.Written.ToArray(), found.Layout);
+        Assert.Equal(end, (await next.Descriptors.ReadAsync(Grain))?.PinnedUntil);
         Assert.Equal(":1", redis.Command("EXISTS", Name));
         await next.Descriptors.ClearAsync(Grain);
         Assert.Equal(":0", redis.Command("DBSIZE"));
@@ -52,7 +38,7 @@ public sealed class DescriptorTests
     {
         using var redis = RedisProcess.Start();
         await using var silo = await DescriptorSilo.StartAsync(redis.Tcp);
-        Assert.True(await silo.Descriptors.UpdateAsync(Grain, descriptor => descriptor.Generation = 1));
+        Assert.True(await silo.Descriptors.UpdateAsync(Grain, _ => { }));
         Assert.Equal(":0", redis.Command("DBSIZE"));
         Assert.True(await silo.Descriptors.UpdateAsync(Grain, descriptor => descriptor.PinnedUntil = DateTimeOffset.UtcNow.AddHours(1)));
         Assert.Equal(":1", redis.Command("DBSIZE"));
@@ -93,13 +79,13 @@ public sealed class DescriptorTests
         var met = false;
         Assert.True(await silo.Descriptors.UpdateAsync(Grain, descriptor =>
         {
-            descriptor.PinnedUntil = DateTimeOffset.MaxValue;
             if (!met)
-                Assert.True(other.Descriptors.UpdateAsync(Grain, theirs => theirs.Bytes = 77).GetAwaiter().GetResult());
+                Assert.True(other.Descriptors.UpdateAsync(Grain, theirs => theirs.PinnedUntil = DescriptorSilo.End.AddDays(1))
+                    .GetAwaiter().GetResult());
             met = true;
+            descriptor.PinnedUntil = descriptor.PinnedUntil.AddDays(1);
         }));
-        var found = await silo.Descriptors.ReadAsync(Grain);
-        Assert.Equal((77, true), (found!.Bytes, found.PinnedUntil > DateTimeOffset.UtcNow));
+        Assert.Equal(DescriptorSilo.End.AddDays(2), (await silo.Descriptors.ReadAsync(Grain))!.PinnedUntil);
     }
 
     [Fact]
@@ -111,12 +97,12 @@ public sealed class DescriptorTests
         var gone = false;
         Assert.True(await silo.Descriptors.UpdateAsync(Grain, descriptor =>
         {
-            (descriptor.Generation, descriptor.PinnedUntil) = (5, DateTimeOffset.MaxValue);
+            descriptor.PinnedUntil = descriptor.PinnedUntil == default ? DescriptorSilo.End.AddDays(5) : descriptor.PinnedUntil;
             if (!gone)
                 redis.Command("DEL", Name);
             gone = true;
         }));
-        Assert.False((await silo.Descriptors.ReadAsync(Grain))!.Persisted);
+        Assert.Equal(DescriptorSilo.End.AddDays(5), (await silo.Descriptors.ReadAsync(Grain))!.PinnedUntil);
     }
 
     [Fact]
@@ -131,7 +117,7 @@ public sealed class DescriptorTests
         try
         {
             var began = Stopwatch.GetTimestamp();
-            Assert.False(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Persisted));
+            Assert.False(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Pinned));
             Assert.Null(await silo.Descriptors.ReadAsync(Grain));
             await silo.Descriptors.ClearAsync(Grain);
             Assert.InRange(Stopwatch.GetElapsedTime(began), TimeSpan.FromMilliseconds(290), TimeSpan.FromSeconds(5));
@@ -142,7 +128,7 @@ public sealed class DescriptorTests
             await Eventually.TrueAsync("the breaker is open", () => silo.Tier.IsOpen);
             began = Stopwatch.GetTimestamp();
             for (var i = 0; i < 100; i++)
-                Assert.False(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Persisted));
+                Assert.False(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Pinned));
             Assert.InRange(Stopwatch.GetElapsedTime(began), TimeSpan.Zero, TimeSpan.FromSeconds(5));
         }
         finally
@@ -150,7 +136,7 @@ public sealed class DescriptorTests
             redis.Thaw();
         }
 
-        await Eventually.TrueAsync("descriptors are kept again", () => silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Persisted));
+        await Eventually.TrueAsync("descriptors are kept again", () => silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Pinned));
     }
 
     [Fact]
@@ -159,9 +145,9 @@ public sealed class DescriptorTests
         using var redis = RedisProcess.Start();
         redis.Kill();
         await using var silo = await DescriptorSilo.StartAsync(redis.Tcp);
-        Assert.False(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Persisted));
+        Assert.False(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Pinned));
         redis.Restart();
-        await Eventually.TrueAsync("descriptors are kept", () => silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Persisted));
+        await Eventually.TrueAsync("descriptors are kept", () => silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Pinned));
     }
 
     [Fact]
@@ -172,7 +158,7 @@ public sealed class DescriptorTests
         await silo.PersistAsync(Key);
         Assert.Equal(":0", redis.Command("HSET", Name, "data", "{json}"));
         Assert.Null(await silo.Descriptors.ReadAsync(Grain));
-        Assert.True(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Persisted));
+        Assert.True(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Pinned));
         Assert.NotNull(await silo.Descriptors.ReadAsync(Grain));
     }
 
@@ -183,7 +169,7 @@ public sealed class DescriptorTests
         await using var silo = await DescriptorSilo.StartAsync(redis.Tcp);
         redis.Command("SET", Name, "x");
         Assert.Null(await silo.Descriptors.ReadAsync(Grain));
-        Assert.False(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Persisted));
+        Assert.False(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Pinned));
         Assert.Equal(2, silo.Counters.Lost);
     }
 
@@ -225,8 +211,8 @@ public sealed class DescriptorTests
     public async Task Without_a_redis_descriptors_are_kept_in_memory()
     {
         await using var silo = await DescriptorSilo.StartAsync("");
-        Assert.True(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Persisted));
-        Assert.Equal(0xFEDC_BA98_7654_3210, (await silo.Descriptors.ReadAsync(Grain))!.Generation);
+        Assert.True(await silo.Descriptors.UpdateAsync(Grain, DescriptorSilo.Pinned));
+        Assert.Equal(DescriptorSilo.End, (await silo.Descriptors.ReadAsync(Grain))!.PinnedUntil);
         await silo.Descriptors.ClearAsync(Grain);
         Assert.Null(await silo.Descriptors.ReadAsync(Grain));
     }
@@ -235,13 +221,13 @@ public sealed class DescriptorTests
     public void A_descriptor_that_is_cut_or_changed_is_an_empty_one()
     {
         var serializer = new PrefixDescriptorSerializer();
-        var bytes = serializer.Serialize(new PrefixDescriptor { Generation = 1, Persisted = true, Layout = [1, 2, 3] }).ToArray();
-        Assert.Equal(1ul, serializer.Deserialize<PrefixDescriptor>(BinaryData.FromBytes(bytes))!.Generation);
+        var bytes = serializer.Serialize(new PrefixDescriptor { PinnedUntil = DescriptorSilo.End }).ToArray();
+        Assert.Equal(DescriptorSilo.End, serializer.Deserialize<PrefixDescriptor>(BinaryData.FromBytes(bytes))!.PinnedUntil);
         for (var i = 0; i < bytes.Length; i++)
         {
-            Assert.Equal(0ul, serializer.Deserialize<PrefixDescriptor>(BinaryData.FromBytes(bytes.AsMemory(0, i)))!.Generation);
+            Assert.False(serializer.Deserialize<PrefixDescriptor>(BinaryData.FromBytes(bytes.AsMemory(0, i)))!.IsWorthKeeping);
             bytes[i] ^= 1;
-            Assert.Equal(0ul, serializer.Deserialize<PrefixDescriptor>(BinaryData.FromBytes(bytes))!.Generation);
+            Assert.False(serializer.Deserialize<PrefixDescriptor>(BinaryData.FromBytes(bytes))!.IsWorthKeeping);
             bytes[i] ^= 1;
         }
     }

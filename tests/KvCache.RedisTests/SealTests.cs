@@ -189,7 +189,7 @@ public sealed class SealTests : IDisposable
         var other = TierFixture.Key(2);
         await WriteAsync(Key, 7);
         await WriteAsync(other, 8);
-        Assert.Equal(7ul, await ReadAsync(Key));
+        Assert.Equal(7, await ReadAsync(Key));
         using (var connection = redis.Connect())
         {
             // The provider keeps a hash with the field "data".
@@ -197,24 +197,24 @@ public sealed class SealTests : IDisposable
         }
 
         redis.Command("COPY", DescriptorSilo.Name(other), DescriptorSilo.Name(Key), "REPLACE");
-        Assert.Equal(0ul, await ReadAsync(Key));
-        Assert.Equal(8ul, await ReadAsync(other));
+        Assert.Equal(0, await ReadAsync(Key));
+        Assert.Equal(8, await ReadAsync(other));
 
-        async Task WriteAsync(BlockKey key, ulong generation)
+        async Task WriteAsync(BlockKey key, long end)
         {
             var state = new GrainState<PrefixDescriptor>
             {
                 State =
-                new PrefixDescriptor { Generation = generation, Persisted = true, Layout = [1] }
+                new PrefixDescriptor { PinnedUntil = DateTimeOffset.FromUnixTimeMilliseconds(end) }
             };
             await silo.Storage.WriteStateAsync("descriptor", DescriptorSilo.Grain(key), state);
         }
 
-        async Task<ulong> ReadAsync(BlockKey key)
+        async Task<long> ReadAsync(BlockKey key)
         {
             var state = new GrainState<PrefixDescriptor>();
             await silo.Storage.ReadStateAsync("descriptor", DescriptorSilo.Grain(key), state);
-            return state.State!.Generation;
+            return state.State!.IsWorthKeeping ? state.State.PinnedUntil.ToUnixTimeMilliseconds() : 0;
         }
     }
 

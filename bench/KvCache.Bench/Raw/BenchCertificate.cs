@@ -4,7 +4,8 @@ using System.Security.Cryptography.X509Certificates;
 
 namespace KvCache.Bench.Raw;
 
-/// <summary>A certificate of this machine's loopback address that vouches for itself, as strong as those in use (ECDSA over P-256).</summary>
+/// <summary>A certificate of this machine's loopback address that vouches for itself, as strong as those in use (ECDSA over
+/// P-256).</summary>
 internal static class BenchCertificate
 {
     public const string Subject = "CN=kvcache-bench";

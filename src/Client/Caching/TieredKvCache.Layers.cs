@@ -57,7 +57,8 @@ public sealed partial class TieredKvCache
         options ??= new StoreOptions();
         var result = await far.StoreLayersAsync(prefix, firstBlock, blocks, ready, options, cancellationToken).ConfigureAwait(false);
         if (result.Reason == MissReason.None)
-            await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options.TimeToLive) }, cancellationToken)
+            await near.StoreAsync(
+                prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options.TimeToLive) }, cancellationToken)
                 .ConfigureAwait(false);
         return result;
     }

@@ -119,22 +119,23 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
 
     /// <summary>
     /// Deletes a block here and now. Others are told by who has asked everybody, with <see cref="Announce"/>. Of a block that is unknown
-    /// here nothing is
+    /// here little is
     /// remembered: not visible, not being written, not on its way, and the index knows of no holder.
     /// </summary>
     /// <param name="key">The block.</param>
-    /// <param name="stamp">Stamp of the deletion, where another silo gave it; null for a new one.</param>
-    public Deletion Delete(BlockKey key, ulong? stamp = null)
+    /// <param name="stamp">Stamp of the deletion here: from <see cref="BlockStore.StampFrom"/>, so that what is here is older, whatever the
+    /// clocks of the silos say.</param>
+    public Deletion Delete(BlockKey key, ulong stamp)
     {
         var store = _store!;
-        if (stamp is { } heard)
-            store.Witness(heard);
-
-        // What was here is older than this, whatever the clocks of the silos say.
-        var mine = store.NewGeneration();
         if (!store.Knows(key) && Index.HoldersOf(key) == 0 && !UnderWay.Any(isUnderWay => isUnderWay(key)))
-            return new Deletion(Removed: false, Known: false, mine);
-        return new Deletion(Entomb(key, mine, Audience.Tier), Known: true, mine);
+        {
+            // A copy may yet come, from a silo that has not heard of the deletion when it sends it.
+            Tombstones.BuryAbsent(key, stamp);
+            return new Deletion(store.Bury(key, stamp), Known: false, stamp);
+        }
+
+        return new Deletion(Entomb(key, stamp, Audience.Tier), Known: true, stamp);
     }
 
     /// <summary>Tells everybody of a deletion that somebody knew the block of.</summary>
@@ -150,6 +151,9 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
 
     /// <summary>A block was replaced by a generation: everything older is dead.</summary>
     public void Supersede(BlockKey key, ulong generation) => Entomb(key, generation, Audience.Everybody);
+
+    /// <inheritdoc/>
+    public void Witness(ulong clock) => _store!.Witness(clock);
 
     /// <inheritdoc/>
     public void Bury(BlockKey key, ulong stamp) => Entomb(key, stamp, Audience.Nobody);

@@ -14,7 +14,8 @@ internal enum EntryKind
 }
 
 /// <summary>
-/// Counts the entries of all shards, each kind against its own bound: what others have never takes the place of what this silo has, and what
+/// Counts the entries of all shards, each kind against its own bound: what others have never takes the place of what this silo has, and
+/// what
 /// Redis is said to have never that of either.
 /// </summary>
 internal sealed class EntryBudget(int maxSilos, int maxRedis)

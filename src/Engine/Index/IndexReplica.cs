@@ -31,6 +31,9 @@ internal interface IIndexSink
     /// same stamp; must not call the replica.
     /// </summary>
     void Bury(BlockKey key, ulong stamp);
+
+    /// <summary>Another silo's clock, as it told it with what it has: what is stamped here from now on is later than all of that.</summary>
+    void Witness(ulong clock);
 }
 
 /// <summary>
@@ -137,6 +140,9 @@ internal sealed class IndexReplica
             return ReplicaOutcome.Applied;
         }
     }
+
+    /// <summary>The peer has told its clock (<see cref="IIndexSink.Witness"/>).</summary>
+    public void Witness(ulong clock) => _sink.Witness(clock);
 
     /// <summary>Starts to take over a snapshot. One that is under way is given up.</summary>
     /// <param name="incarnation">Incarnation of the peer's log.</param>

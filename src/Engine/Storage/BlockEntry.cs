@@ -29,8 +29,8 @@ internal sealed class BlockEntry(
     public BlockState State;
     public BlockDurability Durability;
     public int Leases;
-    public long ExpiresAt = long.MaxValue; // UTC ticks
-    public long PinnedUntil; // UTC ticks; 0 = not pinned
+    public long ExpiresAt = long.MaxValue; // on the clock of DeadlineQueue
+    public long PinnedUntil; // on that clock; 0 = not pinned
     public long LastUse;
 
     // Recency list. A block that is leased or pinned is not in it, so that its tail can always be evicted.
@@ -51,10 +51,6 @@ internal sealed class BlockEntry(
     public int Length => Layout.BlockBytes;
 
     public long ArenaBytes => Arena.RoundUp(Length);
-
-    /// <summary>End of its life, or null for as long as memory lasts.</summary>
-    public DateTimeOffset? End =>
-        Volatile.Read(ref ExpiresAt) is var ticks and < long.MaxValue ? new DateTimeOffset(ticks, TimeSpan.Zero) : null;
 
     public void Adopt(BlockEntry child)
     {

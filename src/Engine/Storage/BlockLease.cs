@@ -36,8 +36,8 @@ internal sealed class BlockLease : IDisposable
     /// <summary>What its writer asked for beyond memory.</summary>
     public BlockDurability Durability => _entry.Durability;
 
-    /// <summary>End of its life, or null for as long as memory lasts.</summary>
-    public DateTimeOffset? ExpiresAt => _entry.End;
+    /// <summary>End of its life on the wall clock of now, or null for as long as memory lasts.</summary>
+    public DateTimeOffset? ExpiresAt => _store.EndOf(_entry);
 
     /// <summary>Start of the block inside the arena, in bytes.</summary>
     public long Offset => _entry.Offset;

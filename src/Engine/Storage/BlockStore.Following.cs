@@ -32,6 +32,8 @@ internal sealed partial class BlockStore
     {
         lock (_lock)
         {
+            if (Term.IsOver)
+                return null;
             if (Find(key) is { } entry)
                 return MayLease(entry) ? new FollowedBlock(this, Lease(entry), write: null) : null;
             for (var write = _writesOf.GetValueOrDefault(key); write is not null; write = write.NextOfKey)

@@ -7,8 +7,11 @@ internal sealed partial class BlockStore
     public (KvLayout Layout, DateTimeOffset? ExpiresAt)? Peek(BlockKey key)
     {
         lock (_lock)
-            return Find(key) is { } entry ? (entry.Layout, entry.End) : null;
+            return !Term.IsOver && Find(key) is { } entry ? (entry.Layout, EndOf(entry)) : null;
     }
+
+    internal DateTimeOffset? EndOf(BlockEntry entry) =>
+        Volatile.Read(ref entry.ExpiresAt) is var deadline and < long.MaxValue ? _deadlines.Utc(deadline) : null;
 
     /// <summary>Copies a small layer of the visible block. Neither extends its life nor counts as use.</summary>
     /// <param name="key">Key of the block.</param>
@@ -19,7 +22,7 @@ internal sealed partial class BlockStore
     {
         lock (_lock)
         {
-            if (Find(key) is not { } entry || entry.Layout.Layers - fromEnd is not (>= 0 and var layer))
+            if (Term.IsOver || Find(key) is not { } entry || entry.Layout.Layers - fromEnd is not (>= 0 and var layer))
                 return 0;
             var bytes = entry.Layout.LayerBytes(layer);
             if (bytes > destination.Length)

@@ -65,6 +65,9 @@ internal sealed partial class BlockStore : IDisposable
     /// <summary>Who has how much of it.</summary>
     public TenantAccounts Accounts { get; }
 
+    /// <summary>Until when blocks may be read here.</summary>
+    public ServingTerm Term { get; } = new();
+
     /// <summary>
     /// An id for a write, or a stamp of a deletion: Unix milliseconds shifted left by <see cref="GenerationClockShift"/> bits, a count, and
     /// a random
@@ -76,6 +79,30 @@ internal sealed partial class BlockStore : IDisposable
     {
         lock (_lock)
             return NextGeneration();
+    }
+
+    /// <summary>The latest id that this store has given or seen: what a silo tells others of its clock.</summary>
+    public ulong Clock
+    {
+        get
+        {
+            lock (_lock)
+                return _lastGeneration;
+        }
+    }
+
+    /// <summary>
+    /// A stamp for a deletion that another silo has stamped: its own stamp, unless this store has given or seen later ids. Nothing that is
+    /// here, or on its way here, is as late.
+    /// </summary>
+    public ulong StampFrom(ulong stamp)
+    {
+        lock (_lock)
+        {
+            if (_lastGeneration > stamp)
+                return _lastGeneration = (((_lastGeneration >> StoreIdBits) + 1) << StoreIdBits) | _id;
+            return _lastGeneration = stamp;
+        }
     }
 
     /// <summary>Takes notice of an id of another silo: later ids of this store are larger.</summary>
@@ -290,7 +317,7 @@ internal sealed partial class BlockStore : IDisposable
     public BlockLease? TryLease(BlockKey key)
     {
         lock (_lock)
-            return Find(key) is { } entry && MayLease(entry) ? Lease(entry) : null;
+            return !Term.IsOver && Find(key) is { } entry && MayLease(entry) ? Lease(entry) : null;
     }
 
     /// <summary>
@@ -307,6 +334,8 @@ internal sealed partial class BlockStore : IDisposable
         {
             var count = 0;
             long bytes = 0;
+            if (Term.IsOver)
+                return 0;
             for (; count < hashes.Length && Find(new BlockKey(ns, hashes[count])) is { } entry; count++)
             {
                 bytes += entry.ArenaBytes;
@@ -397,6 +426,22 @@ internal sealed partial class BlockStore : IDisposable
                     keys.Add(entry.Key);
             }
         }
+    }
+
+    /// <summary>Visible blocks with their bytes in the arena, the most recently used one first.</summary>
+    public IEnumerable<(BlockKey Key, long Bytes)> ByLastUse()
+    {
+        var blocks = new List<(long LastUse, BlockKey Key, long Bytes)>();
+        lock (_lock)
+        {
+            foreach (var entry in _blocks.Values)
+            {
+                if (entry.State == BlockState.Sealed)
+                    blocks.Add((entry.LastUse, entry.Key, entry.ArenaBytes));
+            }
+        }
+
+        return blocks.OrderByDescending(block => block.LastUse).Select(block => (block.Key, block.Bytes));
     }
 
     /// <summary>Collects the keys of a namespace.</summary>
@@ -531,7 +576,7 @@ internal sealed partial class BlockStore : IDisposable
     // whose clock is behind goes on from an id that it has seen, and so does the store that gave it.
     private ulong NextGeneration()
     {
-        var clock = ((ulong)(_deadlines.Now - DateTime.UnixEpoch.Ticks) / TimeSpan.TicksPerMillisecond) << GenerationClockShift;
+        var clock = ((ulong)(_deadlines.UtcNow - DateTime.UnixEpoch.Ticks) / TimeSpan.TicksPerMillisecond) << GenerationClockShift;
         var counted = _lastGeneration >= clock
             ? (_lastGeneration >> StoreIdBits) + 1
             : (clock >> StoreIdBits) | (uint)_random.Next(1 << (GenerationClockShift - StoreIdBits - 1));

@@ -13,10 +13,22 @@ internal sealed class DeadlineQueue(Dictionary<BlockKey, BlockEntry> residents, 
 
     private readonly PriorityQueue<BlockEntry, long> _queue = new();
 
-    /// <summary>The time in UTC ticks.</summary>
-    public long Now => time.GetUtcNow().UtcTicks;
+    private readonly long _began = time.GetTimestamp();
 
-    /// <summary>When a duration that begins now is over, in UTC ticks; the end of time at the latest.</summary>
+    /// <summary>
+    /// Time since the queue was made, in ticks of 100 ns, plus one. It goes on whatever becomes of the wall clock: a clock that is set back
+    /// makes no life longer.
+    /// </summary>
+    public long Now => time.GetElapsedTime(_began).Ticks + 1;
+
+    /// <summary>The wall clock, in UTC ticks.</summary>
+    public long UtcNow => time.GetUtcNow().UtcTicks;
+
+    /// <summary>A deadline on the wall clock as it is now.</summary>
+    public DateTimeOffset Utc(long deadline) =>
+        new((long)Int128.Min((Int128)UtcNow + (deadline - Now), DateTime.MaxValue.Ticks), TimeSpan.Zero);
+
+    /// <summary>When a duration that begins now is over; the end of time at the latest.</summary>
     public long After(TimeSpan duration) => (long)Int128.Min((Int128)Now + duration.Ticks, DateTime.MaxValue.Ticks);
 
     public void Add(BlockEntry entry, long due)

@@ -46,6 +46,9 @@ internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
         return new NativeMapping(address, length, null, null).Advised();
     }
 
+    /// <summary>The file beside a shared one whose lock says that a process has it.</summary>
+    public static string LockOf(string path) => path + ".lock";
+
     public static NativeMapping CreateShared(string path, long length)
     {
         if (!OperatingSystem.IsLinux())
@@ -57,7 +60,7 @@ internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
         {
             // The lock lies beside the arena, not on it, so that readers may open the arena. A second silo with the same
             // path is told; what a killed silo left behind is not locked and is taken over.
-            guard = new FileStream(path + ".lock", new FileStreamOptions
+            guard = new FileStream(LockOf(path), new FileStreamOptions
             {
                 Mode = FileMode.OpenOrCreate,
                 Access = FileAccess.ReadWrite,

@@ -22,7 +22,8 @@ internal sealed record PeerBlockHeader(
 /// <param name="Count">Number of deltas, or <see cref="IndexLog.Gap"/>.</param>
 /// <param name="Next">Number that its next delta will get: how far behind the reader is.</param>
 /// <param name="AvailableBytes">Arena memory that a write could get there.</param>
-internal readonly record struct PeerNews(ulong Incarnation, ulong First, int Count, ulong Next, long AvailableBytes);
+/// <param name="Clock">Its hybrid clock: later than every generation that it has told.</param>
+internal readonly record struct PeerNews(ulong Incarnation, ulong First, int Count, ulong Next, long AvailableBytes, ulong Clock);
 
 /// <content>What silos ask each other, on a connection that was authenticated with the cluster's secret and the empty tenant.</content>
 internal sealed partial class BlockConnection
@@ -44,7 +45,8 @@ internal sealed partial class BlockConnection
         var available = (long)reader.UInt64();
         var gap = reader.UInt8() != 0;
         var count = IndexDeltaCodec.Decode(reader.Bytes(reader.Remaining), deltas);
-        return new PeerNews(incarnation, first, gap ? IndexLog.Gap : count, next, available);
+        return new PeerNews(
+            incarnation, first, gap ? IndexLog.Gap : count, next, available, WireFields.Number(_socket.Fields, WireFields.Clock));
     }
 
     /// <summary>Takes over everything that the peer holds.</summary>
@@ -61,6 +63,7 @@ internal sealed partial class BlockConnection
         {
             var header = Receive(FrameType.PeerSnapshotPage, FrameType.PeerSnapshotEnd, out var reader);
             ulong incarnation = reader.UInt64(), sequence = reader.UInt64();
+            replica.Witness(WireFields.Number(_socket.Fields, WireFields.Clock));
             if (pages == 0)
                 ticket = replica.BeginSnapshot(incarnation, sequence);
             if (header.Type == FrameType.PeerSnapshotEnd)

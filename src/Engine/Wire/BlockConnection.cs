@@ -458,7 +458,8 @@ internal sealed partial class BlockConnection : IDisposable
             throw new SiloException(header.Status, reader.Text(ushort.MaxValue, "message"));
         if (header.FieldBytes > 0 && WireFields.FirstUnknown(_socket.Fields) is var tag and not 0)
             throw new KvFormatException(
-                $"The silo's answer has the field 0x{tag:x4}, which must be understood, and version {WireProtocol.Version} does not know it.");
+                $"The silo's answer has the field 0x{tag:x4}, which must be understood, and version {WireProtocol.Version} does not know "
+                    + "it.");
         if (header.RequestId != _requestId || (header.Type != type && header.Type != alternative))
             throw new KvFormatException(
                 $"The silo answered request {_requestId} with a frame of type {(byte)header.Type} for request {header.RequestId}.");

@@ -10,7 +10,8 @@ internal enum ItemOutcome : byte
     Done = 1,
 
     /// <summary>
-    /// Not confirmed: a silo, or Redis, that may have the block did not answer. A deletion goes on in the background; a pin may hold or not.
+    /// Not confirmed: a silo, or Redis, that may have the block did not answer. A deletion goes on in the background; a pin may hold or
+    /// not.
     /// </summary>
     Unconfirmed = 2,
 }

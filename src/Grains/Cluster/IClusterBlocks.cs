@@ -46,6 +46,9 @@ internal interface IClusterBlocks
     /// <returns>False when nobody has the block, or pins would take more than their share.</returns>
     ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration, CancellationToken cancellationToken = default);
 
+    /// <summary>Whether a block is in Redis, or on its way there.</summary>
+    bool OutlivesSilos(BlockKey key);
+
     /// <summary>Sets the life of a block from now on, on every silo and in Redis.</summary>
     /// <returns>False when nobody has the block.</returns>
     ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken = default);

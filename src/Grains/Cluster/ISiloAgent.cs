@@ -30,6 +30,12 @@ internal interface ISiloAgent : IGrainService
     [Alias("Delete")]
     ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp);
 
+    /// <summary>Tells the silo the stamp of deletions that it was asked for before, where another silo gave a later one.</summary>
+    /// <param name="keys">The blocks.</param>
+    /// <param name="stamp">The latest stamp.</param>
+    [Alias("Bury")]
+    ValueTask<bool> BuryAsync(BlockKey[] keys, ulong stamp);
+
     /// <summary>Keeps a block of the silo from eviction.</summary>
     [Alias("Pin")]
     ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration);
@@ -46,6 +52,11 @@ internal interface ISiloAgent : IGrainService
     [Alias("BytesOfTenant")]
     ValueTask<long> BytesOfTenantAsync(string tenant);
 
+    /// <summary>Says that another silo is about to leave: nothing is to be given to it any more.</summary>
+    /// <returns>Arena bytes that nothing has to go for, where its blocks could go.</returns>
+    [Alias("Leaving")]
+    ValueTask<long> LeavingAsync(SiloAddress silo);
+
     /// <summary>Takes copies of blocks, to be kept like blocks that were stored there.</summary>
     /// <param name="keys">The blocks.</param>
     /// <param name="from">A silo that has them.</param>
@@ -57,7 +68,7 @@ internal interface ISiloAgent : IGrainService
 /// <summary>What a silo had of blocks that were deleted.</summary>
 /// <param name="Removed">For each block, whether it was visible.</param>
 /// <param name="Known">For each block, whether it was there in any form, or the silo's index named a holder.</param>
-/// <param name="Stamp">At least the given stamp, and larger than everything that was there.</param>
+/// <param name="Stamp">The stamp of the deletions there: at least the given one, and larger than everything that was there.</param>
 [GenerateSerializer, Immutable, Alias("KvCache.DeletionReport")]
 public sealed record DeletionReport([property: Id(0)] bool[] Removed, [property: Id(1)] bool[] Known, [property: Id(2)] ulong Stamp);
 

@@ -8,7 +8,7 @@ namespace KvCache.Grains.Prefixes;
 
 /// <summary>
 /// Descriptors of prefixes in the grain storage named <see cref="PrefixDescriptor.StorageName"/>, written only for blocks that
-/// have something to be remembered.
+/// are pinned and outlive silos.
 /// </summary>
 /// <remarks>
 /// <para>A grain's <c>IPersistentState</c> would be read at every activation, and almost every activation is of a new block that has no
@@ -31,7 +31,7 @@ internal sealed partial class PrefixDescriptorStore(
         await TryAsync(grain, async (state, _) =>
         {
             await storage.ReadStateAsync(StateName, grain, state).ConfigureAwait(false);
-            found = state is { RecordExists: true, State.Generation: not 0 } ? state.State : null;
+            found = state is { RecordExists: true, State.IsWorthKeeping: true } ? state.State : null;
         });
         return found;
     }

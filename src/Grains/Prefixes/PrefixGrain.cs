@@ -39,6 +39,9 @@ internal sealed partial class PrefixGrain(
     /// <summary>Type in grain ids.</summary>
     public static GrainType Type { get; } = GrainType.Create(TypeName);
 
+    // A clock that is set back gives no writer more time.
+    private TimeSpan Now => time.GetElapsedTime(0);
+
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         var text = this.GetPrimaryKeyString();
@@ -63,7 +66,7 @@ internal sealed partial class PrefixGrain(
         var last = _authority.WriterSilo is { } writer ? await cluster.StateOfWriteAsync(writer, _key, _authority.Writer) : WriteState.Gone;
         var stored = !intent.Replace
             && (last == WriteState.Stored || store.Contains(_key) || await cluster.IsStoredElsewhereAsync(_key, cancellationToken));
-        var now = time.GetUtcNow();
+        var now = Now;
         var outcome = _authority.MayBegin(stored, last == WriteState.Running, now);
         if (outcome != BeginOutcome.Accepted)
             return new WriteGrant(outcome, 0);
@@ -92,7 +95,7 @@ internal sealed partial class PrefixGrain(
             throw new ArgumentException(
                 $"A piece has {bytes.Length} bytes; at most {options.Value.MaxInlineBytes} travel in a call. Use the data plane for more.",
                 nameof(piece));
-        if (_inlineWrite is not { } write || write.Generation != generation || !_authority.IsCurrent(generation, time.GetUtcNow()))
+        if (_inlineWrite is not { } write || write.Generation != generation || !_authority.IsCurrent(generation, Now))
             return new(false);
         if (offset < 0 || offset > write.Layout.BlockBytes - bytes.Length)
             throw new ArgumentException(
@@ -113,7 +116,7 @@ internal sealed partial class PrefixGrain(
 
         // Arena memory is not cleared: behind what was written lie the bytes of another block, perhaps another tenant's.
         var complete = _inlineBytes == write.Layout.BlockBytes;
-        var inTime = _authority.IsCurrent(generation, time.GetUtcNow());
+        var inTime = _authority.IsCurrent(generation, Now);
         _authority.End();
         if (!complete || !inTime)
         {
@@ -176,15 +179,13 @@ internal sealed partial class PrefixGrain(
     {
         if (!await cluster.PinAsync(_key, duration, cancellationToken))
             return false;
+        if (!cluster.OutlivesSilos(_key))
+            return true; // a pin that nobody could read again is not written
         var now = time.GetUtcNow();
         var until = duration <= TimeSpan.Zero
             ? default
             : duration < DateTimeOffset.MaxValue - now ? now + duration : DateTimeOffset.MaxValue;
-        await descriptors.UpdateAsync(this.GetGrainId(), descriptor =>
-        {
-            descriptor.Generation = store.Describe(_key)?.Generation ?? 0;
-            descriptor.PinnedUntil = until;
-        });
+        await descriptors.UpdateAsync(this.GetGrainId(), descriptor => descriptor.PinnedUntil = until);
         return true;
     }
 

@@ -44,7 +44,8 @@ internal sealed class FairShare : IDisposable
         _slots = slots > 0 ? slots : Math.Max(4, 2 * Environment.ProcessorCount);
         _time = time ?? TimeProvider.System;
         _waits = _meter.CreateCounter<long>(
-            "kvcache.requests.waited", "{request}", "Requests that waited for their turn, as their tenant had more than its part of a busy silo.");
+            "kvcache.requests.waited", "{request}",
+                "Requests that waited for their turn, as their tenant had more than its part of a busy silo.");
     }
 
     /// <summary>Requests that count as running.</summary>

@@ -43,7 +43,7 @@ internal sealed partial class TenantChanges(
             {
                 await RunAsync(stoppingToken);
             }
-            catch (Exception e) when (e is not OperationCanceledException)
+            catch (Exception e) when (!stoppingToken.IsCancellationRequested)
             {
                 LogFailed(e.Message);
             }

@@ -126,5 +126,6 @@ internal sealed class TenantQuotas : IDisposable
 
     private static double PartOf(TenantOptions.Tenant tenant, double free) => Math.Max(tenant.Share, free);
 
-    private sealed record Plan(Dictionary<string, TenantOptions.Tenant> Tenants, double FreePart, HashSet<string> Closed, HashSet<TenantId> ClosedIds);
+    private sealed record Plan(
+        Dictionary<string, TenantOptions.Tenant> Tenants, double FreePart, HashSet<string> Closed, HashSet<TenantId> ClosedIds);
 }

@@ -128,7 +128,7 @@ internal sealed partial class BlockFetcher(
         using var deadline = new CancellationTokenSource(options.Value.FetchTimeout);
         try
         {
-            var delivered = peer.Use(deadline.Token, connection => connection.GetForCopy(keys, header => Reserve(header, copy), Publish));
+            var delivered = peer.Use(connection => connection.GetForCopy(keys, header => Reserve(header, copy), Publish), deadline.Token);
             if (delivered == 0)
                 counters.FetchMissed();
             return delivered > 0;

@@ -86,41 +86,49 @@ internal sealed partial class ClusterBlocks(
     {
         var all = keys.ToArray();
         var stamp = store.NewGeneration();
+        var latest = stamp;
 
         // Who hears of the deletion by gossip before it is asked has nothing left to delete: what the index knew counts too.
         var live = members.LiveMask;
-        var holders = Array.ConvertAll(all, directory.Index.HoldersOf);
-        var deleted = Array.ConvertAll(holders, mask => (mask & live) != 0);
+        var deleted = Array.ConvertAll(all, key => (directory.Index.HoldersOf(key) & live) != 0);
         var known = new bool[all.Length];
         Merge(SiloAgent.ReportOf(Array.ConvertAll(all, key => directory.Delete(key, stamp)), stamp));
 
         // Everybody is asked, not only who is known to have a block: a block that became visible there a moment ago is not known here yet.
-        var answers =
-            await Task.WhenAll(members.Peers.Select(peer => AskAsync(peer.Address, agent => agent.DeleteAsync(all, stamp)).AsTask()))
+        // Redis is told at the same time, also of what the index does not know it to have: it may have more than the index holds.
+        var redisGone = redis.DeleteAsync(all, cancellationToken);
+        var answers = await Task.WhenAll(members.Peers.Select(
+            async peer => (Peer: peer, Report: await AskAsync(peer.Address, agent => agent.DeleteAsync(all, stamp)).ConfigureAwait(false))))
             .ConfigureAwait(false);
-        foreach (var answer in answers)
+        foreach (var (_, report) in answers)
         {
-            if (answer is not null)
-                Merge(answer);
+            if (report is not null)
+                Merge(report);
             else
                 Array.Fill(known, true); // it may have them all
         }
 
-        // Told once, by who has asked. What nobody has, and nobody is about to have, need not be remembered by anybody.
+        // Told once, by who has asked. What nobody has, and nobody is about to have, need not be remembered by anybody for long.
         for (var i = 0; i < all.Length; i++)
         {
             if (known[i])
-                directory.Announce(all[i], stamp);
+                directory.Announce(all[i], latest);
             else
-                directory.Tombstones.BuryAbsent(all[i], stamp);
+                directory.Tombstones.BuryAbsent(all[i], latest);
         }
 
-        await DeleteInRedisAsync(all, holders, cancellationToken).ConfigureAwait(false);
-        return Array.ConvertAll(deleted, was => was ? ItemOutcome.Done : ItemOutcome.Nothing);
+        var confirmed = await BuryEverywhereAsync([.. all.Where((_, i) => known[i])], latest, answers).ConfigureAwait(false)
+            & await redisGone.ConfigureAwait(false);
+        if (confirmed && members.LeftUntilSilent is var wait && wait > TimeSpan.Zero)
+            await Task.Delay(wait, cancellationToken).ConfigureAwait(false);
+        return confirmed && !store.Term.IsOver
+            ? Array.ConvertAll(deleted, was => was ? ItemOutcome.Done : ItemOutcome.Nothing)
+            : [.. Enumerable.Repeat(ItemOutcome.Unconfirmed, all.Length)];
 
         void Merge(DeletionReport report)
         {
-            stamp = Math.Max(stamp, report.Stamp);
+            if (report.Known.Contains(true))
+                latest = Math.Max(latest, report.Stamp);
             for (var i = 0; i < all.Length; i++)
             {
                 deleted[i] |= report.Removed[i];
@@ -129,16 +137,18 @@ internal sealed partial class ClusterBlocks(
         }
     }
 
-    // The index does not know all that Redis has: it may be full, or the scan is not through. What it does not know is deleted without
-    // being waited for.
-    private Task DeleteInRedisAsync(BlockKey[] keys, ulong[] holders, CancellationToken cancellationToken)
+    // Some silo had later generations than the deletion's stamp: a silo whose clock is behind, and may get a copy of one, has to hear it
+    // before the deletion is confirmed. Clocks that are in step, or have heard of each other, need no second question.
+    private async Task<bool> BuryEverywhereAsync(
+        BlockKey[] keys, ulong stamp, IReadOnlyList<(PeerSilo Peer, DeletionReport? Report)> answers)
     {
-        var expected = new List<BlockKey>();
-        var others = new List<BlockKey>();
-        for (var i = 0; i < keys.Length; i++)
-            ((holders[i] & BlockRun.Redis) != 0 ? expected : others).Add(keys[i]);
-        _ = redis.DeleteAsync(others, CancellationToken.None);
-        return redis.DeleteAsync(expected, cancellationToken);
+        var all = await Task.WhenAll(answers.Select(async answer =>
+            (answer.Report is not null && (keys.Length == 0 || answer.Report.Stamp >= stamp
+                || await AskAsync(answer.Peer.Address, agent => agent.BuryAsync(keys, stamp)).ConfigureAwait(false)))
+
+            // Declared dead meanwhile: it has nothing any more.
+            || members.Find(answer.Peer.Address) is null)).ConfigureAwait(false);
+        return all.All(confirmed => confirmed);
     }
 
     public async ValueTask<int> ClearAsync(NamespaceId ns, CancellationToken cancellationToken)
@@ -176,6 +186,9 @@ internal sealed partial class ClusterBlocks(
         using var lease = await FetchAsync(key, cancellationToken);
         return lease is not null && store.Pin(key, duration);
     }
+
+    public bool OutlivesSilos(BlockKey key) =>
+        redis.Exists && ((directory.Index.HoldersOf(key) & BlockRun.Redis) != 0 || redis.IsUnderWay(key));
 
     public async ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken)
     {

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Diagnostics;
 using KvCache.Engine.Index;
 using KvCache.Engine.Security;
 using KvCache.Silo.Options;
@@ -22,6 +23,7 @@ internal sealed class ClusterMembers
     private readonly Random _random;
     private readonly PeerSilo?[] _bySlot = new PeerSilo?[PrefixIndex.MaxHolders];
     private ImmutableArray<PeerSilo> _peers = [];
+    private long? _lastLeft; // when a silo was removed last
 
     public ClusterMembers(
         ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, ClusterSecrets secrets,
@@ -63,6 +65,18 @@ internal sealed class ClusterMembers
         }
     }
 
+    /// <summary>Bits of the other holders that can be asked now and are not about to leave; Redis is among them.</summary>
+    public ulong StayingMask
+    {
+        get
+        {
+            var mask = LiveMask & ~(1UL << BlockDirectory.Self);
+            foreach (var peer in _peers)
+                mask &= peer.IsLeaving ? ~peer.Bit : ulong.MaxValue;
+            return mask;
+        }
+    }
+
     /// <summary>Other silos that have spoken lately, after all that they have was taken over.</summary>
     public int Reachable => _peers.Count(peer => peer.IsReachable(_options.Value.SilenceLimit));
 
@@ -89,11 +103,11 @@ internal sealed class ClusterMembers
     /// nearly as even as the best of all, without everybody running to the same one.
     /// </summary>
     /// <param name="bytes">Memory that it must have.</param>
-    /// <param name="without">Silos that are out of the question.</param>
+    /// <param name="without">Silos that are out of the question, beside those that are about to leave.</param>
     public PeerSilo? BetterOfTwo(long bytes, ulong without = 0)
     {
         PeerSilo? best = null;
-        foreach (var peer in Holders(~without).Take(2))
+        foreach (var peer in Holders(StayingMask & ~without).Take(2))
         {
             if (peer.AvailableBytes >= bytes && (best is null || peer.AvailableBytes > best.AvailableBytes))
                 best = peer;
@@ -117,6 +131,22 @@ internal sealed class ClusterMembers
         }
     }
 
+    /// <summary>
+    /// How long a silo that has left may still let blocks be read: it may not know that it was declared dead until its term is over
+    /// (<see cref="CutOffWatch"/>).
+    /// </summary>
+    public TimeSpan LeftUntilSilent
+    {
+        get
+        {
+            lock (_lock)
+            {
+                var left = _lastLeft is { } last ? _options.Value.CutOffLimit - Stopwatch.GetElapsedTime(last) : TimeSpan.Zero;
+                return left > TimeSpan.Zero ? left : TimeSpan.Zero;
+            }
+        }
+    }
+
     /// <summary>Forgets a silo and its blocks.</summary>
     /// <returns>Number of blocks it had.</returns>
     public int Remove(PeerSilo peer)
@@ -125,6 +155,7 @@ internal sealed class ClusterMembers
         {
             var blocks = peer.Replica.Dead();
             _peers = _peers.Remove(peer);
+            _lastLeft = Stopwatch.GetTimestamp();
             Volatile.Write(ref _bySlot[peer.Replica.Holder], null);
             peer.Dispose();
             return blocks;

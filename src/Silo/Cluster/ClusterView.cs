@@ -27,7 +27,7 @@ internal sealed class ClusterView(
 
     /// <summary>Counts the blocks of a chain that somebody has, and says who. One local look-up, and no use of any block.</summary>
     public int Match(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Span<ulong> holders) =>
-        directory.Index.Match(ns, hashes, holders, members.LiveMask);
+        store.Term.IsOver ? 0 : directory.Index.Match(ns, hashes, holders, members.LiveMask);
 
     /// <summary>Whether it is worth asking a block's grain about it: somebody has it, or Redis says that it does. What nobody has activates
     /// nothing.</summary>
@@ -39,9 +39,8 @@ internal sealed class ClusterView(
     /// <param name="hashes">Blocks that were found.</param>
     /// <param name="maxBytes">Most arena bytes that all leases may keep.</param>
     /// <param name="leases">Receives the leases; may have some already.</param>
-    public void Hold(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, long maxBytes, List<BlockLease> leases)
+    public void Hold(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, long maxBytes, LeaseList leases)
     {
-        var bytes = leases.Sum(lease => lease.ArenaBytes);
         var promoted = 0;
         foreach (var hash in hashes)
         {
@@ -53,8 +52,7 @@ internal sealed class ClusterView(
                 continue;
             }
 
-            bytes += lease.ArenaBytes;
-            if (bytes > maxBytes)
+            if (leases.Bytes + lease.ArenaBytes > maxBytes)
             {
                 lease.Dispose();
                 return;

@@ -2,6 +2,7 @@ using KvCache.Caching;
 using KvCache.Engine.Index;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Options;
+using KvCache.Silo.Supervision;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
@@ -18,12 +19,12 @@ internal sealed partial class ClusterWatch(
     Replicator replicator,
     IOptions<ClusterOptions> options,
     ILoggerFactory loggers)
-    : BackgroundService
+    : ILoop
 {
     private readonly ILogger<ClusterWatch> _logger = loggers.CreateLogger<ClusterWatch>();
     private readonly Dictionary<SiloAddress, PeerLink> _links = [];
 
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    public async Task RunAsync(CancellationToken stoppingToken)
     {
         try
         {
@@ -37,7 +38,13 @@ internal sealed partial class ClusterWatch(
         finally
         {
             foreach (var link in _links.Values)
+            {
                 link.Dispose();
+                if (!stoppingToken.IsCancellationRequested)
+                    members.Remove(link.Peer); // the next run begins with everybody
+            }
+
+            _links.Clear();
         }
     }
 

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net.Sockets;
 using KvCache.Engine.Index;
 using KvCache.Engine.Wire;
@@ -97,7 +98,9 @@ internal sealed partial class PeerLink : IDisposable
         {
             if (!replica.IsLive)
                 connection.ReadSnapshot(replica, _deltas);
+            var asked = Stopwatch.GetTimestamp();
             var news = connection.ReadDeltas(replica.Next, Wait, _deltas);
+            replica.Witness(news.Clock);
             if (news.Count == IndexLog.Gap
                 || replica.Apply(news.Incarnation, news.First, _deltas.AsSpan(0, news.Count)) == ReplicaOutcome.NeedsSnapshot)
             {
@@ -105,7 +108,7 @@ internal sealed partial class PeerLink : IDisposable
                 connection.ReadSnapshot(replica, _deltas);
             }
 
-            _peer.Heard(in news, news.Next - Math.Min(news.Next, replica.Next));
+            _peer.Heard(in news, news.Next - Math.Min(news.Next, replica.Next), asked);
             if (news.Count is > 0 and < 256)
                 _stopping.Token.WaitHandle.WaitOne(Gather);
         }

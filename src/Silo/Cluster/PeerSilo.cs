@@ -20,7 +20,7 @@ internal sealed class PeerSilo : IDisposable
     private readonly Stack<BlockConnection> _idle = new();
     private string[] _endpoints = [];
     private long _available;
-    private long _lastHeard;
+    private long _lastHeard, _provenAt;
     private ulong _behind;
     private bool _connected;
     private bool _disposed;
@@ -29,6 +29,7 @@ internal sealed class PeerSilo : IDisposable
     {
         Address = address;
         Replica = replica;
+        _provenAt = Stopwatch.GetTimestamp(); // a new member has the time of the limit to be heard
         _secrets = secrets;
         _tls = tls;
     }
@@ -50,6 +51,9 @@ internal sealed class PeerSilo : IDisposable
     /// <summary>Arena memory that a write could get there, as it said last.</summary>
     public long AvailableBytes => Volatile.Read(ref _available);
 
+    /// <summary>It has said that it is about to leave: it can be asked for its blocks, and nothing is given to it.</summary>
+    public bool IsLeaving { get; set; }
+
     /// <summary>Deltas that are on their way to this silo.</summary>
     public ulong Behind => Volatile.Read(ref _behind);
 
@@ -57,9 +61,20 @@ internal sealed class PeerSilo : IDisposable
     public bool IsReachable(TimeSpan silenceLimit) =>
         Volatile.Read(ref _connected) && Stopwatch.GetElapsedTime(Volatile.Read(ref _lastHeard)) < silenceLimit;
 
+    /// <summary>
+    /// The latest moment at which it certainly lived and belonged to the cluster, as a <see cref="Stopwatch"/>'s timestamp: when it was
+    /// asked
+    /// what it has answered since.
+    /// </summary>
+    public long ProvenAt => Volatile.Read(ref _provenAt);
+
     /// <summary>It has spoken.</summary>
-    public void Heard(in PeerNews news, ulong behind)
+    /// <param name="news">What it said.</param>
+    /// <param name="behind">Changes that are still to come.</param>
+    /// <param name="asked">When it was asked, as a <see cref="Stopwatch"/>'s timestamp.</param>
+    public void Heard(in PeerNews news, ulong behind, long asked)
     {
+        Volatile.Write(ref _provenAt, asked);
         Volatile.Write(ref _available, news.AvailableBytes);
         Volatile.Write(ref _behind, behind);
         Volatile.Write(ref _lastHeard, Stopwatch.GetTimestamp());
@@ -70,11 +85,11 @@ internal sealed class PeerSilo : IDisposable
     public void Lost() => Volatile.Write(ref _connected, false);
 
     /// <summary>Makes a request on a connection to its data plane.</summary>
+    /// <param name="request">The request. Made once more, on a fresh connection, when an idle one turns out to have been closed by the
+    /// other side before it answered anything.</param>
     /// <param name="limit">Ends the request, and the connection with it.</param>
-    /// <param name="request">The request. Made once more, on a fresh connection, when an idle one turns out to have been closed by the other
-    /// side before it answered anything.</param>
     /// <exception cref="IOException">Its address is not known yet, or it is not a member any more.</exception>
-    public T Use<T>(CancellationToken limit, Func<BlockConnection, T> request)
+    public T Use<T>(Func<BlockConnection, T> request, CancellationToken limit)
     {
         while (true)
         {

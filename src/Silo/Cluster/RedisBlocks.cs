@@ -1,7 +1,9 @@
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
+using KvCache.Grains.Prefixes;
 using KvCache.Silo.Tiers;
 using Microsoft.Extensions.DependencyInjection;
+using Orleans.Runtime;
 
 namespace KvCache.Silo.Cluster;
 
@@ -20,20 +22,20 @@ internal sealed class RedisBlocks : IDisposable
     // Redis has a clock of its own.
     private static readonly TimeSpan WatchGrace = TimeSpan.FromSeconds(1);
 
-    private readonly PriorityQueue<BlockKey, DateTimeOffset> _ends = new();
+    private readonly PriorityQueue<BlockKey, TimeSpan> _ends = new();
     private readonly ITimer? _watch;
     private readonly BlockStore _store;
     private readonly BlockDirectory _directory;
     private readonly IPayloadTier? _tier;
-    private readonly DescriptorWriter _descriptors;
+    private readonly PrefixDescriptorStore? _pins;
     private readonly TimeProvider _time;
 
     public RedisBlocks(
-        BlockStore store, BlockDirectory directory, DescriptorWriter descriptors, TimeProvider time, IServiceProvider services)
+        BlockStore store, BlockDirectory directory, PrefixDescriptorStore? pins, TimeProvider time, IServiceProvider services)
     {
         _store = store;
         _directory = directory;
-        _descriptors = descriptors;
+        _pins = pins;
         _time = time;
         _tier = services.GetService<IPayloadTier>();
         if (_tier is not null)
@@ -44,15 +46,21 @@ internal sealed class RedisBlocks : IDisposable
         }
     }
 
+    /// <summary>Whether there is a Redis.</summary>
+    public bool Exists => _tier is not null;
+
+    /// <summary>Whether a block waits to be written to Redis or read from it, or is just now.</summary>
+    public bool IsUnderWay(BlockKey key) => _tier?.IsUnderWay(key) == true;
+
     /// <summary>Whether there is a Redis, and it is worth asking.</summary>
     public bool IsAvailable => _tier is { IsOpen: false };
 
-    /// <summary>Writes a block of this silo behind: first the payload, then what its grain keeps of it.</summary>
+    /// <summary>Writes a block of this silo behind.</summary>
     public void Persist(BlockKey key)
     {
         if (_tier is null || _store.TryLease(key) is not { } lease)
             return;
-        var (generation, layout, expiresAt) = (lease.Generation, lease.Layout, lease.ExpiresAt);
+        var (generation, expiresAt) = (lease.Generation, lease.ExpiresAt);
         _tier.Enqueue(lease, outcome =>
         {
             if (outcome != PersistOutcome.Persisted)
@@ -63,7 +71,6 @@ internal sealed class RedisBlocks : IDisposable
                 return;
             }
 
-            _descriptors.Write(key, generation, layout, expiresAt);
             if (expiresAt is { } end)
                 Watch(key, end);
         });
@@ -85,8 +92,9 @@ internal sealed class RedisBlocks : IDisposable
         IsAvailable ? await _tier!.FindAsync(ns, cancellationToken).ConfigureAwait(false) : [];
 
     /// <summary>Deletes blocks, and waits until Redis has confirmed it or the tier will go on trying by itself.</summary>
-    public Task DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken) =>
-        _tier is null || keys.Count == 0 ? Task.CompletedTask : _tier.DeleteAsync(keys, cancellationToken);
+    /// <returns>False when Redis has not confirmed it; true where there is none.</returns>
+    public Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken) =>
+        _tier is null || keys.Count == 0 ? Task.FromResult(true) : _tier.DeleteAsync(keys, cancellationToken);
 
     /// <summary>Sets the life of a payload from now on.</summary>
     /// <returns>False when Redis does not have it, or did not confirm in time.</returns>
@@ -124,14 +132,15 @@ internal sealed class RedisBlocks : IDisposable
     {
         lock (_ends)
         {
-            if (_ends.Count < MaxWatched && end < DateTimeOffset.MaxValue - WatchGrace)
-                _ends.Enqueue(key, end + WatchGrace);
+            var left = end - _time.GetUtcNow();
+            if (_ends.Count < MaxWatched && left < TimeSpan.MaxValue / 2)
+                _ends.Enqueue(key, _time.GetElapsedTime(0) + left + WatchGrace);
         }
     }
 
     private void LookUpEnded()
     {
-        var now = _time.GetUtcNow();
+        var now = _time.GetElapsedTime(0);
         lock (_ends)
         {
             while (_ends.TryPeek(out var key, out var end) && end <= now)
@@ -151,6 +160,23 @@ internal sealed class RedisBlocks : IDisposable
             or PromoteOutcome.Truncated
             or PromoteOutcome.Foreign or PromoteOutcome.OtherVersion)
             _directory.Unpersisted(key);
+        if (result.Outcome == PromoteOutcome.Promoted)
+        {
+            if (result.Lease?.ExpiresAt is { } end)
+                Watch(key, end); // whoever wrote it may be gone
+            if (_pins is not null)
+                _ = PinAgainAsync(key);
+        }
+
         return result.Lease;
+    }
+
+    // Behind the reader's back: nobody waits for it.
+    private async Task PinAgainAsync(BlockKey key)
+    {
+        if (await _pins!.ReadAsync(GrainId.Create(PrefixGrain.Type, key.ToGrainKey())).ConfigureAwait(false) is not { } kept)
+            return;
+        if (kept.PinnedUntil - _time.GetUtcNow() is var left && left > TimeSpan.Zero)
+            _store.Pin(key, left);
     }
 }

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using KvCache.Engine.Index;
+using KvCache.Silo.Supervision;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers;
 using KvCache.Silo.Tiers.Redis;
@@ -14,7 +15,7 @@ namespace KvCache.Silo.Cluster;
 /// Looks through Redis, in the background: after the start, to find again what it has kept, and from time to time, to forget what it no
 /// longer has. Redis tells nobody when it evicts a payload, or when somebody else deletes one.
 /// </summary>
-internal sealed partial class RedisScan : BackgroundService
+internal sealed partial class RedisScan : ILoop, IDisposable
 {
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
 
@@ -51,13 +52,9 @@ internal sealed partial class RedisScan : BackgroundService
     /// <summary>Keys that the scan has to look at.</summary>
     public long Expected => Volatile.Read(ref _expected);
 
-    public override void Dispose()
-    {
-        _meter.Dispose();
-        base.Dispose();
-    }
+    public void Dispose() => _meter.Dispose();
 
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    public async Task RunAsync(CancellationToken stoppingToken)
     {
         if (_tier is null)
             return;

@@ -1,6 +1,7 @@
 using System.Threading.Channels;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Options;
+using KvCache.Silo.Supervision;
 using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo.Cluster;
@@ -10,7 +11,7 @@ namespace KvCache.Silo.Cluster;
 /// share a
 /// place in the table count as one; that costs a needless copy now and then, and no memory.
 /// </summary>
-internal sealed class RemoteReads(BlockFetcher fetcher, BlockStore store, IOptions<ClusterOptions> options) : BackgroundService
+internal sealed class RemoteReads(BlockFetcher fetcher, BlockStore store, IOptions<ClusterOptions> options) : ILoop
 {
     private const int Places = 1 << 16;
     private const int MaxQueued = 1024;
@@ -32,7 +33,7 @@ internal sealed class RemoteReads(BlockFetcher fetcher, BlockStore store, IOptio
         _wanted.Writer.TryWrite(key);
     }
 
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    public async Task RunAsync(CancellationToken stoppingToken)
     {
         using var timer = new Timer(_ => Array.Clear(_counts), null, Memory, Memory);
         await foreach (var key in _wanted.Reader.ReadAllAsync(stoppingToken))

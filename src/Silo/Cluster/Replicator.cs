@@ -3,6 +3,7 @@ using System.Threading.Channels;
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Options;
+using KvCache.Silo.Supervision;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
@@ -21,7 +22,7 @@ internal sealed partial class Replicator(
     ClusterCounters counters,
     IOptions<ClusterOptions> options,
     ILogger<Replicator> logger)
-    : BackgroundService
+    : ILoop
 {
     private const int MaxQueued = 65_536;
     private const int MaxBatch = 32;
@@ -29,7 +30,7 @@ internal sealed partial class Replicator(
     private const int MaxTries = 20;
     private const int MaxChoices = 4096;
 
-    // Where the blocks went that were copied last; only ExecuteAsync touches it.
+    // Where the blocks went that were copied last; only RunAsync touches it.
     private readonly Dictionary<BlockKey, PeerSilo> _choices = [];
     private readonly Channel<Wanted> _queue = Channel.CreateBounded<Wanted>(new BoundedChannelOptions(MaxQueued) { SingleReader = true });
 
@@ -58,7 +59,7 @@ internal sealed partial class Replicator(
             LogRepair(wanted);
     }
 
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    public async Task RunAsync(CancellationToken stoppingToken)
     {
         var batch = new List<Wanted>();
         while (await _queue.Reader.WaitToReadAsync(stoppingToken))

@@ -15,10 +15,11 @@ namespace KvCache.Silo.Cluster;
 [Reentrant]
 internal sealed class SiloAgent(
     GrainId id, global::Orleans.Runtime.Silo silo, ILoggerFactory loggers, BlockStore store, BlockDirectory directory, BlockServer server,
-    BlockFetcher fetcher, TenantDirectory tenants)
+    BlockFetcher fetcher, TenantDirectory tenants, ClusterMembers members)
     : GrainService(id, silo, loggers), ISiloAgent
 {
-    public ValueTask<SiloCard> DescribeAsync() => new(new SiloCard(server.EndpointsForOthers, WireProtocol.OldestVersion, WireProtocol.Version));
+    public ValueTask<SiloCard> DescribeAsync() =>
+        new(new SiloCard(server.EndpointsForOthers, WireProtocol.OldestVersion, WireProtocol.Version));
 
     public ValueTask<bool> ContainsAsync(BlockKey key) => new(store.Contains(key));
 
@@ -34,14 +35,23 @@ internal sealed class SiloAgent(
         return default;
     }
 
-    public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp) =>
-        new(ReportOf(Array.ConvertAll(keys, key => directory.Delete(key, stamp)), stamp));
+    public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp)
+    {
+        var mine = store.StampFrom(stamp);
+        return new(ReportOf(Array.ConvertAll(keys, key => directory.Delete(key, mine)), mine));
+    }
+
+    public ValueTask<bool> BuryAsync(BlockKey[] keys, ulong stamp)
+    {
+        foreach (var key in keys)
+            directory.Bury(key, stamp);
+        return new(true);
+    }
 
     /// <summary>What is told of deletions.</summary>
     public static DeletionReport ReportOf(Deletion[] deletions, ulong stamp) => new(
         Array.ConvertAll(deletions, deletion => deletion.Removed),
-        Array.ConvertAll(deletions, deletion => deletion.Known),
-        deletions.Aggregate(stamp, (latest, deletion) => Math.Max(latest, deletion.Stamp)));
+        Array.ConvertAll(deletions, deletion => deletion.Known), stamp);
 
     public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => new(store.Pin(key, duration));
 
@@ -54,6 +64,13 @@ internal sealed class SiloAgent(
     }
 
     public ValueTask<long> BytesOfTenantAsync(string tenant) => new(store.GetStatistics(store.Accounts.Of(tenant)).UsedBytes);
+
+    public ValueTask<long> LeavingAsync(SiloAddress silo)
+    {
+        if (members.Find(silo) is { } peer)
+            peer.IsLeaving = true;
+        return new(store.Arena.CommittedBytes - store.Arena.UsedBytes);
+    }
 
     public async ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from) => await fetcher.CopyAsync(keys, from);
 }

@@ -50,6 +50,7 @@ internal sealed partial class ConnectionListener(
     private int _places; // that are taken; guarded by _connections
     private readonly List<Socket> _listeners = [];
     private readonly List<Task> _loops = [];
+    private readonly LogBudget _watchTold = new(TimeProvider.System, TimeSpan.FromMinutes(1));
     private string _unix = "";
 
     /// <summary>Open connections.</summary>
@@ -280,15 +281,10 @@ internal sealed partial class ConnectionListener(
         {
             while (await timer.WaitForNextTickAsync(_stopping.Token))
             {
-                everyTick?.Invoke();
+                Try(everyTick);
                 var now = Stopwatch.GetTimestamp();
                 foreach (var connection in Snapshot())
-                {
-                    if (connection.Tenant is { } tenant && quotas.IsClosed(tenant))
-                        connection.Abort("its tenant was disabled or deleted");
-                    else
-                        connection.Watch(now);
-                }
+                    Try(() => Watch(connection, now));
             }
         }
         catch (OperationCanceledException)
@@ -297,11 +293,37 @@ internal sealed partial class ConnectionListener(
         }
     }
 
+    private void Watch(Connection connection, long now)
+    {
+        if (connection.Tenant is { } tenant && quotas.IsClosed(tenant))
+            connection.Abort("its tenant was disabled or deleted");
+        else
+            connection.Watch(now);
+    }
+
+    // One connection's failure must not be the end of all others' limits.
+    private void Try(Action? action)
+    {
+        try
+        {
+            action?.Invoke();
+        }
+        catch (Exception e)
+        {
+            counters.WatchFailed();
+            if (_watchTold.TryTake(out _))
+                LogWatchFailed(e, name);
+        }
+    }
+
     private Connection[] Snapshot()
     {
         lock (_connections)
             return [.. _connections];
     }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "{Name}: the watch over its connections failed for a moment")]
+    private partial void LogWatchFailed(Exception exception, string name);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "A connection could not be accepted")]
     private partial void LogAcceptFailed(Exception exception);

@@ -17,7 +17,8 @@ internal static class UnixSocketFile
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new IOException(
-                $"The folder {folder} of the Unix socket '{path}' is missing and cannot be made: {e.Message} Make it for the silo's user, or "
+                $"The folder {folder} of the Unix socket '{path}' is missing and cannot be made: {e.Message} Make it for the silo's user, "
+                    + "or "
                 + "choose another path.", e);
         }
     }

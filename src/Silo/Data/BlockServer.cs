@@ -219,7 +219,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         var own = JsonSerializer.SerializeToNode(Store.GetStatistics(account), StatisticsJsonContext.Default.TenantStatistics)!.AsObject();
         if (!Tenants.HasSecrets)
         {
-            var silo = JsonSerializer.SerializeToNode(SiloStatistics.Create(Store, Counters), StatisticsJsonContext.Default.SiloStatistics)!;
+            var silo = JsonSerializer.SerializeToNode(
+                SiloStatistics.Create(Store, Counters), StatisticsJsonContext.Default.SiloStatistics)!;
             foreach (var (name, value) in silo.AsObject())
                 own.TryAdd(name, value?.DeepClone());
         }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using KvCache.Engine.Storage;
 
 namespace KvCache.Silo.Data;
@@ -25,21 +26,19 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
         }
     }
 
-    /// <summary>Keeps leases until a time. Returns their id; 0 when the connection has ended meanwhile, or its tenant holds too
-    /// much.</summary>
-    public ulong Add(List<BlockLease> leases, long untilTicks)
+    /// <summary>Takes over leases and keeps them for a time.</summary>
+    /// <param name="leases">The leases; they stay the caller's when the answer is 0.</param>
+    /// <param name="until">The end, as a <see cref="Stopwatch"/>'s timestamp.</param>
+    /// <returns>Their id; 0 when the connection has ended meanwhile, or its tenant holds too much.</returns>
+    public ulong Add(LeaseList leases, long until)
     {
-        var bytes = leases.Sum(lease => lease.ArenaBytes);
         lock (_lock)
         {
-            if (_disposed || !Account!.TryHold(bytes))
-            {
-                ReleaseAll(leases);
+            if (_disposed || !Account!.TryHold(leases.Bytes))
                 return 0;
-            }
-
-            _holds.Add(_nextId, new Hold(leases, bytes, untilTicks));
-            _bytes += bytes;
+            var hold = new Hold(leases.HandOver(), until);
+            _bytes += hold.Leases.Bytes;
+            _holds.Add(_nextId, hold);
             return _nextId++;
         }
     }
@@ -50,13 +49,13 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
             return _holds.Remove(id, out var hold) && Drop(hold);
     }
 
-    public void Expire(long nowTicks)
+    public void Expire(long now)
     {
         lock (_lock)
         {
             foreach (var (id, hold) in _holds)
             {
-                if (hold.UntilTicks <= nowTicks && _holds.Remove(id))
+                if (hold.Until <= now && _holds.Remove(id))
                     Drop(hold);
             }
         }
@@ -75,18 +74,11 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
 
     private bool Drop(Hold hold)
     {
-        _bytes -= hold.Bytes;
-        Account!.EndHold(hold.Bytes);
-        ReleaseAll(hold.Leases);
+        _bytes -= hold.Leases.Bytes;
+        Account!.EndHold(hold.Leases.Bytes);
+        hold.Leases.Dispose();
         return true;
     }
 
-    // Deepest first, so that the first blocks of the prefix end up as the most recently used ones.
-    private static void ReleaseAll(List<BlockLease> leases)
-    {
-        for (var i = leases.Count - 1; i >= 0; i--)
-            leases[i].Dispose();
-    }
-
-    private sealed record Hold(List<BlockLease> Leases, long Bytes, long UntilTicks);
+    private sealed record Hold(LeaseList Leases, long Until);
 }

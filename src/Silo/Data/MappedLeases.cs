@@ -26,21 +26,17 @@ internal sealed class MappedLeases(long maxBytes)
             return maxBytes - _bytes.GetValueOrDefault(process);
     }
 
-    /// <summary>Keeps leases for a process, charged to a tenant, and returns their id; 0, and they are released, when the tenant holds too
-    /// much.</summary>
-    public ulong Add(PeerProcess process, TenantAccount account, List<BlockLease> leases)
+    /// <summary>Takes over leases and keeps them for a process, charged to a tenant.</summary>
+    /// <returns>Their id; 0, and they stay the caller's, when the tenant holds too much.</returns>
+    public ulong Add(PeerProcess process, TenantAccount account, LeaseList leases)
     {
-        var entry = new Entry(process, account, leases, leases.Sum(lease => lease.ArenaBytes));
-        if (!account.TryHold(entry.Bytes))
-        {
-            leases.ForEach(lease => lease.Dispose());
+        if (!account.TryHold(leases.Bytes))
             return 0;
-        }
-
         lock (_lock)
         {
+            var entry = new Entry(process, account, leases.HandOver());
             _leases.Add(++_lastId, entry);
-            _bytes[process] = _bytes.GetValueOrDefault(process) + entry.Bytes;
+            _bytes[process] = _bytes.GetValueOrDefault(process) + entry.Leases.Bytes;
             return _lastId;
         }
     }
@@ -88,12 +84,11 @@ internal sealed class MappedLeases(long maxBytes)
     private void Drop(ulong id, Entry entry)
     {
         _leases.Remove(id);
-        if ((_bytes[entry.Process] -= entry.Bytes) == 0)
+        if ((_bytes[entry.Process] -= entry.Leases.Bytes) == 0)
             _bytes.Remove(entry.Process);
-        for (var i = entry.Leases.Count - 1; i >= 0; i--)
-            entry.Leases[i].Dispose();
-        entry.Account.EndHold(entry.Bytes);
+        entry.Account.EndHold(entry.Leases.Bytes);
+        entry.Leases.Dispose();
     }
 
-    private sealed record Entry(PeerProcess Process, TenantAccount Account, List<BlockLease> Leases, long Bytes);
+    private sealed record Entry(PeerProcess Process, TenantAccount Account, LeaseList Leases);
 }

@@ -8,7 +8,7 @@ namespace KvCache.Silo.Data;
 /// <content>Reading blocks layer by layer.</content>
 internal sealed partial class Session
 {
-    private readonly List<BlockLease> _layerLeases = [];
+    private readonly LeaseList _layerLeases = new();
     private readonly List<FollowedBlock> _followed = []; // whose leases are among them
     private UnmanagedPiece[] _pieces = [];
 
@@ -23,10 +23,7 @@ internal sealed partial class Session
         }
         finally
         {
-            // Deepest first, so that the first blocks of the prefix end up as the most recently used ones.
-            for (var i = _layerLeases.Count - 1; i >= 0; i--)
-                _layerLeases[i].Dispose();
-            _layerLeases.Clear();
+            _layerLeases.Dispose();
             _followed.Clear();
         }
     }

@@ -45,7 +45,7 @@ internal sealed partial class Session
         var log = _server.Cluster.Directory.Log;
         log.Wait(from, wait);
         var count = log.Read(from, _deltas, out var first);
-        var reply = Reply();
+        var reply = ReplyWithClock();
         reply.UInt64(log.Incarnation);
         reply.UInt64(first);
         reply.UInt64(log.Next);
@@ -70,7 +70,7 @@ internal sealed partial class Session
 
         while (page.Count > 0)
             SendPage();
-        var end = Reply();
+        var end = ReplyWithClock();
         end.UInt64(directory.Log.Incarnation);
         end.UInt64(snapshot.Sequence);
         _socket.Send(end, FrameType.PeerSnapshotEnd, WireStatus.Ok, requestId);
@@ -78,13 +78,22 @@ internal sealed partial class Session
         void SendPage()
         {
             var part = CollectionsMarshal.AsSpan(page)[..Math.Min(page.Count, BlockConnection.MaxDeltas)];
-            var reply = Reply();
+            var reply = ReplyWithClock();
             reply.UInt64(directory.Log.Incarnation);
             reply.UInt64(snapshot.Sequence);
             WriteDeltas(reply, part);
             _socket.Send(reply, FrameType.PeerSnapshotPage, WireStatus.Ok, requestId);
             page.RemoveRange(0, part.Length);
         }
+    }
+
+    // Read behind what is told: it is later than all of that.
+    private WireWriter ReplyWithClock()
+    {
+        var reply = Reply();
+        WireFields.Add(reply, WireFields.Clock, _server.Store.Clock);
+        WireFields.End(reply);
+        return reply;
     }
 
     private static void WriteDeltas(WireWriter writer, ReadOnlySpan<IndexDelta> deltas) =>

@@ -61,11 +61,13 @@ internal sealed partial class Session
             throw new ProtocolException(
                 WireStatus.InvalidRequest,
                 $"A put by layers has at most {WireProtocol.MaxBlocksByLayers} blocks; this one has {hashes.Length}.");
-        if ((flags & ~(WireProtocol.PutPersisted | WireProtocol.PutByLayers | WireProtocol.PutKeepsLife)) != 0 || copies > WireProtocol.MaxCopies)
+        if ((flags & ~(WireProtocol.PutPersisted | WireProtocol.PutByLayers | WireProtocol.PutKeepsLife)) != 0
+            || copies > WireProtocol.MaxCopies)
             throw new ProtocolException(
                 WireStatus.InvalidRequest,
                 $"The put has flags 0x{flags:x2} and asks for {copies} copies; version {WireProtocol.Version} knows flags "
-                + $"{WireProtocol.PutPersisted}, {WireProtocol.PutByLayers} and {WireProtocol.PutKeepsLife} and at most {WireProtocol.MaxCopies} copies.");
+                + $"{WireProtocol.PutPersisted}, {WireProtocol.PutByLayers} and {WireProtocol.PutKeepsLife} and at most "
+                    + $"{WireProtocol.MaxCopies} copies.");
         var terms = new BlockTerms(
             timeToLive == 0 ? null : WireProtocol.Duration(timeToLive),
             new BlockDurability(copies, (flags & WireProtocol.PutPersisted) != 0),

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using KvCache.Binary;
 using KvCache.Caching;
@@ -10,6 +11,8 @@ namespace KvCache.Silo.Data;
 /// <content>Blocks that do not cross the socket: read in the mapped arena, written into a lent segment.</content>
 internal sealed partial class Session
 {
+    private const int MappedHeadBytes = sizeof(ulong) + sizeof(uint); // id and number of blocks
+
     private PeerProcess? _process;
     private SealedSegment? _segment;
 
@@ -43,17 +46,15 @@ internal sealed partial class Session
         var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
         reader.End();
         var process = Mapped();
-        var leases = new List<BlockLease>();
+        using var leases = new LeaseList();
         var perBlock = (2 * sizeof(ulong)) + (ns.Layout.Layers * sizeof(uint));
         var most = Math.Min(hashes.Length, (WireProtocol.MaxMetaBytes - 64) / perBlock);
         LeaseRun(ns.Id, hashes, most, (byte)(flags & WireProtocol.GetLocalOnly),
             Math.Min(_server.Mapped.FreeBytes(process), _account!.FreeToHold), leases);
-        var id = leases.Count == 0 ? 0 : _server.Mapped.Add(process, _account, leases);
-        if (id == 0)
-            leases.Clear();
+
+        // Written while they are surely held: afterwards they are the process'.
         var reply = Reply();
-        reply.UInt64(id);
-        reply.UInt32((uint)leases.Count);
+        reply.Take(MappedHeadBytes);
         foreach (var lease in leases)
         {
             reply.UInt64(lease.Generation);
@@ -61,6 +62,18 @@ internal sealed partial class Session
             reply.Bytes(MemoryMarshal.AsBytes(lease.Checksums));
         }
 
+        var count = leases.Count;
+        var id = count == 0 ? 0 : _server.Mapped.Add(process, _account, leases);
+        if (id == 0)
+        {
+            count = 0;
+            reply = Reply();
+            reply.Take(MappedHeadBytes);
+        }
+
+        var head = reply.Writable[FrameHeader.Size..];
+        BinaryPrimitives.WriteUInt64LittleEndian(head, id);
+        BinaryPrimitives.WriteUInt32LittleEndian(head[sizeof(ulong)..], (uint)count);
         _socket.Send(reply, FrameType.GetMappedReply, WireStatus.Ok, requestId);
     }
 

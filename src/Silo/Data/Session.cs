@@ -44,7 +44,7 @@ internal sealed partial class Session : Connection
 
     public override void Watch(long now)
     {
-        _holds.Expire(DateTime.UtcNow.Ticks);
+        _holds.Expire(now);
         base.Watch(now);
     }
 
@@ -197,11 +197,11 @@ internal sealed partial class Session : Connection
         if (hold > TimeSpan.Zero && found > 0)
         {
             hold = hold < _server.Options.MaxHold ? hold : _server.Options.MaxHold;
-            var leases = new List<BlockLease>();
+            using var leases = new LeaseList();
             foreach (var ns in namespaces)
                 _server.Cluster.Hold(ns, hashes[..found], _holds.FreeBytes, leases);
             if (leases.Count > 0)
-                holdId = _holds.Add(leases, DateTime.UtcNow.Ticks + hold.Ticks);
+                holdId = _holds.Add(leases, Stopwatch.GetTimestamp() + (long)(hold.TotalSeconds * Stopwatch.Frequency));
         }
 
         _server.Counters.Matched(found, hashes.Length);
@@ -295,7 +295,7 @@ internal sealed partial class Session : Connection
         (flags & WireProtocol.GetLocalOnly) != 0 ? _server.Store.TryLease(new BlockKey(ns, hashes[0])) : _server.Fetcher.Fetch(ns, hashes);
 
     // Leases from the first block on, up to the first that cannot be had or is too large for the bytes that are free.
-    private void LeaseRun(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, int most, byte flags, long free, List<BlockLease> leases)
+    private void LeaseRun(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, int most, byte flags, long free, LeaseList leases)
     {
         var began = Stopwatch.GetTimestamp();
         for (var i = 0; i < most; i++)

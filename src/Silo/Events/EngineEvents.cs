@@ -3,13 +3,14 @@ using System.Net.Sockets;
 using System.Text;
 using KvCache.Engine.Events;
 using KvCache.Engine.Wire;
+using KvCache.Silo.Supervision;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo.Events;
 
 /// <summary>Listens to the engines' event sockets, so that the index also knows what lies in GPUs.</summary>
-internal sealed partial class EngineEvents : BackgroundService
+internal sealed partial class EngineEvents : ILoop
 {
     // A batch of a long prefill has a few hundred KiB.
     private const int MaxFrameBytes = 16 << 20;
@@ -31,7 +32,7 @@ internal sealed partial class EngineEvents : BackgroundService
     /// <summary>The engines, in the order of the configuration.</summary>
     public IReadOnlyList<EngineNode> Engines { get; }
 
-    protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
+    public Task RunAsync(CancellationToken stoppingToken) =>
         Task.WhenAll(Engines.Select(engine => FollowAsync(engine, stoppingToken)));
 
     private async Task FollowAsync(EngineNode engine, CancellationToken cancellationToken)

@@ -4,6 +4,7 @@ using System.Text;
 using KvCache.Engine.Events;
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
+using KvCache.Silo.Supervision;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
@@ -15,8 +16,8 @@ namespace KvCache.Silo.Events;
 /// waits, and when this reader has fallen behind it, subscribers hear that everything is gone and then what is there.
 /// </summary>
 internal sealed partial class KvEventPublisher(
-    BlockDirectory directory, BlockStore store, TimeProvider time, EventCounters counters, EventAccess access, IOptions<EventOptions> options,
-    ILogger<KvEventPublisher> logger)
+    BlockDirectory directory, BlockStore store, TimeProvider time, EventCounters counters, EventAccess access, LoopHealth loops,
+    IOptions<EventOptions> options, ILogger<KvEventPublisher> logger)
     : BackgroundService
 {
     private const int MaxEventsPerBatch = 256;
@@ -50,7 +51,10 @@ internal sealed partial class KvEventPublisher(
             await _publisher.DisposeAsync();
     }
 
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
+        loops.KeepRunningAsync(nameof(KvEventPublisher), FollowAsync, stoppingToken);
+
+    private async Task FollowAsync(CancellationToken stoppingToken)
     {
         var log = directory.Log;
         ulong next = 0;

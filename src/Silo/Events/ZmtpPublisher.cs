@@ -164,7 +164,8 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
         lock (_subscribers)
         {
             if (_subscribers.Count >= _maxSubscribers
-                || _subscribers.Count(other => other.Tenant == subscriber.Tenant) >= _access.SubscribersOf(subscriber.Tenant, _maxSubscribers))
+                || _subscribers.Count(other => other.Tenant == subscriber.Tenant) >= _access.SubscribersOf(
+                    subscriber.Tenant, _maxSubscribers))
                 throw new KvFormatException(
                     $"There are as many subscribers already as {EventOptions.Section}:MaxSubscribers ({_maxSubscribers}) and the tenant's "
                     + "part of it allow.");
@@ -189,7 +190,9 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "The subscriber {Peer} of KV events has left: {Reason} ({Left} more such lines were left out)")]
+    [LoggerMessage(
+        Level = LogLevel.Information,
+        Message = "The subscriber {Peer} of KV events has left: {Reason} ({Left} more such lines were left out)")]
     private partial void LogEnded(string peer, string reason, long left);
 
     private sealed class Subscriber(ZmtpSocket socket, int maxQueued)

@@ -3,6 +3,7 @@ using KvCache.Engine.Storage;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
 using KvCache.Silo.Http;
+using KvCache.Silo.Supervision;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers;
 
@@ -20,10 +21,10 @@ internal static class Endpoints
         app.MapGet("/healthz", () => Results.Text("ok"));
         app.MapGet("/readyz",
             async (HttpContext http, Operators operators, BlockServer server, ArenaCommitter arena, ClusterMembers members, RedisScan scan,
-            IServiceProvider services) =>
+            CutOffWatch cutOff, LoopHealth loops, IServiceProvider services) =>
         {
             var listening = server.Endpoints.Length > 0;
-            var ready = listening && arena.Ready && !app.Lifetime.ApplicationStopping.IsCancellationRequested;
+            var ready = listening && arena.Ready && cutOff.Problem is null && !app.Lifetime.ApplicationStopping.IsCancellationRequested;
             var status = ready ? 200 : 503;
 
             // A wrong token costs here what it costs elsewhere, or this were the place to guess.
@@ -40,7 +41,8 @@ internal static class Endpoints
                 members.Reachable,
                 services.GetService<RedisTier>() is { } tier
                     ? new RedisReadiness(tier.IsAvailable, tier.LastError, scan.Done, scan.Found, scan.Expected)
-                    : null);
+                    : null,
+                [.. cutOff.Problem is { } problem ? [problem] : (string[])[], .. loops.Problems]);
             return Results.Json(readiness, ReadinessJsonContext.Default.Readiness, statusCode: status);
         });
         app.MapGet("/admin/stats", async (HttpContext http, Operators operators, BlockStore store, SiloCounters counters) =>
@@ -48,6 +50,15 @@ internal static class Endpoints
                 ? throw new HttpProblemException(problem)
                 : TypedResults.Ok(SiloStatistics.Create(store, counters)))
             .WithTags("admin").WithName("siloStatistics").WithSummary("Counters of this silo.");
+        app.MapPost("/admin/leave", async (HttpContext http, Operators operators) =>
+        {
+            if (await operators.RefuseAsync(http, OperatorRole.Administrator) is { } problem)
+                throw new HttpProblemException(problem);
+            app.Lifetime.StopApplication();
+            return TypedResults.Accepted((string?)null);
+        })
+            .WithTags("admin").WithName("leave")
+            .WithSummary("Ends this silo: it gives its blocks to the silos that stay, and stops.");
         app.MapPrometheusScrapingEndpoint().Add(endpoint =>
         {
             // Not a filter: those are for handlers, and this one is a delegate.
@@ -75,8 +86,10 @@ internal sealed record ReadyStatus(bool Ready);
 /// <param name="ArenaFailure">Why the arena is smaller than configured, or null.</param>
 /// <param name="Peers">Other silos whose blocks are known and can be asked for.</param>
 /// <param name="Redis">The tier behind the silos; null when there is none. The silo serves without it.</param>
+/// <param name="Problems">What is wrong, each in a sentence: the silo is cut off, or a part of it failed and was begun again.</param>
 internal sealed record Readiness(
-    bool Ready, string[] Endpoints, long ArenaCommittedBytes, long ArenaBytes, string? ArenaFailure, int Peers, RedisReadiness? Redis);
+    bool Ready, string[] Endpoints, long ArenaCommittedBytes, long ArenaBytes, string? ArenaFailure, int Peers, RedisReadiness? Redis,
+    string[] Problems);
 
 /// <summary>State of the Redis tier.</summary>
 /// <param name="Available">Whether Redis has answered, as the master, the last time that it was asked; it is probed every two

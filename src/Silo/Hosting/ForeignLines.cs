@@ -22,7 +22,8 @@ internal static class ForeignLines
         (category == "Microsoft.Extensions.Hosting.Internal.Host" && id.Id == StartFailed)
 
         // Orleans measures its first check from a time of 0.
-        || (category == "Orleans.Runtime.Watchdog" && text.StartsWith("Participant check thread has not completed", StringComparison.Ordinal));
+        || (category == "Orleans.Runtime.Watchdog"
+            && text.StartsWith("Participant check thread has not completed", StringComparison.Ordinal));
 
     /// <summary>A neighbour that is away, a call that was given up and one that was refused are no errors of this silo.</summary>
     public static LogLevel LevelOf(LogLevel level, EventId id, Exception? exception)
@@ -46,7 +47,8 @@ internal static class ForeignLines
         or TimeoutException or OperationCanceledException or SocketException or ConnectionResetException or ConnectionAbortedException
         or UnauthorizedAccessException or KvCache.Silo.Tiers.Redis.RedisException
         || exception.GetType().FullName is "Orleans.Runtime.Messaging.ConnectionFailedException"
-            or "Orleans.Networking.Shared.SocketConnectionException" or "Orleans.Runtime.GrainDirectory.LocalGrainDirectoryPartitionException";
+            or "Orleans.Networking.Shared.SocketConnectionException"
+                or "Orleans.Runtime.GrainDirectory.LocalGrainDirectoryPartitionException";
 
     private static string OneLine(string text) => string.Join(' ', text.Split((char[])['\r', '\n'], StringSplitOptions.RemoveEmptyEntries));
 }

@@ -12,6 +12,7 @@ using KvCache.Silo.LmCache;
 using KvCache.Silo.Options;
 using KvCache.Silo.Resp;
 using KvCache.Silo.Security;
+using KvCache.Silo.Supervision;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers;
 using KvCache.Silo.Values;
@@ -74,9 +75,8 @@ internal static class KvCacheServices
         services.AddSingleton(CreateStore);
         services.AddPrefixGrains();
         services.AddRedisTier(configuration);
-        AddHosted<DescriptorWriter>(services);
         services.AddSingleton<RedisBlocks>();
-        AddHosted<RedisScan>(services);
+        AddLoop<RedisScan>(services);
         services.AddSingleton<ClusterMembers>();
         services.AddSingleton<ClusterCounters>();
         services.AddSingleton<ISiloAgents, SiloAgents>();
@@ -85,9 +85,12 @@ internal static class KvCacheServices
         services.AddSingleton<IClusterBlocks, ClusterBlocks>();
         services.AddSingleton<ClusterView>();
         services.AddSingleton<BlockWriter>();
-        AddHosted<Replicator>(services);
-        AddHosted<RemoteReads>(services);
-        AddHosted<ClusterWatch>(services);
+        AddLoop<Replicator>(services);
+        services.AddSingleton<HandOver>();
+        AddLoop<RemoteReads>(services);
+        AddLoop<ClusterWatch>(services);
+        AddLoop<CutOffWatch>(services);
+        services.AddSingleton<LoopHealth>();
         services.AddSingleton<SiloCounters>();
         services.AddSingleton<TenantRegistry>();
         services.AddSingleton(provider => new TenantAccounts(time: provider.GetRequiredService<TimeProvider>()));
@@ -101,7 +104,7 @@ internal static class KvCacheServices
         services.AddSingleton<EventCounters>();
         services.AddSingleton<EventAccess>();
         AddHosted<KvEventPublisher>(services);
-        AddHosted<EngineEvents>(services);
+        AddLoop<EngineEvents>(services);
         services.AddSingleton<ValueBlocks>();
         services.AddSingleton<RespTenants>();
         AddHosted<RespServer>(services);
@@ -119,7 +122,15 @@ internal static class KvCacheServices
         silo.Services.AddSingleton(tls).AddSingleton(tls.Peers).AddSingleton<ILiveFiles>(tls);
         silo.Services.AddSingleton<ILiveFiles>(provider => provider.GetRequiredService<TenantRegistry>());
         silo.Services.AddSingleton<ILiveFiles>(provider => provider.GetRequiredService<ClusterSecrets>());
-        AddHosted<FileReloader>(silo.Services);
+        AddLoop<FileReloader>(silo.Services);
+    }
+
+    private static void AddLoop<T>(IServiceCollection services)
+        where T : class, ILoop
+    {
+        services.AddSingleton<T>();
+        services.AddSingleton<IHostedService>(
+            provider => new LoopHost(provider.GetRequiredService<T>(), provider.GetRequiredService<LoopHealth>()));
     }
 
     private static void AddHosted<T>(IServiceCollection services)
@@ -149,7 +160,11 @@ internal static class KvCacheServices
             directory,
             accounts: services.GetRequiredService<TenantAccounts>());
         if (arena.Path.Length > 0)
+        {
             services.GetRequiredService<LeftFiles>().Add(arena.Path);
+            services.GetRequiredService<LeftFiles>().Add(NativeMapping.LockOf(arena.Path));
+        }
+
         if (arena.Path.Length > 0)
             UnixAccess.Apply(arena.Path, arena.Mode, arena.Group);
         directory.Attach(store);

@@ -11,7 +11,8 @@ internal sealed class LeftFiles
     /// <summary>Says that a file is this silo's.</summary>
     public void Add(string path) => _paths.Add(path);
 
-    /// <summary>Deletes what is there. Only for a silo whose parts have not been disposed: behind them, a path may be another silo's.</summary>
+    /// <summary>Deletes what is there. Only for a silo whose parts have not been disposed: behind them, a path may be another
+    /// silo's.</summary>
     public void Delete()
     {
         foreach (var path in _paths)

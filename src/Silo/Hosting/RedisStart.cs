@@ -25,7 +25,8 @@ internal static class RedisStart
         {
             try
             {
-                await Task.Run(() => RedisConnection.Connect(endpoint, 0, Deadline.After(options.ConnectTimeout)).Dispose(), cancellationToken);
+                await Task.Run(
+                    () => RedisConnection.Connect(endpoint, 0, Deadline.After(options.ConnectTimeout)).Dispose(), cancellationToken);
                 return;
             }
             catch (RedisException e) when (e.IsMisconfigured)

@@ -11,7 +11,10 @@ internal static class SiloCommand
 {
     public static RootCommand Create()
     {
-        var arena = new Option<string?>("--arena") { Description = "Size of the block memory, for example 4GiB, or a share of the memory, for example 75% (default 1GiB)." };
+        var arena = new Option<string?>("--arena")
+        {
+            Description = "Size of the block memory, for example 4GiB, or a share of the memory, for example 75% (default 1GiB).",
+        };
         var arenaFile =
             new Option<string?>(
             "--arena-file")

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net;
+using KvCache.Silo.Cluster;
 using KvCache.Silo.Http;
 using KvCache.Silo.Options;
 using KvCache.Silo.Security;
@@ -44,6 +45,7 @@ internal static partial class SiloProgram
             }
 
             await WaitAsync(app, cancellationToken);
+            await app.Services.GetRequiredService<HandOver>().RunAsync();
             await StopAsync(app);
             return 0;
         }

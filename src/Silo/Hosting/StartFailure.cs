@@ -13,7 +13,8 @@ internal static class StartFailure
     {
         AggregateException { InnerExceptions: [var only] } => Explain(only),
         InvalidDataException => $"{exception.Message} {exception.GetBaseException().Message}",
-        InvalidOperationException { InnerException: FormatException or ArgumentException } => $"{exception.Message} {exception.InnerException.Message}",
+        InvalidOperationException { InnerException: FormatException or ArgumentException } =>
+            $"{exception.Message} {exception.InnerException.Message}",
         SocketException => $"An address cannot be listened on: {exception.Message}.",
         OptionsValidationException or IOException or UnauthorizedAccessException or FormatException => exception.Message,
         OperationCanceledException => "The start was cancelled.",

@@ -30,7 +30,8 @@ internal static partial class StartWatch
 
     [LoggerMessage(
         Level = LogLevel.Warning,
-        Message = "Not ready yet: the list of members has {Silos}, and this silo joins when each of them answers or has been declared dead, "
+        Message = "Not ready yet: the list of members has {Silos}, and this silo joins when each of them answers or has been declared "
+            + "dead, "
         + "which takes about 10 s of silence")]
     private static partial void LogWaits(ILogger logger, string silos);
 }

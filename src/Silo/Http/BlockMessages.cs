@@ -98,7 +98,8 @@ internal readonly struct LayerQuery
 internal readonly struct PutQuery
 {
     [FromQuery(Name = "ttl")]
-    [Description("Life in seconds, in steps of a millisecond, from the moment it is visible; as long as memory lasts when it is left out. A "
+    [Description(
+        "Life in seconds, in steps of a millisecond, from the moment it is visible; as long as memory lasts when it is left out. A "
         + "block that is stored already gets it too.")]
     public double? TimeToLive { get; init; }
 

@@ -28,5 +28,6 @@ internal static class KnownQuery
 
     private static string Explain(string name, string[] known) => known.Length == 0
         ? $"The query parameter '{name}' is not read; this request has none."
-        : $"The query parameter '{name}' is not read; perhaps '{NearestName.Of(name, known)}' was meant. There are {string.Join(", ", known)}.";
+        : $"The query parameter '{name}' is not read; perhaps '{NearestName.Of(name, known)}' was meant. There are "
+            + $"{string.Join(", ", known)}.";
 }

@@ -45,7 +45,8 @@ internal sealed record MemberRow
             ProxyPort = entry.ProxyPort,
             Started = Stamp(entry.StartTime, ahead),
             Alive = Stamp(entry.IAmAliveTime, ahead),
-            Suspicions = [.. (entry.SuspectTimes ?? []).Select(vote => new Suspicion(vote.Item1.ToParsableString(), Stamp(vote.Item2, ahead)))],
+            Suspicions = [.. (entry.SuspectTimes ?? [])
+                .Select(vote => new Suspicion(vote.Item1.ToParsableString(), Stamp(vote.Item2, ahead)))],
         },
         MemberRowJsonContext.Default.MemberRow);
 

@@ -89,6 +89,21 @@ internal sealed class ClusterOptions : IValidatableObject
     [Range(typeof(TimeSpan), "00:00:01.500", "00:10:00")]
     public TimeSpan SilenceLimit { get; set; } = TimeSpan.FromSeconds(2.5);
 
+    /// <summary>
+    /// How long a silo goes on letting its blocks be read when it hears neither the others nor the list of members. Default 3 s; the same
+    /// on
+    /// all silos, for a deletion is confirmed so long after a silo's death, when that silo knows of it too.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:02.500", "00:01:00")]
+    public TimeSpan CutOffLimit { get; set; } = TimeSpan.FromSeconds(3);
+
+    /// <summary>
+    /// Time in which a silo that was asked to end gives blocks that it alone has to the silos that stay. Default 20 s; 0 for not at all. A
+    /// supervisor's patience has to be ten seconds longer.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:00", "01:00:00")]
+    public TimeSpan HandOverTimeout { get; set; } = TimeSpan.FromSeconds(20);
+
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {

@@ -1,5 +1,6 @@
 using KvCache.Engine.Security;
 using KvCache.Silo.Options;
+using KvCache.Silo.Supervision;
 using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo.Security;
@@ -7,9 +8,9 @@ namespace KvCache.Silo.Security;
 /// <summary>Looks at the files of certificates, secrets and keys, and takes over what has changed. What cannot be used changes nothing, and
 /// is told once.</summary>
 internal sealed partial class FileReloader(IEnumerable<ILiveFiles> owners, IOptions<ReloadOptions> options, ILogger<FileReloader> logger)
-    : BackgroundService
+    : ILoop
 {
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    public async Task RunAsync(CancellationToken stoppingToken)
     {
         var all = owners.SelectMany(owner => owner.Files).ToArray();
         if (all.Length == 0)

@@ -35,7 +35,8 @@ internal sealed partial class OrleansDoors(
     private const int MaxPreambleBytes = 1024; // Orleans' own limit
     private static readonly TimeSpan PartingTime = TimeSpan.FromSeconds(1);
 
-    private readonly UnprovenConnections<ConnectionContext> _strangers = new(options.Value.MaxUnproven, options.Value.MaxUnprovenPerAddress);
+    private readonly UnprovenConnections<ConnectionContext> _strangers =
+        new(options.Value.MaxUnproven, options.Value.MaxUnprovenPerAddress);
     private readonly UnprovenConnections<ConnectionContext> _silos = new(options.Value.MaxUnproven, options.Value.MaxUnprovenPerAddress);
     private readonly UnprovenConnections<ConnectionContext> _clients = new(options.Value.MaxUnproven, options.Value.MaxUnprovenPerAddress);
     private readonly GatewayClients _admitted = new(options.Value.MaxClients, quotas);
@@ -103,7 +104,8 @@ internal sealed partial class OrleansDoors(
             limit.CancelAfter(options.Value.HandshakeTimeout);
             name = await DoorHandshake.CheckAsync(
                 connection.Transport, door, secretsOf, ticketFor,
-                wrong => Task.Delay(audit.Refused($"Orleans' {door} port", address, wrong, options.Value.HandshakeTimeout / 2), limit.Token),
+                wrong => Task.Delay(
+                    audit.Refused($"Orleans' {door} port", address, wrong, options.Value.HandshakeTimeout / 2), limit.Token),
                 limit.Token);
             if (name is null)
                 await PartAsync(connection);

@@ -39,9 +39,11 @@ internal static partial class MachineLimits
         if (text.EndsWith('%'))
         {
             var most = Path.IsPathFullyQualified(path) && SpaceAt(path) is { } space ? Math.Min(memory.Bytes, space.Total) : memory.Bytes;
-            if (!double.TryParse(text.AsSpan(0, text.Length - 1), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var share)
+            if (!double.TryParse(
+                text.AsSpan(0, text.Length - 1), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var share)
                 || share is not (> 0 and <= 100))
-                throw new FormatException($"{SizeKey} is '{text}'; a share of the memory was expected, such as 75%, or a size such as 4GiB.");
+                throw new FormatException(
+                    $"{SizeKey} is '{text}'; a share of the memory was expected, such as 75%, or a size such as 4GiB.");
             var bytes = (long)(most * share / 100) & -(1L << 20);
             replaced[SizeKey] = bytes.ToString(CultureInfo.InvariantCulture);
             text = replaced[SizeKey]!;
@@ -59,7 +61,8 @@ internal static partial class MachineLimits
         foreach (var (listen, more) in new[] { Of<RespOptions>(options => options.Listen), Of<LmCacheOptions>(options => options.Listen) })
             needed += listen.Length > 0 ? more.MaxConnections + more.MaxUnproven : 0;
         if (FileLimit.Soft < needed)
-            LogFewFiles(services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(MachineLimits).FullName!), FileLimit.Soft, needed);
+            LogFewFiles(services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(MachineLimits).FullName!),
+                FileLimit.Soft, needed);
 
         (string, ConnectionOptions) Of<T>(Func<T, string> listen)
             where T : ConnectionOptions => services.GetRequiredService<IOptions<T>>().Value is var options
@@ -103,11 +106,13 @@ internal static partial class MachineLimits
     {
         if (size.Bytes > memory.Bytes - OwnBytes)
             throw new FormatException(
-                $"{SizeKey} is {size}, and {memory.Reason} {new ByteSize(memory.Bytes)} of memory, of which the process needs some itself; at "
+                $"{SizeKey} is {size}, and {memory.Reason} {new ByteSize(memory.Bytes)} of memory, of which the process needs some "
+                    + "itself; at "
                 + $"most {new ByteSize(Math.Max(0, memory.Bytes - OwnBytes))}, or a share such as 75%, was expected.");
         if (!Path.IsPathFullyQualified(path) || SpaceAt(path) is not { } space)
             return;
-        var own = new FileInfo(path) is { Exists: true, LinkTarget: null } old ? old.Length : 0; // of a silo that was killed: it is replaced
+        // of a silo that was killed: it is replaced
+        var own = new FileInfo(path) is { Exists: true, LinkTarget: null } old ? old.Length : 0;
         if (size.Bytes > space.Free + own)
             throw new FormatException(
                 $"{SizeKey} is {size}, and the file system of {path} has {new ByteSize(space.Free + own)} free; at most that was expected. "
@@ -122,7 +127,9 @@ internal static partial class MachineLimits
         try
         {
             // File systems of the kernel's own, such as /proc, have no size; what is wrong there is told when the file is made.
-            return folder is null || new DriveInfo(folder) is not { TotalSize: > 0 } drive ? null : (drive.TotalSize, drive.AvailableFreeSpace);
+            return folder is null || new DriveInfo(folder) is not { TotalSize: > 0 } drive
+                ? null
+                : (drive.TotalSize, drive.AvailableFreeSpace);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -92,7 +92,8 @@ internal static class SettingsReader
                     && json.Source.Path is { } path && Path.GetFileName(path) == Path.GetFileName(file))
                 && !Foreign.Contains(name, StringComparer.OrdinalIgnoreCase))
                 throw new FormatException(
-                    SettingsSchema.SectionNames.FirstOrDefault(known => known.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } section
+                    SettingsSchema.SectionNames.FirstOrDefault(
+                        known => known.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } section
                     ? $"{file} has '{name}' outside of '{SettingsSchema.Root}', where nobody reads it; "
                         + $"{{ \"{SettingsSchema.Root}\": {{ \"{section}\": … }} }} was expected."
                     : $"{file} has '{name}', which nobody reads; perhaps "
@@ -100,7 +101,8 @@ internal static class SettingsReader
 
             // Other programs have settings in the environment too; only what looks like ours is taken for a mistake.
             if (child.GetChildren().Any() && NearestName.Distance(name, SettingsSchema.Root) <= 2)
-                throw new FormatException($"'{name}'{SourceOf(configuration, name)} is not read; perhaps '{SettingsSchema.Root}' was meant.");
+                throw new FormatException(
+                    $"'{name}'{SourceOf(configuration, name)} is not read; perhaps '{SettingsSchema.Root}' was meant.");
             if (name.StartsWith(SettingsSchema.Root + "_", StringComparison.OrdinalIgnoreCase)
                 && SettingsSchema.Find(name.Replace('_', ':')) is { } type && SettingsSchema.IsScalar(type))
                 throw new FormatException(

@@ -101,6 +101,8 @@ internal static class SettingsSchema
             return Leaves($"{key}:{(like.Length > depth ? like[depth] : "NAME")}", element, like);
         }
 
-        return IsScalar(type) ? [key] : type.GetProperties().SelectMany(property => Leaves($"{key}:{property.Name}", property.PropertyType, like));
+        return IsScalar(type)
+            ? [key]
+            : type.GetProperties().SelectMany(property => Leaves($"{key}:{property.Name}", property.PropertyType, like));
     }
 }

@@ -15,7 +15,8 @@ internal sealed class SiloCounters : IDisposable
     private readonly Meter _meter = new(MeterName);
     private readonly Histogram<double> _duration;
     private readonly long[] _puts = new long[Enum.GetValues<PutOutcome>().Length];
-    private long _hits, _absent, _corrupt, _matchedBlocks, _matchedOf, _receivedBytes, _sentBytes, _rejected, _displaced, _badFrames;
+    private long _hits, _absent, _corrupt, _matchedBlocks, _matchedOf, _receivedBytes, _sentBytes, _rejected, _displaced, _badFrames,
+        _watchFailed;
     private int _connections;
 
     /// <summary>Registers the instruments.</summary>
@@ -38,6 +39,9 @@ internal sealed class SiloCounters : IDisposable
         _meter.CreateObservableCounter(
             "kvcache.connections.rejected", () =>
             Volatile.Read(ref _rejected), "{connection}", "Connections refused: limits, versions, authentication.");
+        _meter.CreateObservableCounter(
+            "kvcache.connections.watch.failed", () => Volatile.Read(ref _watchFailed), "{failure}",
+            "Failures of the watch over connections, which goes on.");
         _meter.CreateObservableCounter(
             "kvcache.connections.displaced", () =>
             Volatile.Read(ref _displaced), "{connection}",
@@ -122,6 +126,8 @@ internal sealed class SiloCounters : IDisposable
     internal void Rejected() => Interlocked.Increment(ref _rejected);
 
     internal void Displaced() => Interlocked.Increment(ref _displaced);
+
+    internal void WatchFailed() => Interlocked.Increment(ref _watchFailed);
 
     internal void BadFrame() => Interlocked.Increment(ref _badFrames);
 

@@ -1,6 +1,7 @@
 using KvCache.Engine.Security;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Cluster;
+using KvCache.Silo.Supervision;
 using KvCache.Silo.Tiers.Payloads;
 using KvCache.Silo.Tiers.Persisting;
 using KvCache.Silo.Tiers.Promoting;
@@ -27,6 +28,8 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
 
     private const int StackBytes = 256 * 1024;
 
+    private static readonly TimeSpan ThreadPause = TimeSpan.FromMilliseconds(100);
+
     // The default share of the arena that may wait to be written.
     private const int QueueShare = 8;
 
@@ -43,6 +46,7 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     private readonly List<RedisLane> _lanes = [];
     private readonly List<Thread> _threads = [];
     private readonly CancellationTokenSource _stopping = new();
+    private readonly LoopHealth? _loops;
     private int _stopped;
 
     /// <summary>Prepares the tier; <see cref="StartAsync"/> starts its threads.</summary>
@@ -51,10 +55,13 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     /// <param name="counters">Receives what happens.</param>
     /// <param name="time">Clock of expiry.</param>
     /// <param name="logger">Log.</param>
+    /// <param name="loops">Hears of threads that failed and go on; null for nobody.</param>
     /// <exception cref="FormatException">The connection string is wrong.</exception>
     public RedisTier(
-        BlockStore store, IOptions<RedisTierOptions> options, RedisTierCounters counters, TimeProvider time, ILogger<RedisTier> logger)
+        BlockStore store, IOptions<RedisTierOptions> options, RedisTierCounters counters, TimeProvider time, ILogger<RedisTier> logger,
+        LoopHealth? loops = null)
     {
+        _loops = loops;
         _options = options.Value;
         _counters = counters;
         _time = time;
@@ -298,6 +305,26 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
         _lanes.ForEach(lane => lane.Dispose());
     }
 
+    // It returns when the tier stops; before, an exception would be the end of the process.
+    private void KeepRunning(string name, Action run)
+    {
+        while (true)
+        {
+            try
+            {
+                run();
+                return;
+            }
+            catch (Exception e)
+            {
+                _loops?.Failed($"The Redis tier's {name}", e);
+                if (Volatile.Read(ref _stopped) != 0)
+                    return;
+                Thread.Sleep(ThreadPause);
+            }
+        }
+    }
+
     private RedisLane NewLane(int buffer)
     {
         var lane = new RedisLane(_endpoint, buffer, _options.ConnectTimeout, _health);
@@ -306,5 +333,5 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     }
 
     private void AddThread(string name, Action run) =>
-        _threads.Add(new Thread(() => run(), StackBytes) { IsBackground = true, Name = $"kvcache redis {name}" });
+        _threads.Add(new Thread(() => KeepRunning(name, run), StackBytes) { IsBackground = true, Name = $"kvcache redis {name}" });
 }

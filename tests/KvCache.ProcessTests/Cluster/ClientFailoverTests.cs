@@ -12,7 +12,7 @@ using KvCache.TorchSharp;
 namespace KvCache.ProcessTests;
 
 /// <summary>A client whose silos are killed, frozen or full while it reads and stores.</summary>
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class ClientFailoverTests
 {
     private const int Blocks = 24;

@@ -8,7 +8,7 @@ using KvCache.TorchSharp;
 namespace KvCache.ProcessTests;
 
 /// <summary>An index with less room than there are blocks in Redis and on other silos.</summary>
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class CrowdedIndexTests
 {
     private static readonly CacheNamespace Ns = Prefixes.Namespace("crowded", KvLayout.Opaque([0, 4096], 16));

@@ -9,7 +9,7 @@ using KvCache.TorchSharp;
 namespace KvCache.ProcessTests;
 
 /// <summary>Silos that are killed or frozen, in a cluster without a Redis.</summary>
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class LostSiloTests
 {
     private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(5);

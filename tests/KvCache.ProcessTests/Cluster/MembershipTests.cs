@@ -8,7 +8,7 @@ using KvCache.Testing;
 namespace KvCache.ProcessTests;
 
 /// <summary>The list of members in Redis: lost, stale, or written by clocks that were wrong.</summary>
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class MembershipTests
 {
     private const string FakeTime = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";

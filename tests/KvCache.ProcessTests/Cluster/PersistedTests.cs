@@ -10,7 +10,7 @@ using KvCache.TorchSharp;
 namespace KvCache.ProcessTests;
 
 /// <summary>A cluster with a Redis: what survives silos, and what happens when Redis does not.</summary>
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class PersistedTests
 {
     private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(5);

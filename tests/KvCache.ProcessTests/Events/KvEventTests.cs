@@ -89,7 +89,8 @@ public sealed partial class KvEventTests
             await other.StoreAsync(theirs, 0, theirs.Blocks());
             return acme.Lines.Length > 2 && globex.Lines.Length > 2;
         });
-        await Eventually.TrueAsync("the thief has tried", () => silo.Log.Contains("Refused proof at the event socket", StringComparison.Ordinal));
+        await Eventually.TrueAsync(
+            "the thief has tried", () => silo.Log.Contains("Refused proof at the event socket", StringComparison.Ordinal));
 
         Assert.All(acme.Lines, line => Assert.Equal($"kv@{acmes.Id}", JsonNode.Parse(line)![0]!.GetValue<string>()));
         Assert.All(globex.Lines, line => Assert.Equal($"kv@{globexs.Id}", JsonNode.Parse(line)![0]!.GetValue<string>()));

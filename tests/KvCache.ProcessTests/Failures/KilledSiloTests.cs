@@ -9,7 +9,7 @@ using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests;
 
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class KilledSiloTests
 {
     private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(3);

@@ -11,7 +11,7 @@ using KvCache.TorchSharp;
 namespace KvCache.ProcessTests;
 
 /// <summary>A load that ended early, while the silo stood still in the middle of sending, never writes the caller's memory again.</summary>
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class PausedSiloTests
 {
     private const int Blocks = 6;

@@ -180,7 +180,8 @@ public sealed class HttpProblemTests(HttpProblemTests.Silo shared) : IClassFixtu
         await peer.ConnectAsync(address.Host, address.Port);
         var stream = peer.GetStream();
         await stream.WriteAsync(
-            Encoding.ASCII.GetBytes($"PUT {_path} HTTP/1.1\r\nHost: {address.Authority}\r\nContent-Length: {Ns.Layout.BlockBytes}\r\n\r\n"));
+            Encoding.ASCII.GetBytes(
+                $"PUT {_path} HTTP/1.1\r\nHost: {address.Authority}\r\nContent-Length: {Ns.Layout.BlockBytes}\r\n\r\n"));
         await stream.WriteAsync(Content.Of(_prefix, 0).AsMemory(0, bytes));
         return peer;
     }

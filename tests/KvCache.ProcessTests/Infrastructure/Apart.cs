@@ -7,8 +7,9 @@ using Xunit.v3;
 namespace KvCache.ProcessTests;
 
 /// <summary>
-/// Classes that kill or pause silos under a deadline, or judge times, allocations or memory: nothing else runs meanwhile, and
-/// <c>test.sh</c> runs them when its other lanes have ended.
+/// Classes that judge times, allocations or memory: nothing else runs meanwhile. Those that only kill or pause silos under a deadline have
+/// the
+/// trait <c>run=kills</c>: <c>test.sh</c> runs them beside one another, when its other lanes have ended.
 /// </summary>
 [CollectionDefinition(DisableParallelization = true)]
 [Trait("run", "apart")]

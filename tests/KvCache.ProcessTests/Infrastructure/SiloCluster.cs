@@ -35,7 +35,8 @@ internal sealed class SiloCluster : IAsyncDisposable
             SiloPort = ports[(2 * i) + 1],
             UseUnix = false,
             Settings = SettingsOf(common.Settings, i),
-            Arguments = [.. (common.Arguments ?? []).Select(text => text.Replace("{silo}", $"{i}", StringComparison.Ordinal)), "--cluster", redis is null
+            Arguments = [.. (common.Arguments ?? []).Select(text => text.Replace("{silo}", $"{i}", StringComparison.Ordinal)), "--cluster",
+                redis is null
                 ? "localhost"
                 : "redis", .. redis is null ? i == 0 ? [] : ["--primary", $"{ports[1]}"] : (string[])["--redis", redis.Tcp]],
         })];

@@ -9,7 +9,7 @@ using KvCache.TorchSharp;
 namespace KvCache.ProcessTests;
 
 /// <summary>What a load by layers does when silos, memory or connections fail.</summary>
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class LayerFailureTests
 {
     // layers of 1 MiB

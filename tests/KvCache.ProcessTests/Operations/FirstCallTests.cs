@@ -10,7 +10,8 @@ using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 
-/// <summary>The first match of a process connects and compiles, and finds what is there all the same; later ones never wait like it.</summary>
+/// <summary>The first match of a process connects and compiles, and finds what is there all the same; later ones never wait like
+/// it.</summary>
 [Collection(typeof(Apart))]
 public class FirstCallTests
 {
@@ -79,7 +80,8 @@ public class FirstCallTests
             for (var i = 0; i < processes; i++)
             {
                 await using var process = ChildProcess.Start(ProgramCommand.Own(
-                    "KvCache.ProcessTests.dll", ["-noColor", "-noLogo", "-explicit", "only", "-method", $"*{nameof(In_a_process_of_its_own)}"],
+                    "KvCache.ProcessTests.dll",
+                        ["-noColor", "-noLogo", "-explicit", "only", "-method", $"*{nameof(In_a_process_of_its_own)}"],
                     (Endpoint, silo.Tcp)));
                 await process.WaitAsync().WaitAsync(Eventually.Bound);
                 Assert.Contains("Total: 1, Errors: 0, Failed: 0", process.LastLines, StringComparison.Ordinal);

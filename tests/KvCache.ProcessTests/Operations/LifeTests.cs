@@ -118,6 +118,6 @@ public sealed class LifeTests : IAsyncLifetime
         Assert.Equal(blocks, found);
     }
 
-    private static Task GoneAsync(IKvCache cache, KvPrefix prefix) =>
-        Eventually.TrueAsync("the blocks' life is over", async () => (await cache.MatchAsync(prefix)).Blocks == 0);
+    private static async Task GoneAsync(IKvCache cache, KvPrefix prefix) =>
+        await Eventually.TrueAsync("the blocks' life is over", async () => (await cache.MatchAsync(prefix)).Blocks == 0);
 }

@@ -20,7 +20,8 @@ public sealed class SettingsTests
     [InlineData("KvCache_Arena_Size", "2MiB", "KvCache__Arena__Size was expected")]
     [InlineData("KvCahce__Arena__Size", "2MiB", "perhaps 'KvCache' was meant")]
     [InlineData("KvCache__Arena", "2MiB", "settings below it were expected")]
-    public async Task A_setting_in_the_environment_that_nobody_reads_is_told_with_the_nearest_name(string name, string value, string sentence)
+    public async Task A_setting_in_the_environment_that_nobody_reads_is_told_with_the_nearest_name(
+        string name, string value, string sentence)
     {
         var said = await RefusedAsync([], new Dictionary<string, string> { [name] = value });
 
@@ -81,7 +82,8 @@ public sealed class SettingsTests
     [InlineData("much%")]
     public async Task A_share_of_the_memory_is_0_to_100_percent(string share)
     {
-        Assert.Contains("a share of the memory was expected, such as 75%", await RefusedAsync(["--arena", share]), StringComparison.Ordinal);
+        Assert.Contains(
+            "a share of the memory was expected, such as 75%", await RefusedAsync(["--arena", share]), StringComparison.Ordinal);
     }
 
     [Fact]

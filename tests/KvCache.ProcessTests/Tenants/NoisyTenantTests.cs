@@ -115,7 +115,8 @@ public sealed class NoisyTenantTests
                 await acme.MustLoadAsync(ours);
             var metrics = await http.GetStringAsync($"{silo.Ready.Http}/metrics");
             Assert.True(Metrics.Value(metrics, "kvcache_requests_waited", "tenant=\"evil\"") > 0);
-            Assert.DoesNotContain("tenant=\"acme\"", string.Concat(metrics.Split('\n').Where(line => line.StartsWith("kvcache_requests_waited"))));
+            Assert.DoesNotContain(
+                "tenant=\"acme\"", string.Concat(metrics.Split('\n').Where(line => line.StartsWith("kvcache_requests_waited"))));
         }
         finally
         {

@@ -67,7 +67,7 @@ internal sealed class DescriptorSilo : IAsyncDisposable
 
     public static string Name(BlockKey key) => $"kvcache:descriptor:{key.ToGrainKey()}";
 
-    /// <summary>Stores a block in Redis and keeps its descriptor, in this order.</summary>
+    /// <summary>Stores a block in Redis and keeps its pin, in this order.</summary>
     public async Task PersistAsync(BlockKey key, DateTimeOffset? expiresAt = null)
     {
         var layout = TierFixture.LayoutOf(4096);
@@ -80,14 +80,13 @@ internal sealed class DescriptorSilo : IAsyncDisposable
         var outcome = new TaskCompletionSource<PersistOutcome>(TaskCreationOptions.RunContinuationsAsynchronously);
         Tier.Enqueue(Store.TryLease(key)!, outcome.SetResult);
         Assert.Equal(PersistOutcome.Persisted, await outcome.Task);
-        Assert.True(await Descriptors.UpdateAsync(Grain(key), Persisted));
+        Assert.True(await Descriptors.UpdateAsync(Grain(key), Pinned));
     }
 
-    public static void Persisted(PrefixDescriptor descriptor)
-    {
-        descriptor.Generation = 0xFEDC_BA98_7654_3210; // bytes that are no UTF-8
-        descriptor.Persisted = true;
-    }
+    /// <summary>An end whose bytes are no UTF-8.</summary>
+    public static DateTimeOffset End { get; } = DateTimeOffset.FromUnixTimeMilliseconds(0x00FD_FEFF_FFFC);
+
+    public static void Pinned(PrefixDescriptor descriptor) => descriptor.PinnedUntil = End;
 
     public ValueTask DisposeAsync() => _cluster.DisposeAsync();
 }

@@ -32,15 +32,18 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
             },
             () => world.Grains.LostTouch(key));
 
-        public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp)
+        public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp) => Ask("delete", keys[0], () =>
         {
-            world.NoteStamp(asking, keys[0], stamp);
-            return Ask(
-                "delete",
-                keys[0],
-                () => SiloAgent.ReportOf(Array.ConvertAll(keys, key => world.DeleteAt(asked, key, stamp)), stamp),
-                () => world.MissedDelete(asking, keys[0]));
-        }
+            var mine = world.Mutation == Mutation.StampsByWallClock ? stamp : asked.Store.StampFrom(stamp);
+            return SiloAgent.ReportOf(Array.ConvertAll(keys, key => world.DeleteAt(asked, key, mine)), mine);
+        });
+
+        public ValueTask<bool> BuryAsync(BlockKey[] keys, ulong stamp) => Ask("bury", keys[0], () =>
+        {
+            foreach (var key in keys)
+                world.BuryAt(asked, key, stamp);
+            return true;
+        });
 
         public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => Ask("pin", key, () => asked.Store.Pin(key, duration));
 
@@ -50,6 +53,8 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
         public ValueTask<byte[]> ExchangeTenantsAsync(byte[] book) => throw new NotSupportedException();
 
         public ValueTask<long> BytesOfTenantAsync(string tenant) => throw new NotSupportedException();
+
+        public ValueTask<long> LeavingAsync(SiloAddress silo) => throw new NotSupportedException();
 
         public ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from) => throw new NotSupportedException();
 

@@ -24,6 +24,7 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
     {
         AskTimeout = Timeout.InfiniteTimeSpan,
         SilenceLimit = TimeSpan.FromDays(1),
+        CutOffLimit = TimeSpan.Zero, // who crashes is silent at once
     });
 
     private static readonly ClusterCounters Counters = NewCounters(); // below Options, which it reads
@@ -43,7 +44,7 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
         Directory.Attach(Store);
         Grains = new ModelGrainFactory(world, this);
         _tier = new ModelTier(node, Store, world.Redis, world.Network, Clock);
-        var redis = new RedisBlocks(Store, Directory, new DescriptorWriter(ModelGrains.Descriptors, Grains), Clock, this);
+        var redis = new RedisBlocks(Store, Directory, pins: null, Clock, this);
         Members = new ClusterMembers(this, Directory, redis, Options, new ClusterSecrets(Options), TlsClient.Default, random);
         Fetcher = new BlockFetcher(Store, Directory, Members, redis, Counters, Clock, Options, NullLogger<BlockFetcher>.Instance);
         var agents = new ModelAgents(world, this);

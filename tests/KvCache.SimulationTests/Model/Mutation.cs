@@ -32,6 +32,9 @@ internal enum Mutation
 
     /// <summary>The store says that no write runs.</summary>
     ForgetsWriters,
+
+    /// <summary>A silo that is asked to delete takes the given stamp, although it has given later generations.</summary>
+    StampsByWallClock,
 }
 
 /// <summary>Observers that do a mutation.</summary>

@@ -41,13 +41,14 @@ internal sealed partial class World
             var log = sender.Directory.Log;
             var deltas = new IndexDelta[DeltasPerMessage];
             var count = log.Read(number, deltas, out var first);
-            var news = new PeerNews(log.Incarnation, first, count, log.Next, sender.Store.AvailableBytes);
+            var news = new PeerNews(log.Incarnation, first, count, log.Next, sender.Store.AvailableBytes, sender.Store.Clock);
             var text = Trace.Kept ? $"news from {first}: {Words(deltas.AsSpan(0, Math.Max(0, count)))}" : "news";
             Network.Send(new Message(text, -1, sender.Node, reader.Node, () => Apply(news, deltas), peer.Lost, Repeatable: true));
         }
 
         void Apply(PeerNews news, IndexDelta[] deltas)
         {
+            peer.Replica.Witness(news.Clock);
             if (news.Count == IndexLog.Gap)
             {
                 AskForFullCopy(reader, peer, sender);
@@ -60,7 +61,7 @@ internal sealed partial class World
             else if (outcome == ReplicaOutcome.Applied)
                 Hear(reader, deltas.AsSpan(0, news.Count));
             if (outcome != ReplicaOutcome.Dead)
-                peer.Heard(news, news.Next - Math.Min(news.Next, peer.Replica.Next));
+                peer.Heard(news, news.Next - Math.Min(news.Next, peer.Replica.Next), asked: 0);
         }
     }
 
@@ -114,12 +115,14 @@ internal sealed partial class World
     {
         var page = copy.Pages++;
         var incarnation = copy.Sender.Directory.Log.Incarnation;
+        var clock = copy.Sender.Store.Clock;
         var text = Trace.Kept ? $"page {page} of everything: {Words(deltas)}" : "page";
         Network.Send(new Message(text, -1, copy.Sender.Node, copy.Reader.Node, Take, Lost: null, Repeatable: true));
 
         void Take()
         {
             var replica = copy.Peer.Replica;
+            replica.Witness(clock);
             if (copy.Ticket == 0 && page == 0)
                 copy.Ticket = replica.BeginSnapshot(incarnation, copy.Sequence);
             if (copy.Ticket != 0 && replica.ApplySnapshotPage(copy.Ticket, incarnation, page, deltas) == ReplicaOutcome.Applied)

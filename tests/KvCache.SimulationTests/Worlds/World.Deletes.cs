@@ -14,14 +14,24 @@ internal sealed partial class World
     /// <summary>Runs a deletion that a silo coordinates.</summary>
     public async ValueTask<bool> DeleteFrom(ModelSilo silo, int block, Func<ValueTask<bool>> delete)
     {
+        var confirmed = true;
         var deletion =
             new Deletion(
             silo, block, _joined, KnowsAll(silo),
             [.. History.All.Where(write => write.Block == block).Select(write => (write, write.Generation))]);
         _deletes.Add(deletion);
-        var removed = await delete();
+        var removed = false;
+        try
+        {
+            removed = await delete();
+        }
+        catch (TimeoutException)
+        {
+            confirmed = false; // it said so, and goes on
+        }
+
         _deletes.Remove(deletion);
-        var complete = !deletion.Missed && deletion.KnewAll && KnowsAll(silo) && deletion.Joined == _joined;
+        var complete = confirmed && deletion.KnewAll && KnowsAll(silo) && deletion.Joined == _joined;
         Trace.Add($"  K{block} is deleted by S{silo.Node}{(complete ? "" : ", but not everybody has said so")}");
         foreach (var (write, generation) in deletion.Older)
         {
@@ -29,14 +39,12 @@ internal sealed partial class World
             if (write.Silo == silo.Node)
                 silo.Hear(block, generation + 1);
 
-            // A copy of a write that is younger than the stamp, because its silo's clock is ahead, may be on its way to a silo that cannot
-            // know.
-            if (!deletion.Stored.Contains(write) || generation >= deletion.Stamp)
+            if (!deletion.Stored.Contains(write))
                 continue;
             if (complete)
                 write.Deleted = true;
-            else
-                write.DeletedBy = silo.Node;
+            else if (silo.Directory.Tombstones.IsDead(TestBlocks.Keys[block], generation))
+                write.DeletedBy = silo.Node; // it knows, and tells the others; of what it has not heard its stamp may be too early
         }
 
         return removed;
@@ -53,21 +61,13 @@ internal sealed partial class World
         return deletion;
     }
 
-    /// <summary>The coordinator of a deletion has told another silo its stamp.</summary>
-    public void NoteStamp(ModelSilo coordinator, BlockKey key, ulong stamp)
+    /// <summary>What a silo does when it is told a later stamp of a deletion that it was asked for.</summary>
+    public void BuryAt(ModelSilo silo, BlockKey key, ulong stamp)
     {
-        foreach (var deletion in _deletes)
-        {
-            if (deletion.Silo == coordinator && TestBlocks.Keys[deletion.Block] == key && deletion.Stamp == 0)
-                deletion.Stamp = stamp;
-        }
-    }
-
-    /// <summary>A silo did not answer the coordinator of a deletion.</summary>
-    public void MissedDelete(ModelSilo coordinator, BlockKey key)
-    {
-        foreach (var deletion in _deletes)
-            deletion.Missed |= deletion.Silo == coordinator && TestBlocks.Keys[deletion.Block] == key;
+        if (Mutation == Mutation.IgnoresDeletes)
+            return;
+        silo.Directory.Bury(key, stamp);
+        silo.Hear(TestBlocks.NumberOf(key), stamp);
     }
 
     private void Delete(ModelSilo silo, int block)
@@ -80,7 +80,11 @@ internal sealed partial class World
         else
         {
             Trace.Add($"S{silo.Node} deletes K{block}");
-            _ = DeleteFrom(silo, block, async () => await silo.Cluster.DeleteAsync([TestBlocks.Keys[block]], default) is [ItemOutcome.Done]).AsTask();
+            _ = DeleteFrom(silo, block, async () =>
+            {
+                var outcome = (await silo.Cluster.DeleteAsync([TestBlocks.Keys[block]], default))[0];
+                return outcome == ItemOutcome.Unconfirmed ? throw new TimeoutException() : outcome == ItemOutcome.Done;
+            }).AsTask();
         }
     }
 
@@ -102,11 +106,5 @@ internal sealed partial class World
 
         /// <summary>Those of them that were stored.</summary>
         public HashSet<Write> Stored { get; } = [.. older.Select(old => old.Write).Where(write => write.Sealed)];
-
-        /// <summary>Its stamp, as soon as somebody was told.</summary>
-        public ulong Stamp { get; set; }
-
-        /// <summary>A silo did not answer.</summary>
-        public bool Missed { get; set; }
     }
 }

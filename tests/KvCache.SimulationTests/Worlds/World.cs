@@ -111,7 +111,9 @@ internal sealed partial class World : IDisposable
         return Alive.ElementAt(skip);
     }
 
-    private TimeSpan Skew() => TimeSpan.FromMilliseconds(_dice.Next(6001) - 3000);
+    // Most clocks are set a little wrong, some by hours.
+    private TimeSpan Skew() =>
+        _dice.Chance(20) ? TimeSpan.FromMinutes(_dice.Next(361) - 180) : TimeSpan.FromMilliseconds(_dice.Next(6001) - 3000);
 
     private void Join()
     {

@@ -126,5 +126,5 @@ public sealed class FairShareTests : IDisposable
 
     private Task BeginAsync(string tenant) => _share.Register(tenant).BeginAsync().AsTask();
 
-    private Task UntilWaitingAsync(int requests) => Eventually.TrueAsync("they wait", () => _share.Waiting == requests);
+    private async Task UntilWaitingAsync(int requests) => await Eventually.TrueAsync("they wait", () => _share.Waiting == requests);
 }

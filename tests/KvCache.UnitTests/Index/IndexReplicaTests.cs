@@ -9,11 +9,21 @@ public sealed class IndexReplicaTests : IIndexSink
     private const ulong Incarnation = 77;
     private readonly PrefixIndex _index = new();
     private readonly List<(BlockKey Key, ulong Stamp)> _buried = [];
+    private ulong _witnessed;
     private readonly IndexReplica _replica;
 
     public IndexReplicaTests() => _replica = new IndexReplica(_index, 3, this);
 
+    void IIndexSink.Witness(ulong clock) => _witnessed = Math.Max(_witnessed, clock);
+
     void IIndexSink.Bury(BlockKey key, ulong stamp) => _buried.Add((key, stamp));
+
+    [Fact]
+    public void The_peers_clock_is_passed_on()
+    {
+        new IndexReplica(new PrefixIndex(), 3, this).Witness(77);
+        Assert.Equal(77UL, _witnessed);
+    }
 
     [Fact]
     public void Nothing_is_applied_before_a_snapshot()

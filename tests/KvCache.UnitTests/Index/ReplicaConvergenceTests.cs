@@ -38,6 +38,10 @@ public sealed class ReplicaConvergenceTests
 
         public World() => _replica = new IndexReplica(_index, Holder, this);
 
+        public void Witness(ulong clock)
+        {
+        }
+
         public void Bury(BlockKey key, ulong stamp) => _graves[key] = Math.Max(stamp, _graves.GetValueOrDefault(key));
 
         public void Step(byte step)

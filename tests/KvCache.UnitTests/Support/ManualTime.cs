@@ -8,6 +8,7 @@ internal sealed class ManualTime : TimeProvider
     private readonly Lock _lock = new();
     private readonly List<ManualTimer> _timers = [];
     private DateTimeOffset _now = new(2030, 1, 1, 0, 0, 0, TimeSpan.Zero);
+    private TimeSpan _set; // how far the wall clock was set forward
 
     public override long TimestampFrequency => TimeSpan.TicksPerSecond;
 
@@ -17,7 +18,21 @@ internal sealed class ManualTime : TimeProvider
             return _now;
     }
 
-    public override long GetTimestamp() => GetUtcNow().Ticks;
+    public override long GetTimestamp()
+    {
+        lock (_lock)
+            return (_now - _set).UtcTicks;
+    }
+
+    /// <summary>Sets the wall clock; no time passes.</summary>
+    public void Set(TimeSpan forward)
+    {
+        lock (_lock)
+        {
+            _now += forward;
+            _set += forward;
+        }
+    }
 
     public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
     {

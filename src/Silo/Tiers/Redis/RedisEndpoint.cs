@@ -189,7 +189,8 @@ internal sealed class RedisEndpoint
             case "db":
                 return $"db={value} is not a number";
             default:
-                return "only user=, password=, db=N, sentinel=NAME and sentinelpassword= may follow the address; a password cannot contain a comma";
+                return "only user=, password=, db=N, sentinel=NAME and sentinelpassword= may follow the address; a password cannot "
+                    + "contain a comma";
         }
     }
 }
