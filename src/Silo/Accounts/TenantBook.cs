@@ -89,6 +89,8 @@ internal static class TenantBook
     /// <exception cref="IOException">It cannot be read, or is none.</exception>
     public static Dictionary<string, TenantEntry> Load(string path)
     {
+        if (Directory.Exists(path))
+            throw new IOException($"{AccountOptions.Section}:File is '{path}', which is a folder; a file was expected.");
         if (path.Length == 0 || !File.Exists(path))
             return [];
         try
