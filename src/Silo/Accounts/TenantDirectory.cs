@@ -101,7 +101,8 @@ internal sealed class TenantDirectory
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            return $"{AccountOptions.Section}:File, '{_file}', cannot be written, so that the change would not survive a restart: {e.Message}";
+            return $"{AccountOptions.Section}:File, '{_file}', cannot be written, so that the change would not survive a "
+                + $"restart: {e.Message}";
         }
 
         Volatile.Write(ref _book, book);

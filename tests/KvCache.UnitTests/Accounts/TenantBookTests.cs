@@ -19,7 +19,8 @@ public sealed class TenantBookTests
         Assert.NotEmpty(Assert.Throws<FormatException>(() => TenantBook.Read(Encoding.UTF8.GetBytes(json))).Message);
 
     [Fact]
-    public void A_folder_is_no_book() => Assert.Contains("folder", Assert.Throws<IOException>(() => TenantBook.Load(Path.GetTempPath())).Message, StringComparison.Ordinal);
+    public void A_folder_is_no_book() =>
+        Assert.Contains("folder", Assert.Throws<IOException>(() => TenantBook.Load(Path.GetTempPath())).Message, StringComparison.Ordinal);
 
     [Theory]
     [InlineData("a\ninfo: all is well")]
@@ -27,7 +28,9 @@ public sealed class TenantBookTests
     [InlineData("a\0")]
     public void A_name_with_control_characters_is_no_tenants(string name)
     {
-        var problem = TenantOptions.Explain(new Dictionary<string, TenantOptions.Tenant> { [name] = new() { Secret = new string('s', 20) } });
+        var tenants = new Dictionary<string, TenantOptions.Tenant> { [name] = new() { Secret = new string('s', 20) } };
+
+        var problem = TenantOptions.Explain(tenants);
 
         Assert.Contains("control characters", problem, StringComparison.Ordinal);
         Assert.DoesNotContain(problem!, char.IsControl);
