@@ -3,7 +3,7 @@ using KvCache.Silo.Accounts;
 using KvCache.Silo.Options;
 using Xunit;
 
-namespace KvCache.UnitTests.Accounts;
+namespace KvCache.UnitTests;
 
 /// <summary>A file of tenants that somebody has spoilt, and names that are none: a sentence each.</summary>
 public sealed class TenantBookTests

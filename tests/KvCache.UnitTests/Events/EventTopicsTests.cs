@@ -1,7 +1,7 @@
 using KvCache.Silo.Events;
 using Xunit;
 
-namespace KvCache.UnitTests.Events;
+namespace KvCache.UnitTests;
 
 /// <summary>The namespaces of one tenant cost no other one its events.</summary>
 public sealed class EventTopicsTests

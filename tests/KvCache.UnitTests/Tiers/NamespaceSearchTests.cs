@@ -2,7 +2,7 @@ using KvCache.Silo.Tiers;
 using KvCache.Silo.Tiers.Redis;
 using Xunit;
 
-namespace KvCache.UnitTests.Tiers;
+namespace KvCache.UnitTests;
 
 /// <summary>Redis has one scan at a time to bear, however many namespaces are cleared at once.</summary>
 public sealed class NamespaceSearchTests
