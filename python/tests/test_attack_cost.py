@@ -1,5 +1,7 @@
 """Clients that begin and never end, and connections that only cost: a well-behaved client beside them gets every block, and what they
 took comes back. ``KVCACHE_ATTACK_LONG=1`` has as many of them as the attack from outside that found the first faults."""
+import base64
+import socket
 import struct
 import subprocess
 import sys
@@ -9,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.attack import (KIB, MIB, SECRETS, Peer, Resp, WellBehaved, comes_back, command, content, drain, facts, figures, lm_put, names,
-                            put_meta, some, space, start, stranger)
+from harness.attack import (KIB, MIB, SCRAPER, SECRETS, Peer, Resp, WellBehaved, comes_back, command, content, door, drain, facts, figures,
+                            http, lm_put, names, put_meta, some, space, start, stranger)
 from harness.fake_silo import frame
 from harness.silos import eventually, needs_silo_program
 from kvcache import KvCacheError
@@ -242,3 +244,38 @@ def test_requests_without_end(silo):
     for thread in threads:
         thread.join(60)
     assert asked[0] > 0
+
+
+def _over_http(silo, tenant, head, more=b""):
+    """A request over a connection that stays open, and the status of its answer; none is waited for where ``more`` is announced."""
+    connection = socket.create_connection(door(silo, "http"), 20)
+    connection.sendall(b"%s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\n%s\r\n" % (head, SECRETS[tenant].encode(), more))
+    return connection, (0 if more else int(connection.recv(16).split()[1]))
+
+
+def test_http_connections_of_a_tenant_leave_places_to_others(silo):
+    """A tenant without a share has its part of KvCache:Http:MaxConnections (512), however many it opens."""
+    connections, statuses = zip(*(_over_http(silo, "evil", b"GET /v1/stats") for _ in range(200)))
+    try:
+        assert 8 <= statuses.count(200) <= 512 * 0.3, statuses.count(200)
+        assert set(statuses) == {200, 503}
+        assert http(silo, "/v1/stats", SECRETS["good"])[0] == 200
+        assert http(silo, "/metrics", SCRAPER)[0] == 200
+    finally:
+        for connection in connections:
+            connection.close()
+    eventually("its own places come back", lambda: http(silo, "/v1/stats", SECRETS["evil"])[0] == 200)
+
+
+def test_http_requests_that_do_not_end_leave_places_to_others(silo):
+    """Sent without a body: a tenant without a share has its part of KvCache:Http:MaxRequests (128)."""
+    namespace = base64.urlsafe_b64encode(space("evil").encode()).rstrip(b"=")
+    connections = [_over_http(silo, "evil", b"PUT /v1/blocks/%s/%s" % (namespace, name.hex().encode()), b"Content-Length: %d\r\n" % (64 * KIB))[0]
+                   for name in names(95_000, 140)]
+    try:
+        eventually("it has all of its part", lambda: http(silo, "/v1/stats", SECRETS["evil"])[0] == 503)
+        assert http(silo, "/v1/stats", SECRETS["good"])[0] == 200
+    finally:
+        for connection in connections:
+            connection.close()
+    eventually("its own places come back", lambda: http(silo, "/v1/stats", SECRETS["evil"])[0] == 200)

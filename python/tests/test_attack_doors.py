@@ -17,8 +17,8 @@ import pytest
 
 from harness.attack import (ADMINISTRATOR, CLUSTER_SECRET, KIB, LONG, SCRAPER, SECRETS, Peer, Resp, at_once, content, door, doors, drain,
                             http, names, space, start, status_of, stranger)
-from harness.silos import needs_silo_program
-from kvcache import Outcome
+from harness.silos import eventually, needs_silo_program
+from kvcache import KvCacheError, Outcome
 from kvcache.wire import CLEAR, DELETE, EXPIRE, GET, LOCATE, MATCH, PIN, Status
 
 pytestmark = needs_silo_program
@@ -257,3 +257,9 @@ def test_a_mode_or_a_group_that_does_not_exist_ends_the_start_with_a_sentence(se
     with pytest.raises(AssertionError, match=setting) as failure:
         start(settings={setting: value})
     assert value in str(failure.value)
+
+
+def test_a_name_that_a_stranger_chose_writes_no_line_into_the_log(silo):
+    with pytest.raises(KvCacheError):
+        Peer(silo, "x\ninfo: KvCache.Audit[0]\n forged", "a wrong secret of somebody").open(space("evil"))
+    eventually("it is told", lambda: "for tenant 'x?info: KvCache.Audit[0]? forged'" in silo.log)

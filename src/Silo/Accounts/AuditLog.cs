@@ -30,7 +30,7 @@ internal sealed partial class AuditLog(ILoggerFactory loggers, WrongProofs proof
         {
             if (suppressed > 0)
                 LogSuppressed(suppressed);
-            LogRefused(door, address?.ToString() ?? "unix", HttpProblem.Shorten(tenant), delay.TotalMilliseconds);
+            LogRefused(door, address?.ToString() ?? "unix", OneLine(HttpProblem.Shorten(tenant)), delay.TotalMilliseconds);
         }
 
         return delay;
@@ -38,7 +38,15 @@ internal sealed partial class AuditLog(ILoggerFactory loggers, WrongProofs proof
 
     /// <summary>An administrator has changed something.</summary>
     public void Changed(string act, string tenant, string what, IPAddress? address) =>
-        LogChanged(act, tenant, what, address?.ToString() ?? "unix");
+        LogChanged(act, OneLine(tenant), what, address?.ToString() ?? "unix");
+
+    // Whoever knocks chooses the name: it must not write a line of its own.
+    private static string OneLine(string name) =>
+        string.Create(name.Length, name, static (line, name) =>
+        {
+            for (var i = 0; i < line.Length; i++)
+                line[i] = char.IsControl(name[i]) || name[i] is '\u2028' or '\u2029' ? '?' : name[i];
+        });
 
     [LoggerMessage(
         Level = LogLevel.Warning, Message = "Refused proof at {Door} from {Address} for tenant '{Tenant}', answered after {Delay:F0} ms")]

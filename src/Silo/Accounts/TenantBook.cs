@@ -67,7 +67,14 @@ internal static class TenantBook
     {
         try
         {
-            return JsonSerializer.Deserialize(json, TenantBookJson.Default.DictionaryStringTenantEntry) ?? [];
+            var book = JsonSerializer.Deserialize(json, TenantBookJson.Default.DictionaryStringTenantEntry) ?? [];
+            foreach (var (name, entry) in book)
+            {
+                if (entry is not { Secret: not null, OtherSecret: not null, SecretFile: not null })
+                    throw new FormatException($"the tenant '{name}' is null in it, or one of its secrets is; text was expected.");
+            }
+
+            return book;
         }
         catch (JsonException e)
         {
@@ -82,6 +89,8 @@ internal static class TenantBook
     /// <exception cref="IOException">It cannot be read, or is none.</exception>
     public static Dictionary<string, TenantEntry> Load(string path)
     {
+        if (Directory.Exists(path))
+            throw new IOException($"{AccountOptions.Section}:File is '{path}', which is a folder; a file was expected.");
         if (path.Length == 0 || !File.Exists(path))
             return [];
         try

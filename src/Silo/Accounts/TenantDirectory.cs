@@ -94,8 +94,17 @@ internal sealed class TenantDirectory
     {
         if (Explain(book) is { } problem)
             return problem;
-        if (_file.Length > 0)
-            TenantBook.Save(_file, book);
+        try
+        {
+            if (_file.Length > 0)
+                TenantBook.Save(_file, book);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return $"{AccountOptions.Section}:File, '{_file}', cannot be written, so that the change would not survive a "
+                + $"restart: {e.Message}";
+        }
+
         Volatile.Write(ref _book, book);
         Apply();
         return null;

@@ -72,11 +72,18 @@ internal sealed class TenantQuotas : IDisposable
         var plan = _plan;
         if (plan.Closed.Contains(tenant))
             return 0;
-        if (!plan.Tenants.TryGetValue(tenant, out var settings))
-            return ofListener;
-        return settings.MaxConnections > 0
+        return plan.Tenants.TryGetValue(tenant, out var settings) && settings.MaxConnections > 0
             ? settings.MaxConnections
-            : Math.Max(Math.Min(FewConnections, ofListener), (int)(ofListener * PartOf(settings, plan.FreePart)));
+            : PlacesOf(tenant, ofListener);
+    }
+
+    /// <summary>A tenant's part of so many places: a few at least.</summary>
+    public int PlacesOf(string tenant, int ofAll)
+    {
+        var plan = _plan;
+        return plan.Tenants.TryGetValue(tenant, out var settings)
+            ? Math.Max(Math.Min(FewConnections, ofAll), (int)(ofAll * PartOf(settings, plan.FreePart)))
+            : ofAll;
     }
 
     /// <summary>Charges a segment of shared memory, which is not part of the arena.</summary>

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Net;
-using System.Text;
 using KvCache.Engine.Events;
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
@@ -22,11 +21,10 @@ internal sealed partial class KvEventPublisher(
 {
     private const int MaxEventsPerBatch = 256;
 
-    // Namespaces whose numbers are kept. Beyond, the events of further ones are dropped: a topic without numbers in order would be worse.
-    private const int MaxNamespaces = 16_384;
+    private const int MaxNamespacesOfTenant = 16_384;
 
     private readonly IndexDelta[] _deltas = new IndexDelta[1024];
-    private readonly Dictionary<NamespaceId, Topic> _topics = [];
+    private readonly EventTopics _topics = new(options.Value.Topic, MaxNamespacesOfTenant);
     private readonly KvEventWriter _writer = new(options.Value.Format, options.Value.IntegerHashes);
     private ZmtpPublisher? _publisher;
 
@@ -97,7 +95,7 @@ internal sealed partial class KvEventPublisher(
 
     private void TellEverything()
     {
-        foreach (var ns in _topics.Keys)
+        foreach (var ns in _topics.Namespaces)
         {
             _writer.Cleared();
             Send(ns);
@@ -139,28 +137,16 @@ internal sealed partial class KvEventPublisher(
             return;
         var events = _writer.Count;
         var batch = _writer.Take(time.GetUtcNow());
-        if (!_topics.TryGetValue(ns, out var topic))
+        if (_topics.Of(ns) is not { } topic)
         {
-            if (_topics.Count >= MaxNamespaces)
-            {
-                counters.Lost(events);
-                return;
-            }
-
-            _topics.Add(ns, topic = new Topic(Encoding.UTF8.GetBytes(options.Value.Topic + ns)));
+            counters.Lost(events);
+            return;
         }
 
         var number = new byte[sizeof(ulong)];
         BinaryPrimitives.WriteUInt64BigEndian(number, topic.Next++);
         _publisher!.Publish(topic.Name, number, batch);
         counters.Published(events);
-    }
-
-    private sealed class Topic(byte[] name)
-    {
-        public byte[] Name => name;
-
-        public ulong Next { get; set; }
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "KV events are published on {Address}")]

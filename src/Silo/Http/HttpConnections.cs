@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net;
+using KvCache.Silo.Accounts;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Options;
 using KvCache.Silo.Telemetry;
@@ -11,24 +12,27 @@ namespace KvCache.Silo.Http;
 
 /// <summary>
 /// Bounds the connections of the HTTP port as those of the other ports: few places for who has not shown a token yet, by address, and a
-/// number for the others
+/// number for the others, of each tenant its part,
 /// that leaves file descriptors for the data plane. Kestrel's own limit refuses whoever comes last, which is the wrong one.
 /// </summary>
 internal sealed class HttpConnections : IDisposable
 {
+    private const int MostReserved = 16;
     private static readonly object Item = new();
 
     private readonly UnprovenConnections<Entry> _unproven;
     private readonly ConnectionOptions _limits;
     private readonly SiloCounters _counters;
     private readonly Timer _watch;
-    private int _proven;
+    private readonly TenantPlaces _proven;
 
-    public HttpConnections(IOptions<HttpApiOptions> options, IOptions<DataPlaneOptions> dataPlane, SiloCounters counters)
+    public HttpConnections(
+        IOptions<HttpApiOptions> options, IOptions<DataPlaneOptions> dataPlane, TenantQuotas quotas, SiloCounters counters)
     {
         _counters = counters;
         _limits = dataPlane.Value;
         Most = Math.Min(options.Value.MaxConnections, Math.Max(1, FileLimit.Soft / 4));
+        _proven = new TenantPlaces(Most, Math.Min(MostReserved, Most / 8), quotas.ConnectionsOf);
         var unproven = Math.Min(_limits.MaxUnproven, Math.Max(1, FileLimit.Soft / 8));
         _unproven = new UnprovenConnections<Entry>(unproven, Math.Min(_limits.MaxUnprovenPerAddress, unproven));
         _watch = new Timer(_ => Watch(), null, TimeSpan.FromMilliseconds(250), TimeSpan.FromMilliseconds(250));
@@ -55,8 +59,8 @@ internal sealed class HttpConnections : IDisposable
         finally
         {
             _unproven.Remove(entry);
-            if (entry.Proven)
-                Interlocked.Decrement(ref _proven);
+            if (entry.Owner is { } owner)
+                _proven.Release(owner);
         }
     }
 
@@ -75,18 +79,22 @@ internal sealed class HttpConnections : IDisposable
     }
 
     /// <summary>A request has shown who it comes from: its connection gets one of the places for that.</summary>
+    /// <param name="context">The request.</param>
+    /// <param name="tenant">The tenant; empty for one of the silo's operators, of whom no tenant takes all places.</param>
     /// <returns>False when they are taken.</returns>
-    public bool TryProve(HttpContext context)
+    public bool TryProve(HttpContext context, string tenant)
     {
-        if (EntryOf(context) is not { } entry || entry.Proven)
+        if (EntryOf(context) is not { } entry)
             return true;
-        if (Interlocked.Increment(ref _proven) > Most)
+        lock (entry) // requests of HTTP/2 come at the same time
         {
-            Interlocked.Decrement(ref _proven);
-            return false;
+            if (entry.Owner is not null)
+                return true;
+            if (!_proven.TryTake(tenant))
+                return false;
+            entry.Owner = tenant;
         }
 
-        entry.Proven = true;
         _unproven.Remove(entry);
         return true;
     }
@@ -117,6 +125,7 @@ internal sealed class HttpConnections : IDisposable
 
         public ConnectionContext Connection => connection;
 
-        public bool Proven { get; set; }
+        /// <summary>Who has shown a token first, and pays for the place; null as long as nobody has.</summary>
+        public string? Owner { get; set; }
     }
 }

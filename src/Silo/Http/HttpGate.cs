@@ -24,7 +24,7 @@ internal sealed class HttpGate(
     // The default tenant has no secret: whoever reaches the address could read and write its blocks.
     private readonly Lazy<bool> _open = new(() => ListensOnLoopbackOnly(server.Features.Get<IServerAddressesFeature>()?.Addresses ?? []));
 
-    private int _requests;
+    private readonly TenantPlaces _requests = new(options.Value.MaxRequests, reserved: 0, quotas.PlacesOf);
 
     /// <summary>The tenant that a request comes from.</summary>
     /// <exception cref="InvalidOperationException">It has not passed the gate.</exception>
@@ -54,10 +54,10 @@ internal sealed class HttpGate(
         }
 
         var (problem, delay) = Refuse(context);
-        if (problem is null && !connections.TryProve(context))
+        if (problem is null && !connections.TryProve(context, TenantOf(context)))
             problem = HttpProblem.Busy(
-                $"{connections.Most} connections are open, which is all that {HttpApiOptions.Section}:MaxConnections and the process's "
-                + "limit of open files allow. Try again, or another silo.");
+                $"The tenant has all connections that it may have of {connections.Most}, which is what {HttpApiOptions.Section}:"
+                + "MaxConnections and the process's limit of open files allow in all. Try again, or another silo.");
         if (problem is not null)
         {
             if (delay > TimeSpan.Zero)
@@ -66,23 +66,25 @@ internal sealed class HttpGate(
             return;
         }
 
+        var tenant = TenantOf(context);
+        if (!_requests.TryTake(tenant))
+        {
+            await problems.WriteAsync(
+                context, HttpProblem.Busy(
+                $"As many requests of the tenant are being served as it may have of {options.Value.MaxRequests}, which is what "
+                + $"{HttpApiOptions.Section}:MaxRequests allows in all. Try again, or another silo."));
+            return;
+        }
+
         try
         {
-            if (Interlocked.Increment(ref _requests) > options.Value.MaxRequests)
-                await problems.WriteAsync(
-                    context, HttpProblem.Busy(
-                    $"{options.Value.MaxRequests} requests are being served, which is all that {HttpApiOptions.Section}:MaxRequests "
-                    + "allows. Try again, or another silo."));
-            else
-            {
-                using var turn = quotas.Turns.Register(TenantOf(context));
-                await turn.BeginAsync();
-                await next(context);
-            }
+            using var turn = quotas.Turns.Register(tenant);
+            await turn.BeginAsync();
+            await next(context);
         }
         finally
         {
-            Interlocked.Decrement(ref _requests);
+            _requests.Release(tenant);
         }
     }
 

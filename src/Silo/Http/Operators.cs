@@ -55,7 +55,7 @@ internal sealed class Operators(IOptions<AccountOptions> options, TenantRegistry
     {
         var role = RoleOf(context);
         if (role >= least)
-            return connections.TryProve(context)
+            return connections.TryProve(context, "")
                 ? null
                 : HttpProblem.Busy(
                     $"{connections.Most} connections are open, which is all that {HttpApiOptions.Section}:MaxConnections and the "

@@ -29,6 +29,9 @@ internal sealed class TenantOptions
                 return $"A tenant has an empty name; {Section}:NAME:Secret was expected.";
             if (Encoding.UTF8.GetByteCount(name) > CacheNamespace.MaxTextBytes)
                 return $"A tenant name has at most {CacheNamespace.MaxTextBytes} bytes of UTF-8; '{name[..16]}…' is longer.";
+            if (name.Any(char.IsControl))
+                return $"The tenant name '{string.Concat(name.Where(letter => !char.IsControl(letter)))}' has control characters; "
+                    + "text was expected.";
             if (tenant.SecretFile.Length > 0 && (tenant.Secret.Length > 0 || tenant.OtherSecret.Length > 0))
                 return $"{Section}:{name} has a Secret and a SecretFile; one of them was expected.";
             if (tenant.OtherSecret.Length > 0 && Encoding.UTF8.GetByteCount(tenant.OtherSecret) < MinSecretBytes)

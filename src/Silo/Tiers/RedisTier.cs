@@ -46,6 +46,7 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     private readonly List<RedisLane> _lanes = [];
     private readonly List<Thread> _threads = [];
     private readonly CancellationTokenSource _stopping = new();
+    private readonly NamespaceSearch _search;
     private readonly LoopHealth? _loops;
     private int _stopped;
 
@@ -68,6 +69,7 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
         var endpoint = _endpoint = RedisEndpoint.Create(_options);
         var keys = Keys = _options.SealFile.Length > 0 ? PayloadKeys.Load($"{RedisTierOptions.Section}:SealFile", _options.SealFile) : null;
         _names = new RedisKeySpace(_options.KeyPrefix);
+        _search = new NamespaceSearch(page => ScanAsync(page, _stopping.Token));
         _health = new RedisHealth(endpoint, _options, counters, logger);
         _maxQueuedBytes = _options.MaxQueuedBytes.Bytes > 0 ? _options.MaxQueuedBytes.Bytes : store.Arena.Capacity / QueueShare;
         _queue = new PersistQueue(_maxQueuedBytes, _options.MaxPendingChanges, _health, counters);
@@ -212,20 +214,8 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
 
     /// <summary>Looks through all of Redis for the blocks of a namespace.</summary>
     /// <returns>Those that were found until Redis did not answer any more.</returns>
-    public async Task<IReadOnlyCollection<BlockKey>> FindAsync(NamespaceId ns, CancellationToken cancellationToken = default)
-    {
-        var found = new List<BlockKey>();
-        try
-        {
-            await ScanAsync(page => found.AddRange(page.Keys.Where(key => key.Namespace == ns)), cancellationToken).ConfigureAwait(false);
-        }
-        catch (RedisException)
-        {
-            // the health of the tier says it
-        }
-
-        return found;
-    }
+    public Task<IReadOnlyCollection<BlockKey>> FindAsync(NamespaceId ns, CancellationToken cancellationToken = default) =>
+        _search.FindAsync(ns, cancellationToken);
 
     /// <summary>Starts the threads; they connect when there is something to do.</summary>
     public Task StartAsync(CancellationToken cancellationToken)
