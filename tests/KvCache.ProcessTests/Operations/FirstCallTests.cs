@@ -51,13 +51,13 @@ public class FirstCallTests
         await using var client = new KvCacheClient(options);
         client.WarmUp();
 
-        Assert.True(await WaitedAsync(client) >= options.FirstMatchTimeout);
+        Assert.True(await WaitedAsync(client) > options.FirstMatchTimeout / 2); // timers may be a little early
         // On a machine that is busy with other things a wait can be long; that all of them are cannot be.
         var others = new List<TimeSpan>();
         for (var i = 0; i < 20; i++)
             others.Add(await WaitedAsync(client));
         Report.Line($"Later matches took {string.Join(" ", others.Select(took => $"{took.TotalMilliseconds:0}"))} ms.");
-        Assert.Contains(others, took => took < options.FirstMatchTimeout);
+        Assert.Contains(others, took => took < options.FirstMatchTimeout / 2);
     }
 
     private static async Task<TimeSpan> WaitedAsync(KvCacheClient client)
