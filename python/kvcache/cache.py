@@ -11,7 +11,7 @@ from .deadline import Deadline, Timeout
 from .errors import KvCacheError
 from .forks import renews_after_fork
 from .hashing import Namespace
-from .namespace import COUNT_FIELDS, Location, Match, PutOutcomes
+from .namespace import COUNT_FIELDS, Location, Match, OpenNamespace, PutOutcomes
 from .options import CacheOptions
 from .plan import join_locations
 from .pool import MAX_NAMESPACES, Session, SiloClient, usable_address
@@ -204,23 +204,11 @@ class Cache:
 
     def pin(self, namespace: Namespace, hashes: Sequence[bytes], seconds: float, timeout: Timeout = None) -> int:
         """Keeps blocks for a time, 0 to end that. Returns for how many it worked."""
-        counts: List[int] = []
-
-        def pin(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
-            counts.append(session.open(namespace, deadline).pin(part, seconds, deadline))
-            return True
-        self._in_parts(hashes, pin, timeout)
-        return sum(counts)
+        return self._count_in_parts(namespace, hashes, lambda space, part, deadline: space.pin(part, seconds, deadline), timeout)
 
     def expire(self, namespace: Namespace, hashes: Sequence[bytes], ttl_seconds: float, timeout: Timeout = None) -> int:
         """Sets the life of blocks from now on, 0 for as long as memory lasts. Returns for how many it worked."""
-        counts: List[int] = []
-
-        def expire(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
-            counts.append(session.open(namespace, deadline).expire(part, ttl_seconds, deadline))
-            return True
-        self._in_parts(hashes, expire, timeout)
-        return sum(counts)
+        return self._count_in_parts(namespace, hashes, lambda space, part, deadline: space.expire(part, ttl_seconds, deadline), timeout)
 
     def clear(self, namespace: Namespace, timeout: Timeout = None) -> int:
         """Forgets all blocks of a namespace. Returns how many there were whose deletion is confirmed."""
@@ -229,13 +217,7 @@ class Cache:
 
     def delete(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None) -> int:
         """Forgets blocks. Returns how many there were whose deletion is confirmed; what is not goes on in the background."""
-        counts: List[int] = []
-
-        def delete(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
-            counts.append(session.open(namespace, deadline).delete(part, deadline))
-            return True
-        self._in_parts(hashes, delete, timeout)
-        return sum(counts)
+        return self._count_in_parts(namespace, hashes, lambda space, part, deadline: space.delete(part, deadline), timeout)
 
     def stat(self, timeout: Timeout = None) -> Optional[Dict[str, Any]]:
         """What the tenant has on the silo that is used, and has used of it; None when there is none."""
@@ -273,6 +255,16 @@ class Cache:
             if not asked:
                 return
             done += asked
+
+    def _count_in_parts(self, namespace: Namespace, hashes: Sequence[bytes], call: Callable[[OpenNamespace, Sequence[bytes], Deadline], int],
+                        timeout: Timeout) -> int:
+        counts: List[int] = []
+
+        def ask(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
+            counts.append(call(session.open(namespace, deadline), part, deadline))
+            return True
+        self._in_parts(hashes, ask, timeout)
+        return sum(counts)
 
     def _small_deadline(self, timeout: Timeout) -> Deadline:
         if isinstance(timeout, Deadline):

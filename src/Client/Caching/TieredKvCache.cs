@@ -86,22 +86,8 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         await far.PinAsync(prefix, duration, cancellationToken).ConfigureAwait(false);
 
     /// <inheritdoc/>
-    public async ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
-    {
-        var count = 0;
-        try
-        {
-            count = await far.DeleteAsync(prefix, cancellationToken).ConfigureAwait(false);
-        }
-        finally
-        {
-            // Far first: from now on nobody reads there what could be copied here. And also when the far cache fails or the caller cancels.
-            await _refills.EndEpochAsync().ConfigureAwait(false);
-            count = Math.Max(count, await near.DeleteAsync(prefix, CancellationToken.None).ConfigureAwait(false));
-        }
-
-        return count;
-    }
+    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+        ForgetAsync((cache, token) => cache.DeleteAsync(prefix, token), cancellationToken);
 
     /// <inheritdoc/>
     public async ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default)
@@ -112,21 +98,8 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
     }
 
     /// <inheritdoc/>
-    public async ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
-    {
-        var count = 0;
-        try
-        {
-            count = await far.ClearAsync(ns, cancellationToken).ConfigureAwait(false);
-        }
-        finally
-        {
-            await _refills.EndEpochAsync().ConfigureAwait(false); // as with a delete
-            count = Math.Max(count, await near.ClearAsync(ns, CancellationToken.None).ConfigureAwait(false));
-        }
-
-        return count;
-    }
+    public ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default) =>
+        ForgetAsync((cache, token) => cache.ClearAsync(ns, token), cancellationToken);
 
     /// <summary>Statistics of the far cache, with the memory of the near one.</summary>
     /// <inheritdoc/>
@@ -140,6 +113,24 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
             LoadedBytes = nearStatistics.LoadedBytes + farStatistics.LoadedBytes,
             MemoryBytes = nearStatistics.MemoryBytes,
         };
+    }
+
+    private async ValueTask<int> ForgetAsync(
+        Func<IKvCache, CancellationToken, ValueTask<int>> forget, CancellationToken cancellationToken)
+    {
+        var count = 0;
+        try
+        {
+            count = await forget(far, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            // Far first: from now on nobody reads there what could be copied here. And also when the far cache fails or the caller cancels.
+            await _refills.EndEpochAsync().ConfigureAwait(false);
+            count = Math.Max(count, await forget(near, CancellationToken.None).ConfigureAwait(false));
+        }
+
+        return count;
     }
 
     private TimeSpan NearLifeOf(TimeSpan? asked) => asked < NearLife ? asked.Value : NearLife;

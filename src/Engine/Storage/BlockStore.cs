@@ -396,17 +396,7 @@ internal sealed partial class BlockStore : IDisposable
     }
 
     /// <summary>Keys of the visible blocks that more than one silo should keep.</summary>
-    public void CollectCopied(ICollection<BlockKey> keys)
-    {
-        lock (_lock)
-        {
-            foreach (var entry in _blocks.Values)
-            {
-                if (entry.Durability.Copies > 1)
-                    keys.Add(entry.Key);
-            }
-        }
-    }
+    public void CollectCopied(ICollection<BlockKey> keys) => Collect(entry => entry.Durability.Copies > 1, keys);
 
     /// <summary>A consistent snapshot of the counters.</summary>
     public BlockStoreStatistics GetStatistics()
@@ -416,17 +406,7 @@ internal sealed partial class BlockStore : IDisposable
     }
 
     /// <summary>Keys of an account's visible blocks.</summary>
-    public void CollectOf(TenantAccount account, ICollection<BlockKey> keys)
-    {
-        lock (_lock)
-        {
-            foreach (var entry in _blocks.Values)
-            {
-                if (entry.Account == account)
-                    keys.Add(entry.Key);
-            }
-        }
-    }
+    public void CollectOf(TenantAccount account, ICollection<BlockKey> keys) => Collect(entry => entry.Account == account, keys);
 
     /// <summary>Visible blocks with their bytes in the arena, the most recently used one first.</summary>
     public IEnumerable<(BlockKey Key, long Bytes)> ByLastUse()
@@ -445,14 +425,16 @@ internal sealed partial class BlockStore : IDisposable
     }
 
     /// <summary>Collects the keys of a namespace.</summary>
-    public void CollectOf(NamespaceId ns, ICollection<BlockKey> keys)
+    public void CollectOf(NamespaceId ns, ICollection<BlockKey> keys) => Collect(entry => entry.Key.Namespace == ns, keys);
+
+    private void Collect(Func<BlockEntry, bool> wanted, ICollection<BlockKey> keys)
     {
         lock (_lock)
         {
-            foreach (var key in _blocks.Keys)
+            foreach (var entry in _blocks.Values)
             {
-                if (key.Namespace == ns)
-                    keys.Add(key);
+                if (wanted(entry))
+                    keys.Add(entry.Key);
             }
         }
     }

@@ -32,7 +32,7 @@ internal sealed partial class FencedSilo(
         var reason = exception?.Message ?? context ?? "Orleans cannot go on";
         LogFenced(local.SiloAddress.ToString(), context, exception);
         Console.Error.WriteLine(
-            $"kvcache-silo: This silo, {local.SiloAddress}, must not go on: {OneLine(reason)} "
+            $"kvcache-silo: This silo, {local.SiloAddress}, must not go on: {OneLine.Of(reason)} "
             + (terms.Rejoin
                 ? "It starts anew, empty, as another member."
                 : "It ends; its blocks are lost. Start it again, or let it come back by itself with --rejoin."));
@@ -59,8 +59,6 @@ internal sealed partial class FencedSilo(
         var arguments = File.ReadAllText("/proc/self/cmdline").Split('\0')[..^1];
         Execute("/proc/self/exe", [.. arguments, null]);
     }
-
-    private static string OneLine(string text) => string.Join(' ', text.Split((char[])['\r', '\n'], StringSplitOptions.RemoveEmptyEntries));
 
     [LibraryImport("libc", EntryPoint = "execv", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Execute(string path, string?[] arguments);

@@ -39,7 +39,7 @@ internal static class ForeignLines
     public static string Shorten(string text, Exception? exception)
     {
         var cause = exception?.GetBaseException();
-        var line = OneLine(cause is null ? text : $"{text} ({cause.GetType().Name}: {cause.Message})");
+        var line = OneLine.Of(cause is null ? text : $"{text} ({cause.GetType().Name}: {cause.Message})");
         return line.Length <= LongestText ? line : line[..LongestText] + "…";
     }
 
@@ -49,6 +49,4 @@ internal static class ForeignLines
         || exception.GetType().FullName is "Orleans.Runtime.Messaging.ConnectionFailedException"
             or "Orleans.Networking.Shared.SocketConnectionException"
                 or "Orleans.Runtime.GrainDirectory.LocalGrainDirectoryPartitionException";
-
-    private static string OneLine(string text) => string.Join(' ', text.Split((char[])['\r', '\n'], StringSplitOptions.RemoveEmptyEntries));
 }

@@ -9,7 +9,7 @@ internal static class StartFailure
     /// <summary>Exit code of a silo that cannot start.</summary>
     public const int ExitCode = 2;
 
-    public static string Explain(Exception exception) => OneLine(exception switch
+    public static string Explain(Exception exception) => OneLine.Of(exception switch
     {
         AggregateException { InnerExceptions: [var only] } => Explain(only),
         InvalidDataException => $"{exception.Message} {exception.GetBaseException().Message}",
@@ -27,6 +27,4 @@ internal static class StartFailure
     private static string Join(Exception exception) => exception.GetBaseException() is var cause && cause != exception
         ? $"{exception.Message} ({cause.GetType().Name}: {cause.Message})"
         : $"{exception.Message} ({exception.GetType().Name})";
-
-    private static string OneLine(string text) => string.Join(' ', text.Split((char[])['\r', '\n'], StringSplitOptions.RemoveEmptyEntries));
 }
