@@ -25,11 +25,7 @@ class Session:
     """A connection and the namespaces that are open on it."""
 
     def __init__(self, endpoint: str, options: CacheOptions, deadline: Deadline):
-        try:
-            secret = options.read_secret()
-        except OSError as error:
-            raise KvCacheError(f"the secret cannot be read: {error}") from error
-        self.client = Client(endpoint, options.tenant, secret, deadline.at_most(options.connect_timeout), options.tls)
+        self.client = Client(endpoint, options.tenant, options.secret_of_now(), deadline.at_most(options.connect_timeout), options.tls)
         self._open: Dict[bytes, OpenNamespace] = {}
 
     def open(self, namespace: Namespace, deadline: Deadline) -> OpenNamespace:

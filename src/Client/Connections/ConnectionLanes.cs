@@ -2,7 +2,6 @@ using System.Collections.Concurrent;
 using System.Net.Sockets;
 using KvCache.Caching;
 using KvCache.Engine.Resilience;
-using KvCache.Engine.Security;
 using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 
@@ -18,7 +17,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
 
     private readonly SiloEndpoint _endpoint;
     private readonly KvCacheClientOptions _options;
-    private readonly TlsClient _tls;
+    private readonly Credentials _credentials;
     private readonly CircuitBreaker _breaker;
     private readonly ILogger _logger;
     private readonly int _max;
@@ -32,11 +31,12 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     private int _disposed;
 
     public ConnectionLanes(
-        SiloEndpoint endpoint, KvCacheClientOptions options, TlsClient tls, int max, bool bulk, CircuitBreaker breaker, ILogger logger)
+        SiloEndpoint endpoint, KvCacheClientOptions options, Credentials credentials, int max, bool bulk, CircuitBreaker breaker,
+        ILogger logger)
     {
         _endpoint = endpoint;
         _options = options;
-        _tls = tls;
+        _credentials = credentials;
         _max = max;
         _bulk = bulk;
         _breaker = breaker;
@@ -180,7 +180,8 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         {
             var connection =
                 lane.Connection ??= BlockConnection.Connect(
-                _endpoint, _options.Tenant, _options.ReadSecret(), _tls, (int)_options.SocketBuffer.Bytes, ending.Token);
+                _endpoint, _credentials.Tenant, _credentials.Secret.Value, _credentials.Tls, (int)_options.SocketBuffer.Bytes,
+                ending.Token);
             using (ending.Token.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
                 reason = call.Body(connection);
             if (ending.IsCancellationRequested)
