@@ -119,8 +119,8 @@ internal sealed partial class ClusterBlocks(
 
         var confirmed = await BuryEverywhereAsync([.. all.Where((_, i) => known[i])], latest, answers).ConfigureAwait(false)
             & await redisGone.ConfigureAwait(false);
-        if (confirmed && members.LeftUntilSilent is var wait && wait > TimeSpan.Zero)
-            await Task.Delay(wait, cancellationToken).ConfigureAwait(false);
+        if (confirmed)
+            await members.LeftAreSilent.WaitAsync(cancellationToken).ConfigureAwait(false);
         return confirmed && !store.Term.IsOver
             ? Array.ConvertAll(deleted, was => was ? ItemOutcome.Done : ItemOutcome.Nothing)
             : [.. Enumerable.Repeat(ItemOutcome.Unconfirmed, all.Length)];

@@ -159,8 +159,16 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
     public async Task StopAsync(CancellationToken cancellationToken)
     {
-        await _listener.StopAsync(cancellationToken);
-        Mapped.Clear();
+        try
+        {
+            await _listener.StopAsync(cancellationToken);
+            Mapped.Clear();
+        }
+        finally
+        {
+            // Orleans tells the others behind this, and they confirm deletions from then on without asking here.
+            Store.Term.EndForGood();
+        }
     }
 
     public void Dispose() => _listener.Dispose();

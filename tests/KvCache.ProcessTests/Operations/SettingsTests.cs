@@ -164,11 +164,9 @@ public sealed class SettingsTests
 
         folder.Delete(recursive: true);
 
-        // Accounts need an administrator and a configured tenant.
         static Dictionary<string, string> Environment(string setting, string path) => new()
         {
             ["KvCache__Tenants__other__Secret"] = "the secret of another tenant",
-            ["KvCache__Accounts__AdminToken"] = "the token of an administrator",
             [setting] = path,
         };
     }
