@@ -113,6 +113,7 @@ internal sealed class TenantQuotas : IDisposable
         var part = PartOf(tenant, free);
         return new TenantLimits
         {
+            Part = part,
             Share = Bytes(tenant.Share),
             Cap = tenant.MaxShare >= 1 ? long.MaxValue : Bytes(tenant.MaxShare),
             Locked = Bytes(part),

@@ -144,8 +144,13 @@ internal static class KvCacheServices
     {
         var time = services.GetRequiredService<TimeProvider>();
         var cluster = services.GetRequiredService<IOptions<ClusterOptions>>().Value;
-        var index = new PrefixIndex(
-            new PrefixIndexOptions { MaxEntries = cluster.MaxIndexEntries, MaxRedisEntries = cluster.MaxRedisIndexEntries });
+        var accounts = services.GetRequiredService<TenantAccounts>();
+        var index = new PrefixIndex(new PrefixIndexOptions
+        {
+            MaxEntries = cluster.MaxIndexEntries,
+            MaxRedisEntries = cluster.MaxRedisIndexEntries,
+            PartOf = tenant => accounts.Of(tenant).Limits.Part,
+        });
         return new BlockDirectory(index, new IndexLog(time: time), new Tombstones(time: time));
     }
 
