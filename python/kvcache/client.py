@@ -152,10 +152,14 @@ class Client:
 
     def items_done(self, kind: int, meta: bytes, blocks: int) -> int:
         """A request that is answered for each of some blocks: for how many it worked. Only inside ``call``."""
+        return self.items(kind, meta, blocks).count(Item.DONE)
+
+    def items(self, kind: int, meta: bytes, blocks: int) -> bytes:
+        """A request that is answered for each of some blocks; only inside ``call``."""
         answer = self.request(kind, meta)
         if len(answer) != 4 + blocks or struct.unpack_from("<I", answer)[0] != blocks:
             raise ConnectionError("the server did not answer for each block")
-        return answer[4:].count(Item.DONE)
+        return answer[4:]
 
     def _authenticate(self, tenant: bytes, secret: bytes) -> None:
         nonce = os.urandom(32)

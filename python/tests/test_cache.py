@@ -68,7 +68,7 @@ def test_lives_travel_in_milliseconds_and_stored_blocks_get_the_new_one():
         cache.put(SPACE, HASHES, BLOCKS)
         assert silo.lives == [2000]
         assert cache.expire(SPACE, HASHES, 0.0001) == 8 and silo.lives[-1] == 1
-        assert cache.clear(SPACE) == 8 and cache.match(SPACE, HASHES).count == 0
+        assert cache.clear(SPACE) == (8, True) and cache.match(SPACE, HASHES).count == 0
 
 
 def test_numpy_and_torch_without_copies():
@@ -397,7 +397,7 @@ def test_what_is_over_the_limits_of_a_request_goes_in_parts():
         assert cache.locate(space, []).holders == ()
         del silo.blocks[space.id, hashes[130]]
         assert cache.match(space, hashes).count == 130
-        assert cache.delete(space, hashes) == 249 and not silo.blocks
+        assert cache.delete(space, hashes) == (249, True) and not silo.blocks
         assert cache.statistics.failed_calls == 0
 
 

@@ -153,14 +153,14 @@ internal sealed class IndexShard(EntryBudget budget)
         }
     }
 
-    public void CopyKeys(NamespaceId ns, ICollection<BlockKey> keys)
+    public void CopyKeys(Func<NamespaceId, bool> isWanted, ICollection<BlockKey> keys)
     {
         lock (_lock)
         {
             for (var slot = 0; slot < _table.Capacity; slot++)
             {
                 ref var entry = ref _table[slot];
-                if (entry.Holders != 0 && entry.Key.Namespace == ns)
+                if (entry.Holders != 0 && isWanted(entry.Key.Namespace))
                     keys.Add(entry.Key);
             }
         }

@@ -203,13 +203,13 @@ internal sealed class PrefixIndex : IPrefixIndex
         return true;
     }
 
-    /// <summary>The blocks of a namespace that somebody has. Reads the whole index, shard by shard.</summary>
-    public HashSet<BlockKey> KeysOf(NamespaceId ns)
+    /// <summary>The same for the blocks of namespaces that somebody has.</summary>
+    public bool ReadKeys(Func<NamespaceId, bool> isWanted, ref int cursor, ICollection<BlockKey> keys)
     {
-        var keys = new HashSet<BlockKey>();
-        foreach (var shard in _shards)
-            shard.CopyKeys(ns, keys);
-        return keys;
+        if ((uint)cursor >= (uint)_shards.Length)
+            return false;
+        _shards[cursor++].CopyKeys(isWanted, keys);
+        return true;
     }
 
     ValueTask<int> IPrefixIndex.MatchAsync(

@@ -16,7 +16,8 @@ internal readonly record struct SiloPlace(ulong Bit, bool IsHere, IReadOnlyList<
 
 /// <summary>What the front ends of this silo see of the cluster: where blocks are, as far as it can be asked for them now.</summary>
 internal sealed class ClusterView(
-    BlockStore store, BlockDirectory directory, ClusterMembers members, RemoteReads reads, RedisBlocks redis, IClusterBlocks cluster)
+    BlockStore store, BlockDirectory directory, ClusterMembers members, RemoteReads reads, RedisBlocks redis, IClusterBlocks cluster,
+    NamespaceClears clears)
 {
     private const ulong SelfBit = 1UL << BlockDirectory.Self;
 
@@ -135,7 +136,8 @@ internal sealed class ClusterView(
     }
 
     /// <summary>Deletes all blocks of a namespace everywhere. Blocks the thread.</summary>
-    public int Clear(NamespaceId ns) => cluster.ClearAsync(ns).AsTask().GetAwaiter().GetResult();
+    /// <inheritdoc cref="NamespaceClears.ClearAsync(NamespaceId, TimeSpan)"/>
+    public DeleteResult Clear(NamespaceId ns, TimeSpan patience) => clears.ClearAsync(ns, patience).GetAwaiter().GetResult();
 
     // Slots of this silo's index mean nothing elsewhere: the answer numbers its silos in the order in which it names them.
     private static ulong Compact(ulong mask, ulong known)

@@ -83,6 +83,7 @@ internal static class KvCacheServices
         silo.AddGrainService<SiloAgent>();
         services.AddSingleton<BlockFetcher>();
         services.AddSingleton<IClusterBlocks, ClusterBlocks>();
+        AddLoop<NamespaceClears>(services);
         services.AddSingleton<ClusterView>();
         services.AddSingleton<BlockWriter>();
         AddLoop<Replicator>(services);

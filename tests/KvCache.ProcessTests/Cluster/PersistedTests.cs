@@ -134,7 +134,7 @@ public sealed class PersistedTests
         Assert.Equal(
             1, (await first.StoreAsync(expiring, 0, expiring.Blocks(), Persisted with { TimeToLive = TimeSpan.FromSeconds(3) })).Stored);
 
-        Assert.Equal(2, await second.DeleteAsync(deleted));
+        Assert.Equal(2, (await second.DeleteAsync(deleted)).Deleted);
 
         for (var block = 0; block < 2; block++)
             Assert.Equal(":0", redis.Command("EXISTS", $"kvcache:{deleted.Key(block).ToGrainKey()}"));
