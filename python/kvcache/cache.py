@@ -301,10 +301,14 @@ class Cache:
 
     def _control(self, operation: Callable[[Session, Deadline], T], timeout: Timeout) -> Optional[T]:
         deadline = self._small_deadline(timeout)
-        return self._on_first([silo.control for silo in self._configured], operation, deadline)
+        return self._on_first([silo.control for silo in self._homes()], operation, deadline)
 
     def _data(self, operation: Callable[[Session, Deadline], T], deadline: Deadline) -> Optional[T]:
-        return self._on_first([silo.data for silo in self._configured], operation, deadline)
+        return self._on_first([silo.data for silo in self._homes()], operation, deadline)
+
+    def _homes(self) -> List[SiloClient]:
+        """The configured silos, those that are about to leave last."""
+        return sorted(self._configured, key=lambda silo: silo.is_leaving)
 
     def _on_first(self, pools: Sequence[Any], operation: Callable[[Session, Deadline], T], deadline: Deadline) -> Optional[T]:
         """The result from the first silo that can give one, None when none can. ``ValueError`` is the caller's."""
@@ -324,7 +328,7 @@ class Cache:
     def _data_of(self, source: Optional[str]) -> Any:
         """The data connections of a source of a plan; None stands for the configured silo that answers."""
         if source is None:
-            return next((silo.data for silo in self._configured if not silo.breaker.is_open), self._configured[0].data)
+            return next((silo.data for silo in self._homes() if not silo.breaker.is_open), self._configured[0].data)
         return self._other(source).data
 
     def _other(self, address: str) -> SiloClient:

@@ -59,6 +59,11 @@ class Client:
         """Whether every further call would fail."""
         return self._closed is not None
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the silo has said that it is about to leave; it serves meanwhile."""
+        return self._connection.is_leaving
+
     def open(self, namespace: Namespace, timeout: Timeout = None) -> OpenNamespace:
         """Opens a namespace of this client's tenant; it is valid as long as the connection."""
         encoding = namespace.encode()

@@ -204,7 +204,7 @@ public sealed partial class KvCacheClient : IKvCache
             silo.Memory?.Drop(ns);
         var result = default(DeleteResult);
         await new CallBudget(_options.StoreTimeout, _options.StoreTimeout, cancellationToken).RunAsync(
-            _silos.Configured,
+            _silos.Homes,
             silo => silo.Data,
             connection =>
             {
@@ -231,7 +231,7 @@ public sealed partial class KvCacheClient : IKvCache
     {
         byte[]? json = null;
         await new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken)
-            .RunAsync(_silos.Configured, silo => silo.Control, connection =>
+            .RunAsync(_silos.Homes, silo => silo.Control, connection =>
         {
             json = connection.Stat();
             return MissReason.None;
@@ -263,7 +263,7 @@ public sealed partial class KvCacheClient : IKvCache
     {
         var done = 0;
         var (reason, _) = await new CallBudget(_options.LoadTimeout, _options.LoadTimeout, cancellationToken).RunAsync(
-            _silos.Configured,
+            _silos.Homes,
             silo => silo.Data,
             connection =>
             {

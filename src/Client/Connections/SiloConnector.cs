@@ -44,6 +44,9 @@ internal sealed partial class SiloConnector : IAsyncDisposable
 
     public ConnectionLanes Data { get; }
 
+    /// <summary>Whether the silo has said lately that it is about to leave.</summary>
+    public bool IsLeaving => Control.IsLeaving || Data.IsLeaving;
+
     /// <summary>Time since anybody has asked for this connector; zero while a call waits or runs.</summary>
     public TimeSpan IdleTime => Control.IsIdle && Data.IsIdle ? Stopwatch.GetElapsedTime(Volatile.Read(ref _lastUse)) : TimeSpan.Zero;
 

@@ -32,8 +32,12 @@ internal sealed partial class SiloDirectory : IAsyncDisposable
             [.. options.Endpoints.Select(endpoint => new SiloConnector(SiloEndpoint.TryParse(endpoint)!, options, _credentials, logger))];
     }
 
-    /// <summary>Silos of the settings. The first one that answers is the home silo.</summary>
+    /// <summary>Silos of the settings, in their order.</summary>
     public ImmutableArray<SiloConnector> Configured { get; }
+
+    /// <summary>The same, those that are about to leave last. The first one that answers is the home silo.</summary>
+    public ImmutableArray<SiloConnector> Homes =>
+        Configured.Length > 1 && Configured.Any(silo => silo.IsLeaving) ? [.. Configured.OrderBy(silo => silo.IsLeaving)] : Configured;
 
     /// <summary>All silos that are known now.</summary>
     public List<SiloConnector> All

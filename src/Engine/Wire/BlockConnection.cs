@@ -301,6 +301,9 @@ internal sealed partial class BlockConnection : IDisposable
         return reader.Bytes(reader.Remaining).ToArray();
     }
 
+    /// <summary>Whether the silo has said that it is about to leave.</summary>
+    public bool IsLeaving { get; private set; }
+
     /// <summary>Ends the connection from any thread; a call in progress fails.</summary>
     public void Abort() => _socket.Abort();
 
@@ -464,6 +467,8 @@ internal sealed partial class BlockConnection : IDisposable
         reader = new WireReader(meta);
         if (header.Type == FrameType.Error && (header.RequestId == _requestId || header.RequestId == 0))
             throw new SiloException(header.Status, reader.Text(ushort.MaxValue, "message"));
+        if (header.FieldBytes > 0)
+            IsLeaving |= WireFields.TryFind(_socket.Fields, WireFields.Leaving, out _);
         if (header.FieldBytes > 0 && WireFields.FirstUnknown(_socket.Fields) is var tag and not 0)
             throw new KvFormatException(
                 $"The silo's answer has the field 0x{tag:x4}, which must be understood, and version {WireProtocol.Version} does not know "

@@ -46,6 +46,21 @@ internal sealed class ClusterMembers
 
     public ImmutableArray<PeerSilo> Peers => _peers;
 
+    /// <summary>This silo is about to leave, and says so in every answer.</summary>
+    public bool IsLeaving { get; set; }
+
+    /// <summary>Bits of the silos that have said that they are about to leave.</summary>
+    public ulong LeavingMask
+    {
+        get
+        {
+            var mask = IsLeaving ? 1UL << BlockDirectory.Self : 0;
+            foreach (var peer in _peers)
+                mask |= peer.IsLeaving ? peer.Bit : 0;
+            return mask;
+        }
+    }
+
     /// <summary>Bits of the holders that can be asked now: this silo, the silos that have spoken lately, and Redis unless it is left alone
     /// because it failed.</summary>
     public ulong LiveMask
@@ -66,16 +81,7 @@ internal sealed class ClusterMembers
     }
 
     /// <summary>Bits of the other holders that can be asked now and are not about to leave; Redis is among them.</summary>
-    public ulong StayingMask
-    {
-        get
-        {
-            var mask = LiveMask & ~(1UL << BlockDirectory.Self);
-            foreach (var peer in _peers)
-                mask &= peer.IsLeaving ? ~peer.Bit : ulong.MaxValue;
-            return mask;
-        }
-    }
+    public ulong StayingMask => LiveMask & ~(1UL << BlockDirectory.Self) & ~LeavingMask;
 
     /// <summary>Other silos that have spoken lately, after all that they have was taken over.</summary>
     public int Reachable => _peers.Count(peer => peer.IsReachable(_options.Value.SilenceLimit));

@@ -26,6 +26,9 @@ internal sealed class ClusterView(
 
     public BlockDirectory Directory => directory;
 
+    /// <summary>Whether this silo is about to leave.</summary>
+    public bool IsLeaving => members.IsLeaving;
+
     /// <summary>Counts the blocks of a chain that somebody has, and says who. One local look-up, and no use of any block.</summary>
     public int Match(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Span<ulong> holders) =>
         store.Term.IsOver ? 0 : directory.Index.Match(ns, hashes, holders, members.LiveMask);
@@ -75,12 +78,20 @@ internal sealed class ClusterView(
 
     /// <summary>Writes the answer to a locate.</summary>
     /// <param name="writer">Receives it.</param>
-    /// <param name="holders">Holders of every block that was found.</param>
+    /// <param name="holders">Holders of every block that was found; changed.</param>
     /// <param name="here">Addresses of this silo.</param>
-    public void WriteLocations(WireWriter writer, ReadOnlySpan<ulong> holders, IReadOnlyList<string> here)
+    public void WriteLocations(WireWriter writer, Span<ulong> holders, IReadOnlyList<string> here)
     {
         writer.UInt32((uint)holders.Length);
         var all = 0UL;
+        var leaving = members.LeavingMask;
+        for (var i = 0; leaving != 0 && i < holders.Length; i++)
+        {
+            // Who leaves is named where nobody else has the block.
+            if ((holders[i] & ~leaving & ~BlockRun.Redis) != 0)
+                holders[i] &= ~leaving;
+        }
+
         foreach (var mask in holders)
             all |= mask;
         all &= members.LiveMask & ~BlockRun.Redis;

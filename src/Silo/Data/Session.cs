@@ -410,6 +410,12 @@ internal sealed partial class Session : Connection
     {
         _reply.Reset();
         _reply.Take(FrameHeader.Size);
+        if (!_isPeer && _server.Cluster.IsLeaving)
+        {
+            WireFields.Add(_reply, WireFields.Leaving, []);
+            WireFields.End(_reply);
+        }
+
         return _reply;
     }
 
