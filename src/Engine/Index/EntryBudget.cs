@@ -29,8 +29,8 @@ internal sealed class EntryBudget(int maxSilos, int maxRedis, Func<TenantId, dou
     // so that an entry is returned to the one that it was taken from.
     private const int MaxAccounts = 4096;
 
-    // So far a bound may be passed while nobody is found whose entry could go.
-    private const int SlackShare = 64, MinSlack = 4;
+    // So far a bound may be passed while the shards that something comes into have no entry of anybody above his part: one in each shard.
+    private const int SlackShare = 64, MinSlack = 256;
 
     private readonly int[] _taken = new int[3];
     private readonly ConcurrentDictionary<TenantId, Account> _accounts = [];

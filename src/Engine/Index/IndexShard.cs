@@ -238,10 +238,10 @@ internal sealed class IndexShard(EntryBudget budget)
                 break;
         }
 
+        if (victim < 0 && budget.IsAbovePart(kind, newest.Namespace.Tenant))
+            victim = _table.Find(in newest, KeyHash.Of(in newest));
         if (victim < 0 && budget.IsFarOver(kind))
             victim = any;
-        if (victim < 0 && (budget.IsFarOver(kind) || budget.IsAbovePart(kind, newest.Namespace.Tenant)))
-            victim = _table.Find(in newest, KeyHash.Of(in newest));
         if (victim < 0 || KindOf(_table[victim].Holders) != kind)
             return; // another shard has one
         budget.Forget();

@@ -52,7 +52,7 @@ internal sealed partial class NamespaceClears(
             }
         }
 
-        await clear.Done.Task.WaitAsync(patience).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await ((Task)clear.Done.Task).WaitAsync(patience).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         return new DeleteResult(clear.Deleted, clear.Done.Task is { IsCompletedSuccessfully: true, Result: true });
     }
 
@@ -139,12 +139,16 @@ internal sealed partial class NamespaceClears(
     {
         var keys = new List<BlockKey>();
         var found = false;
-        for (var cursor = 0; directory.Index.ReadKeys(clears.ContainsKey, ref cursor, keys); keys.Clear())
+        for (var cursor = 0; directory.Index.ReadKeys(clears.ContainsKey, ref cursor, keys);)
         {
             found |= keys.Count > 0;
+            if (keys.Count < DeletedAtOnce)
+                continue; // each deletion asks every silo
             await DeleteAsync(keys, clears, cancellationToken).ConfigureAwait(false);
+            keys.Clear();
         }
 
+        await DeleteAsync(keys, clears, cancellationToken).ConfigureAwait(false);
         return found;
     }
 

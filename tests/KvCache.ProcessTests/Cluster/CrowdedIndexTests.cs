@@ -77,10 +77,11 @@ public sealed class CrowdedIndexTests
         for (var round = 0; round < 60; round++)
         {
             var theirs = Prefixes.New(Ns with { Tenant = "evil" }, 50);
-            Assert.Equal(50, (await evil.StoreAsync(theirs, 0, theirs.Blocks(), Persisted)).Stored);
+            await Eventually.TrueAsync("evil has stored them", async () => // those that Redis is still to get keep memory
+                await evil.StoreAsync(theirs, 0, theirs.Blocks(), Persisted) is { Refused: 0, Reason: MissReason.None });
         }
 
-        await Eventually.TrueAsync("Redis has all of evil's", () => Task.FromResult(Size() >= mine.Length + (60 * 50)));
+        await Eventually.TrueAsync("Redis has masses of evil's", () => Task.FromResult(Size() >= 1000)); // its queue is bounded
         foreach (var prefix in mine)
             Assert.Equal(1, (await acme.MatchAsync(prefix)).Blocks);
         await acme.MustLoadAsync(mine[0]);

@@ -172,7 +172,7 @@ public sealed class PersistedTests
         await Eventually.TrueAsync("blocks are persisted again", async () =>
         {
             await client.StoreAsync(later, 0, later.Blocks(), Persisted);
-            return redis.Command("EXISTS", $"kvcache:{later.Key(3).ToGrainKey()}") == ":1" || (await client.DeleteAsync(later) < 0);
+            return redis.Command("EXISTS", $"kvcache:{later.Key(3).ToGrainKey()}") == ":1" || ((await client.DeleteAsync(later)).Deleted < 0);
         });
 
         await load.MoreHitsAsync("the load goes on", 100);

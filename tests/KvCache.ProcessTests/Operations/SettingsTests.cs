@@ -152,7 +152,7 @@ public sealed class SettingsTests
     {
         var folder = Directory.CreateTempSubdirectory("kvcache-fifo-");
         var fifo = Path.Combine(folder.FullName, "fifo");
-        await Report.RunAsync(ProgramCommand.Of("mkfifo", fifo), Eventually.Bound);
+        await Report.RunAsync(ProgramCommand.Of("mkfifo", [fifo]), Eventually.Bound);
         foreach (var (path, kind) in new[] { (fifo, "FIFO"), ("/dev/zero", "device") })
         {
             var said = setting.StartsWith("--", StringComparison.Ordinal)

@@ -112,6 +112,7 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
     public async Task What_an_administrator_sends_is_bounded()
     {
         using var http = new HttpSilo(Process, Administrator);
+        http.Client.DefaultRequestHeaders.ExpectContinue = true;
         using var large = new StringContent($$"""{"secret":"{{new string('x', 64 << 20)}}"}""", new MediaTypeHeaderValue("application/json"));
         using var response = await http.Client.PutAsync("/admin/tenants/large", large);
         await HttpSilo.ProblemAsync(response, 413, "body-too-large");
