@@ -7,7 +7,7 @@ using KvCache.Testing;
 namespace KvCache.ProcessTests;
 
 /// <summary>Silos that are asked to end give what only they have to those that stay.</summary>
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class LeavingSiloTests
 {
     private const int BlockBytes = 256 << 10;
