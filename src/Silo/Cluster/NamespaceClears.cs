@@ -16,7 +16,8 @@ namespace KvCache.Silo.Cluster;
 /// next one, until nothing is left. It is forgotten when this silo ends.
 /// </remarks>
 internal sealed partial class NamespaceClears(
-    BlockDirectory directory, RedisBlocks redis, IClusterBlocks cluster, ILogger<NamespaceClears> logger) : ILoop
+    BlockDirectory directory, RedisBlocks redis, IClusterBlocks cluster, ILogger<NamespaceClears> logger)
+    : ILoop, IDisposable
 {
     // Of a tenant, those that are being cleared included.
     private const int MaxWaiting = 1024;
@@ -85,6 +86,8 @@ internal sealed partial class NamespaceClears(
             }
         }
     }
+
+    public void Dispose() => _news.Dispose();
 
     private bool End()
     {
