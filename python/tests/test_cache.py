@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -25,7 +26,7 @@ PATIENT = CacheOptions(match_timeout=20, load_timeout=20, store_timeout=20, brea
 
 def cache_of(*silos, **options) -> Cache:
     endpoints = [silo if isinstance(silo, str) else silo.endpoint for silo in silos]
-    return Cache(endpoints, options=CacheOptions(**{**vars(PATIENT), **options}))
+    return Cache(endpoints, options=replace(PATIENT, **options))
 
 
 def buffers(count: int = 8):
@@ -274,6 +275,15 @@ def test_silo_that_answers_anything():
             cache.locate(SPACE, HASHES)
             cache.delete(SPACE, HASHES)
         assert cache.statistics.failed_calls > 100 and cache.statistics.last_failure.isprintable()
+
+
+def test_a_silo_that_leaves_is_asked_after_the_others():
+    with FakeSilo() as leaves, FakeSilo() as stays, cache_of(leaves, stays) as cache:
+        assert cache.put(SPACE, HASHES[:1], BLOCKS[:1]) == [Outcome.STORED] and len(leaves.blocks) == 1
+        leaves.fields = struct.pack("<HHI", 2, 0, 0) + bytes(8)
+        cache.match(SPACE, HASHES[:1])
+        assert cache.put(SPACE, HASHES[1:2], BLOCKS[1:2]) == [Outcome.STORED]
+        assert (len(leaves.blocks), len(stays.blocks)) == (1, 1)
 
 
 def test_secret_is_exchanged_without_a_restart(tmp_path, caplog):

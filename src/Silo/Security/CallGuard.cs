@@ -1,8 +1,7 @@
 using System.Security.Cryptography;
 using KvCache.Grains.Prefixes;
-using KvCache.Orleans.Access;
 using KvCache.Orleans;
-using KvCache.Silo.Connections;
+using KvCache.Orleans.Access;
 using KvCache.Silo.Hosting;
 using KvCache.Silo.Options;
 using Microsoft.Extensions.Logging;
