@@ -75,7 +75,7 @@ internal static partial class SiloProgram
             left.Delete();
     }
 
-    private static WebApplication Build(Dictionary<string, string?> commandLine, FileInfo? config, StartTerms terms)
+    internal static WebApplication Build(Dictionary<string, string?> commandLine, FileInfo? config, StartTerms terms)
     {
         var builder = WebApplication.CreateSlimBuilder();
         SiloConfiguration.Read(builder.Configuration, config, commandLine);
