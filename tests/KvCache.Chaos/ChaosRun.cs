@@ -61,7 +61,7 @@ internal sealed class ChaosRun
     {
         var dice = new Random(unchecked((int)_settings.Seed));
         await using var world = await World.StartAsync(
-            _settings.Silos, _settings.Arena, withSentinels, _settings.UseNamespaces, _journal.Logged).ConfigureAwait(false);
+            _settings.Silos, _settings.Arena, withSentinels, _settings.UseNamespaces, Logged).ConfigureAwait(false);
         _networks.Add(world.Network.Description);
         _tell($"{_settings.Silos} silos and {(withSentinels ? "a Redis with sentinels" : "a Redis")} are there: {world.Network.Description}.");
         using var over = new CancellationTokenSource();
@@ -88,6 +88,20 @@ internal sealed class ChaosRun
         await sampling.ConfigureAwait(false);
     }
 
+    private void Logged(int silo, string line)
+    {
+        _journal.Logged(silo, line);
+        if (_settings.Logs is { } folder)
+        {
+            lock (_networks)
+                File.AppendAllText(Path.Combine(folder.FullName, $"silo{silo}.log"), $"{Stopwatch.GetElapsedTime(_began).TotalSeconds:0.0} {line}\n");
+        }
+    }
+
+    private static string Load => MachineLoad.Scale is var scale and > 1
+        ? string.Create(CultureInfo.InvariantCulture, $" The machine is loaded: bounds of time count {scale:0.0} times.")
+        : "";
+
     private long Reads => _journal.Phases.Sum(phase => phase.Verified);
 
     private async Task RoundAsync(World world, Fault fault, Random dice)
@@ -98,6 +112,7 @@ internal sealed class ChaosRun
         {
             Injected = now,
             FailuresUntil = fault.FailuresUntil,
+            StaleUntil = fault.StaleUntil,
             RecoveryLimit = fault.RecoveryLimit,
         });
         try
@@ -126,7 +141,7 @@ internal sealed class ChaosRun
         _tell(string.Create(CultureInfo.InvariantCulture,
             $"{Stopwatch.GetElapsedTime(_began):hh\\:mm\\:ss} {fault.Name}: {phase.Verified} reads, {phase.Failed} of {phase.Calls} calls failed"
             + $" (the last one {phase.LastFailure.TotalSeconds:0.0} s after the fault), slowest {phase.Slowest.TotalSeconds:0.0} s, "
-            + $"whole after {phase.Recovery?.TotalSeconds ?? double.PositiveInfinity:0.0} s. {phase.Note}"));
+            + $"whole after {phase.Recovery?.TotalSeconds ?? double.PositiveInfinity:0.0} s. {phase.Note}{Load}"));
     }
 
     private async Task SampleAsync(World world, CancellationToken cancellationToken)

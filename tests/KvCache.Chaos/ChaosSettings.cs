@@ -22,10 +22,13 @@ internal sealed record ChaosSettings
     public long LeastReads { get; init; }
 
     /// <summary>Size of each arena.</summary>
-    public ByteSize Arena { get; init; } = ByteSize.Parse("64MiB", System.Globalization.CultureInfo.InvariantCulture);
+    public ByteSize Arena { get; init; } = ByteSize.Parse("64MiB");
 
     /// <summary>Whether silos get network namespaces where that can be.</summary>
     public bool UseNamespaces { get; init; } = true;
+
+    /// <summary>Where the silos' logs are kept; null for nowhere.</summary>
+    public DirectoryInfo? Logs { get; init; }
 
     /// <summary>How hard the silos are worked.</summary>
     public WorkloadSettings Load { get; init; } = new(Pace: TimeSpan.FromMilliseconds(1));

@@ -15,7 +15,7 @@ internal sealed class BudgetChecker(Journal journal) : Checker(journal)
     public override string Promise => Name;
 
     /// <summary>Most bytes of an arena, and of the rest of a process, that were seen.</summary>
-    public (long Arena, long Rest) Peak => (Volatile.Read(ref _peakUsed), Volatile.Read(ref _peakRest));
+    public (long Arena, long Other) Peak => (Volatile.Read(ref _peakUsed), Volatile.Read(ref _peakRest));
 
     public override void Sampled(in SiloSample sample)
     {

@@ -18,7 +18,7 @@ internal sealed class LifeChecker(Journal journal) : Checker(journal)
     public override void Read(in BlockRead read)
     {
         if (read.Before.Ends.TryGetValue(read.Version, out var end) && !read.Entry.State.Uncertain.Contains(read.Version)
-            && Stopwatch.GetElapsedTime(end, read.Began) is var late && late > Tolerance)
+            && Stopwatch.GetElapsedTime(end, read.Began) is var late && late > Tolerance * MachineLoad.Scale)
             Broken(read.Began, $"Read {late.TotalSeconds:0.0} s behind the end of its life: {read}.");
     }
 }

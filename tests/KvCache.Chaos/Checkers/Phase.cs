@@ -17,6 +17,9 @@ internal sealed class Phase(string name, long began)
     /// <summary>How long after that calls may fail.</summary>
     public TimeSpan FailuresUntil { get; set; }
 
+    /// <summary>How long silos may not hear of one another.</summary>
+    public TimeSpan StaleUntil { get; set; }
+
     /// <summary>How soon the silos have to be whole again, once the fault has ended; null where there is no fault.</summary>
     public TimeSpan? RecoveryLimit { get; init; }
 

@@ -59,6 +59,12 @@ internal static class ChaosCommand
         Description = "No network namespaces, also where they could be made.",
     };
 
+    private static readonly Option<DirectoryInfo?> Logs = new("--logs")
+    {
+        Description = "Keep the silos' logs in this folder.",
+        HelpName = "DIR",
+    };
+
     private static readonly Option<bool> Json = new("--json")
     {
         Description = "Print one JSON object on standard output instead of the table.",
@@ -88,6 +94,7 @@ internal static class ChaosCommand
             Workers,
             Pace,
             Loopback,
+            Logs,
             Json,
         };
         root.Subcommands.Add(FuzzCommand.Create(Json));
@@ -99,6 +106,7 @@ internal static class ChaosCommand
             Duration = TimeSpan.FromMinutes(parsed.GetValue(Minutes)),
             LeastReads = parsed.GetValue(Reads),
             UseNamespaces = !parsed.GetValue(Loopback),
+            Logs = parsed.GetValue(Logs),
             Load = new WorkloadSettings(parsed.GetValue(Workers), TimeSpan.FromMilliseconds(parsed.GetValue(Pace))),
         }, parsed.GetValue(Json), cancellationToken));
         return root;

@@ -23,6 +23,9 @@ internal abstract class Fault
     /// <summary>How long after its beginning calls may fail.</summary>
     public virtual TimeSpan FailuresUntil => TimeSpan.Zero;
 
+    /// <summary>How long silos serve although they do not hear all others.</summary>
+    public virtual TimeSpan StaleUntil => TimeSpan.Zero;
+
     /// <summary>How soon the silos have to be whole again when it has ended.</summary>
     public virtual TimeSpan RecoveryLimit => TimeSpan.FromSeconds(10);
 

@@ -25,6 +25,8 @@ internal sealed class SiloCutFault : Fault
 
     public override TimeSpan FailuresUntil => AfterSilence;
 
+    public override TimeSpan StaleUntil => TimeSpan.FromSeconds(15);
+
     // One of them may have been declared dead.
     public override TimeSpan RecoveryLimit => TimeSpan.FromSeconds(15);
 

@@ -7,7 +7,7 @@ namespace KvCache.Chaos.Faults;
 internal sealed class PressureFault : Fault
 {
     private const int FirstNumber = 10_000_000;
-    private readonly CancellationTokenSource _done = new();
+    private volatile bool _isOver;
     private Task _flood = Task.CompletedTask;
     private long _stored;
 
@@ -23,7 +23,7 @@ internal sealed class PressureFault : Fault
         dice.NextBytes(bytes);
         _flood = Task.WhenAll(clients.Select((client, i) => Task.Run(async () =>
         {
-            for (var number = FirstNumber + i; !_done.IsCancellationRequested; number += clients.Length)
+            for (var number = FirstNumber + i; !_isOver; number += clients.Length)
             {
                 var chain = shapes.ChainOf(number);
                 var blocks = Enumerable.Repeat((ReadOnlyMemory<byte>)bytes.AsMemory(0, chain.BlockBytes), chain.Blocks).ToArray();
@@ -38,9 +38,8 @@ internal sealed class PressureFault : Fault
 
     public override async Task CureAsync(World world)
     {
-        await _done.CancelAsync().ConfigureAwait(false);
+        _isOver = true;
         await _flood.ConfigureAwait(false);
-        _done.Dispose();
         Note = $"{_stored >> 20} MiB stored";
     }
 }

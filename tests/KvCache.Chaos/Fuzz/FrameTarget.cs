@@ -27,21 +27,14 @@ internal sealed class FrameTarget(InnerSilo silo) : SessionTarget("frames", silo
         var tenant = isPeer ? WireProtocol.PeerTenant : "default";
         var secret = isPeer ? Encoding.UTF8.GetBytes(InnerSilo.ClusterSecret) : [];
         var nonce = new byte[WireProtocol.NonceSize];
-        channel.Add(Frame(FrameType.Hello, 1, writer =>
-        {
-            writer.UInt16(WireProtocol.OldestVersion);
-            writer.UInt16(WireProtocol.Version);
-            writer.Bytes(nonce);
-            writer.Text(tenant);
-        }));
+        channel.Add(Hello(nonce, tenant));
         var greeted = false;
         channel.Sent = bytes =>
         {
             if (!greeted)
             {
                 greeted = true;
-                var proof = WireProtocol.ClientProof(secret, nonce, bytes[(FrameHeader.Size + sizeof(ushort))..], tenant);
-                channel.AddFirst(Frame(FrameType.Authenticate, 2, writer => writer.Bytes(proof)));
+                channel.AddFirst(Proof(secret, nonce, bytes[(FrameHeader.Size + sizeof(ushort))..], tenant));
                 return;
             }
 
@@ -65,6 +58,8 @@ internal sealed class FrameTarget(InnerSilo silo) : SessionTarget("frames", silo
             case < 90:
                 var type = mutator.Dice.Next(30) == 0 ? (FrameType)mutator.Dice.Next(256) : header.Type;
                 var changed = mutator.Mutate(meta, other.AsSpan(FrameHeader.Size));
+                if (type == FrameType.PeerDeltas && changed.Length >= sizeof(ulong) + sizeof(uint))
+                    changed.AsSpan(sizeof(ulong), sizeof(uint)).Clear(); // the time for which it wants to wait
                 var fields = mutator.Dice.Next(40) == 0 ? mutator.Dice.Next(64) * WireFields.Unit : header.FieldBytes;
                 return Frame(type, header.RequestId, changed, payload, Math.Min(fields, changed.Length / WireFields.Unit * WireFields.Unit));
             case < 96:
@@ -72,6 +67,22 @@ internal sealed class FrameTarget(InnerSilo silo) : SessionTarget("frames", silo
             default:
                 return mutator.Mutate(valid, other);
         }
+    }
+
+    /// <summary>The first frame of a connection.</summary>
+    internal static byte[] Hello(byte[] nonce, string tenant) => Frame(FrameType.Hello, 1, writer =>
+    {
+        writer.UInt16(WireProtocol.OldestVersion);
+        writer.UInt16(WireProtocol.Version);
+        writer.Bytes(nonce);
+        writer.Text(tenant);
+    });
+
+    /// <summary>The second one.</summary>
+    internal static byte[] Proof(byte[] secret, byte[] nonce, ReadOnlySpan<byte> theirs, string tenant)
+    {
+        var proof = WireProtocol.ClientProof(secret, nonce, theirs, tenant);
+        return Frame(FrameType.Authenticate, 2, writer => writer.Bytes(proof));
     }
 
     /// <summary>A frame.</summary>

@@ -38,6 +38,7 @@ internal sealed class InnerSilo : IAsyncDisposable
             ["KvCache:Resp:Listen"] = "127.0.0.1:0",
             ["KvCache:Resp:AllowFlush"] = "true",
             ["KvCache:LmCache:Listen"] = "127.0.0.1:0",
+            ["KvCache:Cluster:Mode"] = "Localhost", // a silo alone takes no secret of others
             ["KvCache:Cluster:Secret"] = ClusterSecret,
             ["KvCache:DataPlane:FollowPatience"] = "1ms",
             ["Logging:LogLevel:Default"] = "None",

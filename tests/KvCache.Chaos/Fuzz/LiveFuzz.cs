@@ -4,6 +4,7 @@ using System.Net;
 using System.Net.Sockets;
 using KvCache.Chaos.Load;
 using KvCache.Client;
+using KvCache.Engine.Wire;
 using KvCache.Processes;
 using KvCache.Silo.Hosting;
 
@@ -16,6 +17,7 @@ namespace KvCache.Chaos.Fuzz;
 internal static class LiveFuzz
 {
     private const int Batch = 32;
+    private const string Frames = "live frames";
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
 
     /// <summary>Runs.</summary>
@@ -42,7 +44,7 @@ internal static class LiveFuzz
         var rows = new List<FuzzRow>();
         (string Name, string Address, byte[][] Corpus)[] doors =
         [
-            ("live frames", ready.Endpoints.Single(endpoint => endpoint.StartsWith("tcp:", StringComparison.Ordinal))["tcp:".Length..], Corpus.Of("frames")),
+            (Frames, ready.Endpoints.Single(endpoint => endpoint.StartsWith("tcp:", StringComparison.Ordinal))["tcp:".Length..], Corpus.Of("frames")),
             ("live resp", ready.Resp, Corpus.Of("resp")),
             ("live lm", ready.LmCache, Corpus.Of("lm")),
             ("live zmtp", settings.Settings!["KvCache:Events:Publish"], [.. Corpus.Of("zmtp-greeting"), .. Corpus.Of("zmtp")]),
@@ -53,7 +55,7 @@ internal static class LiveFuzz
             var mutator = new Mutator(unchecked((int)seed * 31) + name.Length);
             long fed = 0;
             while (fed < inputs / doors.Length && !silo.Process.HasExited && !cancellationToken.IsCancellationRequested)
-                fed += Feed(IPEndPoint.Parse(address), corpus, mutator);
+                fed += Feed(IPEndPoint.Parse(address), corpus, mutator, name == Frames);
             var failures = new List<string>();
             if (silo.Process.HasExited)
                 failures.Add("The silo has ended.");
@@ -69,7 +71,7 @@ internal static class LiveFuzz
     }
 
     // One connection: a batch is sent, and what comes is read until the silo has ended it or has nothing more to say.
-    private static int Feed(IPEndPoint address, byte[][] corpus, Mutator mutator)
+    private static int Feed(IPEndPoint address, byte[][] corpus, Mutator mutator, bool mayLogIn)
     {
         using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp)
         {
@@ -82,6 +84,8 @@ internal static class LiveFuzz
         {
             socket.Connect(address);
             var buffer = new byte[64 << 10];
+            if (mayLogIn && mutator.Dice.Next(5) > 0)
+                LogIn(socket, buffer);
             for (; sent < Batch; sent++)
             {
                 var valid = corpus[mutator.Dice.Next(corpus.Length)];
@@ -102,6 +106,24 @@ internal static class LiveFuzz
         }
 
         return Math.Max(1, sent);
+    }
+
+    private static void LogIn(Socket socket, byte[] buffer)
+    {
+        var nonce = new byte[WireProtocol.NonceSize];
+        socket.Send(FrameTarget.Hello(nonce, "default"));
+        var reply = FrameHeader.Size + sizeof(ushort) + WireProtocol.NonceSize;
+        for (var got = 0; got < reply;)
+        {
+            var some = socket.Receive(buffer.AsSpan(got, reply - got));
+            if (some == 0)
+                return;
+            got += some;
+        }
+
+        socket.Send(FrameTarget.Proof([], nonce, buffer.AsSpan(reply - WireProtocol.NonceSize, WireProtocol.NonceSize), "default"));
+        foreach (var ns in Corpus.Of("namespace"))
+            socket.Send(FrameTarget.Frame(FrameType.OpenNamespace, 3, writer => writer.Bytes(ns)));
     }
 
     private static async Task<FuzzRow> ReadBesideAsync(string endpoint, long seed, CancellationToken cancellationToken)

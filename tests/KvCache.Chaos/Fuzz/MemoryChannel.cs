@@ -6,15 +6,12 @@ namespace KvCache.Chaos.Fuzz;
 /// <summary>A connection without a network: what is received was put there before, what is sent is shown to somebody.</summary>
 internal sealed class MemoryChannel : ByteChannel
 {
-    // It is asked what kind it is, and nothing else.
-    private static readonly Socket Nothing = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-
     private readonly LinkedList<byte[]> _inputs = new();
     private byte[] _current = [];
     private int _position;
 
     public MemoryChannel()
-        : base(Nothing)
+        : base(new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp)) // it is asked what kind it is, and nothing else
     {
     }
 
@@ -74,10 +71,6 @@ internal sealed class MemoryChannel : ByteChannel
     }
 
     public override void SetLowWater(int bytes)
-    {
-    }
-
-    public override void Dispose()
     {
     }
 }

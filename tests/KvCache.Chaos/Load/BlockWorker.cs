@@ -119,7 +119,7 @@ internal sealed class BlockWorker : Worker
             chain.Change(now => now with { Ends = now.Ends.SetItem(state.Attempted, After(life)) });
     }
 
-    private Task PinAsync(Chain chain) =>
+    private Task<int> PinAsync(Chain chain) =>
         CallAsync("pin", () => _client.PinAsync(chain.Prefix, TimeSpan.FromSeconds(Dice.Next(3))), static _ => MissReason.None);
 
     private Memory<byte>[] MemoryFor(Chain chain, int bytes)

@@ -175,5 +175,5 @@ internal sealed class NamespaceNetwork : INetwork
             throw new ChildProcessException($"{program} {string.Join(' ', words)} ended with {result.ExitCode}: {result.Errors}");
     }
 
-    private static Task TryAsync(params string[] words) => ProgramResult.RunAsync(ProgramCommand.Of("ip", words), Bound);
+    private static Task<ProgramResult> TryAsync(params string[] words) => ProgramResult.RunAsync(ProgramCommand.Of("ip", words), Bound);
 }
