@@ -121,7 +121,7 @@ internal sealed partial class HandOver(
             return await agents.Of(to.Address).CopyAsync(keys, members.Local).AsTask()
                 .WaitAsync(options.Value.FetchTimeout + options.Value.AskTimeout, over);
         }
-        catch (Exception e) when (LostCalls.IsLost(e))
+        catch (Exception e) when (LostCalls.IsLost(e, CancellationToken.None)) // the end of its own time too
         {
             LogFailed(to.Address.ToString(), keys.Length, e.Message);
             return 0;
