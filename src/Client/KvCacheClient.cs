@@ -46,6 +46,9 @@ public sealed partial class KvCacheClient : IKvCache
         _silos = new SiloDirectory(options, (loggers ?? NullLoggerFactory.Instance).CreateLogger<KvCacheClient>());
     }
 
+    /// <summary>Calls of a silo that broke, were refused or were given up, so far: also those that another silo answered.</summary>
+    internal long Failures => _silos.All.Sum(silo => silo.Failures);
+
     /// <summary>Connects now, to find out at start whether the settings are right.</summary>
     /// <returns>Whether a silo answered; when not, the client goes on trying with every call.</returns>
     /// <exception cref="SiloException">A silo refused this client for its version, tenant or secret.</exception>

@@ -105,12 +105,14 @@ internal sealed partial class SiloConnector : IAsyncDisposable
 
     public void Stored(int blocks) => Interlocked.Add(ref _storedBlocks, blocks);
 
+    public long Failures => Control.Failures + Data.Failures;
+
     public SiloUse Summarize() => new(
         Endpoint,
         Volatile.Read(ref _loadedBlocks),
         Volatile.Read(ref _storedBlocks),
         Control.MovedBytes + Data.MovedBytes,
-        Control.Failures + Data.Failures,
+        Failures,
         _breaker.IsOpen);
 
     public async ValueTask DisposeAsync()

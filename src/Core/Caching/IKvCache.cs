@@ -153,7 +153,8 @@ public interface IKvCache : IAsyncDisposable
     /// <param name="prefix">The prefix.</param>
     /// <param name="timeToLive">The life, more than zero; null for as long as memory lasts. Rounded up to milliseconds.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    /// <returns>Number of blocks that are stored and have this life now.</returns>
+    /// <returns>Number of blocks that are stored and have this life now, everywhere. One that a silo may have which did not answer does not
+    /// count: there it may keep the life that it had.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="timeToLive"/> is zero or less.</exception>
     ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default);
 

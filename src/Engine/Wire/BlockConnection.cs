@@ -26,7 +26,7 @@ internal sealed partial class BlockConnection : IDisposable
     // Begins anywhere, so that an answer that was meant for another connection fits none of this one's questions.
     private ulong _requestId = FirstRequestId();
 
-    private BlockConnection(FrameSocket socket) => _socket = socket;
+    internal BlockConnection(FrameSocket socket) => _socket = socket;
 
     /// <summary>Bytes received so far.</summary>
     public long ReceivedBytes => _socket.ReceivedBytes;

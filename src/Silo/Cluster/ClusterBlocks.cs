@@ -170,15 +170,32 @@ internal sealed partial class ClusterBlocks(
     public bool OutlivesSilos(BlockKey key) =>
         redis.Exists && ((directory.Index.HoldersOf(key) & BlockRun.Redis) != 0 || redis.IsUnderWay(key));
 
-    public async ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken)
+    public async ValueTask<ItemOutcome> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken)
     {
         var holders = directory.Index.HoldersOf(key);
+        var live = members.LiveMask;
         var found = store.SetTimeToLive(key, timeToLive);
-        foreach (var peer in members.Holders(holders & ~SelfBit))
-            found |= await AskAsync(peer.Address, agent => agent.SetTimeToLiveAsync(key, timeToLive));
+        var others = members.Peers;
+
+        // A silo that says nothing may have got a copy that nobody here knows of.
+        var confirmed = others.All(peer => (live & peer.Bit) != 0);
+        var answers = await Task.WhenAll(others.Where(peer => (holders & live & peer.Bit) != 0).Select(async peer =>
+            (peer.Address, HasIt: await AskAsync<bool?>(
+                peer.Address, async agent => await agent.SetTimeToLiveAsync(key, timeToLive)).ConfigureAwait(false)))).ConfigureAwait(false);
+        foreach (var (silo, hasIt) in answers)
+        {
+            found |= hasIt == true;
+            confirmed &= hasIt is not null || members.Find(silo) is null; // declared dead meanwhile
+        }
+
         if ((holders & BlockRun.Redis) != 0)
-            found |= await redis.SetTimeToLiveAsync(key, timeToLive);
-        return found;
+        {
+            var isThere = await redis.SetTimeToLiveAsync(key, timeToLive).ConfigureAwait(false);
+            found |= isThere;
+            confirmed &= isThere || (live & BlockRun.Redis) != 0;
+        }
+
+        return !confirmed ? ItemOutcome.Unconfirmed : found ? ItemOutcome.Done : ItemOutcome.Nothing;
     }
 
     public ValueTask<BlockLease?> FetchAsync(BlockKey key, CancellationToken cancellationToken)
@@ -216,7 +233,7 @@ internal sealed partial class ClusterBlocks(
         {
             return await question(agents.Of(silo)).AsTask().WaitAsync(options.Value.AskTimeout);
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException or SiloUnavailableException)
+        catch (Exception e) when (LostCalls.IsLost(e))
         {
             LogNoAnswer(silo.ToString(), e.Message);
             return default;

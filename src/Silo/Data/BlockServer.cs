@@ -198,7 +198,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         {
             return await Cluster.MayHaveAsync(key) && await call(Grains.GetPrefix(key)) ? ItemOutcome.Done : ItemOutcome.Nothing;
         }
-        catch (Exception e) when (e is not OperationCanceledException)
+        catch (Exception e)
         {
             LogUnanswered(key.Namespace, key.Hash.ToShortString(), e.Message);
             return ItemOutcome.Unconfirmed;

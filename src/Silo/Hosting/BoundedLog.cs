@@ -124,10 +124,16 @@ internal sealed class BoundedLog : ILoggerProvider
                 text = ForeignLines.Shorten(text, exception);
             }
 
-            var repetition = owner._repetitions.GetOrAdd((category, eventId.Id, logLevel), _ => new Repetition(inner, isOfStrangers ? StrangersLinesAMinute : LinesAMinute));
+            // What Orleans says of a call that failed quotes the whole exception.
+            var quotes = _isOurs && exception is null && text.Contains('\n', StringComparison.Ordinal);
+            if (quotes)
+                text = ForeignLines.Shorten(ForeignLines.WithoutStack(text), null);
+
+            var lines = isOfStrangers ? StrangersLinesAMinute : LinesAMinute;
+            var repetition = owner._repetitions.GetOrAdd((category, eventId.Id, logLevel), _ => new Repetition(inner, lines));
             if (!repetition.MayTell(text))
                 return;
-            if (_isOurs)
+            if (_isOurs && !quotes)
                 inner.Log(logLevel, eventId, state, exception, formatter);
             else
                 Write(inner, logLevel, eventId, text);
