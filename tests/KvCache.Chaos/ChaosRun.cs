@@ -94,7 +94,8 @@ internal sealed class ChaosRun
         if (_settings.Logs is { } folder)
         {
             lock (_networks)
-                File.AppendAllText(Path.Combine(folder.FullName, $"silo{silo}.log"), $"{Stopwatch.GetElapsedTime(_began).TotalSeconds:0.0} {line}\n");
+                File.AppendAllText(Path.Combine(folder.FullName, $"silo{silo}.log"),
+                    $"{Stopwatch.GetElapsedTime(_began).TotalSeconds:0.0} {line}\n");
         }
     }
 
@@ -152,7 +153,8 @@ internal sealed class ChaosRun
             {
                 if (!silo.IsAlive || await silo.GetAsync("/metrics").ConfigureAwait(false) is not { } metrics)
                     continue;
-                var used = metrics.Split('\n').FirstOrDefault(line => line.StartsWith("kvcache_arena_used_bytes", StringComparison.Ordinal));
+                var used = metrics.Split('\n').FirstOrDefault(line => line.StartsWith("kvcache_arena_used_bytes",
+                    StringComparison.Ordinal));
                 if (used is not null && double.TryParse(Value(used), CultureInfo.InvariantCulture, out var bytes))
                     _journal.Sampled(new SiloSample(silo.Number, (long)bytes, silo.ArenaBytes, silo.ResidentBytes));
             }

@@ -201,7 +201,8 @@ internal sealed partial class ClusterBlocks(
         var confirmed = others.All(peer => (live & peer.Bit) != 0);
         var answers = await Task.WhenAll(others.Where(peer => (holders & live & peer.Bit) != 0).Select(async peer =>
             (peer.Address, HasIt: await AskAsync<bool?>(
-                peer.Address, async agent => await agent.SetTimeToLiveAsync(key, timeToLive)).ConfigureAwait(false)))).ConfigureAwait(false);
+                peer.Address, async agent => await agent.SetTimeToLiveAsync(key, timeToLive)).ConfigureAwait(false)))).ConfigureAwait(
+                    false);
         foreach (var (silo, hasIt) in answers)
         {
             found |= hasIt == true;

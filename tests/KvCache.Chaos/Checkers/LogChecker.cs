@@ -27,7 +27,8 @@ internal sealed class LogChecker(Journal journal) : Checker(journal)
             _heads[silo] = line;
         else if (_heads.TryRemove(silo, out var head))
             Broken(Stopwatch.GetTimestamp(), $"Silo {silo} logged an error: {head.Trim()} {line.Trim()}");
-        else if (line.StartsWith("Unhandled", StringComparison.OrdinalIgnoreCase) || line.TrimStart().StartsWith("at ", StringComparison.Ordinal)
+        else if (line.StartsWith("Unhandled", StringComparison.OrdinalIgnoreCase) || line.TrimStart().StartsWith("at ",
+            StringComparison.Ordinal)
             && line.Contains('('))
             Broken(Stopwatch.GetTimestamp(), $"Silo {silo} logged a stack: {line.Trim()}");
     }

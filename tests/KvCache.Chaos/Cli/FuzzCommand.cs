@@ -72,7 +72,8 @@ internal static class FuzzCommand
         foreach (var row in report.Rows)
         {
             table.AddRow([.. ((string[])[
-                row.Format, row.Inputs.ToString("N0", CultureInfo.InvariantCulture), row.Seconds.ToString("0.0", CultureInfo.InvariantCulture),
+                row.Format, row.Inputs.ToString("N0", CultureInfo.InvariantCulture), row.Seconds.ToString("0.0",
+                    CultureInfo.InvariantCulture),
                 (row.Inputs / Math.Max(row.Seconds, 0.001)).ToString("N0", CultureInfo.InvariantCulture),
                 row.Failures.Count.ToString(CultureInfo.InvariantCulture)]).Select(Markup.Escape)]);
         }

@@ -160,7 +160,8 @@ internal sealed class RedisDamageFault : Fault
                     redis.Call("APPEND", key, garbage);
                     break;
                 default:
-                    if (redis.Call("RANDOMKEY") is byte[] other && !other.AsSpan().SequenceEqual(key) && redis.Call("TYPE", other) is byte[] type
+                    if (redis.Call("RANDOMKEY") is byte[] other && !other.AsSpan().SequenceEqual(key) && redis.Call("TYPE",
+                        other) is byte[] type
                         && type.AsSpan().SequenceEqual("string"u8))
                         redis.Call("COPY", other, key, "REPLACE");
                     break;
@@ -215,7 +216,8 @@ internal sealed class RedisFailoverFault : Fault
     {
         try
         {
-            return redis.Call("ROLE") is object?[] { Length: > 0 } role && role[0] is byte[] name && name.AsSpan().SequenceEqual("master"u8);
+            return redis.Call("ROLE") is object?[] { Length: > 0 } role && role[0] is byte[] name && name.AsSpan().SequenceEqual(
+                "master"u8);
         }
         catch (SocketException)
         {

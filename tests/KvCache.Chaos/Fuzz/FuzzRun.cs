@@ -41,7 +41,8 @@ internal static class FuzzRun
         await using (var silo = await InnerSilo.StartAsync().ConfigureAwait(false))
         {
             FuzzTarget[] targets =
-                [.. ParserTarget.All(), new FrameTarget(silo), new AnswerTarget(), new RespTarget(silo), new LmTarget(silo), new ZmtpTarget()];
+                [.. ParserTarget.All(), new FrameTarget(silo), new AnswerTarget(), new RespTarget(silo), new LmTarget(silo),
+                    new ZmtpTarget()];
             var weights = targets.Sum(target => target.Weight);
             foreach (var target in targets)
             {

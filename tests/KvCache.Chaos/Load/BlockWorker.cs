@@ -44,7 +44,8 @@ internal sealed class BlockWorker : Worker
     {
         var memory = MemoryFor(chain, chain.BlockBytes);
         var (before, began) = (chain.State, Stopwatch.GetTimestamp());
-        var loaded = await CallAsync("load", () => _client.LoadAsync(chain.Prefix, 0, memory), result => result.Reason).ConfigureAwait(false);
+        var loaded = await CallAsync("load", () => _client.LoadAsync(chain.Prefix, 0, memory), result => result.Reason).ConfigureAwait(
+            false);
         for (var block = 0; block < loaded.Blocks; block++)
             Tell(chain, block, memory[block].Span, before, began, _door);
     }

@@ -13,7 +13,8 @@ internal static class ChaosTable
             console.Profile.Width = 200;
         var table = new Table().RoundedBorder().AddColumn("fault");
         foreach (var name in (string[])[
-            "rounds", "verified reads", "wrong", "resurrected", "outlived", "stale", "failed calls", "last failure", "exceptions", "slowest call",
+            "rounds", "verified reads", "wrong", "resurrected", "outlived", "stale", "failed calls", "last failure", "exceptions",
+                "slowest call",
             "recovery", "other breaches"])
             table.AddColumn(new TableColumn(name).RightAligned());
         foreach (var row in report.Rows)
