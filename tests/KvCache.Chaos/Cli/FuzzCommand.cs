@@ -36,7 +36,7 @@ internal static class FuzzCommand
 
     public static Command Create(Option<bool> json)
     {
-        var command = new Command("fuzz", "Feeds mutated frames, commands and messages of all formats to the parsers and sessions of a silo.")
+        var command = new Command("fuzz", "Feeds mutated input of all formats to the parsers and sessions of a silo.")
         {
             Inputs,
             Live,

@@ -105,7 +105,8 @@ internal sealed class RedisDamageFault : Fault
 
     public override string Name => "redis-damage";
 
-    public override string Description => "every payload in Redis gets wrong bytes, another's bytes, or too few; a silo is killed, so that they are read";
+    public override string Description =>
+        "every payload in Redis gets wrong bytes, another's bytes, or too few; a silo is killed, so that they are read";
 
     public override TimeSpan FailuresUntil => AfterKill;
 

@@ -103,7 +103,7 @@ internal sealed class RollingFault : Fault
         for (var i = 0; i < world.Silos.Length; i++)
         {
             var (code, took) = await world.Silos[i].StopAsync(Limit).ConfigureAwait(false);
-            Note += $"silo {i} ended with {code?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "SIGKILL"} after {took.TotalSeconds:0.0} s; ";
+            Note += $"silo {i} {(code is null ? "had to be killed" : $"ended with {code}")} after {took.TotalSeconds:0.0} s; ";
             world.Silos[i].Start();
             if (i + 1 < world.Silos.Length)
                 await world.SettledAsync(Limit).ConfigureAwait(false);

@@ -56,8 +56,8 @@ internal static class CorpusRecorder
         Write(folder, "http-namespace", [.. Texts(
             """{"model":"llama-3-8b","layout":{"tokensPerBlock":256,"layers":32,"kvHeads":8,"headDim":128,"dataType":"BFloat16"}}""",
             """
-            {"model":"m","revision":"r","loraAdapter":"a","tensorParallelRank":1,"tensorParallelSize":2,"salt":"s","numberFormat":"fp8_e4m3",
-            "fields":{"x":"y"},"layout":{"tokensPerBlock":16,"layerBytes":[512,256]}}
+            {"model":"m","revision":"r","loraAdapter":"a","tensorParallelRank":1,"tensorParallelSize":2,"salt":"s",
+            "numberFormat":"fp8_e4m3","fields":{"x":"y"},"layout":{"tokensPerBlock":16,"layerBytes":[512,256]}}
             """,
             $$"""{"encoding":"{{System.Buffers.Text.Base64Url.EncodeToString(Small.Encoded)}}"}""")]);
         var hash = PrefixOf(Small, 1, 1).Chain.Hashes[0];

@@ -29,7 +29,7 @@ internal static class FuzzRun
 
     /// <summary>Runs.</summary>
     /// <param name="inputs">How many inputs in this process.</param>
-    /// <param name="liveInputs">How many at the sockets of a silo in a process of its own, beside a client that must get right answers.</param>
+    /// <param name="liveInputs">How many at the sockets of a silo in a process of its own.</param>
     /// <param name="seed">What the inputs derive from.</param>
     /// <param name="tell">Hears how it goes on.</param>
     /// <param name="cancellationToken">Ends it early.</param>

@@ -21,8 +21,8 @@ internal static class ChaosTable
             table.AddRow([.. Cells(row).Select(Markup.Escape)]);
         console.Write(table);
         console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"Seed {report.Seed}, {report.Silos} silos, {report.Cpus} CPUs, {report.Seconds:0} s until {report.Ended:u}: {report.VerifiedReads} verified "
-            + $"reads. {report.Network}."));
+            $"Seed {report.Seed}, {report.Silos} silos, {report.Cpus} CPUs, {report.Seconds:0} s until {report.Ended:u}: "
+            + $"{report.VerifiedReads} verified reads. {report.Network}."));
         console.WriteLine(
             $"At most {report.PeakArenaBytes >> 20} MiB of an arena were used, and {report.PeakOtherBytes >> 20} MiB beside it.");
         foreach (var row in report.Rows.Where(row => row.Note.Length > 0))
