@@ -116,6 +116,7 @@ internal sealed class ChaosRun
             FailuresUntil = fault.FailuresUntil,
             StaleUntil = fault.StaleUntil,
             RecoveryLimit = fault.RecoveryLimit,
+            MayLogErrors = fault.MayLogErrors,
         });
         try
         {
@@ -142,7 +143,8 @@ internal sealed class ChaosRun
         _journal.Begin(new Phase("none", Stopwatch.GetTimestamp()));
         _tell(string.Create(CultureInfo.InvariantCulture,
             $"{Stopwatch.GetElapsedTime(_began):hh\\:mm\\:ss} {fault.Name}: {phase.Verified} reads, "
-            + $"{phase.Failed} of {phase.Calls} calls failed (the last one {phase.LastFailure.TotalSeconds:0.0} s after the fault), slowest {phase.Slowest.TotalSeconds:0.0} s, "
+            + $"{phase.Failed} of {phase.Calls} calls failed (the last one {phase.LastFailure.TotalSeconds:0.0} s after the fault), "
+            + $"slowest {phase.Slowest.TotalSeconds:0.0} s, "
             + $"whole after {phase.Recovery?.TotalSeconds ?? double.PositiveInfinity:0.0} s. {phase.Note}{Load}"));
     }
 

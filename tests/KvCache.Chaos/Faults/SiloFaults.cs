@@ -68,7 +68,9 @@ internal sealed class FreezeFault(string name, int seconds) : Fault
     public override TimeSpan FailuresUntil => AfterSilence;
 
     // One that was declared dead meanwhile ends, and is started again.
-    public override TimeSpan RecoveryLimit => TimeSpan.FromSeconds(seconds > 10 ? 15 : 10);
+    public override TimeSpan RecoveryLimit => TimeSpan.FromSeconds(MayLogErrors ? 15 : 10);
+
+    public override bool MayLogErrors => seconds > 10;
 
     public override TimeSpan Hold(Random dice) => TimeSpan.FromSeconds(seconds);
 

@@ -97,6 +97,8 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         return Task.FromResult(false); // nobody here waits for Redis to confirm it
     }
 
+    public void NoteLife(BlockKey key, DateTimeOffset expiresAt) => _promotions.Expire(key, expiresAt.ToUnixTimeMilliseconds());
+
     public Task<IReadOnlyCollection<BlockKey>> FindAsync(NamespaceId ns, CancellationToken cancellationToken) =>
         Task.FromResult<IReadOnlyCollection<BlockKey>>([.. redis.Keys.Where(key => key.Namespace == ns)]);
 
