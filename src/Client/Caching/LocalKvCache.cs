@@ -148,16 +148,16 @@ public sealed partial class LocalKvCache : IKvCache
     }
 
     /// <inheritdoc/>
-    public ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
+    public ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
         if (!TryEnter())
-            return new(0);
+            return new(Confirmed(0));
         try
         {
             var keys = new List<BlockKey>();
             _store.CollectOf(ns.Id, keys);
-            return new(keys.Count(key => _store.Remove(key)));
+            return new(Confirmed(keys.Count(key => _store.Remove(key))));
         }
         finally
         {
@@ -166,8 +166,8 @@ public sealed partial class LocalKvCache : IKvCache
     }
 
     /// <inheritdoc/>
-    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
-        new(CountBlocks(prefix, key => _store.Remove(key), cancellationToken));
+    public ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+        new(Confirmed(CountBlocks(prefix, key => _store.Remove(key), cancellationToken)));
 
     /// <inheritdoc/>
     public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
@@ -225,6 +225,8 @@ public sealed partial class LocalKvCache : IKvCache
             ? PutOutcome.Stored
             : PutOutcome.AlreadyStored;
     }
+
+    private static DeleteResult Confirmed(int blocks) => new(blocks, IsConfirmed: true);
 
     private int CountBlocks(KvPrefix prefix, Func<BlockKey, bool> call, CancellationToken cancellationToken)
     {

@@ -38,10 +38,6 @@ internal interface IClusterBlocks
     /// </returns>
     ValueTask<ItemOutcome[]> DeleteAsync(IReadOnlyList<BlockKey> keys, CancellationToken cancellationToken = default);
 
-    /// <summary>Deletes all blocks of a namespace on every silo and in Redis, as far as this silo knows or finds them.</summary>
-    /// <returns>Number of blocks that were stored and are deleted everywhere.</returns>
-    ValueTask<int> ClearAsync(NamespaceId ns, CancellationToken cancellationToken = default);
-
     /// <summary>Keeps a block from eviction where it lies, or where it is fetched from Redis to; zero or less ends the pin.</summary>
     /// <returns>False when nobody has the block, or pins would take more than their share.</returns>
     ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration, CancellationToken cancellationToken = default);

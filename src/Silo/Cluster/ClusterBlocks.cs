@@ -28,9 +28,6 @@ internal sealed partial class ClusterBlocks(
     // Under this share of its arena a silo has hardly any room left: the rest is leased, pinned or being written.
     private const int ScarceShare = 8;
 
-    private const int ClearRounds = 3;
-    private const int ClearedAtOnce = 1024;
-
     public bool HasOthers => members.Peers.Length > 0;
 
     public SiloAddress? HolderOf(BlockKey key)
@@ -119,8 +116,8 @@ internal sealed partial class ClusterBlocks(
 
         var confirmed = await BuryEverywhereAsync([.. all.Where((_, i) => known[i])], latest, answers).ConfigureAwait(false)
             & await redisGone.ConfigureAwait(false);
-        if (confirmed && members.LeftUntilSilent is var wait && wait > TimeSpan.Zero)
-            await Task.Delay(wait, cancellationToken).ConfigureAwait(false);
+        if (confirmed)
+            await members.LeftAreSilent.WaitAsync(cancellationToken).ConfigureAwait(false);
         return confirmed && !store.Term.IsOver
             ? Array.ConvertAll(deleted, was => was ? ItemOutcome.Done : ItemOutcome.Nothing)
             : [.. Enumerable.Repeat(ItemOutcome.Unconfirmed, all.Length)];
@@ -149,23 +146,6 @@ internal sealed partial class ClusterBlocks(
             // Declared dead meanwhile: it has nothing any more.
             || members.Find(answer.Peer.Address) is null)).ConfigureAwait(false);
         return all.All(confirmed => confirmed);
-    }
-
-    public async ValueTask<int> ClearAsync(NamespaceId ns, CancellationToken cancellationToken)
-    {
-        // What becomes known of while others are deleted is found by the next round.
-        var deleted = 0;
-        for (var round = 0; round < ClearRounds; round++)
-        {
-            var keys = directory.Index.KeysOf(ns);
-            keys.UnionWith(await redis.KeysOfAsync(ns, cancellationToken).ConfigureAwait(false));
-            if (keys.Count == 0)
-                break;
-            foreach (var some in keys.Chunk(ClearedAtOnce))
-                deleted += (await DeleteAsync(some, cancellationToken).ConfigureAwait(false)).Count(outcome => outcome == ItemOutcome.Done);
-        }
-
-        return deleted;
     }
 
     public async ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration, CancellationToken cancellationToken)

@@ -33,6 +33,7 @@ internal sealed partial class HandOver(
     /// <summary>Hands over for at most <see cref="ClusterOptions.HandOverTimeout"/>.</summary>
     public async Task RunAsync()
     {
+        members.IsLeaving = true; // clients hear of it with their next answer
         var limit = options.Value.HandOverTimeout;
         if (limit <= TimeSpan.Zero || members.Peers.Length == 0)
             return;

@@ -101,10 +101,10 @@ internal sealed class BlockWorker : Worker
     private async Task DeleteAsync(Chain chain)
     {
         var last = chain.State.Attempted;
-        var count = await CallAsync("delete", () => _client.DeleteAsync(chain.Prefix), static _ => MissReason.None).ConfigureAwait(false);
+        var result = await CallAsync("delete", () => _client.DeleteAsync(chain.Prefix), static _ => MissReason.None).ConfigureAwait(false);
 
         // The count is of those that were stored, and whose deletion is confirmed: all of them, or nothing is promised.
-        if (count == chain.Blocks)
+        if (result.Deleted == chain.Blocks)
             chain.Change(state => state with { Deleted = last });
     }
 
