@@ -103,8 +103,7 @@ internal sealed class BlockWorker : Worker
         var last = chain.State.Attempted;
         var result = await CallAsync("delete", () => _client.DeleteAsync(chain.Prefix), static _ => MissReason.None).ConfigureAwait(false);
 
-        // The count is of those that were stored, and whose deletion is confirmed: all of them, or nothing is promised.
-        if (result.Deleted == chain.Blocks)
+        if (result.IsConfirmed)
             chain.Change(state => state with { Deleted = last });
     }
 
