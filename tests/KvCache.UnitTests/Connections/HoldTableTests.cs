@@ -65,7 +65,7 @@ public sealed class HoldTableTests : IDisposable
         Assert.Equal(0, Held);
         using var leases = Lease(2);
         Assert.Equal(0UL, _holds.Add(leases, long.MaxValue));
-        Assert.Equal(1, leases.Count); // still the caller's
+        Assert.Single(leases); // still the caller's
     }
 
     [Fact]
