@@ -42,7 +42,8 @@ public sealed partial class LocalKvCache
         try
         {
             _store.LeaseRun(
-                prefix.Namespace.Id, prefix.Chain.Hashes.Slice(firstBlock, destinations.Count), _store.Arena.Capacity / HeldShare, leases);
+                prefix.Namespace.Id, prefix.Chain.Hashes.Slice(firstBlock, destinations.Count), _store.Arena.Capacity / HeldShare, leases,
+                BeginRequest(prefix, firstBlock, destinations.Count, options: null));
             var reason = leases.Count == destinations.Count ? MissReason.None : MissReason.Absent;
             _meter.Loaded(new LoadResult(leases.Count, reason), destinations.Count, layout.RangeBytes(range), began);
             for (var layer = range.First; layer < range.End; layer++)

@@ -64,7 +64,7 @@ public sealed partial class LocalKvCache : IKvCache
             {
                 foreach (var ns in group.Namespaces)
                     found = _store.LeaseRun(
-                        ns.Id, chain.Hashes[..found], (_store.Arena.Capacity / HeldShare) - leases.Sum(lease => lease.ArenaBytes), leases);
+                        ns.Id, chain.Hashes[..found], (_store.Arena.Capacity / HeldShare) - leases.Sum(lease => lease.ArenaBytes), leases, request: null);
             }
 
             var reason = found == chain.BlockCount ? MissReason.None : MissReason.Absent;
@@ -117,10 +117,11 @@ public sealed partial class LocalKvCache : IKvCache
             try
             {
                 result = default;
+                var request = BeginRequest(prefix, firstBlock, blocks.Count, options);
                 for (var i = 0; i < blocks.Count; i++)
                 {
                     cancellationToken.ThrowIfCancellationRequested();
-                    result = result.With(Store(prefix, firstBlock + i, blocks[i].Span, options));
+                    result = result.With(Store(prefix, firstBlock + i, blocks[i].Span, options, request));
                 }
             }
             finally
@@ -191,10 +192,11 @@ public sealed partial class LocalKvCache : IKvCache
     private LoadResult Load(
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CancellationToken cancellationToken)
     {
+        var request = BeginRequest(prefix, firstBlock, destinations.Count, options: null);
         for (var i = 0; i < destinations.Count; i++)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            using var lease = _store.TryLease(new BlockKey(prefix.Namespace.Id, prefix.Chain.Hashes[firstBlock + i]));
+            using var lease = _store.TryLease(new BlockKey(prefix.Namespace.Id, prefix.Chain.Hashes[firstBlock + i]), request);
             if (lease is null)
                 return new LoadResult(i, MissReason.Absent);
             lease.Layers(range).CopyTo(destinations[i].Span);
@@ -203,7 +205,11 @@ public sealed partial class LocalKvCache : IKvCache
         return new LoadResult(destinations.Count, MissReason.None);
     }
 
-    private PutOutcome Store(KvPrefix prefix, int index, ReadOnlySpan<byte> bytes, StoreOptions? options)
+    private long BeginRequest(KvPrefix prefix, int first, int count, StoreOptions? options) => _store.BeginRequest(
+        prefix.Namespace.Id, first == 0 ? default : prefix.Chain.Hashes[first - 1], prefix.Chain.Hashes.Slice(first, count),
+        new RequestFacts(prefix.Namespace.Layout.TokensPerBlock, options?.RequestId ?? 0, options?.SuffixTokens ?? 0));
+
+    private PutOutcome Store(KvPrefix prefix, int index, ReadOnlySpan<byte> bytes, StoreOptions? options, long request)
     {
         var key = new BlockKey(prefix.Namespace.Id, prefix.Chain.Hashes[index]);
         if (_store.Contains(key))
@@ -215,10 +221,14 @@ public sealed partial class LocalKvCache : IKvCache
 
         var parent = index == 0 ? default : prefix.Chain.Hashes[index - 1];
         var layout = prefix.Namespace.Layout;
-        using var write =
-            _store.TryReserve(key, layout, new BlockLineage(parent, index, options?.RequestId ?? 0, options?.SuffixTokens ?? 0));
+        var lineage = new BlockLineage(parent, index, options?.RequestId ?? 0, options?.SuffixTokens ?? 0);
+        using var write = _store.TryReserve(key, layout, lineage, request, out var refusal);
         if (write is null)
-            return Arena.RoundUp(layout.BlockBytes) > _store.Arena.Capacity ? PutOutcome.TooLarge : PutOutcome.NoMemory;
+        {
+            return Arena.RoundUp(layout.BlockBytes) > _store.Arena.Capacity ? PutOutcome.TooLarge
+                : refusal == NoRoom.Prefix ? PutOutcome.NoRoomInPrefix : PutOutcome.NoMemory;
+        }
+
         bytes.CopyTo(write.Bytes);
         BlockChecksum.ComputeLayers(write.Bytes, layout, write.Checksums);
         return _store.Publish(key, write.Generation, options?.TimeToLive) == PublishOutcome.Published

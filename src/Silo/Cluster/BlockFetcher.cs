@@ -29,17 +29,18 @@ internal sealed partial class BlockFetcher(
     /// <summary>A lease on a block, fetched when this silo does not have it. Blocks the thread.</summary>
     /// <param name="ns">Namespace of the chain.</param>
     /// <param name="hashes">The block, and behind it those that will be wanted next.</param>
-    public BlockLease? Fetch(NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
+    /// <param name="request">The request that wants them, as the store named it; 0 when nobody has named it.</param>
+    public BlockLease? Fetch(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, long request = 0)
     {
         var key = new BlockKey(ns, hashes[0]);
-        if (store.TryLease(key) is { } lease)
+        if (store.TryLease(key, request) is { } lease)
             return lease;
         var holders = directory.Index.HoldersOf(key) & ~(1UL << BlockDirectory.Self);
         if (holders == 0)
             return null;
         foreach (var peer in members.Holders(holders))
         {
-            if (FromPeer(peer, ns, hashes) && store.TryLease(key) is { } copied)
+            if (FromPeer(peer, ns, hashes) && store.TryLease(key, request) is { } copied)
                 return copied;
         }
 

@@ -45,7 +45,7 @@ internal sealed class ClusterView(
         foreach (var hash in hashes)
         {
             var key = new BlockKey(ns, hash);
-            if (store.TryLease(key) is not { } lease)
+            if (store.TryHold(key) is not { } lease)
             {
                 if (promoted++ < PromotedByHold)
                     redis.Prefetch(key);

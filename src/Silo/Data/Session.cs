@@ -238,10 +238,11 @@ internal sealed partial class Session : Connection
         var ns = ReadGet(
             meta, WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly, out var flags, out var range, out var hashes);
         var delivered = 0;
+        var request = BeginRequest(ns, hashes);
         for (var i = 0; i < hashes.Length; i++)
         {
             ContinueFrame();
-            using var lease = Lease(ns.Id, hashes[i..], flags);
+            using var lease = Lease(ns.Id, hashes[i..], flags, request);
             var reply = Reply();
             reply.UInt32((uint)i);
             if (lease is null)
@@ -291,18 +292,24 @@ internal sealed partial class Session : Connection
     }
 
     // The first of some blocks of a chain: what this silo holds, or what it can get too.
-    private BlockLease? Lease(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, byte flags) =>
-        (flags & WireProtocol.GetLocalOnly) != 0 ? _server.Store.TryLease(new BlockKey(ns, hashes[0])) : _server.Fetcher.Fetch(ns, hashes);
+    private BlockLease? Lease(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, byte flags, long request) =>
+        (flags & WireProtocol.GetLocalOnly) != 0
+            ? _server.Store.TryLease(new BlockKey(ns, hashes[0]), request)
+            : _server.Fetcher.Fetch(ns, hashes, request);
+
+    private long BeginRequest(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes) =>
+        _server.Store.BeginRequest(ns.Id, default, hashes, new RequestFacts(ns.Layout.TokensPerBlock));
 
     // Leases from the first block on, up to the first that cannot be had or is too large for the bytes that are free.
-    private void LeaseRun(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, int most, byte flags, long free, LeaseList leases)
+    private void LeaseRun(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, int most, byte flags, long free, LeaseList leases)
     {
         var began = Stopwatch.GetTimestamp();
+        var request = BeginRequest(ns, hashes[..most]);
         for (var i = 0; i < most; i++)
         {
-            var lease = Lease(ns, hashes[i..], flags);
+            var lease = Lease(ns.Id, hashes[i..], flags, request);
             if (lease is null && (flags & WireProtocol.GetFollow) != 0)
-                lease = Follow(new BlockKey(ns, hashes[i]), _server.Options.FollowPatience - Stopwatch.GetElapsedTime(began));
+                lease = Follow(new BlockKey(ns.Id, hashes[i]), _server.Options.FollowPatience - Stopwatch.GetElapsedTime(began));
             if (lease is null)
             {
                 _server.Counters.MissAbsent(_account!);

@@ -1,4 +1,5 @@
 using CsCheck;
+using KvCache.Eviction;
 using KvCache.UnitTests.Storage;
 using Xunit;
 
@@ -45,17 +46,21 @@ public sealed class BlockStoreModelTests
     private static readonly Gen<(Kind Kind, int Which, int Amount)[]> Operations =
         Gen.Select(Kinds, Gen.Int[0, 999], Gen.Int[0, 100]).Array[0, 250];
 
-    [Fact]
-    public void Every_operation_does_what_the_model_does() => Operations.Sample(Run, iter: 2000);
+    public static TheoryData<string> Policies => [.. EvictionPolicies.Names];
+
+    [Theory]
+    [MemberData(nameof(Policies))]
+    public void Every_operation_does_what_the_model_does(string policy) =>
+        Operations.Sample(operations => Run(policy, operations), iter: policy == EvictionPolicies.Default ? 2000 : 500);
 
     [Fact]
     public void Equal_blocks_are_evicted_as_the_model_says() =>
         Operations.Sample(
-            operations => Run([.. operations.Select(operation => operation with { Amount = (operation.Amount / 5 * 5) + 2 })]), iter: 500);
+            operations => Run(EvictionPolicies.Default, [.. operations.Select(operation => operation with { Amount = (operation.Amount / 5 * 5) + 2 })]), iter: 500);
 
-    private static void Run((Kind Kind, int Which, int Amount)[] operations)
+    private static void Run(string policy, (Kind Kind, int Which, int Amount)[] operations)
     {
-        using var model = new StoreModel();
+        using var model = new StoreModel(policy);
         foreach (var (kind, which, amount) in operations)
         {
             switch (kind)
