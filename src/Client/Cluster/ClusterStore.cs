@@ -1,3 +1,4 @@
+using KvCache.Caching;
 using KvCache.Client.Connections;
 using KvCache.Engine.Wire;
 

@@ -40,7 +40,7 @@ internal sealed class CandidateCells
     public void Add(int slot, ushort id, long touched)
     {
         if (id >= _filled.Length)
-            Grow(id);
+            GrowClasses(id);
         var slice = _learner.Slices.Find(touched);
         var cell = (id * Slices.Max) + slice;
         var list = _cells[cell];
@@ -201,7 +201,7 @@ internal sealed class CandidateCells
 
     private int Entrant(int at) => at < _filled.Length ? _winners[at] : _leastCell[at - _filled.Length] < 0 ? -1 : at - _filled.Length;
 
-    private void Grow(int id)
+    private void GrowClasses(int id)
     {
         var old = _filled.Length;
         var size = (int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(64, id + 1));

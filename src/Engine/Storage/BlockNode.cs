@@ -22,6 +22,9 @@ internal sealed class BlockNode(BlockKey key, TenantAccount account)
     /// <summary>Of those, the one that keeps others from beginning.</summary>
     public BlockWrite? Writer;
 
+    /// <summary>A write of it is about to begin.</summary>
+    public bool IsReserving;
+
     public BlockNode? Parent;
     public BlockNode? FirstChild;
     public BlockNode? NextSibling;
@@ -31,8 +34,8 @@ internal sealed class BlockNode(BlockKey key, TenantAccount account)
     public int VisibleChildren;
 
     /// <summary>
-    /// What keeps the block from being evicted: leases and a pin of its own, running writes of children, and children that are kept
-    /// themselves.
+    /// What keeps the block from being evicted: leases and a pin of its own, running writes of children, and, where its account counts them,
+    /// children that are kept themselves.
     /// </summary>
     public int Locks;
 

@@ -4,8 +4,12 @@ namespace KvCache.Engine.Storage;
 
 /// <summary>
 /// The prefix trees of a store: nodes by key, linked to what comes before them. A node whose block is not here, because it is being written
-/// or was deleted, stays for as long as something is behind it. Every operation but <see cref="Lock"/> is O(1).
+/// or was deleted, stays for as long as something is behind it.
 /// </summary>
+/// <remarks>
+/// What is before a locked block is no leaf, and therefore stays. For accounts that may lock only so much it is counted too: their locks
+/// walk up to the first block that is locked already, so that one request after another in a chain makes one step. Everything else is O(1).
+/// </remarks>
 internal sealed class BlockNodes(TenantAccounts accounts, Func<TenantAccount, TenantBlocks> blocksOf)
 {
     private const int LongestCheck = 1 << 16; // blocks up to the root, where a link could close a circle
@@ -30,7 +34,7 @@ internal sealed class BlockNodes(TenantAccounts accounts, Func<TenantAccount, Te
         return node;
     }
 
-    /// <summary>Keeps a block, and all before it, from being evicted. Walks up to the first that is kept already.</summary>
+    /// <summary>Keeps a block, and so all before it, from being evicted.</summary>
     public void Lock(BlockNode? node)
     {
         for (; node is not null; node = node.Parent)
@@ -40,6 +44,8 @@ internal sealed class BlockNodes(TenantAccounts accounts, Func<TenantAccount, Te
                 return;
             if (node.Entry is not null)
                 blocksOf(node.Account).Hold(node);
+            if (!node.Account.CountsPaths)
+                return;
         }
     }
 
@@ -53,14 +59,16 @@ internal sealed class BlockNodes(TenantAccounts accounts, Func<TenantAccount, Te
                 return;
             if (node.Entry is not null)
                 blocksOf(node.Account).Release(node);
+            if (!node.Account.CountsPaths)
+                return;
         }
     }
 
-    /// <summary>Bytes that a lock would put out of reach of eviction, counted up to <paramref name="most"/>.</summary>
-    public static long BytesToLock(BlockNode? node, long most)
+    /// <summary>Bytes that a lock would put out of reach of eviction, counted up to the limit of their account.</summary>
+    public static long BytesToLock(BlockNode? node)
     {
         long bytes = 0;
-        for (; node is { Locks: 0 } && bytes <= most; node = node.Parent)
+        for (; node is { Locks: 0, Account.CountsPaths: true } && bytes <= node.Account.Limits.Locked; node = node.Parent)
             bytes += node.Entry?.ArenaBytes ?? 0;
         return bytes;
     }
@@ -68,7 +76,7 @@ internal sealed class BlockNodes(TenantAccounts accounts, Func<TenantAccount, Te
     /// <summary>Forgets a node that nothing needs any more, and those before it that were there for its sake.</summary>
     public void DropUnused(BlockNode? node)
     {
-        while (node is { Entry: null, Writes: null, FirstChild: null, Locks: 0 })
+        while (node is { Entry: null, Writes: null, FirstChild: null, Locks: 0, IsReserving: false })
         {
             var parent = node.Parent;
             Unlink(node);
@@ -98,7 +106,7 @@ internal sealed class BlockNodes(TenantAccounts accounts, Func<TenantAccount, Te
         if (parent.FirstChild is not null)
             parent.FirstChild.PreviousSibling = node;
         parent.FirstChild = node;
-        if (node.Locks > 0)
+        if (node.Locks > 0 && node.Account.CountsPaths)
             Lock(parent);
     }
 

@@ -120,7 +120,7 @@ internal sealed partial class BlockStore
         if (victim is null && taker.EvictableBytes > 0)
             Consider(taker, arriving, use, ref victim, ref least);
         if (victim is null)
-            return Accounts.Evictable.Bytes >= needed ? NoRoom.Share : NoRoom.InUse;
+            return Accounts.Evictable.Bytes > taker.EvictableBytes ? NoRoom.Share : NoRoom.InUse;
 
         // Its own chain, whose middle is not here.
         return victim.Request == use.Request ? NoRoom.Prefix : NoRoom.None;

@@ -35,7 +35,7 @@ internal sealed partial class BlockStore
             if (Term.IsOver)
                 return null;
             if (Find(key) is { } entry)
-                return MayLock(entry) ? new FollowedBlock(this, Lease(entry, request: 0), write: null) : null;
+                return MayRead(entry) ? new FollowedBlock(this, Lease(entry, request: 0), write: null) : null;
             for (var write = _nodes.TryGet(key, out var node) ? node.Writes : null; write is not null; write = write.NextOfKey)
             {
                 if (write.FollowableLayers is null or 0)

@@ -52,7 +52,7 @@ internal sealed partial class BlockStore
     public BlockLease? TryLease(BlockKey key, long request = 0)
     {
         lock (_lock)
-            return !Term.IsOver && Find(key) is { } entry && MayLock(entry) ? Lease(entry, request) : null;
+            return !Term.IsOver && Find(key) is { } entry && MayRead(entry) ? Lease(entry, request) : null;
     }
 
     /// <summary>Takes a lease on a block for the silo's own sake, which is no use: what was stored, or will be read, is not used twice.
@@ -61,7 +61,7 @@ internal sealed partial class BlockStore
     public BlockLease? TryHold(BlockKey key)
     {
         lock (_lock)
-            return !Term.IsOver && Find(key) is { } entry && MayLock(entry) ? Hold(entry) : null;
+            return !Term.IsOver && Find(key) is { } entry && MayHold(entry) ? Hold(entry) : null;
     }
 
     /// <summary>
@@ -85,7 +85,7 @@ internal sealed partial class BlockStore
             for (; count < hashes.Length && Find(new BlockKey(ns, hashes[count])) is { } entry; count++)
             {
                 bytes += entry.ArenaBytes;
-                if (bytes <= maxBytes && MayLock(entry))
+                if (bytes <= maxBytes && (request is null ? MayHold(entry) : MayRead(entry)))
                     leases.Add(request is { } known ? Lease(entry, known) : Hold(entry));
             }
 
@@ -107,13 +107,10 @@ internal sealed partial class BlockStore
         }
     }
 
-    // Whether a block, and all before it, may be put out of reach of eviction for its tenant.
-    private static bool MayLock(BlockEntry entry)
-    {
-        var account = entry.Account;
-        return entry.Node.Locks > 0 || account.Limits.Locked == long.MaxValue
-            || account.MayLock(BlockNodes.BytesToLock(entry.Node, account.Limits.Locked));
-    }
+    // Whether a block may be put out of reach of eviction for its tenant: for a while, as it is read, or with all before it, for longer.
+    private static bool MayRead(BlockEntry entry) => entry.Node.Locks > 0 || entry.Account.MayLock(entry.ArenaBytes);
+
+    private static bool MayHold(BlockEntry entry) => entry.Node.Locks > 0 || entry.Account.MayLock(BlockNodes.BytesToLock(entry.Node));
 
     private BlockLease Lease(BlockEntry entry, long request)
     {

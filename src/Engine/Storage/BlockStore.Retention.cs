@@ -27,7 +27,7 @@ internal sealed partial class BlockStore
                 var account = entry.Account;
                 if (_counters.PinnedBytes + entry.ArenaBytes > _options.MaxPinnedShare * Arena.Capacity
                     || account.PinnedBytes + entry.ArenaBytes > account.Limits.Pinned
-                    || !MayLock(entry))
+                    || !MayHold(entry))
                     return false;
                 _counters.PinnedBytes += entry.ArenaBytes;
                 account.PinnedBytes += entry.ArenaBytes;

@@ -84,7 +84,7 @@ internal sealed partial class BlockStore
             if (_closed || !_writes.TryGetValue(generation, out var write) || write.Key != key || write.Revoked)
                 return PublishOutcome.Gone;
             var (entry, node) = (write.Entry, write.Node);
-            var outcome = Publish(write, replace, timeToLive, durability);
+            var outcome = MakeVisible(write, replace, timeToLive, durability);
             EndWrite(write, generation);
             if (outcome != PublishOutcome.Published)
                 Discard(entry);
@@ -93,7 +93,7 @@ internal sealed partial class BlockStore
         }
     }
 
-    private PublishOutcome Publish(BlockWrite write, bool replace, TimeSpan? timeToLive, BlockDurability durability)
+    private PublishOutcome MakeVisible(BlockWrite write, bool replace, TimeSpan? timeToLive, BlockDurability durability)
     {
         var (entry, node) = (write.Entry, write.Node);
         if (replace)
@@ -187,15 +187,18 @@ internal sealed partial class BlockStore
         ExpectBlocksOf(layout);
         var node = _nodes.GetOrAdd(key, lineage.Parent);
         var (account, before) = (node.Account, node.Parent);
-        var path = account.Limits.Locked == long.MaxValue ? 0 : BlockNodes.BytesToLock(before, account.Limits.Locked);
+        var path = BlockNodes.BytesToLock(before);
         ref var running = ref RequestOf(node, before, request, layout.TokensPerBlock, lineage);
         var use = running.Use;
         running.Tail = node;
         if (node.Entry is null)
             node.Request = use.Request;
         _nodes.Lock(before);
+        node.IsReserving = true; // its own older block may go
         mayEvict |= before is null or { Entry: not null } or { Writes: not null } || _observer?.IsElsewhere(before.Key) == true;
-        if (TryAllocate(node, layout, use, copy, path, mayEvict, out var offset, out refusal))
+        var found = TryAllocate(node, layout, use, copy, path, mayEvict, out var offset, out refusal);
+        node.IsReserving = false;
+        if (found)
             return AddWrite(new BlockEntry(node, layout, generation ?? NextGeneration(), offset, lineage, copy), use.Request);
         _nodes.Unlock(before);
         if (node.Entry is null)

@@ -78,6 +78,12 @@ internal sealed class MemoryWindow(Arena arena, Dictionary<long, BlockEntry> byO
         _open.Push(entry.Node);
         while (_open.TryPop(out var node))
         {
+            if (node.Locks > 0)
+            {
+                _open.Clear();
+                return false;
+            }
+
             if (node.Entry is { } block && block.Search != _search)
             {
                 block.Search = _search;

@@ -20,6 +20,7 @@ internal sealed class TenantAccount
         Id = id;
         Name = name;
         _limits = limits;
+        CountsPaths = id != default || limits.Locked != long.MaxValue;
         _evictable = evictable;
     }
 
@@ -36,13 +37,18 @@ internal sealed class TenantAccount
         set => Volatile.Write(ref _limits, value);
     }
 
+    /// <summary>Whether what is kept because it comes before a locked block is counted as locked, too.</summary>
+    public bool CountsPaths { get; }
+
     /// <summary>Bytes that holds and mapped leases keep.</summary>
     public long HeldBytes => Volatile.Read(ref _heldBytes);
 
     /// <summary>The visible blocks; null until there is one. Guarded by the store's lock, like everything below.</summary>
     internal TenantBlocks? Visible { get; set; }
 
-    /// <summary>Memory that can be evicted: of visible blocks that nothing needs, nor anything behind them.</summary>
+    /// <summary>
+    /// Memory that can be evicted: of visible blocks that nothing needs, nor, where paths are counted, anything behind them.
+    /// </summary>
     internal long EvictableBytes
     {
         get;

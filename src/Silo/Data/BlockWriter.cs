@@ -1,3 +1,4 @@
+using KvCache.Caching;
 using KvCache.Engine.Storage;
 using KvCache.Grains.Cluster;
 using KvCache.Orleans;

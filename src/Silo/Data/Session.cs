@@ -239,10 +239,14 @@ internal sealed partial class Session : Connection
             meta, WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly, out var flags, out var range, out var hashes);
         var delivered = 0;
         var request = BeginRequest(ns, hashes);
+        using var leases = new LeaseList();
         for (var i = 0; i < hashes.Length; i++)
         {
             ContinueFrame();
-            using var lease = Lease(ns.Id, hashes[i..], flags, request);
+            var lease = Lease(ns.Id, hashes[i..], flags, request);
+            leases.Dispose(); // the block before it, only now: what comes before both stays locked, and is not walked over again
+            if (lease is not null)
+                leases.Add(lease);
             var reply = Reply();
             reply.UInt32((uint)i);
             if (lease is null)

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.IO.Pipelines;
+using KvCache.Caching;
 using KvCache.Engine.Index;
 using KvCache.Engine.Wire;
 using KvCache.Grains.Cluster;

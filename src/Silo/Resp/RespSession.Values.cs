@@ -1,3 +1,4 @@
+using KvCache.Caching;
 using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Data;

@@ -187,7 +187,7 @@ public sealed class BlockStoreTests
 
         void LeaseAll()
         {
-            fixture.Store.LeaseRun(Key.Namespace, hashes, long.MaxValue, leases);
+            fixture.Store.LeaseRun(Key.Namespace, hashes, long.MaxValue, leases, request: 0);
             for (var i = leases.Count - 1; i >= 0; i--)
                 leases[i].Dispose();
             leases.Clear();

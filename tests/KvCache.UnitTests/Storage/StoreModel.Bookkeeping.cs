@@ -92,7 +92,7 @@ internal sealed partial class StoreModel
     private bool CanGo(ModelBlock block, Func<int, bool> isKept) =>
         _visible.GetValueOrDefault(block.Key) == block && block is { Leases: 0, PinnedUntil: 0 } && !isKept(block.Key);
 
-    private bool IsWritten(int key) => _writes.Exists(write => write.Block.Key == key);
+    private bool IsWritten(int key) => key == _reserving || _writes.Exists(write => write.Block.Key == key);
 
     private bool IsHeld(int key) => _visible.GetValueOrDefault(key) is { } block && (block.Leases > 0 || block.PinnedUntil != 0);
 

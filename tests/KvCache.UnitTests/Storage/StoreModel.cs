@@ -27,7 +27,7 @@ internal sealed partial class StoreModel : IDisposable
     private readonly List<(BlockLease Lease, ModelBlock Block)> _leases = [];
     private readonly List<(long Due, ModelBlock Block)> _deadlines = [];
     private long _published, _evicted, _evictedBytes, _expired, _deleted, _corrupt, _refused;
-    private int _pins;
+    private int _pins, _reserving = -1;
 
     public StoreModel(string policy) =>
         _store = new BlockStore(Memory.Arena(Pages), new BlockStoreOptions { MaxPinnedShare = 0.5, Eviction = policy }, _time);
@@ -44,8 +44,10 @@ internal sealed partial class StoreModel : IDisposable
         int key = number % Keys, parent = ParentOf(key), needed = ModelBlock.PagesOf(Layouts[size]);
         var isPrefixHere = parent < 0 || Find(parent) is not null || IsWritten(parent);
         var free = LongestRun(_ => false);
+        _reserving = key;
         var (surely, perhaps) = (LongestRun(block => CanGo(block, IsKeptForSure)), LongestRun(block => CanGo(block, MayBeKept)));
         var before = EvictableNow(IsKeptForSure);
+        _reserving = -1;
         var write = _store.TryReserve(KeyOf(key), Layouts[size], new BlockLineage(HashOf(parent), 0, 0, 0));
         if (write is null)
         {
@@ -244,6 +246,7 @@ internal sealed partial class StoreModel : IDisposable
 
     public void Clear()
     {
+        SweepBoth();
         var before = EvictableNow(IsKeptForSure);
         var count = _store.Clear();
         var evicted = Evicted();
