@@ -37,7 +37,11 @@ internal sealed class CandidateCells
     /// <summary>Whether a block is among the candidates.</summary>
     public bool Contains(int slot) => _listOf[slot] != 0;
 
-    public void Add(int slot, ushort id, long touched)
+    /// <param name="slot">The block.</param>
+    /// <param name="id">Its class.</param>
+    /// <param name="touched">When it was touched.</param>
+    /// <param name="first">Whether it goes before all that score alike.</param>
+    public void Add(int slot, ushort id, long touched, bool first = false)
     {
         if (id >= _filled.Length)
             GrowClasses(id);
@@ -46,7 +50,10 @@ internal sealed class CandidateCells
         var list = _cells[cell];
         if (list >= 0)
         {
-            _lists[list].AddNewest(_links, slot);
+            if (first)
+                _lists[list].AddOldest(_links, slot);
+            else
+                _lists[list].AddNewest(_links, slot);
             _listOf[slot] = list + 1;
             return;
         }

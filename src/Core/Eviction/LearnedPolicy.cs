@@ -156,7 +156,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         RemoveRecent(slot);
         var parent = _tree.Remove(slot);
         if (parent >= 0)
-            Offer(parent);
+            Offer(parent, first: true); // one chain after another, and not a block of each
         ref var block = ref _blocks[slot];
         if (evicted)
             Remember(block, Time(now));
@@ -268,11 +268,11 @@ internal sealed class LearnedPolicy : IEvictionPolicy
             End(forgotten.Class, forgotten.Touched, now, reused: false);
     }
 
-    private void Offer(int slot)
+    private void Offer(int slot, bool first = false)
     {
         if (!_tree.CanGo(slot) || _candidates.Contains(slot))
             return;
-        _candidates.Add(slot, _blocks[slot].Class, _blocks[slot].Touched);
+        _candidates.Add(slot, _blocks[slot].Class, _blocks[slot].Touched, first);
         if (_recencyLinks.Newer[slot] == Aside)
             _recency.AddOldest(_recencyLinks, slot);
     }
