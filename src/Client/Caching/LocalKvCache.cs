@@ -226,7 +226,12 @@ public sealed partial class LocalKvCache : IKvCache
         if (write is null)
         {
             return Arena.RoundUp(layout.BlockBytes) > _store.Arena.Capacity ? PutOutcome.TooLarge
-                : refusal == NoRoom.Prefix ? PutOutcome.NoRoomInPrefix : PutOutcome.NoMemory;
+                : refusal switch
+                {
+                    NoRoom.Prefix => PutOutcome.NoRoomInPrefix,
+                    NoRoom.Worth => PutOutcome.NotWorthRoom,
+                    _ => PutOutcome.NoMemory,
+                };
         }
 
         bytes.CopyTo(write.Bytes);

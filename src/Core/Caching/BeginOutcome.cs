@@ -21,4 +21,7 @@ public enum BeginOutcome
 
     /// <summary>Its tenant has all the memory that it may have.</summary>
     NoRoomInShare,
+
+    /// <summary>All that could go for it is worth more, as far as the silo has learned.</summary>
+    NotWorthRoom,
 }

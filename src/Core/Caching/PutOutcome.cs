@@ -34,4 +34,7 @@ public enum PutOutcome : byte
 
     /// <summary>The tenant has all the memory that it may have.</summary>
     NoRoomInShare = 9,
+
+    /// <summary>All that could go for it is worth more, as far as the silo has learned of when blocks are used again.</summary>
+    NotWorthRoom = 10,
 }

@@ -60,7 +60,7 @@ internal sealed partial class BlockStore
         return _counters.CopiedBytes <= limit;
     }
 
-    private NoRoom Allocate(BlockNode node, int bytes, in ChainUse use, bool mayEvict, out long offset)
+    private NoRoom Allocate(BlockNode node, int bytes, in ChainUse use, Claim claim, out long offset)
     {
         if (Arena.TryAllocate(bytes, out offset))
             return NoRoom.None;
@@ -73,9 +73,9 @@ internal sealed partial class BlockStore
         long needed = Arena.RoundUp(bytes), evicted = 0;
         if (needed > Arena.CommittedBytes - Arena.UsedBytes + Accounts.Evictable.Bytes)
             return NoRoom.InUse;
-        if (!mayEvict)
+        if (claim == Claim.Orphan)
             return NoRoom.Prefix;
-        var refusal = SelectVictim(node, needed, use, out var victim);
+        var refusal = SelectVictim(node, needed, use, claim, out var victim);
         if (refusal != NoRoom.None)
             return refusal;
 
@@ -91,7 +91,7 @@ internal sealed partial class BlockStore
             if (Arena.TryAllocate(bytes, out offset))
                 return NoRoom.None;
         }
-        while (evicted < 2 * needed && SelectVictim(node, needed, use, out victim) == NoRoom.None);
+        while (evicted < 2 * needed && SelectVictim(node, needed, use, Claim.Insists, out victim) == NoRoom.None);
 
         if (_window.Find(node.Account, needed))
         {
@@ -103,34 +103,35 @@ internal sealed partial class BlockStore
     }
 
     // Copies first; then of those who have more than their share what is worth least, else of the taker's own.
-    private NoRoom SelectVictim(BlockNode node, long needed, in ChainUse use, out BlockNode? victim)
+    private NoRoom SelectVictim(BlockNode node, long needed, in ChainUse use, Claim claim, out BlockNode? victim)
     {
         var taker = node.Account;
         victim = SelectCopy(taker, needed);
         if (victim is not null)
             return NoRoom.None;
         var arriving = new ArrivingBlock(node.Fingerprint, -1, Partial: false);
-        var least = double.MaxValue;
+        var (least, refusal) = (double.MaxValue, NoRoom.None);
         foreach (var account in Accounts.All)
         {
             if (account.EvictableBytes > 0 && IsAboveShare(account, taker, needed))
-                Consider(account, arriving, use, ref victim, ref least);
+                Consider(account, arriving, use, ref victim);
         }
 
         if (victim is null && taker.EvictableBytes > 0)
-            Consider(taker, arriving, use, ref victim, ref least);
+            Consider(taker, arriving, use, ref victim);
         if (victim is null)
             return Accounts.Evictable.Bytes > taker.EvictableBytes ? NoRoom.Share : NoRoom.InUse;
 
         // Its own chain, whose middle is not here.
-        return victim.Request == use.Request ? NoRoom.Prefix : NoRoom.None;
+        return victim.Request == use.Request ? NoRoom.Prefix : claim == Claim.Insists ? NoRoom.None : refusal;
 
-        void Consider(TenantAccount account, in ArrivingBlock arriving, in ChainUse use, ref BlockNode? victim, ref double least)
+        void Consider(TenantAccount account, in ArrivingBlock arriving, in ChainUse use, ref BlockNode? victim)
         {
-            BlocksOf(account).Choose(arriving, use, out var candidate, out var score);
+            var choice = BlocksOf(account).Choose(arriving, use, out var candidate, out var score);
             if (candidate is null || score >= least || !MemoryWindow.MayTake(taker, account, candidate.Entry!.ArenaBytes))
                 return;
             (victim, least) = (candidate, score);
+            refusal = choice == VictimChoice.NotWorthIt && account == taker ? NoRoom.Worth : NoRoom.None;
         }
     }
 
@@ -189,4 +190,21 @@ internal enum NoRoom : byte
     /// head.
     /// </summary>
     Prefix,
+
+    /// <summary>All that could go for it is worth more, as far as the policy has learned.</summary>
+    Worth,
+}
+
+/// <summary>What a block may ask of others.</summary>
+internal enum Claim : byte
+{
+    /// <summary>Room in place of what is worth less.</summary>
+    Worth,
+
+    /// <summary>Room in place of whatever can go: the first block of a chain, without which the others are nothing, one that replaces
+    /// another, that has to be persisted or copied, or that was fetched because it is read.</summary>
+    Insists,
+
+    /// <summary>Free memory only: what it comes behind is not here, nor known to be anywhere.</summary>
+    Orphan,
 }

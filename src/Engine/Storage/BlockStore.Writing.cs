@@ -19,14 +19,14 @@ internal sealed partial class BlockStore
         BlockKey key, KvLayout layout, BlockLineage lineage, ulong? generation = null, bool copy = false, long request = 0)
     {
         lock (_lock)
-            return Reserve(key, layout, lineage, generation, copy, request, mayEvict: generation is not null, out _);
+            return Reserve(key, layout, lineage, generation, copy, request, insists: generation is not null, out _);
     }
 
     /// <summary>As the other one, for a new write; tells why there is no room.</summary>
     public BlockWrite? TryReserve(BlockKey key, KvLayout layout, BlockLineage lineage, long request, out NoRoom refusal)
     {
         lock (_lock)
-            return Reserve(key, layout, lineage, generation: null, copy: false, request, mayEvict: false, out refusal);
+            return Reserve(key, layout, lineage, generation: null, copy: false, request, insists: false, out refusal);
     }
 
     /// <summary>Reserves memory for a block that is neither stored nor being written here, or that is to replace it, evicting others when
@@ -38,8 +38,9 @@ internal sealed partial class BlockStore
     /// <param name="write">The reservation, when there is one. Until it ends, or is revoked, no other one of its key is given, but for
     /// those that replace.</param>
     /// <param name="request">The request; see <see cref="TryReserve(BlockKey, KvLayout, BlockLineage, ulong?, bool, long)"/>.</param>
+    /// <param name="insists">Whether it takes the place even of what is worth more.</param>
     public BeginOutcome TryBegin(
-        BlockKey key, KvLayout layout, BlockLineage lineage, bool replace, out BlockWrite? write, long request = 0)
+        BlockKey key, KvLayout layout, BlockLineage lineage, bool replace, out BlockWrite? write, long request = 0, bool insists = false)
     {
         lock (_lock)
         {
@@ -48,13 +49,14 @@ internal sealed partial class BlockStore
                 return BeginOutcome.AlreadyStored;
             if (!replace && _nodes.TryGet(key, out var node) && node.Writer is not null)
                 return BeginOutcome.BeingWritten;
-            write = Reserve(key, layout, lineage, generation: null, copy: false, request, mayEvict: replace, out var refusal);
+            write = Reserve(key, layout, lineage, generation: null, copy: false, request, insists || replace, out var refusal);
             if (write is null)
             {
                 return refusal switch
                 {
                     NoRoom.Prefix => BeginOutcome.NoRoomInPrefix,
                     NoRoom.Share => BeginOutcome.NoRoomInShare,
+                    NoRoom.Worth => BeginOutcome.NotWorthRoom,
                     _ => BeginOutcome.NoMemory,
                 };
             }
@@ -176,7 +178,7 @@ internal sealed partial class BlockStore
 
     // Under the lock. A chain keeps its head: a block whose prefix has ended here takes nobody's memory, unless it has to come.
     private BlockWrite? Reserve(
-        BlockKey key, KvLayout layout, in BlockLineage lineage, ulong? generation, bool copy, long request, bool mayEvict,
+        BlockKey key, KvLayout layout, in BlockLineage lineage, ulong? generation, bool copy, long request, bool insists,
         out NoRoom refusal)
     {
         refusal = NoRoom.InUse;
@@ -195,8 +197,10 @@ internal sealed partial class BlockStore
             node.Request = use.Request;
         _nodes.Lock(before);
         node.IsReserving = true; // its own older block may go
-        mayEvict |= before is null or { Entry: not null } or { Writes: not null } || _observer?.IsElsewhere(before.Key) == true;
-        var found = TryAllocate(node, layout, use, copy, path, mayEvict, out var offset, out refusal);
+        var claim = insists || before is null ? Claim.Insists
+            : before is { Entry: not null } or { Writes: not null } || _observer?.IsElsewhere(before.Key) == true ? Claim.Worth
+            : Claim.Orphan;
+        var found = TryAllocate(node, layout, use, copy, path, claim, out var offset, out refusal);
         node.IsReserving = false;
         if (found)
             return AddWrite(new BlockEntry(node, layout, generation ?? NextGeneration(), offset, lineage, copy), use.Request);
@@ -210,7 +214,7 @@ internal sealed partial class BlockStore
     }
 
     private bool TryAllocate(
-        BlockNode node, KvLayout layout, in ChainUse use, bool copy, long path, bool mayEvict, out long offset, out NoRoom refusal)
+        BlockNode node, KvLayout layout, in ChainUse use, bool copy, long path, Claim claim, out long offset, out NoRoom refusal)
     {
         offset = 0;
         var account = node.Account;
@@ -221,7 +225,7 @@ internal sealed partial class BlockStore
             return false;
         }
 
-        refusal = copy && !MakeRoomForCopy(account, needed) ? NoRoom.Share : Allocate(node, layout.BlockBytes, use, mayEvict, out offset);
+        refusal = copy && !MakeRoomForCopy(account, needed) ? NoRoom.Share : Allocate(node, layout.BlockBytes, use, claim, out offset);
         return refusal == NoRoom.None;
     }
 

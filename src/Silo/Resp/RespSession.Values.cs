@@ -254,7 +254,8 @@ internal sealed partial class RespSession
             case PutOutcome.Stored:
                 _writer.Simple("OK"u8);
                 break;
-            case PutOutcome.TooLarge or PutOutcome.NoMemory or PutOutcome.NoRoomInPrefix or PutOutcome.NoRoomInShare:
+            case PutOutcome.TooLarge:
+            case var refused when refused.IsNoRoom():
                 _writer.Error(OutOfMemory);
                 break;
             case PutOutcome.Failed:
