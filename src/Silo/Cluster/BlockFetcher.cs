@@ -36,15 +36,15 @@ internal sealed partial class BlockFetcher(
         if (store.TryLease(key, request) is { } lease)
             return lease;
         var holders = directory.Index.HoldersOf(key) & ~(1UL << BlockDirectory.Self);
-        if (holders == 0)
-            return null;
         foreach (var peer in members.Holders(holders))
         {
-            if (FromPeer(peer, ns, hashes) && store.TryLease(key, request) is { } copied)
+            FromPeer(peer, ns, hashes);
+            if (store.TryLease(key, request) is { } copied)
                 return copied;
         }
 
-        return (holders & BlockRun.Redis) == 0 ? null : redis.Fetch(ns, hashes, options.Value.ReadAhead);
+        // Another reader may have brought it between the look into the store and the look into the index.
+        return (holders & BlockRun.Redis) == 0 ? store.TryLease(key, request) : redis.Fetch(ns, hashes, options.Value.ReadAhead);
     }
 
     /// <summary>Takes blocks from a silo, to be kept like blocks that were stored here. Does not block the caller's thread.</summary>
@@ -70,7 +70,8 @@ internal sealed partial class BlockFetcher(
         }
     }
 
-    private bool FromPeer(PeerSilo peer, NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
+    // The first of the blocks, and those behind it that only the other silo has.
+    private void FromPeer(PeerSilo peer, NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
     {
         var keys = new List<BlockKey>();
         for (var i = 0; i < hashes.Length && i <= options.Value.ReadAhead; i++)
@@ -81,7 +82,7 @@ internal sealed partial class BlockFetcher(
             keys.Add(key);
         }
 
-        return keys.Count > 0 && FromPeer(peer, [.. keys], copy: true);
+        FromPeer(peer, [.. keys], copy: true);
     }
 
     // Whether the first of the blocks is worth looking for in the store now.

@@ -206,7 +206,7 @@ internal sealed partial class ClusterBlocks(
         if (store.TryLease(key) is { } lease)
             return new ValueTask<BlockLease?>(lease);
         if ((directory.Index.HoldersOf(key) & ~SelfBit) == 0)
-            return new ValueTask<BlockLease?>((BlockLease?)null);
+            return new ValueTask<BlockLease?>(store.TryLease(key)); // it may have come between the two looks
         return new ValueTask<BlockLease?>(Task.Factory.StartNew(
             () => fetcher.Fetch(key.Namespace, [key.Hash]), cancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default));
     }

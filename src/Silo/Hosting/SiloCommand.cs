@@ -38,7 +38,7 @@ internal static class SiloCommand
         var http = new Option<string>(
             "--http")
         {
-            Description = "Addresses of the HTTP API, health and metrics, http:// or https://, several with ';' between them.",
+            Description = "Addresses of the HTTP API, health and metrics, http://host:port or https://host:port, several with ';' between them.",
             DefaultValueFactory = _ => "http://127.0.0.1:7480"
         };
         var siloPort =

@@ -75,20 +75,31 @@ internal static partial class SiloProgram
             left.Delete();
     }
 
+    private static BindingAddress ParseHttp(string text)
+    {
+        try
+        {
+            // Without a port, .NET takes 80 or 443.
+            var address = BindingAddress.Parse(text);
+            if (address.Scheme is "http" or "https" && address.Port <= IPEndPoint.MaxPort
+                && (address.IsUnixPipe || text.Contains($":{address.Port}", StringComparison.Ordinal)))
+                return address;
+        }
+        catch (FormatException)
+        {
+        }
+
+        throw new FormatException(
+            $"--http is '{text}'; http://host:port or https://host:port was expected (the port too), for example http://127.0.0.1:7480.");
+    }
+
     private static WebApplication Build(Dictionary<string, string?> commandLine, FileInfo? config, StartTerms terms)
     {
         var builder = WebApplication.CreateSlimBuilder();
         SiloConfiguration.Read(builder.Configuration, config, commandLine);
         builder.Logging.AddSiloLog();
-        var isHttps = false;
-        foreach (var address in terms.Http.Split(';').Select(BindingAddress.Parse))
-        {
-            if (address.Port > IPEndPoint.MaxPort)
-                throw new FormatException($"--http is '{terms.Http}'; a port of at most {IPEndPoint.MaxPort} was expected.");
-            isHttps |= address.Scheme == Uri.UriSchemeHttps;
-        }
-
-        builder.UseHttps(isHttps);
+        var addresses = Array.ConvertAll(terms.Http.Split(';'), ParseHttp);
+        builder.UseHttps(addresses.Any(address => address.Scheme == Uri.UriSchemeHttps));
         builder.WebHost.UseUrls(terms.Http);
         builder.Services.AddSingleton(terms);
         builder.Host.UseOrleans(silo =>

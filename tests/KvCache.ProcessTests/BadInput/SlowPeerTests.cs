@@ -8,7 +8,6 @@ using KvCache.Testing;
 namespace KvCache.ProcessTests;
 
 /// <summary>Peers that stop, creep or break off lose their own connection and give back what they held.</summary>
-[Collection(typeof(Apart))]
 public sealed class SlowPeerTests(GuardedSilo silo) : GuardedSiloTests(silo, SlowPeerTests.Ns, blocks: 2)
 {
     private static readonly CacheNamespace Ns = Prefixes.Namespace("slow", KvLayout.Opaque([0, 1 << 20, 2 << 20], 16), GuardedSilo.Tenant);

@@ -6,7 +6,7 @@ using KvCache.Testing;
 namespace KvCache.ProcessTests;
 
 /// <summary>A silo that others may have declared dead serves nothing; a deletion is confirmed when everybody has it.</summary>
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class CutOffTests
 {
     private static readonly CacheNamespace Ns = Prefixes.Namespace("cut", KvLayout.Opaque([0, 4096], 16));

@@ -5,7 +5,7 @@ using KvCache.Testing;
 namespace KvCache.ProcessTests;
 
 /// <summary>Fault R7: a call about many blocks is answered for each of them.</summary>
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class DeadGrainTests
 {
     private const int Blocks = 4;

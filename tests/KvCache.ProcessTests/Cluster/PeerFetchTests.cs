@@ -7,7 +7,6 @@ using KvCache.Testing;
 namespace KvCache.ProcessTests;
 
 /// <summary>Readers of one silo whose blocks lie on another.</summary>
-[Collection(typeof(Apart))]
 public sealed class PeerFetchTests
 {
     private const int Blocks = 256, Readers = 16, Rounds = 5;

@@ -9,7 +9,7 @@ namespace KvCache.ProcessTests;
 
 /// <summary>What a silo knows of persisted blocks is what it knew before it was restarted; what nobody reads again is not
 /// written.</summary>
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class RestartedSiloTests
 {
     private const int Blocks = 20;

@@ -83,7 +83,7 @@ internal sealed class Load : IAsyncDisposable
             if (loaded.Blocks == prefix.BlockCount)
             {
                 Interlocked.Increment(ref _hits);
-                await Task.Delay(2); // an engine computes between two loads
+                await Task.Delay(10); // an engine computes between two loads
                 continue;
             }
 

@@ -12,7 +12,6 @@ using KvCache.TorchSharp;
 namespace KvCache.ProcessTests;
 
 /// <summary>Loading layer by layer from a silo.</summary>
-[Collection(typeof(Apart))]
 public sealed class LayerLoadTests(LayerLoadTests.Silo shared) : IClassFixture<LayerLoadTests.Silo>
 {
     // layers of 32 KiB
@@ -175,27 +174,6 @@ public sealed class LayerLoadTests(LayerLoadTests.Silo shared) : IClassFixture<L
             writer.UInt32(count);
             writer.UInt32(0);
         });
-    }
-
-    [Fact]
-    public async Task A_layer_of_a_block_costs_few_and_small_objects()
-    {
-        await using var client = Process.Connect();
-        var prefix = Prefixes.New(Large, 4);
-        await client.MustStoreAsync(prefix);
-        var memory = prefix.Memory(4);
-        var least = long.MaxValue;
-        for (var round = 0; round < 10; round++)
-        {
-            var (layers, before) = (0, GC.GetTotalAllocatedBytes(precise: true));
-            await foreach (var loaded in client.LoadLayersAsync(prefix, 0, memory))
-                layers += loaded.Blocks == 4 ? 1 : 0;
-            least = Math.Min(least, GC.GetTotalAllocatedBytes(precise: true) - before);
-            Assert.Equal(8, layers);
-        }
-
-        Report.Line($"The client allocates {least} bytes for 8 layers of 4 blocks, 32 MiB.");
-        Assert.InRange(least, 0, 8192); // most of it once a load
     }
 
     private static async Task NothingIsWrittenAsync(Memory<byte>[] memory, Relay relay)

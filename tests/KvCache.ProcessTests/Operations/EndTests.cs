@@ -6,7 +6,7 @@ using KvCache.Testing;
 namespace KvCache.ProcessTests;
 
 /// <summary>How silos end when something around them is away, and how they do not start without it.</summary>
-[Collection(typeof(Apart))]
+[Trait("run", "kills")]
 public sealed class EndTests
 {
     private static readonly Dictionary<string, string> Secret = new() { ["KvCache:Cluster:Secret"] = "a secret of the cluster's silos" };

@@ -10,7 +10,6 @@ using KvCache.Testing;
 namespace KvCache.ProcessTests;
 
 /// <summary>What the Redis endpoint bears, and from whom.</summary>
-[Collection(typeof(Apart))]
 public sealed class RespLimitTests
 {
     private const string Secret = "a secret of sixteen bytes", OtherSecret = "another secret, as long";

@@ -26,6 +26,9 @@ public sealed class AllocationTests
 
     private static readonly CacheNamespace Ns = Prefixes.Namespace("allocations", KvLayout.Create(32, 8, 128, KvDataType.Float16, 256));
 
+    // layers of 1 MiB
+    private static readonly CacheNamespace Layered = Prefixes.Namespace("layered", KvLayout.Create(8, 8, 128, KvDataType.Float16, 256));
+
     [Fact]
     public async Task A_client_allocates_less_than_four_kibibytes_per_block()
     {
@@ -51,6 +54,28 @@ public sealed class AllocationTests
         Report.Line($"The client allocates {put} bytes per put and {get} bytes per get of {Ns.Layout.BlockBytes >> 20} MiB.");
         Assert.InRange(put, 0, 4096);
         Assert.InRange(get, 0, 4096);
+    }
+
+    [Fact]
+    public async Task A_layer_of_a_block_costs_few_and_small_objects()
+    {
+        await using var silo = await SiloProcess.StartAsync(new SiloSettings(Arena: "160MiB"));
+        await using var client = silo.Connect();
+        var prefix = Prefixes.New(Layered, 4);
+        await client.MustStoreAsync(prefix);
+        var memory = prefix.Memory(4);
+        var least = long.MaxValue;
+        for (var round = 0; round < 10; round++)
+        {
+            var (layers, before) = (0, GC.GetTotalAllocatedBytes(precise: true));
+            await foreach (var loaded in client.LoadLayersAsync(prefix, 0, memory))
+                layers += loaded.Blocks == 4 ? 1 : 0;
+            least = Math.Min(least, GC.GetTotalAllocatedBytes(precise: true) - before);
+            Assert.Equal(8, layers);
+        }
+
+        Report.Line($"The client allocates {least} bytes for 8 layers of 4 blocks, 32 MiB.");
+        Assert.InRange(least, 0, 8192); // most of it once a load
     }
 
     [Fact]

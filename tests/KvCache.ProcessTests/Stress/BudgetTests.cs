@@ -8,7 +8,6 @@ using KvCache.Testing;
 namespace KvCache.ProcessTests;
 
 /// <summary>What one client can keep from eviction is a share of the memory, not of the bytes in it.</summary>
-[Collection(typeof(Apart))]
 public sealed class BudgetTests
 {
     private const int Pages = 1024; // of 4 KiB: an arena of 4 MiB
