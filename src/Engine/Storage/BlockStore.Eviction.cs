@@ -123,7 +123,7 @@ internal sealed partial class BlockStore
             return Accounts.Evictable.Bytes > taker.EvictableBytes ? NoRoom.Share : NoRoom.InUse;
 
         // Its own chain, whose middle is not here.
-        return victim.Request == use.Request ? NoRoom.Prefix : claim == Claim.Insists ? NoRoom.None : refusal;
+        return victim.Request == use.Request && victim != node ? NoRoom.Prefix : claim == Claim.Insists ? NoRoom.None : refusal;
 
         void Consider(TenantAccount account, in ArrivingBlock arriving, in ChainUse use, ref BlockNode? victim)
         {

@@ -219,6 +219,9 @@ internal sealed partial class BlockStore
         offset = 0;
         var account = node.Account;
         var needed = Arena.RoundUp(layout.BlockBytes);
+        refusal = NoRoom.InUse;
+        if (needed > Arena.Capacity)
+            return false; // it is not for its tenant's sake
         if (!account.MayWrite(needed, path) || !MakeRoomInAccount(account, needed))
         {
             refusal = NoRoom.Share;

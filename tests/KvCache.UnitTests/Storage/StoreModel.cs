@@ -48,10 +48,10 @@ internal sealed partial class StoreModel : IDisposable
         var (surely, perhaps) = (LongestRun(block => CanGo(block, IsKeptForSure)), LongestRun(block => CanGo(block, MayBeKept)));
         var before = EvictableNow(IsKeptForSure);
         _reserving = -1;
-        var write = _store.TryReserve(KeyOf(key), Layouts[size], new BlockLineage(HashOf(parent), 0, 0, 0));
+        var write = _store.TryReserve(KeyOf(key), Layouts[size], new BlockLineage(HashOf(parent), 0, 0, 0), request: 0, out var refusal);
         if (write is null)
         {
-            Assert.True((isPrefixHere ? perhaps : free) < needed, "There was room.");
+            Assert.True((isPrefixHere ? perhaps : free) < needed, $"There was room, and not {refusal}.");
             Assert.Empty(Evicted());
             _refused++;
             return;
