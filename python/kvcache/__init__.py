@@ -9,7 +9,7 @@ from .deadline import Deadline
 from .errors import KvCacheError
 from .hashing import (CHAIN_ROOT, DataType, Namespace, OpaqueLayout, StructuredLayout, engine_key_hash,
                       prefix_chain, text_hash)
-from .namespace import Location, Match, OpenNamespace, PutOutcomes, Silo
+from .namespace import Deletion, Location, Match, OpenNamespace, PutOutcomes, Silo
 from .options import CacheOptions
 from .tls import Tls
 from .version import VERSION
@@ -17,6 +17,6 @@ from .wire import Outcome, Status
 
 __version__ = VERSION
 
-__all__ = ["CHAIN_ROOT", "Cache", "CacheOptions", "Client", "DataType", "Deadline", "Found", "KvCacheError", "Limits",
+__all__ = ["CHAIN_ROOT", "Cache", "CacheOptions", "Client", "DataType", "Deadline", "Deletion", "Found", "KvCacheError", "Limits",
            "Location", "Match", "Namespace", "OpaqueLayout", "OpenNamespace", "Outcome", "PutOutcomes", "Silo",
            "Statistics", "Status", "StructuredLayout", "Tls", "engine_key_hash", "prefix_chain", "split", "text_hash"]

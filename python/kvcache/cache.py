@@ -11,7 +11,7 @@ from .deadline import Deadline, Timeout
 from .errors import KvCacheError
 from .forks import renews_after_fork
 from .hashing import Namespace
-from .namespace import COUNT_FIELDS, Location, Match, OpenNamespace, PutOutcomes
+from .namespace import COUNT_FIELDS, Deletion, Location, Match, OpenNamespace, PutOutcomes
 from .options import CacheOptions
 from .plan import join_locations
 from .pool import MAX_NAMESPACES, Session, SiloClient, usable_address
@@ -210,14 +210,16 @@ class Cache:
         """Sets the life of blocks from now on, 0 for as long as memory lasts. Returns for how many it worked."""
         return self._count_in_parts(namespace, hashes, lambda space, part, deadline: space.expire(part, ttl_seconds, deadline), timeout)
 
-    def clear(self, namespace: Namespace, timeout: Timeout = None) -> int:
-        """Forgets all blocks of a namespace. Returns how many there were whose deletion is confirmed."""
+    def clear(self, namespace: Namespace, timeout: Timeout = None) -> Deletion:
+        """Forgets all blocks of a namespace; a large one takes longer than a call, and it goes on."""
         deadline = Deadline.of(timeout, self.options.store_timeout)
-        return self._data(lambda session, limit: session.open(namespace, limit).clear(limit), deadline) or 0
+        return self._data(lambda session, limit: session.open(namespace, limit).clear(limit), deadline) or Deletion(0, False)
 
-    def delete(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None) -> int:
-        """Forgets blocks. Returns how many there were whose deletion is confirmed; what is not goes on in the background."""
-        return self._count_in_parts(namespace, hashes, lambda space, part, deadline: space.delete(part, deadline), timeout)
+    def delete(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None) -> Deletion:
+        """Forgets blocks; what is not confirmed goes on in the background."""
+        parts = self._answers_in_parts(namespace, hashes, lambda space, part, deadline: (len(part), space.delete(part, deadline)), timeout)
+        answered = sum(length for length, _ in parts)
+        return Deletion(sum(part.deleted for _, part in parts), answered == len(hashes) and all(part.is_confirmed for _, part in parts))
 
     def stat(self, timeout: Timeout = None) -> Optional[Dict[str, Any]]:
         """What the tenant has on the silo that is used, and has used of it; None when there is none."""
@@ -258,13 +260,17 @@ class Cache:
 
     def _count_in_parts(self, namespace: Namespace, hashes: Sequence[bytes], call: Callable[[OpenNamespace, Sequence[bytes], Deadline], int],
                         timeout: Timeout) -> int:
-        counts: List[int] = []
+        return sum(self._answers_in_parts(namespace, hashes, call, timeout))
+
+    def _answers_in_parts(self, namespace: Namespace, hashes: Sequence[bytes],
+                          call: Callable[[OpenNamespace, Sequence[bytes], Deadline], T], timeout: Timeout) -> List[T]:
+        answers: List[T] = []
 
         def ask(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
-            counts.append(call(session.open(namespace, deadline), part, deadline))
+            answers.append(call(session.open(namespace, deadline), part, deadline))
             return True
         self._in_parts(hashes, ask, timeout)
-        return sum(counts)
+        return answers
 
     def _small_deadline(self, timeout: Timeout) -> Deadline:
         if isinstance(timeout, Deadline):
@@ -295,10 +301,14 @@ class Cache:
 
     def _control(self, operation: Callable[[Session, Deadline], T], timeout: Timeout) -> Optional[T]:
         deadline = self._small_deadline(timeout)
-        return self._on_first([silo.control for silo in self._configured], operation, deadline)
+        return self._on_first([silo.control for silo in self._homes()], operation, deadline)
 
     def _data(self, operation: Callable[[Session, Deadline], T], deadline: Deadline) -> Optional[T]:
-        return self._on_first([silo.data for silo in self._configured], operation, deadline)
+        return self._on_first([silo.data for silo in self._homes()], operation, deadline)
+
+    def _homes(self) -> List[SiloClient]:
+        """The configured silos, those that are about to leave last."""
+        return sorted(self._configured, key=lambda silo: silo.is_leaving)
 
     def _on_first(self, pools: Sequence[Any], operation: Callable[[Session, Deadline], T], deadline: Deadline) -> Optional[T]:
         """The result from the first silo that can give one, None when none can. ``ValueError`` is the caller's."""
@@ -318,7 +328,7 @@ class Cache:
     def _data_of(self, source: Optional[str]) -> Any:
         """The data connections of a source of a plan; None stands for the configured silo that answers."""
         if source is None:
-            return next((silo.data for silo in self._configured if not silo.breaker.is_open), self._configured[0].data)
+            return next((silo.data for silo in self._homes() if not silo.breaker.is_open), self._configured[0].data)
         return self._other(source).data
 
     def _other(self, address: str) -> SiloClient:

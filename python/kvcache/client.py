@@ -59,6 +59,11 @@ class Client:
         """Whether every further call would fail."""
         return self._closed is not None
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the silo has said that it is about to leave; it serves meanwhile."""
+        return self._connection.is_leaving
+
     def open(self, namespace: Namespace, timeout: Timeout = None) -> OpenNamespace:
         """Opens a namespace of this client's tenant; it is valid as long as the connection."""
         encoding = namespace.encode()
@@ -152,10 +157,14 @@ class Client:
 
     def items_done(self, kind: int, meta: bytes, blocks: int) -> int:
         """A request that is answered for each of some blocks: for how many it worked. Only inside ``call``."""
+        return self.items(kind, meta, blocks).count(Item.DONE)
+
+    def items(self, kind: int, meta: bytes, blocks: int) -> bytes:
+        """A request that is answered for each of some blocks; only inside ``call``."""
         answer = self.request(kind, meta)
         if len(answer) != 4 + blocks or struct.unpack_from("<I", answer)[0] != blocks:
             raise ConnectionError("the server did not answer for each block")
-        return answer[4:].count(Item.DONE)
+        return answer[4:]
 
     def _authenticate(self, tenant: bytes, secret: bytes) -> None:
         nonce = os.urandom(32)

@@ -9,7 +9,7 @@ from typing import Any, Iterable, Optional, Tuple, Union
 from .deadline import Deadline
 from .errors import KvCacheError
 from .tls import Tls
-from .wire import ERROR, FIELD_UNIT, GET, HEADER, MAGIC, MAX_META, REPLY, unknown_field
+from .wire import ERROR, FIELD_UNIT, GET, HEADER, LEAVING, MAGIC, MAX_META, REPLY, read_fields
 
 # Pieces this small are still in the processor's cache when their checksum is computed.
 RECEIVE_PIECE = 256 << 10
@@ -26,6 +26,8 @@ class Connection:
         # Begins anywhere, so that an answer that was meant for another connection fits none of this one's questions.
         self._last_id = int.from_bytes(os.urandom(8), "little")
         self._process = os.getpid()
+        #: The silo has said that it is about to leave.
+        self.is_leaving = False
         self._socket = connect(endpoint, deadline, tls)
 
     def close(self) -> None:
@@ -60,9 +62,7 @@ class Connection:
         if crc != zlib.crc32(meta, zlib.crc32(header[:20] + bytes(4) + header[24:])):
             raise ConnectionError("a frame arrived damaged")
         if units:
-            unknown = unknown_field(meta[:units * FIELD_UNIT])
-            if unknown:
-                raise ConnectionError(f"the answer has the field {unknown:#x}, which must be understood, and this client does not know it")
+            self.is_leaving |= LEAVING in read_fields(meta[:units * FIELD_UNIT])
             meta = meta[units * FIELD_UNIT:]
         if kind == ERROR and answered in (0, request_id):
             # An error without a request concerns the connection, whatever its status, and no answer will follow.

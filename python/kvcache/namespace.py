@@ -11,7 +11,7 @@ from .connection import Connection
 from .deadline import Timeout
 from .hashing import Namespace
 from .wire import (CLEAR, DELETE, EXPIRE, GET, GET_END, KEEPS_LIFE, LOCAL_ONLY, LOCATE, PAST_MISSES, PERSISTED, PIN, PUT,
-                   REDIS_BIT, REPLY, VERIFY, Outcome, Status, milliseconds, pack)
+                   REDIS_BIT, REPLY, VERIFY, Item, Outcome, Status, milliseconds, pack)
 
 if TYPE_CHECKING:
     from .client import Client
@@ -26,6 +26,13 @@ class Match(NamedTuple):
     found: int
     hold_id: int
     hold_ms: int
+
+
+class Deletion(NamedTuple):
+    """Answer of a deletion. ``deleted`` blocks were stored and are certainly gone everywhere. Unless ``is_confirmed``, a silo or Redis has
+    not answered, or the answer was not waited for: it goes on, and asking again tells how it ended."""
+    deleted: int
+    is_confirmed: bool
 
 
 class Silo(NamedTuple):
@@ -148,17 +155,19 @@ class OpenNamespace:
         with self.client.call(timeout):
             return self.client.items_done(EXPIRE, meta, len(hashes))
 
-    def clear(self, timeout: Timeout = None) -> int:
-        """Forgets all blocks of the namespace. Returns how many there were whose deletion is confirmed."""
+    def clear(self, timeout: Timeout = None) -> Deletion:
+        """Forgets all blocks of the namespace; a large one takes longer than a call, and it goes on."""
         with self.client.call(timeout):
-            return self.client.number(CLEAR, pack("<I", self.handle))
+            deleted, confirmed = struct.unpack("<IB", self.client.request(CLEAR, pack("<I", self.handle)))
+            return Deletion(deleted, confirmed == 1)
 
-    def delete(self, hashes: Sequence[bytes], timeout: Timeout = None) -> int:
-        """Forgets blocks. Returns how many there were whose deletion is confirmed; what is not goes on in the background."""
+    def delete(self, hashes: Sequence[bytes], timeout: Timeout = None) -> Deletion:
+        """Forgets blocks; what is not confirmed goes on in the background."""
         self.client.check_blocks(len(hashes), COUNT_FIELDS)
         meta = pack("<II", self.handle, len(hashes)) + join(hashes)
         with self.client.call(timeout):
-            return self.client.items_done(DELETE, meta, len(hashes))
+            items = self.client.items(DELETE, meta, len(hashes))
+            return Deletion(items.count(Item.DONE), all(item in (Item.DONE, Item.NOTHING) for item in items))
 
 
 def join(hashes: Sequence[bytes]) -> bytes:

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type, TypeVar, Union
 
 from .connection import parse_endpoint
+from .files import Kept, read_file
 from .hashing import MAX_TEXT_BYTES
 from .tls import Tls
 
@@ -63,20 +64,22 @@ class CacheOptions:
         if self.secret and self.secret_file:
             raise ValueError("secret and secret_file: one of them was expected, and both are set")
         try:
-            self.read_secret()
+            object.__setattr__(self, "_kept_secret", Kept("secret_file", self._read_secret))
         except OSError as error:
             raise ValueError(f"secret_file: {error}") from error
         check_positive(self, "connections", "control_connections", "connect_timeout", "match_timeout", "first_match_timeout", "load_timeout",
                        "store_timeout", "breaker_failures", "breaker_delay", "read_threads")
         check_range(self, "locate_bytes")
 
-    def read_secret(self) -> bytes:
-        """The secret of now; ``OSError`` when its file cannot be read."""
+    def secret_of_now(self) -> bytes:
+        """The secret; that of the file, where there is one, as it is now."""
+        kept: Kept[bytes] = getattr(self, "_kept_secret")
+        return kept.now()
+
+    def _read_secret(self) -> bytes:
         if not self.secret_file:
             return self.secret
-        with open(self.secret_file, "rb") as file:
-            lines = [line.strip() for line in file]
-        found = next(filter(None, lines), None)
+        found = next(filter(None, (line.strip() for line in read_file(self.secret_file).splitlines())), None)
         if found is None:
             raise OSError(f"{self.secret_file!r} has no line with a secret")
         return found

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Callable, Dict, List, Optional, Tuple, TypeVar
 
 from .breaker import Breaker
@@ -20,16 +21,15 @@ T = TypeVar("T")
 # A silo limits the namespaces of a connection (1024 by default); one that has opened this many makes place for a new one.
 MAX_NAMESPACES = 512
 
+# So long a silo that said that it is about to leave is asked after the others.
+LEAVING_SECONDS = 5.0
+
 
 class Session:
     """A connection and the namespaces that are open on it."""
 
     def __init__(self, endpoint: str, options: CacheOptions, deadline: Deadline):
-        try:
-            secret = options.read_secret()
-        except OSError as error:
-            raise KvCacheError(f"the secret cannot be read: {error}") from error
-        self.client = Client(endpoint, options.tenant, secret, deadline.at_most(options.connect_timeout), options.tls)
+        self.client = Client(endpoint, options.tenant, options.secret_of_now(), deadline.at_most(options.connect_timeout), options.tls)
         self._open: Dict[bytes, OpenNamespace] = {}
 
     def open(self, namespace: Namespace, deadline: Deadline) -> OpenNamespace:
@@ -58,6 +58,7 @@ class SiloPool:
         self._lock = threading.Lock()
         self._idle: List[Session] = []
         self._closed = False
+        self._leaving_until = 0.0
         renews_after_fork(self)
 
     def run(self, operation: Callable[[Session, Deadline], T], deadline: Deadline) -> T:
@@ -82,6 +83,11 @@ class SiloPool:
             return result
         finally:
             free.release()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the silo has said lately that it is about to leave; it may come back at the same address."""
+        return time.monotonic() < self._leaving_until
 
     def close(self) -> None:
         """Closes what is idle; connections in use close when their call ends."""
@@ -121,6 +127,8 @@ class SiloPool:
         return Session(self.endpoint, self._options, deadline), True
 
     def _give_back(self, session: Session) -> None:
+        if session.client.is_leaving:
+            self._leaving_until = time.monotonic() + LEAVING_SECONDS
         # One that opened many namespaces is given up when it is used next, not now: what it was used for may hold blocks.
         if not session.client.is_closed and not self._closed:
             with self._lock:
@@ -143,6 +151,10 @@ class SiloClient:
         self.breaker = Breaker(endpoint, options.breaker_failures, options.breaker_delay)
         self.control = SiloPool(endpoint, options.control_connections, options, self.breaker)
         self.data = SiloPool(endpoint, options.connections, options, self.breaker)
+
+    @property
+    def is_leaving(self) -> bool:
+        return self.control.is_leaving or self.data.is_leaving
 
     def close(self) -> None:
         self.control.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 import struct
 from enum import IntEnum
-from typing import Any
+from typing import Any, Set
 
 #: The version of this client, and the oldest one that it understands.
 VERSION, OLDEST_VERSION = 2, 2
@@ -25,6 +25,8 @@ PERSISTED, KEEPS_LIFE = 1, 4
 FIELD_UNIT = 16
 #: First tag of a field that must not be passed over.
 MUST_BE_KNOWN = 0x8000
+#: The silo is about to leave.
+LEAVING = 2
 #: Bit of a location that stands for Redis; the others are silos.
 REDIS_BIT = 63
 #: Most namespaces of one match.
@@ -83,19 +85,21 @@ class Item(IntEnum):
     UNCONFIRMED = 2
 
 
-def unknown_field(fields: bytes) -> int:
-    """The first tag that must be known and is not, or 0; ``ConnectionError`` for what is no list of fields."""
+def read_fields(fields: bytes) -> Set[int]:
+    """The tags of a frame's fields; ``ConnectionError`` for what is no list of them, or for one that must be known and is not."""
+    tags: Set[int] = set()
     at = 0
     while len(fields) - at >= 8:
         tag, _, length = struct.unpack_from("<HHI", fields, at)
         if tag == 0:
             break
         if tag >= MUST_BE_KNOWN:
-            return tag
+            raise ConnectionError(f"the answer has the field {tag:#x}, which must be understood, and this client does not know it")
+        tags.add(tag)
         at += 8 + length
     if at > len(fields) or any(fields[at:]):
         raise ConnectionError("the fields of a frame are damaged")
-    return 0
+    return tags
 
 
 def milliseconds(seconds: float) -> int:

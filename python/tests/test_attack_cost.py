@@ -210,7 +210,7 @@ def test_pins_for_ever(silo):
             pinned += mine.pin([name], 0xFFFFFFFF)
         assert 0 < pinned < 32
         assert figures(silo)["pinnedBytes"] <= PART
-        assert mine.delete(names(80_000, 64)) >= pinned
+        assert mine.delete(names(80_000, 64)).deleted >= pinned
     assert figures(silo)["pinnedBytes"] == 0
 
 

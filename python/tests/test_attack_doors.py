@@ -69,7 +69,7 @@ def test_native_another_tenants_blocks_are_not_there(silo):
         targets, hits = [memoryview(bytearray(SIZE)) for _ in HASHES], [False] * 8
         mine.read(HASHES, targets, hits)
         assert not any(hits) and not any(any(target) for target in targets)
-        assert (mine.match(HASHES).found, mine.pin(HASHES, 5), mine.delete(HASHES)) == (0, 0, 0)
+        assert (mine.match(HASHES).found, mine.pin(HASHES, 5), mine.delete(HASHES).deleted) == (0, 0, 0)
         assert not mine.locate(HASHES).holders
 
 

@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -25,7 +26,7 @@ PATIENT = CacheOptions(match_timeout=20, load_timeout=20, store_timeout=20, brea
 
 def cache_of(*silos, **options) -> Cache:
     endpoints = [silo if isinstance(silo, str) else silo.endpoint for silo in silos]
-    return Cache(endpoints, options=CacheOptions(**{**vars(PATIENT), **options}))
+    return Cache(endpoints, options=replace(PATIENT, **options))
 
 
 def buffers(count: int = 8):
@@ -68,7 +69,7 @@ def test_lives_travel_in_milliseconds_and_stored_blocks_get_the_new_one():
         cache.put(SPACE, HASHES, BLOCKS)
         assert silo.lives == [2000]
         assert cache.expire(SPACE, HASHES, 0.0001) == 8 and silo.lives[-1] == 1
-        assert cache.clear(SPACE) == 8 and cache.match(SPACE, HASHES).count == 0
+        assert cache.clear(SPACE) == (8, True) and cache.match(SPACE, HASHES).count == 0
 
 
 def test_numpy_and_torch_without_copies():
@@ -276,7 +277,16 @@ def test_silo_that_answers_anything():
         assert cache.statistics.failed_calls > 100 and cache.statistics.last_failure.isprintable()
 
 
-def test_secret_is_exchanged_without_a_restart(tmp_path):
+def test_a_silo_that_leaves_is_asked_after_the_others():
+    with FakeSilo() as leaves, FakeSilo() as stays, cache_of(leaves, stays) as cache:
+        assert cache.put(SPACE, HASHES[:1], BLOCKS[:1]) == [Outcome.STORED] and len(leaves.blocks) == 1
+        leaves.fields = struct.pack("<HHI", 2, 0, 0) + bytes(8)
+        cache.match(SPACE, HASHES[:1])
+        assert cache.put(SPACE, HASHES[1:2], BLOCKS[1:2]) == [Outcome.STORED]
+        assert (len(leaves.blocks), len(stays.blocks)) == (1, 1)
+
+
+def test_secret_is_exchanged_without_a_restart(tmp_path, caplog):
     file = tmp_path / "secret"
     file.write_text("old\n")
     with FakeSilo(secret=b"old") as silo, cache_of(silo, secret_file=str(file)) as cache:
@@ -288,8 +298,10 @@ def test_secret_is_exchanged_without_a_restart(tmp_path):
         file.write_text("\n new \nold\n")
         eventually("the new one is read", lambda: cache.match(SPACE, HASHES[:1]).count == 1)
         file.unlink()
+        os.mkfifo(file)
         silo.break_connections()
-        eventually("a file that is gone is a miss", lambda: cache.match(SPACE, HASHES[:1]).count == 0)
+        eventually("what was read before stays", lambda: cache.match(SPACE, HASHES[:1]).count == 1)
+        assert [line.levelname for line in caplog.records if "is a FIFO" in line.message] == ["ERROR"]
     with pytest.raises(ValueError, match="secret_file"):
         CacheOptions(secret_file=str(file))
     with pytest.raises(ValueError, match="both"):
@@ -395,7 +407,7 @@ def test_what_is_over_the_limits_of_a_request_goes_in_parts():
         assert cache.locate(space, []).holders == ()
         del silo.blocks[space.id, hashes[130]]
         assert cache.match(space, hashes).count == 130
-        assert cache.delete(space, hashes) == 249 and not silo.blocks
+        assert cache.delete(space, hashes) == (249, True) and not silo.blocks
         assert cache.statistics.failed_calls == 0
 
 

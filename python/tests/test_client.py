@@ -380,7 +380,7 @@ class SiloTest(unittest.TestCase):
 
     def test_clear(self) -> None:
         self.cache.put(self.hashes, self.blocks)
-        self.assertEqual(5, self.cache.clear())
+        self.assertEqual((5, True), self.cache.clear())
         self.assertEqual(0, self.cache.match(self.hashes).found)
 
     def test_time_to_live(self) -> None:
@@ -390,8 +390,8 @@ class SiloTest(unittest.TestCase):
 
     def test_delete(self) -> None:
         self.put_all()
-        self.assertEqual(2, self.cache.delete(self.hashes[3:]))
-        self.assertEqual(0, self.cache.delete(self.hashes[3:]))
+        self.assertEqual((2, True), self.cache.delete(self.hashes[3:]))
+        self.assertEqual((0, True), self.cache.delete(self.hashes[3:]))
         self.assertEqual(3, self.cache.match(self.hashes).found)
 
     def test_pin(self) -> None:
@@ -437,7 +437,7 @@ class SiloTest(unittest.TestCase):
         self.assertEqual(Match(0, 0, 0), self.cache.match([], hold_ms=100))
         self.assertEqual([], self.cache.get_into([], bytearray()))
         self.assertEqual([], self.cache.put([], []))
-        self.assertEqual((0, 0), (self.cache.pin([], 1), self.cache.delete([])))
+        self.assertEqual((0, (0, True)), (self.cache.pin([], 1), self.cache.delete([])))
 
     def test_more_blocks_than_a_request_takes_are_told_by_the_client_and_by_the_silo(self) -> None:
         hashes = [struct.pack("<I28x", number) for number in range(16385)]

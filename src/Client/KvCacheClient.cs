@@ -46,6 +46,9 @@ public sealed partial class KvCacheClient : IKvCache
         _silos = new SiloDirectory(options, (loggers ?? NullLoggerFactory.Instance).CreateLogger<KvCacheClient>());
     }
 
+    /// <summary>Calls of a silo that broke, were refused or were given up, so far: also those that another silo answered.</summary>
+    internal long Failures => _silos.All.Sum(silo => silo.Failures);
+
     /// <summary>Connects now, to find out at start whether the settings are right.</summary>
     /// <returns>Whether a silo answered; when not, the client goes on trying with every call.</returns>
     /// <exception cref="SiloException">A silo refused this client for its version, tenant or secret.</exception>
@@ -198,28 +201,31 @@ public sealed partial class KvCacheClient : IKvCache
     }
 
     /// <inheritdoc/>
-    public async ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
+    public async ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
         foreach (var silo in _silos.Configured)
             silo.Memory?.Drop(ns);
-        var count = 0;
+        var result = default(DeleteResult);
         await new CallBudget(_options.StoreTimeout, _options.StoreTimeout, cancellationToken).RunAsync(
-            _silos.Configured,
+            _silos.Homes,
             silo => silo.Data,
             connection =>
             {
-                count = connection.Clear(ns);
+                result = connection.Clear(ns);
                 return MissReason.None;
             }).ConfigureAwait(false);
-        return count;
+        return result;
     }
 
     /// <inheritdoc/>
-    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
+    public async ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
     {
         foreach (var silo in _silos.Configured)
             silo.Memory?.Drop(prefix.Namespace, prefix.Chain.Hashes);
-        return CountAsync(prefix, (connection, hashes) => connection.Delete(prefix.Namespace, hashes), cancellationToken);
+        var result = new DeleteResult(0, IsConfirmed: true);
+        var isWhole = await ForPiecesAsync(
+            prefix, (connection, hashes) => result = result.Add(connection.Delete(prefix.Namespace, hashes)), cancellationToken).ConfigureAwait(false);
+        return result with { IsConfirmed = result.IsConfirmed && isWhole };
     }
 
     /// <summary>What this client has done so far, with each silo, and what the home silo says of itself.</summary>
@@ -228,7 +234,7 @@ public sealed partial class KvCacheClient : IKvCache
     {
         byte[]? json = null;
         await new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken)
-            .RunAsync(_silos.Configured, silo => silo.Control, connection =>
+            .RunAsync(_silos.Homes, silo => silo.Control, connection =>
         {
             json = connection.Stat();
             return MissReason.None;
@@ -250,20 +256,28 @@ public sealed partial class KvCacheClient : IKvCache
         KvPrefix prefix, Func<BlockConnection, ReadOnlySpan<BlockHash>, int> call, CancellationToken cancellationToken)
     {
         var count = 0;
+        await ForPiecesAsync(prefix, (connection, hashes) => count += call(connection, hashes), cancellationToken).ConfigureAwait(false);
+        return count;
+    }
+
+    // False when no silo has answered for some of the blocks.
+    private async ValueTask<bool> ForPiecesAsync(
+        KvPrefix prefix, Action<BlockConnection, ReadOnlySpan<BlockHash>> call, CancellationToken cancellationToken)
+    {
         var done = 0;
-        await new CallBudget(_options.LoadTimeout, _options.LoadTimeout, cancellationToken).RunAsync(
-            _silos.Configured,
+        var (reason, _) = await new CallBudget(_options.LoadTimeout, _options.LoadTimeout, cancellationToken).RunAsync(
+            _silos.Homes,
             silo => silo.Data,
             connection =>
             {
                 foreach (var (first, blocks) in RequestPieces.Of(done, prefix.BlockCount, RequestPieces.MostMoved))
                 {
-                    count += call(connection, prefix.Chain.Hashes.Slice(first, blocks));
+                    call(connection, prefix.Chain.Hashes.Slice(first, blocks));
                     done = first + blocks;
                 }
 
                 return MissReason.None;
             }).ConfigureAwait(false);
-        return count;
+        return reason == MissReason.None;
     }
 }

@@ -1,5 +1,6 @@
 using System.Net;
 using KvCache.Engine.Wire;
+using KvCache.Files;
 
 namespace KvCache.Client;
 
@@ -111,11 +112,9 @@ public sealed class KvCacheClientOptions
             failures.Add(problem);
         if (string.IsNullOrEmpty(Tenant))
             failures.Add("Tenant is empty; the name of a tenant was expected, default where silos know none.");
-        if (SecretFile.Length > 0 && Secret.Length > 0)
-            failures.Add("Secret and SecretFile are both set; one of them was expected.");
         try
         {
-            ReadSecret();
+            CreateSecret();
         }
         catch (IOException e)
         {
@@ -142,20 +141,6 @@ public sealed class KvCacheClientOptions
         }
     }
 
-    /// <summary>The secret of now.</summary>
-    /// <exception cref="IOException">The file cannot be read, or has no line with a secret.</exception>
-    internal string ReadSecret()
-    {
-        if (SecretFile.Length == 0)
-            return Secret;
-        try
-        {
-            return File.ReadLines(SecretFile).Select(line => line.Trim()).FirstOrDefault(line => line.Length > 0)
-                ?? throw new IOException($"SecretFile is '{SecretFile}', which has no line with a secret.");
-        }
-        catch (Exception e) when (e is UnauthorizedAccessException or FileNotFoundException or DirectoryNotFoundException)
-        {
-            throw new IOException($"SecretFile is '{SecretFile}', which cannot be read: {e.Message}", e);
-        }
-    }
+    /// <exception cref="IOException">Secret and file do not hold; the message is one sentence.</exception>
+    internal ClientSecret CreateSecret() => new(Secret, SecretFile);
 }

@@ -67,6 +67,7 @@ public interface IPrefixGrain : IGrainWithStringKey
 
     /// <summary>Sets the life of the block from now on.</summary>
     /// <returns>False when the block is not stored.</returns>
+    /// <exception cref="TimeoutException">A silo, or Redis, that may have the block did not confirm; there it may keep its life.</exception>
     [Alias("SetTimeToLive")]
     ValueTask<bool> SetTimeToLiveAsync(TimeSpan timeToLive, CancellationToken cancellationToken = default);
 

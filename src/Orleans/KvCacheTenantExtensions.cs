@@ -1,4 +1,5 @@
 using System.Text;
+using KvCache.Files;
 using KvCache.Orleans.Access;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.DependencyInjection;
@@ -19,16 +20,20 @@ public static class KvCacheTenantExtensions
     /// </summary>
     /// <param name="client">The client; its cluster id and gateways are the caller's to configure.</param>
     /// <param name="tenant">Name of the tenant, at most 256 bytes of UTF-8; <c>default</c> for silos without tenants.</param>
-    /// <param name="secret">The tenant's secret; it stays in this process.</param>
+    /// <param name="secret">The tenant's secret; it stays in this process. Empty where there is a file, or the tenant needs none.</param>
+    /// <param name="secretFile">File with the secret in its first line instead. It is read for every new connection and every new ticket,
+    /// so that a secret is exchanged without a restart; a file that cannot be used changes nothing.</param>
     /// <exception cref="ArgumentException">The name is empty or too long.</exception>
+    /// <exception cref="IOException">The file cannot be used, or there are both a secret and a file.</exception>
     /// <remarks>A client that no gateway lets in fails its start with a <see cref="UnauthorizedAccessException"/>.</remarks>
-    public static IClientBuilder UseKvCacheTenant(this IClientBuilder client, string tenant, string secret)
+    public static IClientBuilder UseKvCacheTenant(this IClientBuilder client, string tenant, string secret = "", string secretFile = "")
     {
         ArgumentException.ThrowIfNullOrEmpty(tenant);
         ArgumentNullException.ThrowIfNull(secret);
+        ArgumentNullException.ThrowIfNull(secretFile);
         if (Encoding.UTF8.GetByteCount(tenant) > CacheNamespace.MaxTextBytes)
             throw new ArgumentException($"A tenant's name has at most {CacheNamespace.MaxTextBytes} bytes of UTF-8.", nameof(tenant));
-        var access = new TenantAccess(tenant, secret);
+        var access = new TenantAccess(tenant, new ClientSecret(secret, secretFile));
         client.Services.AddSingleton(access);
         client.Services.Configure<ClientConnectionOptions>(
             options => options.ConfigureConnection(connection => connection.Use(access.Prove)));

@@ -123,7 +123,7 @@ public sealed class PlacementTests(ThreeSilos silos) : IClassFixture<ThreeSilos>
         Assert.True(await grain.WriteAsync(
             grant.Generation, 0, new global::Orleans.Concurrency.Immutable<byte[]>(Blocks.Bytes(Blocks.Small))));
 
-        Assert.Equal(0, await deleting.DeleteAsync(prefix));
+        Assert.Equal(0, (await deleting.DeleteAsync(prefix)).Deleted);
 
         Assert.Equal(SealOutcome.Revoked, await grain.SealAsync(grant.Generation));
         for (var silo = 0; silo < ThreeSilos.Count; silo++)

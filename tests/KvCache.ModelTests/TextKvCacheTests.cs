@@ -175,7 +175,7 @@ public sealed class TextKvCacheTests : IAsyncDisposable
         public async Task EvictAsync()
         {
             foreach (var prefix in _stored.Where(prefix => smaller == prefix.Namespace.Layout.BlockBytes < 1024))
-                Assert.Equal(1, await DeleteAsync(prefix, Token));
+                Assert.Equal(1, (await DeleteAsync(prefix, Token)).Deleted);
         }
 
         public override ValueTask<StoreResult> StoreAsync(

@@ -1,6 +1,8 @@
 using System.Buffers.Binary;
 using System.Text;
+using KvCache.Binary;
 using KvCache.Checksums;
+using KvCache.Engine.Wire;
 using KvCache.RedisTests.Infrastructure;
 using KvCache.Silo.Tiers;
 using KvCache.Silo.Tiers.Payloads;
@@ -34,6 +36,8 @@ public sealed class DamageTests
         { 120, nameof(PromoteOutcome.Corrupt) }, // copies
         { 125, nameof(PromoteOutcome.Corrupt) }, // expiry
         { 133, nameof(PromoteOutcome.Corrupt) }, // checksum of the expiry
+        { PayloadFormat.FieldBytesOffset, nameof(PromoteOutcome.Corrupt) }, // length of the tagged fields
+        { PayloadFormat.FieldBytesOffset + 2, nameof(PromoteOutcome.Malformed) }, // length of the tagged fields, out of bounds
         { PayloadFormat.FixedBytes, nameof(PromoteOutcome.Corrupt) }, // checksum of a layer
         { HeadBytes - 26, nameof(PromoteOutcome.Corrupt) }, // layout
         { HeadBytes - 10, nameof(PromoteOutcome.Corrupt) }, // its MAC
@@ -137,6 +141,48 @@ public sealed class DamageTests
         Assert.Equal(1, fixture.Counters.PromotesWith(PromoteOutcome.OtherVersion));
         Assert.False(await fixture.Tier.ExpireAsync(Key, DateTimeOffset.UtcNow.AddHours(1), TestContext.Current.CancellationToken));
         Assert.Equal(value, Read(redis, fixture, Key));
+    }
+
+    [Fact]
+    public async Task What_a_later_version_says_more_is_passed_over_and_its_life_can_be_changed()
+    {
+        using var redis = RedisProcess.Start();
+        await using var fixture = new TierFixture(redis.Tcp);
+        await fixture.PersistAsync(Key, Layout);
+        Write(redis, fixture, Key, OfLaterVersion(Read(redis, fixture, Key), tag: 77));
+        var end = DateTimeOffset.UtcNow.AddHours(1);
+        Assert.True(await fixture.Tier.ExpireAsync(Key, end, TestContext.Current.CancellationToken));
+        Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(Key, Layout));
+        using var lease = fixture.Store.TryLease(Key);
+        TierFixture.AssertLife(end, lease);
+    }
+
+    [Fact]
+    public async Task What_a_later_version_says_and_must_be_understood_is_a_miss_and_left_alone()
+    {
+        using var redis = RedisProcess.Start();
+        await using var fixture = new TierFixture(redis.Tcp);
+        await fixture.PersistAsync(Key, Layout);
+        var value = OfLaterVersion(Read(redis, fixture, Key), WireFields.MustBeKnown + 1);
+        Write(redis, fixture, Key, value);
+        Assert.Equal(PromoteOutcome.OtherVersion, await fixture.PromoteAsync(Key, Layout));
+        Assert.Equal(value, Read(redis, fixture, Key));
+    }
+
+    // The same block as a later version would write it, which says something more.
+    private static byte[] OfLaterVersion(byte[] value, ushort tag)
+    {
+        const int TailBytes = 16 + sizeof(uint);
+        var fields = new WireWriter();
+        fields.Take(FrameHeader.Size);
+        WireFields.Add(fields, tag, "more than this version knows"u8);
+        WireFields.End(fields);
+        var more = fields.Written[FrameHeader.Size..].ToArray();
+        byte[] later = [.. value[..(HeadBytes - TailBytes)], .. more, .. value[(HeadBytes - TailBytes)..]];
+        BinaryPrimitives.WriteUInt16LittleEndian(later.AsSpan(6), 9); // the version that wrote it
+        BinaryPrimitives.WriteInt32LittleEndian(later.AsSpan(PayloadFormat.FieldBytesOffset), more.Length);
+        Sign(later.AsSpan(0, HeadBytes + more.Length));
+        return later;
     }
 
     [Theory]

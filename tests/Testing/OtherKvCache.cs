@@ -31,10 +31,10 @@ internal abstract class OtherKvCache(IKvCache cache) : IKvCache
     public ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default) =>
         cache.ExpireAsync(prefix, timeToLive, cancellationToken);
 
-    public ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default) =>
+    public ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default) =>
         cache.ClearAsync(ns, cancellationToken);
 
-    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+    public ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
         cache.DeleteAsync(prefix, cancellationToken);
 
     public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>

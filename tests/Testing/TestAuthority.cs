@@ -40,6 +40,15 @@ internal sealed class TestAuthority : IDisposable
         return (Write($"{file}.pem", certificate.ExportCertificatePem()), Write($"{file}.key", key.ExportPkcs8PrivateKeyPem()));
     }
 
+    /// <summary>Issues a certificate of any subject.</summary>
+    /// <param name="subject">The subject, as in <c>CN=a,O=b</c>.</param>
+    /// <param name="hosts">Its alternative names.</param>
+    public X509Certificate2 IssueFor(string subject, params string[] hosts)
+    {
+        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        return Sign(new X500DistinguishedName(subject), hosts, key, null);
+    }
+
     /// <summary>Issues a certificate as a PFX file.</summary>
     public string IssuePfx(string name, string password)
     {
@@ -58,15 +67,18 @@ internal sealed class TestAuthority : IDisposable
         _folder.Delete(recursive: true);
     }
 
-    private X509Certificate2 Sign(string name, ECDsa key, DateTimeOffset? notAfter)
+    private X509Certificate2 Sign(string name, ECDsa key, DateTimeOffset? notAfter) =>
+        Sign(new X500DistinguishedName($"CN={name}"), ["localhost", name], key, notAfter);
+
+    private X509Certificate2 Sign(X500DistinguishedName subject, string[] hosts, ECDsa key, DateTimeOffset? notAfter)
     {
-        var request = new CertificateRequest($"CN={name}", key, HashAlgorithmName.SHA256);
+        var request = new CertificateRequest(subject, key, HashAlgorithmName.SHA256);
         request.CertificateExtensions.Add(
             new X509BasicConstraintsExtension(certificateAuthority: false, hasPathLengthConstraint: false, 0, critical: true));
         request.CertificateExtensions.Add(new X509EnhancedKeyUsageExtension(Usages, critical: false));
         var names = new SubjectAlternativeNameBuilder();
-        names.AddDnsName("localhost");
-        names.AddDnsName(name);
+        foreach (var host in hosts)
+            names.AddDnsName(host);
         names.AddIpAddress(IPAddress.Loopback);
         request.CertificateExtensions.Add(names.Build());
         request.CertificateExtensions.Add(

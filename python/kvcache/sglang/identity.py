@@ -6,6 +6,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, Dict
 
+from ..files import read_file
 from ..identity import digest, settings_of, type_name
 
 logger = logging.getLogger("kvcache")
@@ -16,6 +17,8 @@ _ARGUMENTS = (("sglang.srt.runtime_context", "get_server_args"), ("sglang.srt.se
 #: Arguments that change what a model computes, or how it is kept.
 _NAMES = ("revision", "dtype", "quantization", "kv_cache_dtype", "json_model_override_args", "load_format", "model_impl",
           "rope_scaling", "torchao_config", "enable_mixed_kv_cache", "kv_cache_quantization")
+
+_MAX_SCALES = 256 << 20
 
 
 def server_args() -> Any:
@@ -63,8 +66,7 @@ def _scales(path: Any) -> str:
     if not path:
         return ""
     try:
-        with open(path, "rb") as file:
-            return digest(file.read().hex())
+        return digest(read_file(str(path), _MAX_SCALES).hex())
     except OSError as error:
         logger.warning("the quantization scales cannot be read, their path stands for them: %s", error)
         return digest(str(path))

@@ -263,7 +263,7 @@ class _Session:
         keys = [key for key in self.silo.blocks if key[0] == identity]
         for key in keys:
             del self.silo.blocks[key]
-        return struct.pack("<I", len(keys))
+        return struct.pack("<IB", len(keys), 1)
 
     def delete(self, meta: bytes) -> bytes:
         identity = self.namespaces[struct.unpack_from("<I", meta)[0]][0]

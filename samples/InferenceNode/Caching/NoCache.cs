@@ -24,9 +24,11 @@ internal sealed class NoCache : IKvCache
 
     public ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default) => new(0);
 
-    public ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default) => new(0);
+    public ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default) =>
+        new(new DeleteResult(0, IsConfirmed: true));
 
-    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) => new(0);
+    public ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+        new(new DeleteResult(0, IsConfirmed: true));
 
     public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) => new(new KvCacheStatistics
     {

@@ -149,16 +149,16 @@ public sealed partial class LocalKvCache : IKvCache
     }
 
     /// <inheritdoc/>
-    public ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
+    public ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
         if (!TryEnter())
-            return new(0);
+            return new(Confirmed(0));
         try
         {
             var keys = new List<BlockKey>();
             _store.CollectOf(ns.Id, keys);
-            return new(keys.Count(key => _store.Remove(key)));
+            return new(Confirmed(keys.Count(key => _store.Remove(key))));
         }
         finally
         {
@@ -167,8 +167,8 @@ public sealed partial class LocalKvCache : IKvCache
     }
 
     /// <inheritdoc/>
-    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
-        new(CountBlocks(prefix, key => _store.Remove(key), cancellationToken));
+    public ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+        new(Confirmed(CountBlocks(prefix, key => _store.Remove(key), cancellationToken)));
 
     /// <inheritdoc/>
     public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
@@ -240,6 +240,8 @@ public sealed partial class LocalKvCache : IKvCache
             ? PutOutcome.Stored
             : PutOutcome.AlreadyStored;
     }
+
+    private static DeleteResult Confirmed(int blocks) => new(blocks, IsConfirmed: true);
 
     private int CountBlocks(KvPrefix prefix, Func<BlockKey, bool> call, CancellationToken cancellationToken)
     {

@@ -86,7 +86,7 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         await far.PinAsync(prefix, duration, cancellationToken).ConfigureAwait(false);
 
     /// <inheritdoc/>
-    public ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+    public ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
         ForgetAsync((cache, token) => cache.DeleteAsync(prefix, token), cancellationToken);
 
     /// <inheritdoc/>
@@ -98,7 +98,7 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
     }
 
     /// <inheritdoc/>
-    public ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default) =>
+    public ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default) =>
         ForgetAsync((cache, token) => cache.ClearAsync(ns, token), cancellationToken);
 
     /// <summary>Statistics of the far cache, with the memory of the near one.</summary>
@@ -115,22 +115,23 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         };
     }
 
-    private async ValueTask<int> ForgetAsync(
-        Func<IKvCache, CancellationToken, ValueTask<int>> forget, CancellationToken cancellationToken)
+    private async ValueTask<DeleteResult> ForgetAsync(
+        Func<IKvCache, CancellationToken, ValueTask<DeleteResult>> forget, CancellationToken cancellationToken)
     {
-        var count = 0;
+        var result = default(DeleteResult);
         try
         {
-            count = await forget(far, cancellationToken).ConfigureAwait(false);
+            result = await forget(far, cancellationToken).ConfigureAwait(false);
         }
         finally
         {
             // Far first: from now on nobody reads there what could be copied here. And also when the far cache fails or the caller cancels.
             await _refills.EndEpochAsync().ConfigureAwait(false);
-            count = Math.Max(count, await forget(near, CancellationToken.None).ConfigureAwait(false));
+            var here = await forget(near, CancellationToken.None).ConfigureAwait(false);
+            result = result with { Deleted = Math.Max(result.Deleted, here.Deleted) };
         }
 
-        return count;
+        return result;
     }
 
     private TimeSpan NearLifeOf(TimeSpan? asked) => asked < NearLife ? asked.Value : NearLife;

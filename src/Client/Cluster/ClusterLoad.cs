@@ -55,7 +55,7 @@ internal sealed class ClusterLoad
 
     private async ValueTask<MissReason> LoadPieceAsync()
     {
-        var homes = _silos.Configured;
+        var homes = _silos.Homes;
         var isPlanned = false;
         for (var i = 0; ; i++)
         {

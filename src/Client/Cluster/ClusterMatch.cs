@@ -57,7 +57,7 @@ internal sealed class ClusterMatch
         BlockLocations[] locations = [];
         BlockConnection? matched = null;
         var (found, holdId) = (0, 0UL);
-        var (reason, home) = await _budget.RunAsync(_silos.Configured, silo => silo.Control, connection =>
+        var (reason, home) = await _budget.RunAsync(_silos.Homes, silo => silo.Control, connection =>
         {
             locations = [];
             (found, holdId) = connection.Match(_group.Namespaces, _chain.Hashes.Slice(first, count), _hold);

@@ -34,7 +34,7 @@ internal sealed class ClusterStore
 
     public async ValueTask<StoreResult> RunAsync()
     {
-        var (reason, home) = await _budget.RunAsync(_silos.Configured, silo => silo.Data, StoreAtHome).ConfigureAwait(false);
+        var (reason, home) = await _budget.RunAsync(_silos.Homes, silo => silo.Data, StoreAtHome).ConfigureAwait(false);
         home?.Stored(_result.Stored);
         foreach (var (endpoints, first, count) in _crowdedOut)
         {

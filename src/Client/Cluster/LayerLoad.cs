@@ -42,14 +42,14 @@ internal sealed class LayerLoad(
     {
         var source = new LayerSource(board, Blocks(0), giveUp: true);
         return budget.RunAsync(
-            silos.Configured[0].Data,
+            silos.Homes[0].Data,
             connection => connection.GetLayers(prefix.Namespace, Hashes(0), range, destinations, localOnly: false, source, follow: true),
             isPatient: true);
     }
 
     private async ValueTask<MissReason> LoadAsync()
     {
-        var homes = silos.Configured;
+        var homes = silos.Homes;
         var first = 0;
         var missed = MissReason.None;
         for (var i = 0; ; i++)

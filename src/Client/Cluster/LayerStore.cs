@@ -26,7 +26,7 @@ internal sealed class LayerStore(
         try
         {
             // Nothing is lost when a silo fails: the layers are in the caller's memory, and another silo gets them from the first on.
-            foreach (var silo in silos.Configured)
+            foreach (var silo in silos.Homes)
             {
                 _result = default;
                 reason = await budget.RunAsync(silo.Data, Store, isPatient: true).ConfigureAwait(false);

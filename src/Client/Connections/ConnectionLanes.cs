@@ -1,8 +1,8 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Net.Sockets;
 using KvCache.Caching;
 using KvCache.Engine.Resilience;
-using KvCache.Engine.Security;
 using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 
@@ -15,10 +15,11 @@ namespace KvCache.Client.Connections;
 internal sealed partial class ConnectionLanes : IAsyncDisposable
 {
     private const int LaneStackBytes = 256 * 1024;
+    private static readonly TimeSpan LeavingMemory = TimeSpan.FromSeconds(5);
 
     private readonly SiloEndpoint _endpoint;
     private readonly KvCacheClientOptions _options;
-    private readonly TlsClient _tls;
+    private readonly Credentials _credentials;
     private readonly CircuitBreaker _breaker;
     private readonly ILogger _logger;
     private readonly int _max;
@@ -29,14 +30,16 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     private int _calls; // waiting and running
     private long _movedBefore; // on connections that are gone
     private long _failures;
+    private long _leaving; // when it said so last, as a timestamp; 0 for never
     private int _disposed;
 
     public ConnectionLanes(
-        SiloEndpoint endpoint, KvCacheClientOptions options, TlsClient tls, int max, bool bulk, CircuitBreaker breaker, ILogger logger)
+        SiloEndpoint endpoint, KvCacheClientOptions options, Credentials credentials, int max, bool bulk, CircuitBreaker breaker,
+        ILogger logger)
     {
         _endpoint = endpoint;
         _options = options;
-        _tls = tls;
+        _credentials = credentials;
         _max = max;
         _bulk = bulk;
         _breaker = breaker;
@@ -45,6 +48,11 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
 
     /// <summary>Whether no call waits or runs.</summary>
     public bool IsIdle => Volatile.Read(ref _calls) == 0;
+
+    /// <summary>Whether the silo has said lately that it is about to leave. Whoever follows it to another address, or has nobody else, asks
+    /// again soon: it may have come back.</summary>
+    public bool IsLeaving =>
+        Volatile.Read(ref _leaving) is not 0 and var said && Stopwatch.GetElapsedTime(said) < LeavingMemory;
 
     /// <summary>Calls that failed for what the silo did or did not do.</summary>
     public long Failures => Volatile.Read(ref _failures);
@@ -180,9 +188,12 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         {
             var connection =
                 lane.Connection ??= BlockConnection.Connect(
-                _endpoint, _options.Tenant, _options.ReadSecret(), _tls, (int)_options.SocketBuffer.Bytes, ending.Token);
+                _endpoint, _credentials.Tenant, _credentials.Secret.Value, _credentials.Tls, (int)_options.SocketBuffer.Bytes,
+                ending.Token);
             using (ending.Token.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
                 reason = call.Body(connection);
+            if (connection.IsLeaving)
+                Volatile.Write(ref _leaving, Stopwatch.GetTimestamp());
             if (ending.IsCancellationRequested)
                 Drop(lane); // it was aborted, perhaps right behind the last byte
             _breaker.Succeeded();

@@ -24,15 +24,15 @@ internal sealed partial class SiloConnector : IAsyncDisposable
     private long _loadedBlocks, _storedBlocks;
     private long _lastUse = Stopwatch.GetTimestamp();
 
-    public SiloConnector(SiloEndpoint endpoint, KvCacheClientOptions options, TlsClient tls, ILogger logger)
+    public SiloConnector(SiloEndpoint endpoint, KvCacheClientOptions options, Credentials credentials, ILogger logger)
     {
         Endpoint = endpoint.Text;
         _logger = logger;
         if (options.SharedMemory && endpoint.EndPoint is UnixDomainSocketEndPoint)
             _memory = new SiloMemory(options.LeaseLife, MaxKeptLeases, options.VerifySharedMemory, TimeProvider.System);
         _breaker = new CircuitBreaker(options.BreakerFailures, options.BreakerDelay, TimeProvider.System);
-        Control = new ConnectionLanes(endpoint, options, tls, max: 1, bulk: false, _breaker, logger);
-        Data = new ConnectionLanes(endpoint, options, tls, options.DataConnections, bulk: true, _breaker, logger);
+        Control = new ConnectionLanes(endpoint, options, credentials, max: 1, bulk: false, _breaker, logger);
+        Data = new ConnectionLanes(endpoint, options, credentials, options.DataConnections, bulk: true, _breaker, logger);
     }
 
     public string Endpoint { get; }
@@ -43,6 +43,9 @@ internal sealed partial class SiloConnector : IAsyncDisposable
     public ConnectionLanes Control { get; }
 
     public ConnectionLanes Data { get; }
+
+    /// <summary>Whether the silo has said lately that it is about to leave.</summary>
+    public bool IsLeaving => Control.IsLeaving || Data.IsLeaving;
 
     /// <summary>Time since anybody has asked for this connector; zero while a call waits or runs.</summary>
     public TimeSpan IdleTime => Control.IsIdle && Data.IsIdle ? Stopwatch.GetElapsedTime(Volatile.Read(ref _lastUse)) : TimeSpan.Zero;
@@ -102,12 +105,14 @@ internal sealed partial class SiloConnector : IAsyncDisposable
 
     public void Stored(int blocks) => Interlocked.Add(ref _storedBlocks, blocks);
 
+    public long Failures => Control.Failures + Data.Failures;
+
     public SiloUse Summarize() => new(
         Endpoint,
         Volatile.Read(ref _loadedBlocks),
         Volatile.Read(ref _storedBlocks),
         Control.MovedBytes + Data.MovedBytes,
-        Control.Failures + Data.Failures,
+        Failures,
         _breaker.IsOpen);
 
     public async ValueTask DisposeAsync()

@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using System.Net.Sockets;
-using KvCache.Engine.Security;
 using KvCache.Engine.Wire;
 using Microsoft.Extensions.Logging;
 
@@ -10,13 +9,13 @@ namespace KvCache.Client.Connections;
 /// The silos that this client talks to: those of its settings, in order of preference, and those that the cluster has named. The latter are
 /// connected on demand, kept while they are used, and bounded in number.
 /// </summary>
-internal sealed class SiloDirectory : IAsyncDisposable
+internal sealed partial class SiloDirectory : IAsyncDisposable
 {
     // Longer than any hold: a connection that ends ends the holds that were made on it.
     private static readonly TimeSpan IdleLimit = TimeSpan.FromMinutes(2);
 
     private readonly KvCacheClientOptions _options;
-    private readonly TlsClient _tls;
+    private readonly Credentials _credentials;
     private readonly ILogger _logger;
     private readonly Lock _lock = new();
     private readonly Dictionary<string, SiloConnector> _named = [];
@@ -26,13 +25,19 @@ internal sealed class SiloDirectory : IAsyncDisposable
     public SiloDirectory(KvCacheClientOptions options, ILogger logger)
     {
         _options = options;
-        _tls = options.Tls.Create();
         _logger = logger;
-        Configured = [.. options.Endpoints.Select(endpoint => new SiloConnector(SiloEndpoint.TryParse(endpoint)!, options, _tls, logger))];
+        _credentials = new Credentials(options.Tenant, options.CreateSecret(), options.Tls.Create());
+        _credentials.Secret.Refused = LogSecretRefused;
+        Configured =
+            [.. options.Endpoints.Select(endpoint => new SiloConnector(SiloEndpoint.TryParse(endpoint)!, options, _credentials, logger))];
     }
 
-    /// <summary>Silos of the settings. The first one that answers is the home silo.</summary>
+    /// <summary>Silos of the settings, in their order.</summary>
     public ImmutableArray<SiloConnector> Configured { get; }
+
+    /// <summary>The same, those that are about to leave last. The first one that answers is the home silo.</summary>
+    public ImmutableArray<SiloConnector> Homes =>
+        Configured.Length > 1 && Configured.Any(silo => silo.IsLeaving) ? [.. Configured.OrderBy(silo => silo.IsLeaving)] : Configured;
 
     /// <summary>All silos that are known now.</summary>
     public List<SiloConnector> All
@@ -105,8 +110,11 @@ internal sealed class SiloDirectory : IAsyncDisposable
 
         if (_named.Count >= _options.MaxSilos)
             return null;
-        return _named[address.Text] = new SiloConnector(address, _options, _tls, _logger);
+        return _named[address.Text] = new SiloConnector(address, _options, _credentials, _logger);
     }
 
     private void End(SiloConnector silo) => _ending = Task.WhenAll(_ending, silo.DisposeAsync().AsTask());
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The changed file of the secret is refused, and the old secret stays: {Problem}")]
+    private partial void LogSecretRefused(string problem);
 }

@@ -153,19 +153,21 @@ public interface IKvCache : IAsyncDisposable
     /// <param name="prefix">The prefix.</param>
     /// <param name="timeToLive">The life, more than zero; null for as long as memory lasts. Rounded up to milliseconds.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    /// <returns>Number of blocks that are stored and have this life now.</returns>
+    /// <returns>Number of blocks that are stored and have this life now, everywhere. One that a silo may have which did not answer does not
+    /// count: there it may keep the life that it had.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="timeToLive"/> is zero or less.</exception>
     ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default);
 
     /// <summary>Deletes all blocks of a namespace. What is stored meanwhile may stay.</summary>
     /// <param name="ns">The namespace.</param>
-    /// <param name="cancellationToken">Cancels the call.</param>
-    /// <returns>Number of blocks that were stored, and whose deletion is confirmed.</returns>
-    ValueTask<int> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default);
+    /// <param name="cancellationToken">Stops waiting; the deletion may go on.</param>
+    /// <returns>How many are deleted so far, and whether that is all. A large namespace takes longer than a call: it goes on, and a later
+    /// call tells when nothing is left.</returns>
+    ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default);
 
     /// <summary>Deletes the blocks of a prefix.</summary>
-    /// <returns>Number of blocks that were stored.</returns>
-    ValueTask<int> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default);
+    /// <returns>How many were stored and are deleted, and whether it is certain of all.</returns>
+    ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default);
 
     /// <summary>What this cache has done so far, and what the silo says of itself.</summary>
     ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default);

@@ -65,3 +65,14 @@ public readonly record struct StoreResult(int Stored, int AlreadyStored, int Ref
         _ => this with { Refused = Refused + 1, FirstRefusal = FirstRefusal ?? outcome },
     };
 }
+
+/// <summary>Outcome of a deletion.</summary>
+/// <param name="Deleted">Blocks that were stored somewhere, and are certainly deleted everywhere.</param>
+/// <param name="IsConfirmed">Whether nothing is left of what was named. Without it a silo or Redis has not answered, or the answer was not
+/// waited for: the deletion goes on as far as it was understood, and asking again tells how it ended. Blocks that nobody had do not make a
+/// deletion unconfirmed.</param>
+public readonly record struct DeleteResult(int Deleted, bool IsConfirmed)
+{
+    /// <summary>What became of this one and another one together.</summary>
+    public DeleteResult Add(DeleteResult other) => new(Deleted + other.Deleted, IsConfirmed && other.IsConfirmed);
+}

@@ -161,6 +161,13 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
     /// <inheritdoc/>
     public void Bury(BlockKey key, ulong stamp) => Entomb(key, stamp, Audience.Nobody);
 
+    /// <inheritdoc/>
+    public void RaiseFloor(TenantId tenant, ulong stamp)
+    {
+        _store!.Witness(stamp);
+        Tombstones.RaiseFloor(tenant, stamp);
+    }
+
     private bool Entomb(BlockKey key, ulong stamp, Audience audience)
     {
         // Witnessed first: a replacing write that the store publishes meanwhile is then above the tombstone, or was published before it.

@@ -32,6 +32,9 @@ internal interface IIndexSink
     /// </summary>
     void Bury(BlockKey key, ulong stamp);
 
+    /// <summary>Every generation of all blocks of a tenant below the stamp may be dead, and nobody knows any more which.</summary>
+    void RaiseFloor(TenantId tenant, ulong stamp);
+
     /// <summary>Another silo's clock, as it told it with what it has: what is stamped here from now on is later than all of that.</summary>
     void Witness(ulong clock);
 }
@@ -170,7 +173,8 @@ internal sealed class IndexReplica
     /// <param name="incarnation">Incarnation of the peer's log when it made the page.</param>
     /// <param name="page">Number of the page, from 0. A page that does not follow the one before ends the snapshot.</param>
     /// <param name="deltas">
-    /// <see cref="IndexOperation.Added"/>, <see cref="IndexOperation.Persisted"/> and <see cref="IndexOperation.Deleted"/>.
+    /// <see cref="IndexOperation.Added"/>, <see cref="IndexOperation.Persisted"/>, <see cref="IndexOperation.Deleted"/> and
+    /// <see cref="IndexOperation.Floor"/>.
     /// </param>
     /// <exception cref="KvFormatException">A delta is of another kind. The snapshot is ended.</exception>
     public ReplicaOutcome ApplySnapshotPage(ulong ticket, ulong incarnation, int page, ReadOnlySpan<IndexDelta> deltas)
@@ -246,6 +250,9 @@ internal sealed class IndexReplica
                 break;
             case IndexOperation.Deleted:
                 _sink.Bury(delta.Key, delta.Stamp);
+                break;
+            case IndexOperation.Floor:
+                _sink.RaiseFloor(delta.Key.Namespace.Tenant, delta.Stamp);
                 break;
             case IndexOperation.Removed or IndexOperation.Unpersisted:
                 GiveUp();

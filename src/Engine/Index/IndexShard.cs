@@ -1,3 +1,6 @@
+using System.Numerics;
+using KvCache.Hashing;
+
 namespace KvCache.Engine.Index;
 
 /// <summary>
@@ -10,13 +13,14 @@ internal sealed class IndexShard(EntryBudget budget)
     private const ulong SelfBit = 1UL << BlockDirectory.Self;
     private const ulong RedisBit = 1UL << PrefixIndex.RedisHolder;
 
-    // Entries of Redis that are looked at for one that was not confirmed since the last scan began.
-    private const int ForgetScan = 16;
+    // Entries that could go and are looked at for one that was not confirmed since the last scan began, and entries that are looked at for
+    // those.
+    private const int Candidates = 16, MaxSteps = 4096;
 
     private readonly Lock _lock = new();
     private readonly int[] _perHolder = new int[PrefixIndex.MaxHolders];
     private IndexTable _table = new(IndexTable.MinCapacity);
-    private int _count, _redisOnly;
+    private int _count;
     private int _hand; // where the search for an entry to forget goes on
     private uint _version; // odd while entries move
 
@@ -61,11 +65,9 @@ internal sealed class IndexShard(EntryBudget budget)
                 EntryKind before = KindOf(entry.Holders), after = KindOf(entry.Holders | bit);
                 if (before != after)
                 {
-                    if (!budget.TryTake(after))
+                    if (!budget.TryTake(after, key.Namespace.Tenant))
                         return false;
-                    budget.Return(before);
-                    if (before == EntryKind.Redis)
-                        _redisOnly--;
+                    budget.Return(before, key.Namespace.Tenant);
                 }
 
                 // One aligned word: a reader sees the mask before or after, and either is right.
@@ -73,10 +75,8 @@ internal sealed class IndexShard(EntryBudget budget)
             }
             else
             {
-                if (!budget.TryTake(KindOf(bit)))
+                if (!budget.TryTake(KindOf(bit), key.Namespace.Tenant))
                     return false;
-                if (bit == RedisBit)
-                    _redisOnly++;
                 if (_count == _table.MaxCount)
                 {
                     Resize(_table.Capacity + (_table.Capacity / 2));
@@ -90,8 +90,11 @@ internal sealed class IndexShard(EntryBudget budget)
             }
 
             _perHolder[holder]++;
-            if (budget.IsOverRedis)
-                ForgetOfRedis(in key);
+            // Two for one: blocks that leave this silo's memory count against the bounds too, and nothing goes for them then.
+            for (var i = 0; i < 2 && budget.IsOver(EntryKind.Redis); i++)
+                Forget(EntryKind.Redis, in key);
+            for (var i = 0; i < 2 && budget.IsOver(EntryKind.Silos); i++)
+                Forget(EntryKind.Silos, in key);
             return true;
         }
     }
@@ -150,14 +153,14 @@ internal sealed class IndexShard(EntryBudget budget)
         }
     }
 
-    public void CopyKeys(NamespaceId ns, ICollection<BlockKey> keys)
+    public void CopyKeys(Func<NamespaceId, bool> isWanted, ICollection<BlockKey> keys)
     {
         lock (_lock)
         {
             for (var slot = 0; slot < _table.Capacity; slot++)
             {
                 ref var entry = ref _table[slot];
-                if (entry.Holders != 0 && entry.Key.Namespace == ns)
+                if (entry.Holders != 0 && isWanted(entry.Key.Namespace))
                     keys.Add(entry.Key);
             }
         }
@@ -192,16 +195,13 @@ internal sealed class IndexShard(EntryBudget budget)
         var before = KindOf(entry.Holders);
         _perHolder[holder]--;
         entry.Marks &= ~bit;
-        if (before == EntryKind.Redis)
-            _redisOnly--;
+        var tenant = entry.Key.Namespace.Tenant;
         if (entry.Holders != bit)
         {
             entry.Holders &= ~bit;
             var after = KindOf(entry.Holders);
             if (after != before)
-                budget.Move(before, after);
-            if (after == EntryKind.Redis)
-                _redisOnly++;
+                budget.Move(before, after, tenant);
             return;
         }
 
@@ -209,29 +209,45 @@ internal sealed class IndexShard(EntryBudget budget)
         _table.Free(slot);
         EndMove();
         _count--;
-        budget.Return(before);
+        budget.Return(before, tenant);
     }
 
-    // Not the one that has just come, unless it is alone.
-    private void ForgetOfRedis(ref readonly BlockKey newest)
+    // An entry of a tenant that has more than its part, not the one that has just come unless nothing else is found.
+    private void Forget(EntryKind kind, ref readonly BlockKey newest)
     {
-        if (_redisOnly == 0)
-            return;
-        int victim = -1, seen = 0;
-        for (var step = 0; step < _table.Capacity && seen < ForgetScan; step++)
+        int victim = -1, any = -1, seen = 0;
+        (TenantId Tenant, bool IsAbove)? last = null;
+        for (var step = 0; step < Math.Min(_table.Capacity, MaxSteps) && seen < Candidates; step++)
         {
             _hand = _hand + 1 >= _table.Capacity ? 0 : _hand + 1;
             ref var entry = ref _table[_hand];
-            if (entry.Holders != RedisBit || (_redisOnly > 1 && entry.Key.Hash == newest.Hash && entry.Key.Namespace == newest.Namespace))
+            if (entry.Holders == 0 || KindOf(entry.Holders) != kind
+                || (entry.Key.Hash == newest.Hash && entry.Key.Namespace == newest.Namespace))
                 continue;
-            if (seen++ == 0 || (entry.Marks & RedisBit) == 0)
+            var tenant = entry.Key.Namespace.Tenant;
+            if (last?.Tenant != tenant)
+                last = (tenant, budget.IsAbovePart(kind, tenant));
+            if (any < 0)
+                any = _hand;
+            if (!last.Value.IsAbove)
+                continue;
+            var isConfirmed = (entry.Marks & RedisBit) != 0;
+            if (seen++ == 0 || !isConfirmed)
                 victim = _hand;
-            if ((entry.Marks & RedisBit) == 0)
+            if (!isConfirmed)
                 break;
         }
 
+        if (victim < 0 && budget.IsAbovePart(kind, newest.Namespace.Tenant))
+            victim = _table.Find(in newest, KeyHash.Of(in newest));
+        if (victim < 0 && budget.IsFarOver(kind))
+            victim = any;
+        if (victim < 0 || KindOf(_table[victim].Holders) != kind)
+            return; // another shard has one
         budget.Forget();
-        Clear(victim, PrefixIndex.RedisHolder);
+        var keep = kind == EntryKind.Silos ? RedisBit : 0;
+        for (var bits = _table[victim].Holders & ~keep; bits != 0; bits &= bits - 1)
+            Clear(victim, BitOperations.TrailingZeroCount(bits));
     }
 
     private static EntryKind KindOf(ulong holders) =>

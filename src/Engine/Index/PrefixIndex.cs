@@ -42,7 +42,7 @@ internal sealed class PrefixIndex : IPrefixIndex
         options ??= new PrefixIndexOptions();
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxEntries, 1, nameof(options));
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxRedisEntries, 1, nameof(options));
-        _budget = new EntryBudget(options.MaxEntries, options.MaxRedisEntries);
+        _budget = new EntryBudget(options.MaxEntries, options.MaxRedisEntries, options.PartOf);
         _shards = new IndexShard[shards];
         for (var i = 0; i < shards; i++)
             _shards[i] = new IndexShard(_budget);
@@ -57,7 +57,8 @@ internal sealed class PrefixIndex : IPrefixIndex
     /// <summary>New blocks of other silos refused so far because the index was full.</summary>
     public long Refused => _budget.Refused;
 
-    /// <summary>Blocks of Redis left out so far, or forgotten for later ones, because the index knew too many.</summary>
+    /// <summary>Blocks of Redis, or of tenants with more than their part, left out so far or forgotten for others, because the index knew too
+    /// many.</summary>
     public long Forgotten => _budget.Forgotten;
 
     /// <summary>Bytes of all tables.</summary>
@@ -202,13 +203,13 @@ internal sealed class PrefixIndex : IPrefixIndex
         return true;
     }
 
-    /// <summary>The blocks of a namespace that somebody has. Reads the whole index, shard by shard.</summary>
-    public HashSet<BlockKey> KeysOf(NamespaceId ns)
+    /// <summary>The same for the blocks of namespaces that somebody has.</summary>
+    public bool ReadKeys(Func<NamespaceId, bool> isWanted, ref int cursor, ICollection<BlockKey> keys)
     {
-        var keys = new HashSet<BlockKey>();
-        foreach (var shard in _shards)
-            shard.CopyKeys(ns, keys);
-        return keys;
+        if ((uint)cursor >= (uint)_shards.Length)
+            return false;
+        _shards[cursor++].CopyKeys(isWanted, keys);
+        return true;
     }
 
     ValueTask<int> IPrefixIndex.MatchAsync(

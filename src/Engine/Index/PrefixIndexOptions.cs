@@ -15,4 +15,10 @@ internal sealed class PrefixIndexOptions
     /// counted. Default 2,097,152, which is at most 242 MiB.
     /// </summary>
     public int MaxRedisEntries { get; set; } = 2 * 1024 * 1024;
+
+    /// <summary>
+    /// A tenant's part of each bound, 0 to 1, together at most 1. It is lent while it is not used; past a bound the entries of those go who
+    /// have more than their part. Default null: nobody has one.
+    /// </summary>
+    public Func<TenantId, double>? PartOf { get; set; }
 }

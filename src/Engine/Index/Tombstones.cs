@@ -32,6 +32,7 @@ internal sealed class Tombstones
     private readonly TimeSpan _lifetime;
     private readonly int _capacity;
     private int _count;
+    private volatile bool _isEmpty = true;
 
     /// <summary>Creates an empty set.</summary>
     /// <param name="lifetime">How long a tombstone is kept; null for <see cref="DefaultLifetime"/>.</param>
@@ -51,6 +52,20 @@ internal sealed class Tombstones
     /// <summary>Declares every generation of a block below the stamp dead.</summary>
     /// <returns>False when that was known already; it does not extend the tombstone's life.</returns>
     public bool Bury(BlockKey key, ulong stamp) => Bury(key, stamp, absent: false);
+
+    /// <summary>Declares every generation of all blocks of a tenant below the stamp dead: another silo has forgotten which it
+    /// was.</summary>
+    public void RaiseFloor(TenantId tenant, ulong stamp)
+    {
+        lock (_lock)
+        {
+            var now = _time.GetTimestamp();
+            Expire(now);
+            var graveyard = GraveyardOf(tenant);
+            if (graveyard.Floor.Stamp < stamp)
+                graveyard.Floor = new Tombstone(default, stamp, now, Absent: false);
+        }
+    }
 
     /// <summary>Remembers the deletion of a block that nobody has.</summary>
     public void BuryAbsent(BlockKey key, ulong stamp) => Bury(key, stamp, absent: true);
@@ -77,8 +92,7 @@ internal sealed class Tombstones
             }
 
             node.Value = new Tombstone(key, stamp, now, absent);
-            if (!_byTenant.TryGetValue(key.Namespace.Tenant, out var graveyard))
-                _byTenant.Add(key.Namespace.Tenant, graveyard = new Graveyard());
+            var graveyard = GraveyardOf(key.Namespace.Tenant);
             (absent ? graveyard.Absent : graveyard.ByAge).AddLast(node);
             if (graveyard.Absent.Count > MaxAbsent)
                 RemoveFirst(graveyard.Absent);
@@ -90,7 +104,7 @@ internal sealed class Tombstones
     /// <summary>Whether a generation of a block was deleted, or may have been.</summary>
     public bool IsDead(BlockKey key, ulong generation)
     {
-        if (Count == 0)
+        if (_isEmpty)
             return false;
         lock (_lock)
         {
@@ -100,15 +114,22 @@ internal sealed class Tombstones
         }
     }
 
-    /// <summary>Copies all tombstones, oldest first of every tenant, as <see cref="IndexOperation.Deleted"/>: a snapshot carries
-    /// them.</summary>
+    /// <summary>Copies all tombstones, oldest first of every tenant, as <see cref="IndexOperation.Deleted"/>, and ahead of them what stands
+    /// for those that were too many, as <see cref="IndexOperation.Floor"/>: a snapshot carries them.</summary>
     public void CopyTo(ICollection<IndexDelta> deltas)
     {
-        if (Count == 0)
+        if (_isEmpty)
             return;
         lock (_lock)
         {
             Expire(_time.GetTimestamp());
+            foreach (var (tenant, graveyard) in _byTenant)
+            {
+                if (graveyard.Floor.Stamp > 0)
+                    deltas.Add(
+                        new IndexDelta(IndexOperation.Floor, new BlockKey(new NamespaceId(tenant, 0), default), graveyard.Floor.Stamp));
+            }
+
             foreach (var tombstone in _byTenant.Values.SelectMany(graveyard => graveyard.Absent.Concat(graveyard.ByAge)))
                 deltas.Add(new IndexDelta(IndexOperation.Deleted, tombstone.Key, tombstone.Stamp));
         }
@@ -131,7 +152,17 @@ internal sealed class Tombstones
                 _byTenant.Remove(tenant);
         }
 
+        _isEmpty = _byTenant.Count == 0;
+
         bool IsOver(long buried) => _time.GetElapsedTime(buried, now) >= _lifetime;
+    }
+
+    private Graveyard GraveyardOf(TenantId tenant)
+    {
+        if (!_byTenant.TryGetValue(tenant, out var graveyard))
+            _byTenant.Add(tenant, graveyard = new Graveyard());
+        _isEmpty = false;
+        return graveyard;
     }
 
     private void MakeFloor()

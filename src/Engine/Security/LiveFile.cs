@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Security.Cryptography;
+using KvCache.Files;
 
 namespace KvCache.Engine.Security;
 
@@ -12,8 +13,6 @@ namespace KvCache.Engine.Security;
 internal sealed class LiveFile<T> : ILiveFile
     where T : class
 {
-    private const int LargestFile = 1 << 20;
-
     private readonly string[] _paths;
     private readonly Func<byte[][], T> _parse;
     private readonly Lock _lock = new();
@@ -100,13 +99,11 @@ internal sealed class LiveFile<T> : ILiveFile
     {
         try
         {
-            if (new FileInfo(path) is { Exists: true, Length: > LargestFile })
-                throw new FormatException($"{Name}: '{path}' is larger than 1 MiB, which no key or certificate is.");
-            return File.ReadAllBytes(path);
+            return RegularFile.Read(path, RegularFile.MaxSecretBytes);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
-            throw new FormatException($"{Name}: '{path}' cannot be read: {e.Message}", e);
+            throw new FormatException($"{Name}: {e.Message}", e);
         }
     }
 

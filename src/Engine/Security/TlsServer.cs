@@ -18,6 +18,7 @@ internal sealed class TlsServer(
     SslProtocols protocols)
 {
     private const string ClientUsage = "1.3.6.1.5.5.7.3.2";
+    private const string CommonName = "2.5.4.3";
 
     /// <summary>Agrees on keys with a client.</summary>
     /// <exception cref="AuthenticationException">The client's certificate is refused; the message says why.</exception>
@@ -77,14 +78,18 @@ internal sealed class TlsServer(
         return options;
     }
 
-    // The common name, then the alternative names; the first that is mapped counts.
+    // The common name, then the alternative names; the first that is mapped counts. What else a subject says, an organization for example,
+    // an authority may have taken from whoever asked, and of two common names it is not certain which one it has checked.
     private static IEnumerable<string> NamesOf(X509Certificate2 certificate)
     {
-        yield return certificate.GetNameInfo(X509NameType.SimpleName, forIssuer: false);
+        var common = certificate.SubjectName.EnumerateRelativeDistinguishedNames()
+            .Where(part => !part.HasMultipleElements && part.GetSingleElementType().Value == CommonName).Take(2).ToArray();
+        if (common is [var only] && only.GetSingleElementValue() is { } name)
+            yield return name;
         foreach (var extension in certificate.Extensions.OfType<X509SubjectAlternativeNameExtension>())
         {
-            foreach (var name in extension.EnumerateDnsNames())
-                yield return name;
+            foreach (var host in extension.EnumerateDnsNames())
+                yield return host;
         }
 
         if (certificate.GetNameInfo(X509NameType.UrlName, forIssuer: false) is { Length: > 0 } url)

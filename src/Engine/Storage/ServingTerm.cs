@@ -12,15 +12,19 @@ namespace KvCache.Engine.Storage;
 internal sealed class ServingTerm
 {
     private long _end = long.MaxValue;
+    private volatile bool _isOver;
 
     /// <summary>Whether nothing may be read now.</summary>
-    public bool IsOver => Volatile.Read(ref _end) is var end and < long.MaxValue && Stopwatch.GetTimestamp() > end;
+    public bool IsOver => _isOver || Volatile.Read(ref _end) is var end and < long.MaxValue && Stopwatch.GetTimestamp() > end;
 
     /// <summary>Sets the end.</summary>
     /// <param name="from">When it was certain that this silo belongs to its cluster, as a <see cref="Stopwatch"/>'s timestamp.</param>
     /// <param name="limit">How long that is good for.</param>
     public void EndsAfter(long from, TimeSpan limit) =>
         Volatile.Write(ref _end, from + (long)(limit.TotalSeconds * Stopwatch.Frequency));
+
+    /// <summary>Nothing is to be read any more, whatever comes: the silo is about to say that it has left.</summary>
+    public void EndForGood() => _isOver = true;
 
     /// <summary>There is no end: nobody else could declare this silo dead.</summary>
     public void HasNoEnd() => Volatile.Write(ref _end, long.MaxValue);

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using KvCache.Files;
 using Microsoft.Win32.SafeHandles;
 
 namespace KvCache.Engine.Storage;
@@ -34,8 +35,7 @@ internal sealed class SharedArena : SafeHandleZeroOrMinusOneIsInvalid
     /// <exception cref="UnauthorizedAccessException">It belongs to another user.</exception>
     public static SharedArena Open(string path, long bytes, bool writable = false)
     {
-        using var file =
-            File.OpenHandle(path, FileMode.Open, writable ? FileAccess.ReadWrite : FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        using var file = RegularFile.Open(path, writable);
         var length = RandomAccess.GetLength(file);
         if (bytes < 1 || length < bytes)
             throw new IOException($"The shared memory '{path}' has {length:N0} bytes; {bytes:N0} were expected.");

@@ -31,7 +31,10 @@ internal sealed class TenantAccounts
     internal EvictableBytes Evictable { get; } = new();
 
     /// <summary>The account that a namespace is charged to.</summary>
-    public TenantAccount Of(NamespaceId ns) => _byTenant.TryGetValue(ns.Tenant, out var account) ? account : Others;
+    public TenantAccount Of(NamespaceId ns) => Of(ns.Tenant);
+
+    /// <summary>The account of a tenant of which only the id is known.</summary>
+    public TenantAccount Of(TenantId tenant) => _byTenant.TryGetValue(tenant, out var account) ? account : Others;
 
     /// <summary>The account of a tenant.</summary>
     public TenantAccount Of(string tenant) => _byTenant.GetValueOrDefault(TenantId.Of(tenant), Others);

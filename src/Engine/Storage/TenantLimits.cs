@@ -6,6 +6,9 @@ internal sealed record TenantLimits
     /// <summary>No limits but the arena's.</summary>
     public static TenantLimits None { get; } = new();
 
+    /// <summary>Its part of what is not counted in bytes, 0 to 1: entries of the index.</summary>
+    public double Part { get; init; } = 1;
+
     /// <summary>What nobody else's blocks take from the tenant. What it does not use is lent, and comes back when it is wanted.</summary>
     public long Share { get; init; } = long.MaxValue;
 

@@ -1,7 +1,7 @@
 namespace KvCache.Engine.Storage;
 
 /// <summary>What a tenant has in a store, and has used of it since the start: enough for a bill.</summary>
-internal sealed record TenantStatistics
+internal record TenantStatistics
 {
     /// <summary>Visible blocks.</summary>
     public required int Blocks { get; init; }

@@ -26,7 +26,7 @@ internal sealed partial class BlockConnection : IDisposable
     // Begins anywhere, so that an answer that was meant for another connection fits none of this one's questions.
     private ulong _requestId = FirstRequestId();
 
-    private BlockConnection(FrameSocket socket) => _socket = socket;
+    internal BlockConnection(FrameSocket socket) => _socket = socket;
 
     /// <summary>Bytes received so far.</summary>
     public long ReceivedBytes => _socket.ReceivedBytes;
@@ -260,24 +260,29 @@ internal sealed partial class BlockConnection : IDisposable
     }
 
     /// <summary>Deletes all blocks of a namespace.</summary>
-    /// <returns>Number of blocks that were stored, and whose deletion is confirmed.</returns>
-    public int Clear(CacheNamespace ns)
+    /// <returns>What is deleted so far, and whether that is all.</returns>
+    public DeleteResult Clear(CacheNamespace ns)
     {
         var handle = Open(ns);
         Begin().UInt32(handle);
-        return Count(FrameType.Clear, FrameType.ClearReply);
+        var reader = Exchange(FrameType.Clear, FrameType.ClearReply);
+        var result = new DeleteResult(reader.Count(int.MaxValue, "count"), reader.UInt8() == 1);
+        reader.End();
+        return result;
     }
 
     /// <summary>Deletes blocks.</summary>
-    /// <returns>Number of blocks that were stored, and whose deletion is confirmed.</returns>
-    public int Delete(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes)
+    public DeleteResult Delete(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes)
     {
         var handle = Open(ns);
         var request = Begin();
         request.UInt32(handle);
         request.UInt32((uint)hashes.Length);
         request.Hashes(hashes);
-        return CountDone(FrameType.Delete, FrameType.DeleteReply, hashes.Length);
+        var outcomes = Items(FrameType.Delete, FrameType.DeleteReply, hashes.Length);
+        return new DeleteResult(
+            outcomes.Count((byte)ItemOutcome.Done),
+            outcomes.IndexOfAnyExcept((byte)ItemOutcome.Done, (byte)ItemOutcome.Nothing) < 0);
     }
 
     /// <summary>Ends the hold of a match that was made on this connection.</summary>
@@ -295,6 +300,9 @@ internal sealed partial class BlockConnection : IDisposable
         var reader = Reply(FrameType.StatReply);
         return reader.Bytes(reader.Remaining).ToArray();
     }
+
+    /// <summary>Whether the silo has said that it is about to leave.</summary>
+    public bool IsLeaving { get; private set; }
 
     /// <summary>Ends the connection from any thread; a call in progress fails.</summary>
     public void Abort() => _socket.Abort();
@@ -432,15 +440,18 @@ internal sealed partial class BlockConnection : IDisposable
         return count;
     }
 
+    private int CountDone(FrameType request, FrameType reply, int blocks) =>
+        Items(request, reply, blocks).Count((byte)ItemOutcome.Done);
+
     // An answer for each block.
-    private int CountDone(FrameType request, FrameType reply, int blocks)
+    private ReadOnlySpan<byte> Items(FrameType request, FrameType reply, int blocks)
     {
         var reader = Exchange(request, reply);
         if (reader.Count(blocks, "blocks") != blocks)
             throw new KvFormatException($"The silo did not answer for all of {blocks} blocks.");
-        var done = reader.Bytes(blocks).Count((byte)ItemOutcome.Done);
+        var items = reader.Bytes(blocks);
         reader.End();
-        return done;
+        return items;
     }
 
     private WireReader Reply(FrameType type)
@@ -456,6 +467,8 @@ internal sealed partial class BlockConnection : IDisposable
         reader = new WireReader(meta);
         if (header.Type == FrameType.Error && (header.RequestId == _requestId || header.RequestId == 0))
             throw new SiloException(header.Status, reader.Text(ushort.MaxValue, "message"));
+        if (header.FieldBytes > 0)
+            IsLeaving |= WireFields.TryFind(_socket.Fields, WireFields.Leaving, out _);
         if (header.FieldBytes > 0 && WireFields.FirstUnknown(_socket.Fields) is var tag and not 0)
             throw new KvFormatException(
                 $"The silo's answer has the field 0x{tag:x4}, which must be understood, and version {WireProtocol.Version} does not know "

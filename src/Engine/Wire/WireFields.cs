@@ -23,6 +23,10 @@ internal static class WireFields
     /// other.</summary>
     public const ushort Clock = 1;
 
+    /// <summary>The silo is about to leave, without a value: it serves what it has, and others are to be asked and given to first. In every
+    /// answer of such a silo.</summary>
+    public const ushort Leaving = 2;
+
     private const int HeadBytes = 8;
 
     /// <summary>Appends a field. Fields come right behind the room for the header, before everything else; <see cref="End"/> ends

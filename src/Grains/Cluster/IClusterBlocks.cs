@@ -38,10 +38,6 @@ internal interface IClusterBlocks
     /// </returns>
     ValueTask<ItemOutcome[]> DeleteAsync(IReadOnlyList<BlockKey> keys, CancellationToken cancellationToken = default);
 
-    /// <summary>Deletes all blocks of a namespace on every silo and in Redis, as far as this silo knows or finds them.</summary>
-    /// <returns>Number of blocks that were stored and are deleted everywhere.</returns>
-    ValueTask<int> ClearAsync(NamespaceId ns, CancellationToken cancellationToken = default);
-
     /// <summary>Keeps a block from eviction where it lies, or where it is fetched from Redis to; zero or less ends the pin.</summary>
     /// <returns>False when nobody has the block, or pins would take more than their share.</returns>
     ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration, CancellationToken cancellationToken = default);
@@ -50,8 +46,9 @@ internal interface IClusterBlocks
     bool OutlivesSilos(BlockKey key);
 
     /// <summary>Sets the life of a block from now on, on every silo and in Redis.</summary>
-    /// <returns>False when nobody has the block.</returns>
-    ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken = default);
+    /// <returns>Nothing when nobody has the block; not confirmed when a silo that may have it, or Redis, did not answer: there it keeps the
+    /// life that it has.</returns>
+    ValueTask<ItemOutcome> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken = default);
 
     /// <summary>A lease on a block of this silo, which takes it from another silo or from Redis when it has to.</summary>
     /// <returns>Null when nobody has it (any more), or there is no room for it here.</returns>

@@ -189,8 +189,14 @@ internal sealed partial class PrefixGrain(
         return true;
     }
 
-    public ValueTask<bool> SetTimeToLiveAsync(TimeSpan timeToLive, CancellationToken cancellationToken) =>
-        cluster.SetTimeToLiveAsync(_key, timeToLive, cancellationToken);
+    public async ValueTask<bool> SetTimeToLiveAsync(TimeSpan timeToLive, CancellationToken cancellationToken)
+    {
+        var outcome = await cluster.SetTimeToLiveAsync(_key, timeToLive, cancellationToken);
+        return outcome == ItemOutcome.Unconfirmed
+            ? throw new TimeoutException(
+                $"The life of block {_key.ToGrainKey()} is not confirmed by every silo and Redis; where it is not, the block keeps the one it has.")
+            : outcome == ItemOutcome.Done;
+    }
 
     public async ValueTask<bool> DeleteAsync(CancellationToken cancellationToken)
     {

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Security.Cryptography;
 using System.Text;
+using KvCache.Files;
 using Microsoft.AspNetCore.Connections;
 
 namespace KvCache.Orleans.Access;
@@ -9,16 +10,18 @@ namespace KvCache.Orleans.Access;
 /// <summary>
 /// What an Orleans client has of its tenant: the secret, which stays here, and the ticket of the last gateway that took it.
 /// </summary>
-internal sealed class TenantAccess(string tenant, string secret)
+internal sealed class TenantAccess(string tenant, ClientSecret secret)
 {
     private static readonly TimeSpan HandshakeLimit = TimeSpan.FromSeconds(10);
 
-    private readonly byte[] _secret = Encoding.UTF8.GetBytes(secret);
     private readonly ConcurrentDictionary<ConnectionContext, bool> _connections = [];
     private volatile Held? _held;
 
     /// <summary>Name of the tenant.</summary>
     public string Tenant => tenant;
+
+    /// <summary>Where the secret comes from.</summary>
+    public ClientSecret Secret => secret;
 
     /// <summary>The ticket that calls carry; null before a gateway was reached.</summary>
     public TenantTicket? Ticket => _held?.Ticket;
@@ -40,7 +43,7 @@ internal sealed class TenantAccess(string tenant, string secret)
     }
 
     /// <summary>The proof for the present ticket.</summary>
-    public byte[] ProveForRenewal() => RenewalProof(_secret, Ticket!.Bytes);
+    public byte[] ProveForRenewal() => RenewalProof(SecretOfNow(), Ticket!.Bytes);
 
     /// <summary>Takes a ticket.</summary>
     public void Take(byte[] ticket, TimeSpan life) => _held = new Held(new TenantTicket { Bytes = ticket }, life, Stopwatch.GetTimestamp());
@@ -59,7 +62,7 @@ internal sealed class TenantAccess(string tenant, string secret)
         {
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(connection.ConnectionClosed);
             limit.CancelAfter(HandshakeLimit);
-            var proving = DoorHandshake.ProveAsync(connection.Transport, OrleansDoor.Gateway, tenant, _secret, limit.Token);
+            var proving = DoorHandshake.ProveAsync(connection.Transport, OrleansDoor.Gateway, tenant, SecretOfNow(), limit.Token);
             var ticket = await proving.ConfigureAwait(false);
             Take(ticket.Bytes, ticket.Life);
             Refusal = null;
@@ -84,6 +87,8 @@ internal sealed class TenantAccess(string tenant, string secret)
             _connections.TryRemove(connection, out _);
         }
     };
+
+    private byte[] SecretOfNow() => Encoding.UTF8.GetBytes(secret.Value);
 
     private sealed record Held(TenantTicket Ticket, TimeSpan Life, long Since);
 }

@@ -14,6 +14,7 @@ internal sealed partial class TicketRenewal(TenantAccess access, IGrainFactory g
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        access.Secret.Refused = problem => LogSecretRefused(access.Tenant, problem);
         var grain = grains.GetGrain<ITicketGrain>(TenantId.Of(access.Tenant).ToString());
         while (!stoppingToken.IsCancellationRequested)
         {
@@ -41,4 +42,8 @@ internal sealed partial class TicketRenewal(TenantAccess access, IGrainFactory g
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The ticket of tenant {Tenant} was not renewed: {Reason}")]
     private partial void LogNotRenewed(string tenant, string reason);
+
+    [LoggerMessage(
+        Level = LogLevel.Error, Message = "The changed file of tenant {Tenant}'s secret is refused, and the old secret stays: {Problem}")]
+    private partial void LogSecretRefused(string tenant, string problem);
 }

@@ -1,5 +1,5 @@
 using System.Net;
-using KvCache.Silo.Connections;
+using KvCache.Silo.Hosting;
 using KvCache.Silo.Http;
 using Microsoft.Extensions.Logging;
 
@@ -10,10 +10,9 @@ namespace KvCache.Silo.Accounts;
 /// Category
 /// <c>KvCache.Audit</c>. No secret, no hash, no byte of a block.
 /// </summary>
-internal sealed partial class AuditLog(ILoggerFactory loggers, WrongProofs proofs, TimeProvider time)
+internal sealed partial class AuditLog(ILoggerFactory loggers, WrongProofs proofs)
 {
     private readonly ILogger _logger = loggers.CreateLogger("KvCache.Audit");
-    private readonly LogBudget _budget = new(time, TimeSpan.FromSeconds(1));
 
     /// <summary>Somebody could not prove to be a tenant.</summary>
     /// <param name="door">Where: data plane, redis, http.</param>
@@ -26,13 +25,7 @@ internal sealed partial class AuditLog(ILoggerFactory loggers, WrongProofs proof
         var delay = proofs.Failed(address, tenant);
         if (delay > longest)
             delay = longest;
-        if (_budget.TryTake(out var suppressed))
-        {
-            if (suppressed > 0)
-                LogSuppressed(suppressed);
-            LogRefused(door, address?.ToString() ?? "unix", OneLine(HttpProblem.Shorten(tenant)), delay.TotalMilliseconds);
-        }
-
+        LogRefused(door, address?.ToString() ?? "unix", OneLine(HttpProblem.Shorten(tenant)), delay.TotalMilliseconds);
         return delay;
     }
 
@@ -49,11 +42,10 @@ internal sealed partial class AuditLog(ILoggerFactory loggers, WrongProofs proof
         });
 
     [LoggerMessage(
-        Level = LogLevel.Warning, Message = "Refused proof at {Door} from {Address} for tenant '{Tenant}', answered after {Delay:F0} ms")]
+        Level = LogLevel.Warning,
+        EventName = BoundedLog.Strangers + "Proof",
+        Message = "Refused proof at {Door} from {Address} for tenant '{Tenant}', answered after {Delay:F0} ms")]
     private partial void LogRefused(string door, string address, string tenant, double delay);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Count} more proofs were refused, and not told one by one")]
-    private partial void LogSuppressed(long count);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "{Act} of tenant '{Tenant}' from {Address}: {What}")]
     private partial void LogChanged(string act, string tenant, string what, string address);

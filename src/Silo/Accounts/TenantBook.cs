@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using KvCache.Files;
 using KvCache.Silo.Options;
 
 namespace KvCache.Silo.Accounts;
@@ -61,6 +62,8 @@ internal sealed record TenantEntry
 /// <summary>All changes by name, as they are kept in a file and told to other silos.</summary>
 internal static class TenantBook
 {
+    private const int MaxBytes = 64 << 20;
+
     /// <summary>Reads a book.</summary>
     /// <exception cref="FormatException">The bytes are none.</exception>
     public static Dictionary<string, TenantEntry> Read(ReadOnlySpan<byte> json)
@@ -89,13 +92,19 @@ internal static class TenantBook
     /// <exception cref="IOException">It cannot be read, or is none.</exception>
     public static Dictionary<string, TenantEntry> Load(string path)
     {
-        if (Directory.Exists(path))
-            throw new IOException($"{AccountOptions.Section}:File is '{path}', which is a folder; a file was expected.");
-        if (path.Length == 0 || !File.Exists(path))
+        if (path.Length == 0)
             return [];
         try
         {
-            return Read(File.ReadAllBytes(path));
+            return Read(RegularFile.Read(path, MaxBytes));
+        }
+        catch (FileNotFoundException)
+        {
+            return [];
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"{AccountOptions.Section}:File: {e.Message}", e);
         }
         catch (FormatException e)
         {
@@ -105,20 +114,8 @@ internal static class TenantBook
 
     /// <summary>Replaces the file in one step: whoever is interrupted leaves the old one.</summary>
     /// <exception cref="IOException">It cannot be written.</exception>
-    public static void Save(string path, Dictionary<string, TenantEntry> book)
-    {
-        var next = path + ".new";
-        var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write };
-        if (!OperatingSystem.IsWindows())
-            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-        using (var file = new FileStream(next, options))
-        {
-            file.Write(Write(book));
-            file.Flush(flushToDisk: true);
-        }
-
-        File.Move(next, path, overwrite: true);
-    }
+    public static void Save(string path, Dictionary<string, TenantEntry> book) =>
+        RegularFile.Replace(path, Write(book), UnixFileMode.UserRead | UnixFileMode.UserWrite);
 }
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]

@@ -25,6 +25,8 @@ internal sealed partial class TenantChanges(
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     private readonly SemaphoreSlim _news = new(0);
+    private Task _clearing = Task.CompletedTask;
+
     // deleted tenants of which nothing is left, by version
     private readonly ConcurrentDictionary<string, ulong> _cleared = new(StringComparer.Ordinal);
 
@@ -61,13 +63,27 @@ internal sealed partial class TenantChanges(
                 LogRefused(peer.Address.ToString(), problem);
         }
 
-        foreach (var (name, entry) in tenants.Tenants)
+        // Behind the news of others: looking through Redis takes as long as it has keys.
+        if (_clearing.IsCompleted)
+            _clearing = ClearDeletedAsync(cancellationToken);
+    }
+
+    private async Task ClearDeletedAsync(CancellationToken cancellationToken)
+    {
+        try
         {
-            if (entry.Deleted && !IsCleared(name, entry) && await ClearAsync(name, cancellationToken))
-            {
-                _cleared[name] = entry.Version;
-                LogCleared(name);
-            }
+            await Task.WhenAll(tenants.Tenants.Where(tenant => tenant.Value.Deleted && !IsCleared(tenant.Key, tenant.Value)).Select(
+                async tenant =>
+                {
+                    if (!await ClearAsync(tenant.Key, cancellationToken))
+                        return;
+                    _cleared[tenant.Key] = tenant.Value.Version;
+                    LogCleared(tenant.Key);
+                }));
+        }
+        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+        {
+            LogFailed(e.Message);
         }
     }
 
@@ -86,11 +102,12 @@ internal sealed partial class TenantChanges(
         if (services.GetService<RedisTier>() is not { } tier)
             return true;
         var id = TenantId.Of(tenant);
-        var deletions = new List<Task<bool>>();
-        await tier.ScanAsync(
-            page => deletions.Add(tier.DeleteAsync([.. page.Keys.Where(key => key.Namespace.Tenant == id)], cancellationToken)),
+        var deleted = true;
+        var isWhole = await tier.VisitAsync(
+            key => key.Namespace.Tenant == id,
+            page => deleted &= tier.DeleteAsync([.. page], cancellationToken).GetAwaiter().GetResult(), // the scan has a thread of its own
             cancellationToken);
-        return (await Task.WhenAll(deletions)).All(deleted => deleted);
+        return isWhole && deleted;
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Changes of tenants are not everywhere yet; trying again: {Reason}")]

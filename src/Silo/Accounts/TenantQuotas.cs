@@ -57,7 +57,7 @@ internal sealed class TenantQuotas : IDisposable
         foreach (var name in closed)
             _accounts.Set(
                 name, _accounts.Of(name).Limits with { Cap = 0, Share = tenants.ContainsKey(name) ? Bytes(tenants[name].Share) : 0 });
-        _accounts.Others.Limits = LimitsOf(new TenantOptions.Tenant(), free);
+        _accounts.Others.Limits = LimitsOf(new TenantOptions.Tenant(), free) with { Part = 0 }; // of any number of tenants
     }
 
     /// <summary>Whether a tenant is not let in, and its connections have to end.</summary>
@@ -113,6 +113,7 @@ internal sealed class TenantQuotas : IDisposable
         var part = PartOf(tenant, free);
         return new TenantLimits
         {
+            Part = part,
             Share = Bytes(tenant.Share),
             Cap = tenant.MaxShare >= 1 ? long.MaxValue : Bytes(tenant.MaxShare),
             Locked = Bytes(part),

@@ -28,9 +28,6 @@ internal sealed partial class ClusterBlocks(
     // Under this share of its arena a silo has hardly any room left: the rest is leased, pinned or being written.
     private const int ScarceShare = 8;
 
-    private const int ClearRounds = 3;
-    private const int ClearedAtOnce = 1024;
-
     public bool HasOthers => members.Peers.Length > 0;
 
     public SiloAddress? HolderOf(BlockKey key)
@@ -119,8 +116,8 @@ internal sealed partial class ClusterBlocks(
 
         var confirmed = await BuryEverywhereAsync([.. all.Where((_, i) => known[i])], latest, answers).ConfigureAwait(false)
             & await redisGone.ConfigureAwait(false);
-        if (confirmed && members.LeftUntilSilent is var wait && wait > TimeSpan.Zero)
-            await Task.Delay(wait, cancellationToken).ConfigureAwait(false);
+        if (confirmed)
+            await members.LeftAreSilent.WaitAsync(cancellationToken).ConfigureAwait(false);
         return confirmed && !store.Term.IsOver
             ? Array.ConvertAll(deleted, was => was ? ItemOutcome.Done : ItemOutcome.Nothing)
             : [.. Enumerable.Repeat(ItemOutcome.Unconfirmed, all.Length)];
@@ -151,23 +148,6 @@ internal sealed partial class ClusterBlocks(
         return all.All(confirmed => confirmed);
     }
 
-    public async ValueTask<int> ClearAsync(NamespaceId ns, CancellationToken cancellationToken)
-    {
-        // What becomes known of while others are deleted is found by the next round.
-        var deleted = 0;
-        for (var round = 0; round < ClearRounds; round++)
-        {
-            var keys = directory.Index.KeysOf(ns);
-            keys.UnionWith(await redis.KeysOfAsync(ns, cancellationToken).ConfigureAwait(false));
-            if (keys.Count == 0)
-                break;
-            foreach (var some in keys.Chunk(ClearedAtOnce))
-                deleted += (await DeleteAsync(some, cancellationToken).ConfigureAwait(false)).Count(outcome => outcome == ItemOutcome.Done);
-        }
-
-        return deleted;
-    }
-
     public async ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration, CancellationToken cancellationToken)
     {
         if (store.Pin(key, duration))
@@ -190,15 +170,32 @@ internal sealed partial class ClusterBlocks(
     public bool OutlivesSilos(BlockKey key) =>
         redis.Exists && ((directory.Index.HoldersOf(key) & BlockRun.Redis) != 0 || redis.IsUnderWay(key));
 
-    public async ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken)
+    public async ValueTask<ItemOutcome> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken)
     {
         var holders = directory.Index.HoldersOf(key);
+        var live = members.LiveMask;
         var found = store.SetTimeToLive(key, timeToLive);
-        foreach (var peer in members.Holders(holders & ~SelfBit))
-            found |= await AskAsync(peer.Address, agent => agent.SetTimeToLiveAsync(key, timeToLive));
+        var others = members.Peers;
+
+        // A silo that says nothing may have got a copy that nobody here knows of.
+        var confirmed = others.All(peer => (live & peer.Bit) != 0);
+        var answers = await Task.WhenAll(others.Where(peer => (holders & live & peer.Bit) != 0).Select(async peer =>
+            (peer.Address, HasIt: await AskAsync<bool?>(
+                peer.Address, async agent => await agent.SetTimeToLiveAsync(key, timeToLive)).ConfigureAwait(false)))).ConfigureAwait(false);
+        foreach (var (silo, hasIt) in answers)
+        {
+            found |= hasIt == true;
+            confirmed &= hasIt is not null || members.Find(silo) is null; // declared dead meanwhile
+        }
+
         if ((holders & BlockRun.Redis) != 0)
-            found |= await redis.SetTimeToLiveAsync(key, timeToLive);
-        return found;
+        {
+            var isThere = await redis.SetTimeToLiveAsync(key, timeToLive).ConfigureAwait(false);
+            found |= isThere;
+            confirmed &= isThere || (live & BlockRun.Redis) != 0;
+        }
+
+        return !confirmed ? ItemOutcome.Unconfirmed : found ? ItemOutcome.Done : ItemOutcome.Nothing;
     }
 
     public ValueTask<BlockLease?> FetchAsync(BlockKey key, CancellationToken cancellationToken)
@@ -236,7 +233,7 @@ internal sealed partial class ClusterBlocks(
         {
             return await question(agents.Of(silo)).AsTask().WaitAsync(options.Value.AskTimeout);
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException or SiloUnavailableException)
+        catch (Exception e) when (LostCalls.IsLost(e))
         {
             LogNoAnswer(silo.ToString(), e.Message);
             return default;

@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Diagnostics;
 using KvCache.Engine.Index;
 using KvCache.Engine.Security;
 using KvCache.Silo.Options;
@@ -23,7 +22,7 @@ internal sealed class ClusterMembers
     private readonly Random _random;
     private readonly PeerSilo?[] _bySlot = new PeerSilo?[PrefixIndex.MaxHolders];
     private ImmutableArray<PeerSilo> _peers = [];
-    private long? _lastLeft; // when a silo was removed last
+    private readonly LeftSilos _left;
 
     public ClusterMembers(
         ILocalSiloDetails local, BlockDirectory directory, RedisBlocks redis, IOptions<ClusterOptions> options, ClusterSecrets secrets,
@@ -36,6 +35,7 @@ internal sealed class ClusterMembers
         _secrets = secrets;
         _tls = tls;
         _random = random ?? Random.Shared;
+        _left = new LeftSilos(options.Value.CutOffLimit);
 
         // As long as one is not heard, nobody here can say that a block is nowhere.
         directory.UnderWay.Add(_ => Reachable < _peers.Length);
@@ -45,6 +45,21 @@ internal sealed class ClusterMembers
     public SiloAddress Local => _local.SiloAddress;
 
     public ImmutableArray<PeerSilo> Peers => _peers;
+
+    /// <summary>This silo is about to leave, and says so in every answer.</summary>
+    public bool IsLeaving { get; set; }
+
+    /// <summary>Bits of the silos that have said that they are about to leave.</summary>
+    public ulong LeavingMask
+    {
+        get
+        {
+            var mask = IsLeaving ? 1UL << BlockDirectory.Self : 0;
+            foreach (var peer in _peers)
+                mask |= peer.IsLeaving ? peer.Bit : 0;
+            return mask;
+        }
+    }
 
     /// <summary>Bits of the holders that can be asked now: this silo, the silos that have spoken lately, and Redis unless it is left alone
     /// because it failed.</summary>
@@ -66,16 +81,7 @@ internal sealed class ClusterMembers
     }
 
     /// <summary>Bits of the other holders that can be asked now and are not about to leave; Redis is among them.</summary>
-    public ulong StayingMask
-    {
-        get
-        {
-            var mask = LiveMask & ~(1UL << BlockDirectory.Self);
-            foreach (var peer in _peers)
-                mask &= peer.IsLeaving ? ~peer.Bit : ulong.MaxValue;
-            return mask;
-        }
-    }
+    public ulong StayingMask => LiveMask & ~(1UL << BlockDirectory.Self) & ~LeavingMask;
 
     /// <summary>Other silos that have spoken lately, after all that they have was taken over.</summary>
     public int Reachable => _peers.Count(peer => peer.IsReachable(_options.Value.SilenceLimit));
@@ -131,31 +137,21 @@ internal sealed class ClusterMembers
         }
     }
 
-    /// <summary>
-    /// How long a silo that has left may still let blocks be read: it may not know that it was declared dead until its term is over
-    /// (<see cref="CutOffWatch"/>).
-    /// </summary>
-    public TimeSpan LeftUntilSilent
-    {
-        get
-        {
-            lock (_lock)
-            {
-                var left = _lastLeft is { } last ? _options.Value.CutOffLimit - Stopwatch.GetElapsedTime(last) : TimeSpan.Zero;
-                return left > TimeSpan.Zero ? left : TimeSpan.Zero;
-            }
-        }
-    }
+    /// <summary>Ends when no silo that was removed lets anything be read any more.</summary>
+    public Task LeftAreSilent => _left.Silent;
 
     /// <summary>Forgets a silo and its blocks.</summary>
+    /// <param name="peer">The silo.</param>
+    /// <param name="isSilent">Whether it certainly lets nothing be read any more.</param>
     /// <returns>Number of blocks it had.</returns>
-    public int Remove(PeerSilo peer)
+    public int Remove(PeerSilo peer, bool isSilent = false)
     {
         lock (_lock)
         {
             var blocks = peer.Replica.Dead();
             _peers = _peers.Remove(peer);
-            _lastLeft = Stopwatch.GetTimestamp();
+            if (!isSilent)
+                _left.Add(peer.Endpoints);
             Volatile.Write(ref _bySlot[peer.Replica.Holder], null);
             peer.Dispose();
             return blocks;

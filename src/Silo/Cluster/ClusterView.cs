@@ -16,7 +16,8 @@ internal readonly record struct SiloPlace(ulong Bit, bool IsHere, IReadOnlyList<
 
 /// <summary>What the front ends of this silo see of the cluster: where blocks are, as far as it can be asked for them now.</summary>
 internal sealed class ClusterView(
-    BlockStore store, BlockDirectory directory, ClusterMembers members, RemoteReads reads, RedisBlocks redis, IClusterBlocks cluster)
+    BlockStore store, BlockDirectory directory, ClusterMembers members, RemoteReads reads, RedisBlocks redis, IClusterBlocks cluster,
+    NamespaceClears clears)
 {
     private const ulong SelfBit = 1UL << BlockDirectory.Self;
 
@@ -24,6 +25,9 @@ internal sealed class ClusterView(
     private const int PromotedByHold = 64;
 
     public BlockDirectory Directory => directory;
+
+    /// <summary>Whether this silo is about to leave.</summary>
+    public bool IsLeaving => members.IsLeaving;
 
     /// <summary>Counts the blocks of a chain that somebody has, and says who. One local look-up, and no use of any block.</summary>
     public int Match(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Span<ulong> holders) =>
@@ -74,12 +78,20 @@ internal sealed class ClusterView(
 
     /// <summary>Writes the answer to a locate.</summary>
     /// <param name="writer">Receives it.</param>
-    /// <param name="holders">Holders of every block that was found.</param>
+    /// <param name="holders">Holders of every block that was found; changed.</param>
     /// <param name="here">Addresses of this silo.</param>
-    public void WriteLocations(WireWriter writer, ReadOnlySpan<ulong> holders, IReadOnlyList<string> here)
+    public void WriteLocations(WireWriter writer, Span<ulong> holders, IReadOnlyList<string> here)
     {
         writer.UInt32((uint)holders.Length);
         var all = 0UL;
+        var leaving = members.LeavingMask;
+        for (var i = 0; leaving != 0 && i < holders.Length; i++)
+        {
+            // Who leaves is named where nobody else has the block.
+            if ((holders[i] & ~leaving & ~BlockRun.Redis) != 0)
+                holders[i] &= ~leaving;
+        }
+
         foreach (var mask in holders)
             all |= mask;
         all &= members.LiveMask & ~BlockRun.Redis;
@@ -135,7 +147,8 @@ internal sealed class ClusterView(
     }
 
     /// <summary>Deletes all blocks of a namespace everywhere. Blocks the thread.</summary>
-    public int Clear(NamespaceId ns) => cluster.ClearAsync(ns).AsTask().GetAwaiter().GetResult();
+    /// <inheritdoc cref="NamespaceClears.ClearAsync(NamespaceId, TimeSpan)"/>
+    public DeleteResult Clear(NamespaceId ns, TimeSpan patience) => clears.ClearAsync(ns, patience).GetAwaiter().GetResult();
 
     // Slots of this silo's index mean nothing elsewhere: the answer numbers its silos in the order in which it names them.
     private static ulong Compact(ulong mask, ulong known)

@@ -56,7 +56,7 @@ internal sealed partial class ClusterWatch(
         {
             _links.Remove(silo, out var link);
             link!.Dispose();
-            LogLeft(silo.ToString(), members.Remove(link.Peer), snapshot.GetSiloStatus(silo));
+            LogLeft(silo.ToString(), members.Remove(link.Peer, IsSilent(silo, snapshot)), snapshot.GetSiloStatus(silo));
             changed = true;
         }
 
@@ -79,6 +79,11 @@ internal sealed partial class ClusterWatch(
         if (changed)
             replicator.Repair();
     }
+
+    // Who says itself that it leaves has stopped to serve before, and two processes cannot have the same port.
+    private static bool IsSilent(SiloAddress silo, ClusterMembershipSnapshot snapshot) =>
+        snapshot.GetSiloStatus(silo) is SiloStatus.ShuttingDown or SiloStatus.Stopping
+        || snapshot.Members.Keys.Any(other => other.Endpoint.Equals(silo.Endpoint) && other.Generation > silo.Generation);
 
     private string[] Describe(PeerSilo peer, CancellationToken cancellationToken)
     {

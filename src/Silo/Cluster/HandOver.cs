@@ -33,6 +33,7 @@ internal sealed partial class HandOver(
     /// <summary>Hands over for at most <see cref="ClusterOptions.HandOverTimeout"/>.</summary>
     public async Task RunAsync()
     {
+        members.IsLeaving = true; // clients hear of it with their next answer
         var limit = options.Value.HandOverTimeout;
         if (limit <= TimeSpan.Zero || members.Peers.Length == 0)
             return;
@@ -63,7 +64,7 @@ internal sealed partial class HandOver(
                 var free = await agents.Of(peer.Address).LeavingAsync(members.Local).AsTask().WaitAsync(TellLimit);
                 return KeyValuePair.Create(peer, free);
             }
-            catch (Exception e) when (e is OrleansException or TimeoutException or SiloUnavailableException)
+            catch (Exception e) when (LostCalls.IsLost(e))
             {
                 LogUntold(peer.Address.ToString(), e.Message);
                 return KeyValuePair.Create(peer, 0L);
@@ -121,7 +122,7 @@ internal sealed partial class HandOver(
             return await agents.Of(to.Address).CopyAsync(keys, members.Local).AsTask()
                 .WaitAsync(options.Value.FetchTimeout + options.Value.AskTimeout, over);
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException or SiloUnavailableException or OperationCanceledException)
+        catch (Exception e) when (LostCalls.IsLost(e, CancellationToken.None)) // the end of its own time too
         {
             LogFailed(to.Address.ToString(), keys.Length, e.Message);
             return 0;

@@ -21,8 +21,8 @@ internal interface IPayloadTier
     /// <inheritdoc cref="RedisTier.DeleteAsync"/>
     Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken = default);
 
-    /// <inheritdoc cref="RedisTier.FindAsync"/>
-    Task<IReadOnlyCollection<BlockKey>> FindAsync(NamespaceId ns, CancellationToken cancellationToken = default);
+    /// <inheritdoc cref="RedisTier.VisitAsync"/>
+    Task<bool> VisitAsync(Func<BlockKey, bool> isWanted, Action<List<BlockKey>> found, CancellationToken cancellationToken = default);
 
     /// <inheritdoc cref="RedisTier.IsUnderWay"/>
     bool IsUnderWay(BlockKey key);

@@ -87,9 +87,12 @@ internal sealed class RedisBlocks : IDisposable
         return exists == true;
     }
 
-    /// <summary>Blocks of a namespace that Redis has; nothing where it cannot be asked.</summary>
-    public async Task<IReadOnlyCollection<BlockKey>> KeysOfAsync(NamespaceId ns, CancellationToken cancellationToken) =>
-        IsAvailable ? await _tier!.FindAsync(ns, cancellationToken).ConfigureAwait(false) : [];
+    /// <summary>Visits blocks that Redis has.</summary>
+    /// <returns>False when it did not answer to the end; true where there is none.</returns>
+    public Task<bool> VisitAsync(Func<BlockKey, bool> isWanted, Action<List<BlockKey>> found, CancellationToken cancellationToken) =>
+        _tier is null ? Task.FromResult(true)
+        : _tier.IsOpen ? Task.FromResult(false)
+        : _tier.VisitAsync(isWanted, found, cancellationToken);
 
     /// <summary>Deletes blocks, and waits until Redis has confirmed it or the tier will go on trying by itself.</summary>
     /// <returns>False when Redis has not confirmed it; true where there is none.</returns>

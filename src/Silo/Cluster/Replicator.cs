@@ -121,7 +121,7 @@ internal sealed partial class Replicator(
             counters.CopyMade(copied);
             return copied == keys.Length;
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException or SiloUnavailableException)
+        catch (Exception e) when (LostCalls.IsLost(e, cancellationToken))
         {
             LogFailed(target.Address.ToString(), keys.Length, e.Message);
             return false;

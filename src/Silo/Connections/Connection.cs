@@ -5,6 +5,7 @@ using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Accounts;
+using KvCache.Silo.Hosting;
 using KvCache.Silo.Options;
 using KvCache.Silo.Telemetry;
 using Microsoft.Extensions.Logging;
@@ -22,9 +23,6 @@ internal abstract partial class Connection : IDisposable
     private readonly SiloCounters _counters;
     private readonly ILogger _logger;
     private readonly long _opened = Stopwatch.GetTimestamp();
-
-    // Strangers' mistakes are told, but do not fill the log.
-    private static readonly LogBudget Told = new(TimeProvider.System, TimeSpan.FromSeconds(1));
 
     // Read by the watchdog: when the current frame began (0 between frames) and how many bytes had moved then.
     private long _frameBegan;
@@ -127,8 +125,7 @@ internal abstract partial class Connection : IDisposable
     /// <summary>Ends the connection, from any thread.</summary>
     public void Abort(string reason)
     {
-        if (Told.TryTake(out _))
-            LogAborted(Peer, reason);
+        LogAborted(Peer, reason);
         _channel.Abort();
     }
 
@@ -230,26 +227,18 @@ internal abstract partial class Connection : IDisposable
         }
     }
 
-    /// <summary>Tells why a connection is ended, or a request refused; not for each of many.</summary>
-    protected void LogRejected(string peer, string reason)
-    {
-        if (!Told.TryTake(out var suppressed))
-            return;
-        if (suppressed > 0)
-            LogSuppressed(suppressed);
-        LogRejection(peer, reason);
-    }
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Connection of {Peer} rejected: {Reason}")]
-    private partial void LogRejection(string peer, string reason);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Count} more connections were ended or rejected, and not told one by one")]
-    private partial void LogSuppressed(long count);
+    /// <summary>Tells why a connection is ended, or a request refused.</summary>
+    [LoggerMessage(
+        Level = LogLevel.Warning, EventName = BoundedLog.Strangers + "Rejected", Message = "Connection of {Peer} rejected: {Reason}")]
+    protected partial void LogRejected(string peer, string reason);
 
     [LoggerMessage(Level = LogLevel.Debug, Message = "Connection of {Peer} ended: {Reason}")]
     protected partial void LogEnded(string peer, string reason);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Connection of {Peer} is ended by the silo: {Reason}")]
+    [LoggerMessage(
+        Level = LogLevel.Information,
+        EventName = BoundedLog.Strangers + "Ended",
+        Message = "Connection of {Peer} is ended by the silo: {Reason}")]
     private partial void LogAborted(string peer, string reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Connection of {Peer} failed")]

@@ -50,7 +50,6 @@ internal sealed partial class ConnectionListener(
     private int _places; // that are taken; guarded by _connections
     private readonly List<Socket> _listeners = [];
     private readonly List<Task> _loops = [];
-    private readonly LogBudget _watchTold = new(TimeProvider.System, TimeSpan.FromMinutes(1));
     private string _unix = "";
 
     /// <summary>Open connections.</summary>
@@ -311,8 +310,7 @@ internal sealed partial class ConnectionListener(
         catch (Exception e)
         {
             counters.WatchFailed();
-            if (_watchTold.TryTake(out _))
-                LogWatchFailed(e, name);
+            LogWatchFailed(e, name);
         }
     }
 

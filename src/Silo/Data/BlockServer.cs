@@ -159,8 +159,16 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
 
     public async Task StopAsync(CancellationToken cancellationToken)
     {
-        await _listener.StopAsync(cancellationToken);
-        Mapped.Clear();
+        try
+        {
+            await _listener.StopAsync(cancellationToken);
+            Mapped.Clear();
+        }
+        finally
+        {
+            // Orleans tells the others behind this, and they confirm deletions from then on without asking here.
+            Store.Term.EndForGood();
+        }
     }
 
     public void Dispose() => _listener.Dispose();
@@ -190,7 +198,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         {
             return await Cluster.MayHaveAsync(key) && await call(Grains.GetPrefix(key)) ? ItemOutcome.Done : ItemOutcome.Nothing;
         }
-        catch (Exception e) when (e is not OperationCanceledException)
+        catch (Exception e)
         {
             LogUnanswered(key.Namespace, key.Hash.ToShortString(), e.Message);
             return ItemOutcome.Unconfirmed;
@@ -216,16 +224,12 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     /// <summary>What a tenant is shown: its own figures; where there are no tenants, all of the silo's beside them.</summary>
     public byte[] StatisticsJson(TenantAccount account)
     {
-        var own = JsonSerializer.SerializeToNode(Store.GetStatistics(account), StatisticsJsonContext.Default.TenantStatistics)!.AsObject();
-        if (!Tenants.HasSecrets)
-        {
-            var silo = JsonSerializer.SerializeToNode(
-                SiloStatistics.Create(Store, Counters), StatisticsJsonContext.Default.SiloStatistics)!;
-            foreach (var (name, value) in silo.AsObject())
-                own.TryAdd(name, value?.DeepClone());
-        }
-
-        return JsonSerializer.SerializeToUtf8Bytes(own, StatisticsJsonContext.Default.JsonObject);
+        var own = Store.GetStatistics(account);
+        return Tenants.HasSecrets
+            ? JsonSerializer.SerializeToUtf8Bytes(own, StatisticsJsonContext.Default.TenantStatistics)
+            : JsonSerializer.SerializeToUtf8Bytes(
+                new SingleTenantStatistics(own, SiloStatistics.Create(Store, Counters)),
+                StatisticsJsonContext.Default.SingleTenantStatistics);
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The data plane listens on {Endpoints}")]

@@ -2,6 +2,7 @@ using KvCache.Caching;
 using KvCache.Engine.Storage;
 using KvCache.Grains.Cluster;
 using KvCache.Orleans;
+using KvCache.Silo.Cluster;
 using KvCache.Silo.Options;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -179,7 +180,7 @@ internal sealed partial class BlockWriter(
             return await grains.GetPrefix(write.Key).BeginAsync(intent, cancellationToken).AsTask()
                 .WaitAsync(options.Value.AskTimeout, cancellationToken);
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException)
+        catch (Exception e) when (LostCalls.IsLost(e, cancellationToken))
         {
             LogUnasked(write.Key.Namespace, write.Key.Hash.ToShortString(), e.Message);
             return new WriteGrant(BeginOutcome.Accepted, write.Generation);

@@ -214,13 +214,10 @@ internal sealed partial class Session : Connection
 
     private void Locate(ulong requestId, ReadOnlySpan<byte> meta)
     {
-        var reader = new WireReader(meta);
-        var ns = Namespace(ref reader);
-        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
-        reader.End();
+        var ns = ReadBlocks(meta, hasNumber: false, out _, out var hashes);
         var masks = Masks(hashes.Length);
-        var found = _server.Cluster.Match(ns.Id, hashes, masks);
-        _server.Cluster.NoteReads(ns.Id, hashes[..found], masks);
+        var found = _server.Cluster.Match(ns, hashes, masks);
+        _server.Cluster.NoteReads(ns, hashes[..found], masks);
         var reply = Reply();
         _server.Cluster.WriteLocations(reply, masks[..found], _server.Endpoints);
         _socket.Send(reply, FrameType.LocateReply, WireStatus.Ok, requestId);
@@ -342,32 +339,22 @@ internal sealed partial class Session : Connection
 
     private void Pin(ulong requestId, ReadOnlySpan<byte> meta)
     {
-        var reader = new WireReader(meta);
-        var ns = Namespace(ref reader);
-        var duration = WireProtocol.Duration(reader.UInt64());
-        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
-        reader.End();
-        SendItems(FrameType.PinReply, requestId, _server.ForEachGrain(ns.Id, hashes, grain => grain.PinAsync(duration)));
+        var ns = ReadBlocks(meta, hasNumber: true, out var milliseconds, out var hashes);
+        var duration = WireProtocol.Duration(milliseconds);
+        SendItems(FrameType.PinReply, requestId, _server.ForEachGrain(ns, hashes, grain => grain.PinAsync(duration)));
     }
 
     private void Delete(ulong requestId, ReadOnlySpan<byte> meta)
     {
-        var reader = new WireReader(meta);
-        var ns = Namespace(ref reader);
-        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
-        reader.End();
-        SendItems(FrameType.DeleteReply, requestId, _server.Cluster.Delete(ns.Id, hashes));
+        var ns = ReadBlocks(meta, hasNumber: false, out _, out var hashes);
+        SendItems(FrameType.DeleteReply, requestId, _server.Cluster.Delete(ns, hashes));
     }
 
     private void Expire(ulong requestId, ReadOnlySpan<byte> meta)
     {
-        var reader = new WireReader(meta);
-        var ns = Namespace(ref reader);
-        var milliseconds = reader.UInt64();
-        var hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
-        reader.End();
+        var ns = ReadBlocks(meta, hasNumber: true, out var milliseconds, out var hashes);
         var life = milliseconds == 0 ? TimeSpan.MaxValue : WireProtocol.Duration(milliseconds);
-        SendItems(FrameType.ExpireReply, requestId, _server.ForEachGrain(ns.Id, hashes, grain => grain.SetTimeToLiveAsync(life)));
+        SendItems(FrameType.ExpireReply, requestId, _server.ForEachGrain(ns, hashes, grain => grain.SetTimeToLiveAsync(life)));
     }
 
     private void Clear(ulong requestId, ReadOnlySpan<byte> meta)
@@ -375,7 +362,11 @@ internal sealed partial class Session : Connection
         var reader = new WireReader(meta);
         var ns = Namespace(ref reader);
         reader.End();
-        SendCount(FrameType.ClearReply, requestId, _server.Cluster.Clear(ns.Id));
+        var result = _server.Cluster.Clear(ns.Id, _server.Options.FrameTimeout / 2);
+        var reply = Reply();
+        reply.UInt32((uint)result.Deleted);
+        reply.UInt8(result.IsConfirmed ? (byte)1 : (byte)0);
+        _socket.Send(reply, FrameType.ClearReply, WireStatus.Ok, requestId);
     }
 
     private void Release(ulong requestId, ReadOnlySpan<byte> meta)
@@ -407,6 +398,17 @@ internal sealed partial class Session : Connection
         SendCount(FrameType.VerifyReply, requestId, _server.DropIfCorrupt(key, generation) ? 1 : 0);
     }
 
+    // A namespace, for some a number, and blocks: what most requests are.
+    private NamespaceId ReadBlocks(ReadOnlySpan<byte> meta, bool hasNumber, out ulong number, out ReadOnlySpan<BlockHash> hashes)
+    {
+        var reader = new WireReader(meta);
+        var ns = Namespace(ref reader).Id;
+        number = hasNumber ? reader.UInt64() : 0;
+        hashes = reader.Hashes(reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks"));
+        reader.End();
+        return ns;
+    }
+
     private CacheNamespace Namespace(ref WireReader reader)
     {
         var handle = reader.UInt32();
@@ -419,6 +421,12 @@ internal sealed partial class Session : Connection
     {
         _reply.Reset();
         _reply.Take(FrameHeader.Size);
+        if (!_isPeer && _server.Cluster.IsLeaving)
+        {
+            WireFields.Add(_reply, WireFields.Leaving, []);
+            WireFields.End(_reply);
+        }
+
         return _reply;
     }
 

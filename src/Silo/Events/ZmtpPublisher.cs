@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Threading.Channels;
 using KvCache.Silo.Connections;
+using KvCache.Silo.Hosting;
 using Microsoft.Extensions.Logging;
 
 namespace KvCache.Silo.Events;
@@ -26,7 +27,6 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
     private readonly UnprovenConnections<Subscriber> _unproven = new(MaxUnproven, MaxUnprovenPerAddress);
     private readonly EventCounters _counters;
     private readonly ILogger _logger;
-    private readonly LogBudget _lines = new(TimeProvider.System, TimeSpan.FromMinutes(1));
     private readonly CancellationTokenSource _stopping = new();
     private readonly List<Subscriber> _subscribers = [];
     private readonly Socket _listener;
@@ -143,8 +143,8 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
         catch (Exception e)
             when (e is IOException or SocketException or KvFormatException or OperationCanceledException or ObjectDisposedException)
         {
-            if (!_stopping.IsCancellationRequested && _lines.TryTake(out var left))
-                LogEnded(peer?.ToString() ?? "somebody", e.Message, left);
+            if (!_stopping.IsCancellationRequested)
+                LogEnded(peer?.ToString() ?? "somebody", e.Message);
         }
         finally
         {
@@ -192,8 +192,9 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
 
     [LoggerMessage(
         Level = LogLevel.Information,
-        Message = "The subscriber {Peer} of KV events has left: {Reason} ({Left} more such lines were left out)")]
-    private partial void LogEnded(string peer, string reason, long left);
+        EventName = BoundedLog.Strangers + "Subscriber",
+        Message = "The subscriber {Peer} of KV events has left: {Reason}")]
+    private partial void LogEnded(string peer, string reason);
 
     private sealed class Subscriber(ZmtpSocket socket, int maxQueued)
     {

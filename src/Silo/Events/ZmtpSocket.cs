@@ -24,7 +24,7 @@ internal sealed class ZmtpSocket : IDisposable
     private const int GreetingBytes = 64;
     private const byte MoreFlag = 1, LongFlag = 2, CommandFlag = 4;
 
-    private readonly NetworkStream _stream;
+    private readonly Stream _stream;
     private readonly int _maxFrameBytes;
     private readonly SemaphoreSlim _writing = new(1);
     private readonly byte[] _head = new byte[9];
@@ -32,6 +32,7 @@ internal sealed class ZmtpSocket : IDisposable
     /// <param name="socket">A connected socket, which is owned from here on.</param>
     /// <param name="maxFrameBytes">Longest frame that is accepted.</param>
     public ZmtpSocket(Socket socket, int maxFrameBytes)
+        : this(new NetworkStream(socket, ownsSocket: true), maxFrameBytes)
     {
         socket.NoDelay = true;
 
@@ -40,9 +41,11 @@ internal sealed class ZmtpSocket : IDisposable
         socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, 15);
         socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, 5);
         socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveRetryCount, 3);
-        _stream = new NetworkStream(socket, ownsSocket: true);
-        _maxFrameBytes = maxFrameBytes;
     }
+
+    /// <param name="stream">A connection, which is owned from here on.</param>
+    /// <param name="maxFrameBytes">Longest frame that is accepted.</param>
+    public ZmtpSocket(Stream stream, int maxFrameBytes) => (_stream, _maxFrameBytes) = (stream, maxFrameBytes);
 
     public void Dispose()
     {

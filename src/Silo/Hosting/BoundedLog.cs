@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using System.Globalization;
-using KvCache.Silo.Accounts;
 using Microsoft.Extensions.Logging;
 
 namespace KvCache.Silo.Hosting;
@@ -10,10 +9,15 @@ namespace KvCache.Silo.Hosting;
 /// place of the program is then one line with a count. Of parts that are not ours an exception is one line too, and what every loss of a
 /// neighbour brings with it is no error.
 /// </summary>
+/// <remarks>Lines that strangers can cause, at any level, have <see cref="Strangers"/> in front of the name of their event.</remarks>
 internal sealed class BoundedLog : ILoggerProvider
 {
+    /// <summary>What the names of events begin with that whoever reaches the silo can make happen: bounded whatever their level
+    /// is.</summary>
+    public const string Strangers = "Strangers.";
+
     // What differs, the silo's name for example, is told a few times before it is counted.
-    private const int LinesAMinute = 3;
+    private const int LinesAMinute = 3, StrangersLinesAMinute = 10;
 
     private static readonly TimeSpan Interval = TimeSpan.FromMinutes(1);
 
@@ -57,7 +61,7 @@ internal sealed class BoundedLog : ILoggerProvider
     private static void Write(ILogger log, LogLevel level, EventId id, string text) => log.Log(level, id, text, null, (line, _) => line);
 
     // Within one place of the program.
-    private sealed class Repetition(ILogger log)
+    private sealed class Repetition(ILogger log, int linesAMinute)
     {
         private readonly Lock _lock = new();
         private readonly HashSet<string> _told = [];
@@ -70,7 +74,7 @@ internal sealed class BoundedLog : ILoggerProvider
         {
             lock (_lock)
             {
-                if (_told.Count < LinesAMinute && _told.Add(text))
+                if (_told.Count < linesAMinute && _told.Add(text))
                     return true;
                 _left++;
                 _last = text;
@@ -96,9 +100,6 @@ internal sealed class BoundedLog : ILoggerProvider
     {
         private readonly bool _isOurs = category.StartsWith("KvCache.", StringComparison.Ordinal);
 
-        // What an administrator did is told each time.
-        private readonly bool _isAudit = category == typeof(AuditLog).FullName;
-
         public IDisposable? BeginScope<TState>(TState state)
             where TState : notnull => inner.BeginScope(state);
 
@@ -107,7 +108,8 @@ internal sealed class BoundedLog : ILoggerProvider
         public void Log<TState>(
             LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
         {
-            if (logLevel < LogLevel.Warning || _isAudit)
+            var isOfStrangers = eventId.Name?.StartsWith(Strangers, StringComparison.Ordinal) == true;
+            if (logLevel < LogLevel.Warning && !isOfStrangers)
             {
                 inner.Log(logLevel, eventId, state, exception, formatter);
                 return;
@@ -122,10 +124,16 @@ internal sealed class BoundedLog : ILoggerProvider
                 text = ForeignLines.Shorten(text, exception);
             }
 
-            var repetition = owner._repetitions.GetOrAdd((category, eventId.Id, logLevel), _ => new Repetition(inner));
+            // What Orleans says of a call that failed quotes the whole exception.
+            var quotes = _isOurs && exception is null && text.Contains('\n', StringComparison.Ordinal);
+            if (quotes)
+                text = ForeignLines.Shorten(ForeignLines.WithoutStack(text), null);
+
+            var lines = isOfStrangers ? StrangersLinesAMinute : LinesAMinute;
+            var repetition = owner._repetitions.GetOrAdd((category, eventId.Id, logLevel), _ => new Repetition(inner, lines));
             if (!repetition.MayTell(text))
                 return;
-            if (_isOurs)
+            if (_isOurs && !quotes)
                 inner.Log(logLevel, eventId, state, exception, formatter);
             else
                 Write(inner, logLevel, eventId, text);

@@ -45,32 +45,16 @@ internal static class Endpoints
                 [.. cutOff.Problem is { } problem ? [problem] : (string[])[], .. loops.Problems]);
             return Results.Json(readiness, ReadinessJsonContext.Default.Readiness, statusCode: status);
         });
-        app.MapGet("/admin/stats", async (HttpContext http, Operators operators, BlockStore store, SiloCounters counters) =>
-            await operators.RefuseAsync(http, OperatorRole.Scraper) is { } problem
-                ? throw new HttpProblemException(problem)
-                : TypedResults.Ok(SiloStatistics.Create(store, counters)))
-            .WithTags("admin").WithName("siloStatistics").WithSummary("Counters of this silo.");
-        app.MapPost("/admin/leave", async (HttpContext http, Operators operators) =>
+        app.MapGet("/admin/stats", (BlockStore store, SiloCounters counters) => TypedResults.Ok(SiloStatistics.Create(store, counters)))
+            .WithTags("admin").WithName("siloStatistics").WithSummary("Counters of this silo.").WithMetadata(new ForOperators());
+        app.MapPost("/admin/leave", () =>
         {
-            if (await operators.RefuseAsync(http, OperatorRole.Administrator) is { } problem)
-                throw new HttpProblemException(problem);
             app.Lifetime.StopApplication();
             return TypedResults.Accepted((string?)null);
         })
-            .WithTags("admin").WithName("leave")
+            .WithTags("admin").WithName("leave").WithMetadata(new ForOperators())
             .WithSummary("Ends this silo: it gives its blocks to the silos that stay, and stops.");
-        app.MapPrometheusScrapingEndpoint().Add(endpoint =>
-        {
-            // Not a filter: those are for handlers, and this one is a delegate.
-            var serve = endpoint.RequestDelegate!;
-            endpoint.RequestDelegate = async context =>
-            {
-                if (await app.Services.GetRequiredService<Operators>().RefuseAsync(context, OperatorRole.Scraper) is { } problem)
-                    await app.Services.GetRequiredService<ProblemWriter>().WriteAsync(context, problem);
-                else
-                    await serve(context);
-            };
-        });
+        app.MapPrometheusScrapingEndpoint().WithMetadata(new ForOperators());
     }
 }
 

@@ -43,9 +43,14 @@ internal static class ForeignLines
         return line.Length <= LongestText ? line : line[..LongestText] + "…";
     }
 
+    /// <summary>A line of ours that quotes the message of an exception of others, which may have a stack in it.</summary>
+    public static string WithoutStack(string text) => OneLine.Of(string.Join('\n', text.Split('\n').Where(line =>
+        line.TrimStart() is var rest && !rest.StartsWith("at ", StringComparison.Ordinal)
+            && !rest.StartsWith("--- End of", StringComparison.Ordinal))));
+
     private static bool IsUsual(Exception exception) => exception is SiloUnavailableException or OrleansMessageRejectionException
         or TimeoutException or OperationCanceledException or SocketException or ConnectionResetException or ConnectionAbortedException
-        or UnauthorizedAccessException or KvCache.Silo.Tiers.Redis.RedisException
+        or UnauthorizedAccessException or KvCache.Silo.Tiers.Redis.RedisException or StackExchange.Redis.RedisException
         || exception.GetType().FullName is "Orleans.Runtime.Messaging.ConnectionFailedException"
             or "Orleans.Networking.Shared.SocketConnectionException"
                 or "Orleans.Runtime.GrainDirectory.LocalGrainDirectoryPartitionException";

@@ -83,6 +83,7 @@ internal static class KvCacheServices
         silo.AddGrainService<SiloAgent>();
         services.AddSingleton<BlockFetcher>();
         services.AddSingleton<IClusterBlocks, ClusterBlocks>();
+        AddLoop<NamespaceClears>(services);
         services.AddSingleton<ClusterView>();
         services.AddSingleton<BlockWriter>();
         AddLoop<Replicator>(services);
@@ -144,8 +145,13 @@ internal static class KvCacheServices
     {
         var time = services.GetRequiredService<TimeProvider>();
         var cluster = services.GetRequiredService<IOptions<ClusterOptions>>().Value;
-        var index = new PrefixIndex(
-            new PrefixIndexOptions { MaxEntries = cluster.MaxIndexEntries, MaxRedisEntries = cluster.MaxRedisIndexEntries });
+        var accounts = services.GetRequiredService<TenantAccounts>();
+        var index = new PrefixIndex(new PrefixIndexOptions
+        {
+            MaxEntries = cluster.MaxIndexEntries,
+            MaxRedisEntries = cluster.MaxRedisIndexEntries,
+            PartOf = tenant => accounts.Of(tenant).Limits.Part,
+        });
         return new BlockDirectory(index, new IndexLog(time: time), new Tombstones(time: time));
     }
 

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using KvCache.Files;
 using KvCache.Silo.Data;
 using KvCache.Silo.LmCache;
 using KvCache.Silo.Options;
@@ -47,12 +48,8 @@ internal sealed record ReadyFile(
         services.GetRequiredService<RespServer>().Address?.ToString() ?? "",
         services.GetRequiredService<LmCacheServer>().Address?.ToString() ?? "");
 
-    internal void Write(string path)
-    {
-        var temporary = path + ".new";
-        File.WriteAllBytes(temporary, JsonSerializer.SerializeToUtf8Bytes(this, ReadyFileJsonContext.Default.ReadyFile));
-        File.Move(temporary, path, overwrite: true);
-    }
+    internal void Write(string path) =>
+        RegularFile.Replace(path, JsonSerializer.SerializeToUtf8Bytes(this, ReadyFileJsonContext.Default.ReadyFile));
 }
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]

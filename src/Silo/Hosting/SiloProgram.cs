@@ -93,7 +93,7 @@ internal static partial class SiloProgram
             $"--http is '{text}'; http://host:port or https://host:port was expected (the port too), for example http://127.0.0.1:7480.");
     }
 
-    private static WebApplication Build(Dictionary<string, string?> commandLine, FileInfo? config, StartTerms terms)
+    internal static WebApplication Build(Dictionary<string, string?> commandLine, FileInfo? config, StartTerms terms)
     {
         var builder = WebApplication.CreateSlimBuilder();
         SiloConfiguration.Read(builder.Configuration, config, commandLine);

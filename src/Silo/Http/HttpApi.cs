@@ -19,6 +19,7 @@ internal static class HttpApi
         services.AddSingleton<HttpGate>();
         services.AddSingleton<HttpOrigins>();
         services.AddSingleton<Operators>();
+        services.AddSingleton<OperatorGate>();
         services.AddSingleton<HttpConnections>();
         services.AddSingleton<ProblemWriter>();
         services.AddSingleton<Microsoft.AspNetCore.Diagnostics.IExceptionHandler>(provider => provider.GetRequiredService<ProblemWriter>());
@@ -65,6 +66,8 @@ internal static class HttpApi
         app.Use(next => context => origins.InvokeAsync(context, next));
         var gate = app.Services.GetRequiredService<HttpGate>();
         app.Use(next => context => gate.InvokeAsync(context, next));
+        var operators = app.Services.GetRequiredService<OperatorGate>();
+        app.Use(next => context => operators.InvokeAsync(context, next));
         app.MapOpenApi();
 
         var json = new RequestSizeLimitAttribute(app.Services.GetRequiredService<IOptions<HttpApiOptions>>().Value.MaxJsonBytes);
@@ -83,7 +86,7 @@ internal static class HttpApi
         api.MapGet("/stats", QueryEndpoints.Statistics).Produces<TenantStatistics>().WithName("statistics")
             .WithSummary("What the tenant has on this silo, and has used of it.");
 
-        app.MapTenants();
+        app.MapTenants(json);
         const string Block = "/blocks/{ns}/{hash}";
         api.MapGet(Block, BlockEndpoints.GetAsync).WithName("getBlock").WithSummary("The bytes of a block, or of a run of its layers.")
             .Produces<FileStreamHttpResult>(200, "application/octet-stream");

@@ -93,7 +93,9 @@ internal sealed class HttpGate(
         if (tls.Server?.TenantOf(context.Connection.ClientCertificate) is { } certified)
         {
             context.Items[TenantItem] = certified;
-            return (null, default);
+            return (quotas.IsClosed(certified)
+                ? HttpProblem.Forbidden("The tenant that the certificate stands for is disabled or deleted.")
+                : null, default);
         }
 
         if (!tenants.HasSecrets)

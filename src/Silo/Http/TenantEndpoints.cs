@@ -3,6 +3,7 @@ using System.Text.Json.Serialization;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Accounts;
 using Microsoft.AspNetCore.Http.HttpResults;
+using Microsoft.AspNetCore.Mvc;
 
 namespace KvCache.Silo.Http;
 
@@ -54,9 +55,9 @@ internal static class TenantEndpoints
 {
     public const string Path = "/admin/tenants";
 
-    public static void MapTenants(this WebApplication app)
+    public static void MapTenants(this WebApplication app, RequestSizeLimitAttribute json)
     {
-        var admin = app.MapGroup(Path).WithTags("admin").AddEndpointFilter(AuthorizeAsync).AddEndpointFilterFactory(KnownQuery.Check);
+        var admin = app.MapGroup(Path).WithTags("admin").WithMetadata(new ForOperators(), json).AddEndpointFilterFactory(KnownQuery.Check);
         admin.MapGet("/", (TenantDirectory tenants, TenantChanges changes, BlockStore store) =>
             TypedResults.Json(
                 tenants.Tenants.Select(tenant => Describe(tenant.Key, tenant.Value, changes, store)).ToArray(),
@@ -80,16 +81,6 @@ internal static class TenantEndpoints
                 : Unknown(name))
             .WithName("deleteTenant")
                 .WithSummary("Deletes a tenant and its blocks, on every silo and in Redis. The state says when it is done.");
-    }
-
-    // Whoever sees figures sees quotas; whoever changes them is the administrator.
-    private static async ValueTask<object?> AuthorizeAsync(EndpointFilterInvocationContext context, EndpointFilterDelegate next)
-    {
-        var http = context.HttpContext;
-        var least = HttpMethods.IsGet(http.Request.Method) ? OperatorRole.Scraper : OperatorRole.Administrator;
-        return await http.RequestServices.GetRequiredService<Operators>().RefuseAsync(http, least) is { } problem
-            ? throw new HttpProblemException(problem)
-            : await next(context);
     }
 
     private static ProblemHttpResult? Change(

@@ -40,6 +40,14 @@ internal sealed partial class RespSession
             _writer.Integer(outcomes.Count(outcome => outcome == ItemOutcome.Done));
     }
 
+    private void AnswerLife(ItemOutcome outcome)
+    {
+        if (outcome == ItemOutcome.Unconfirmed)
+            _writer.Error("NOREPLICAS A silo, or Redis, that may have the key did not confirm its life; there it keeps the one that it has");
+        else
+            _writer.Integer(outcome == ItemOutcome.Done ? 1 : 0);
+    }
+
     internal void Type()
     {
         if (TryKey(1, out var key) && Values.Exists(key))
@@ -235,7 +243,7 @@ internal sealed partial class RespSession
 
         // A time that has passed deletes.
         if (life > TimeSpan.Zero)
-            _writer.Integer(Values.SetTimeToLive(key, life) ? 1 : 0);
+            AnswerLife(Values.SetTimeToLive(key, life));
         else
             AnswerDeleted(Values.Delete([key]));
     }

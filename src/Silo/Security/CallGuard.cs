@@ -2,7 +2,7 @@ using System.Security.Cryptography;
 using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
 using KvCache.Orleans.Access;
-using KvCache.Silo.Connections;
+using KvCache.Silo.Hosting;
 using KvCache.Silo.Options;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -25,7 +25,6 @@ namespace KvCache.Silo.Security;
 internal sealed partial class CallGuard : IIncomingGrainCallFilter
 {
     private readonly TicketOffice _tickets;
-    private readonly LogBudget _lines;
     private readonly ILogger _logger;
     private readonly ClusterSecrets _secrets;
     private volatile Marks _marks;
@@ -34,14 +33,12 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter
     private readonly int _mostActive;
 
     public CallGuard(
-        ClusterSecrets secrets, TicketOffice tickets, ActivePrefixes active, IOptions<OrleansDoorOptions> options, TimeProvider time,
-        ILogger<CallGuard> logger)
+        ClusterSecrets secrets, TicketOffice tickets, ActivePrefixes active, IOptions<OrleansDoorOptions> options, ILogger<CallGuard> logger)
     {
         _tickets = tickets;
         _active = active;
         _mostActive = options.Value.MaxActivations;
         _logger = logger;
-        _lines = new LogBudget(time, TimeSpan.FromMinutes(1));
         _secrets = secrets;
         _marks = Marks.Of(secrets.All);
     }
@@ -61,8 +58,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter
         if (ReferenceEquals(mark, Mark) || IsAllowed(mark, context))
             return context.Invoke();
         var call = $"{context.Request.GetInterfaceName()}.{context.Request.GetMethodName()}";
-        if (_lines.TryTake(out var left))
-            LogRefused(call, context.TargetId, left);
+        LogRefused(call, context.TargetId);
         return Task.FromException(new UnauthorizedAccessException($"{call} of {context.TargetId} is refused: {Reason(mark)}"));
     }
 
@@ -85,8 +81,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter
             return;
         }
 
-        if (_lines.TryTake(out var left))
-            LogRefused("An activation", target, left);
+        LogRefused("An activation", target);
         throw new UnauthorizedAccessException($"A call of {target} is refused: {Reason(mark)}");
     }
 
@@ -138,8 +133,9 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter
 
     [LoggerMessage(
         Level = LogLevel.Warning,
-        Message = "{Call} of {Grain} was refused: it comes neither from a silo nor from a client of its tenant ({Left} more were left out)")]
-    private partial void LogRefused(string call, GrainId grain, long left);
+        EventName = BoundedLog.Strangers + "Call",
+        Message = "{Call} of {Grain} was refused: it comes neither from a silo nor from a client of its tenant")]
+    private partial void LogRefused(string call, GrainId grain);
 
     private sealed record Marks(IReadOnlyList<byte[]> Secrets, byte[][] Accepted, SiloMark Own)
     {

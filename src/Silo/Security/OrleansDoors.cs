@@ -7,6 +7,7 @@ using KvCache.Orleans.Access;
 using KvCache.Silo.Accounts;
 using KvCache.Silo.Connections;
 using KvCache.Silo.Data;
+using KvCache.Silo.Hosting;
 using KvCache.Silo.Options;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Logging;
@@ -28,7 +29,6 @@ internal sealed partial class OrleansDoors(
     TenantQuotas quotas,
     AuditLog audit,
     IOptions<OrleansDoorOptions> options,
-    TimeProvider time,
     ILogger<OrleansDoors> logger)
     : IDisposable
 {
@@ -41,7 +41,6 @@ internal sealed partial class OrleansDoors(
     private readonly UnprovenConnections<ConnectionContext> _clients = new(options.Value.MaxUnproven, options.Value.MaxUnprovenPerAddress);
     private readonly GatewayClients _admitted = new(options.Value.MaxClients, quotas);
     private readonly ConcurrentDictionary<IPAddress, bool> _silosCameFrom = new();
-    private readonly LogBudget _lines = new(time, TimeSpan.FromMinutes(1));
 
     public void Dispose() => _admitted.Dispose();
 
@@ -78,8 +77,7 @@ internal sealed partial class OrleansDoors(
             if (e is not DoorRefusedException)
                 throw new ConnectionAbortedException($"The silo {connection.RemoteEndPoint} did not end the proof: {e.Message}", e);
             entry.Refuse(sentence);
-            if (_lines.TryTake(out var left))
-                LogNotLetIn(sentence, left);
+            LogNotLetIn(sentence);
             throw new ConnectionAbortedException(sentence, e);
         }
 
@@ -145,8 +143,7 @@ internal sealed partial class OrleansDoors(
             return;
         }
 
-        if (_lines.TryTake(out var left))
-            LogTurnedAway(connection.RemoteEndPoint?.ToString() ?? "somebody", door, reason, left);
+        LogTurnedAway(connection.RemoteEndPoint?.ToString() ?? "somebody", door, reason);
         connection.Abort();
     }
 
@@ -193,9 +190,10 @@ internal sealed partial class OrleansDoors(
 
     [LoggerMessage(
         Level = LogLevel.Warning,
-        Message = "{Peer} was turned away at Orleans' {Door} port: {Reason} ({Left} more such lines were left out)")]
-    private partial void LogTurnedAway(string peer, OrleansDoor door, string reason, long left);
+        EventName = BoundedLog.Strangers + "TurnedAway",
+        Message = "{Peer} was turned away at Orleans' {Door} port: {Reason}")]
+    private partial void LogTurnedAway(string peer, OrleansDoor door, string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Sentence} ({Left} more such lines were left out)")]
-    private partial void LogNotLetIn(string sentence, long left);
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Sentence}")]
+    private partial void LogNotLetIn(string sentence);
 }

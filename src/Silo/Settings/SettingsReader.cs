@@ -27,7 +27,7 @@ internal static class SettingsReader
         {
             if (SettingsSchema.Find(key) is not { } type)
                 throw new FormatException(
-                    $"{key}{SourceOf(configuration, key)} is not a setting; perhaps {SettingsSchema.Nearest(key)} was meant.");
+                    $"{key}{SourceOf(configuration, key, file)} is not a setting; perhaps {SettingsSchema.Nearest(key)} was meant.");
             if (value is null)
                 continue;
             if (!SettingsSchema.IsScalar(type))
@@ -88,8 +88,7 @@ internal static class SettingsReader
             var name = child.Key;
             if (name.Equals(SettingsSchema.Root, StringComparison.OrdinalIgnoreCase))
                 continue;
-            if (file is not null && Has(configuration, name, provider => provider is JsonConfigurationProvider json
-                    && json.Source.Path is { } path && Path.GetFileName(path) == Path.GetFileName(file))
+            if (file is not null && Has(configuration, name, provider => provider is JsonStreamConfigurationProvider)
                 && !Foreign.Contains(name, StringComparer.OrdinalIgnoreCase))
                 throw new FormatException(
                     SettingsSchema.SectionNames.FirstOrDefault(
@@ -102,7 +101,7 @@ internal static class SettingsReader
             // Other programs have settings in the environment too; only what looks like ours is taken for a mistake.
             if (child.GetChildren().Any() && NearestName.Distance(name, SettingsSchema.Root) <= 2)
                 throw new FormatException(
-                    $"'{name}'{SourceOf(configuration, name)} is not read; perhaps '{SettingsSchema.Root}' was meant.");
+                    $"'{name}'{SourceOf(configuration, name, file)} is not read; perhaps '{SettingsSchema.Root}' was meant.");
             if (name.StartsWith(SettingsSchema.Root + "_", StringComparison.OrdinalIgnoreCase)
                 && SettingsSchema.Find(name.Replace('_', ':')) is { } type && SettingsSchema.IsScalar(type))
                 throw new FormatException(
@@ -111,7 +110,7 @@ internal static class SettingsReader
         }
     }
 
-    private static string SourceOf(IConfigurationRoot configuration, string key)
+    private static string SourceOf(IConfigurationRoot configuration, string key, string? file)
     {
         foreach (var provider in configuration.Providers.Reverse())
         {
@@ -121,6 +120,8 @@ internal static class SettingsReader
             {
                 case EnvironmentVariablesConfigurationProvider:
                     return $" (of the environment, {key.Replace(":", "__", StringComparison.Ordinal)})";
+                case JsonStreamConfigurationProvider:
+                    return $" (in {file})";
                 case JsonConfigurationProvider json:
                     return $" (in {json.Source.Path})";
             }

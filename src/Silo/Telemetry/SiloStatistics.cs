@@ -39,5 +39,5 @@ internal sealed record SiloStatistics
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(SiloStatistics))]
 [JsonSerializable(typeof(TenantStatistics))]
-[JsonSerializable(typeof(System.Text.Json.Nodes.JsonObject))]
+[JsonSerializable(typeof(SingleTenantStatistics))]
 internal sealed partial class StatisticsJsonContext : JsonSerializerContext;

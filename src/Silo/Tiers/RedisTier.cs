@@ -46,7 +46,7 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     private readonly List<RedisLane> _lanes = [];
     private readonly List<Thread> _threads = [];
     private readonly CancellationTokenSource _stopping = new();
-    private readonly NamespaceSearch _search;
+    private readonly RedisSearch _search;
     private readonly LoopHealth? _loops;
     private int _stopped;
 
@@ -69,7 +69,7 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
         var endpoint = _endpoint = RedisEndpoint.Create(_options);
         var keys = Keys = _options.SealFile.Length > 0 ? PayloadKeys.Load($"{RedisTierOptions.Section}:SealFile", _options.SealFile) : null;
         _names = new RedisKeySpace(_options.KeyPrefix);
-        _search = new NamespaceSearch(page => ScanAsync(page, _stopping.Token));
+        _search = new RedisSearch(page => ScanAsync(page, _stopping.Token));
         _health = new RedisHealth(endpoint, _options, counters, logger);
         _maxQueuedBytes = _options.MaxQueuedBytes.Bytes > 0 ? _options.MaxQueuedBytes.Bytes : store.Arena.Capacity / QueueShare;
         _queue = new PersistQueue(_maxQueuedBytes, _options.MaxPendingChanges, _health, counters);
@@ -212,10 +212,10 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
         Task.Factory.StartNew(
             () => Scan(page, cancellationToken), cancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
-    /// <summary>Looks through all of Redis for the blocks of a namespace.</summary>
-    /// <returns>Those that were found until Redis did not answer any more.</returns>
-    public Task<IReadOnlyCollection<BlockKey>> FindAsync(NamespaceId ns, CancellationToken cancellationToken = default) =>
-        _search.FindAsync(ns, cancellationToken);
+    /// <inheritdoc cref="RedisSearch.VisitAsync"/>
+    public Task<bool> VisitAsync(
+        Func<BlockKey, bool> isWanted, Action<List<BlockKey>> found, CancellationToken cancellationToken = default) =>
+        _search.VisitAsync(isWanted, found, cancellationToken);
 
     /// <summary>Starts the threads; they connect when there is something to do.</summary>
     public Task StartAsync(CancellationToken cancellationToken)

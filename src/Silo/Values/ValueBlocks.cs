@@ -102,7 +102,7 @@ internal sealed class ValueBlocks(
     public ItemOutcome[] Delete(IReadOnlyList<BlockKey> keys) => blocks.DeleteAsync(keys).AsTask().GetAwaiter().GetResult();
 
     /// <summary>Sets the life of a value from now on, everywhere. Blocks the thread.</summary>
-    public bool SetTimeToLive(BlockKey key, TimeSpan timeToLive) =>
+    public ItemOutcome SetTimeToLive(BlockKey key, TimeSpan timeToLive) =>
         blocks.SetTimeToLiveAsync(key, timeToLive).AsTask().GetAwaiter().GetResult();
 
     /// <summary>What the tenant of a namespace has in the store, and has used of it.</summary>

@@ -87,7 +87,7 @@ public sealed class ClientClusterTests(ClientClusterTests.Cluster shared) : ICla
         var clients = Enumerable.Range(0, 3).Select(silo => Silos.Connect(silo)).ToArray();
         var before = await UsedAsync();
         for (var rank = 0; rank < group.Count; rank++)
-            Assert.Equal(stored[rank], await reader.DeleteAsync(group.PrefixOf(rank, chain)));
+            Assert.Equal(stored[rank], (await reader.DeleteAsync(group.PrefixOf(rank, chain))).Deleted);
         Assert.Equal(before.Select((used, silo) => used - ((stored[silo] - 5) * BlockBytes)), await UsedAsync());
         await match.DisposeAsync();
         Assert.Equal(before.Select((used, silo) => used - (stored[silo] * BlockBytes)), await UsedAsync());

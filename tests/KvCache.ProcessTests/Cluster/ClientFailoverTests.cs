@@ -114,7 +114,7 @@ public sealed class ClientFailoverTests
             await reader.StoreAsync(more, 0, more.Blocks());
             return silos.BlocksAt(2, more) == 2;
         });
-        Assert.InRange(await reader.DeleteAsync(prefix), 0, Blocks); // not confirmed before the lost silo is declared dead
+        Assert.InRange((await reader.DeleteAsync(prefix)).Deleted, 0, Blocks); // not confirmed before the lost silo is declared dead
         await Eventually.TrueAsync(
             "nothing of it is used or held any more", async () => await writer.StoreCounterAsync("arenaUsedBytes") == 0);
     }

@@ -2,6 +2,7 @@ using KvCache.Engine.Storage;
 using KvCache.Orleans;
 using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.Tenants;
 using KvCache.Testing;
 using KvCache.TorchSharp;
 
@@ -50,6 +51,42 @@ public sealed class CrowdedIndexTests
 
         Assert.True(await silos.MetricAsync(0, "kvcache_index_forgotten") > 0);
         silos.AssertHealthy();
+    }
+
+    [Fact]
+    public async Task A_tenant_that_persists_masses_takes_no_other_ones_blocks_out_of_the_index()
+    {
+        using var redis = RedisProcess.Start();
+        await using var silo = await SiloProcess.StartAsync(Settings with
+        {
+            Arguments = ["--redis", redis.Tcp],
+            Settings = new Dictionary<string, string>(Settings.Settings!)
+            {
+                ["KvCache:Cluster:MaxRedisIndexEntries"] = "200",
+                ["KvCache:Tenants:acme:Secret"] = TwoTenants.AcmeSecret,
+                ["KvCache:Tenants:acme:Share"] = "0.4",
+                ["KvCache:Tenants:evil:Secret"] = TwoTenants.EvilSecret,
+            },
+        });
+        await using var acme = silo.ConnectAs("acme");
+        await using var evil = silo.ConnectAs("evil");
+        var mine = Enumerable.Range(0, 60).Select(_ => Prefixes.New(Ns with { Tenant = "acme" }, 1)).ToArray();
+        foreach (var prefix in mine)
+            Assert.Equal(1, (await acme.StoreAsync(prefix, 0, prefix.Blocks(), Persisted)).Stored);
+        await Eventually.TrueAsync("they are in Redis", () => Task.FromResult(Size() >= mine.Length));
+        for (var round = 0; round < 60; round++)
+        {
+            var theirs = Prefixes.New(Ns with { Tenant = "evil" }, 50);
+            await Eventually.TrueAsync("evil has stored them", async () => // those that Redis is still to get keep memory
+                await evil.StoreAsync(theirs, 0, theirs.Blocks(), Persisted) is { Refused: 0, Reason: MissReason.None });
+        }
+
+        await Eventually.TrueAsync("Redis has masses of evil's", () => Task.FromResult(Size() >= 1000)); // its queue is bounded
+        foreach (var prefix in mine)
+            Assert.Equal(1, (await acme.MatchAsync(prefix)).Blocks);
+        await acme.MustLoadAsync(mine[0]);
+
+        int Size() => int.Parse(redis.Command("DBSIZE")[1..], System.Globalization.CultureInfo.InvariantCulture);
     }
 
     [Fact]

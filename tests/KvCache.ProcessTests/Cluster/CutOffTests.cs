@@ -89,6 +89,25 @@ public sealed class CutOffTests
         }
     }
 
+    [Fact]
+    public async Task A_life_that_a_silo_with_a_copy_has_not_heard_of_is_not_confirmed()
+    {
+        using var redis = RedisProcess.Start();
+        await using var silos = await SiloCluster.StartAsync(3, redis);
+        var prefix = Prefixes.New(Ns, 3);
+        await using var client = silos.Connect(0);
+        await client.StoreAsync(prefix, 0, prefix.Blocks(), new StoreOptions(Replicas: 2));
+        await Eventually.TrueAsync("another silo has the blocks", () => silos.Copies(prefix) == 6);
+        var other = silos.BlocksAt(1, prefix) == 3 ? 1 : 2;
+        Assert.Equal(3, await client.ExpireAsync(prefix, TimeSpan.FromHours(1)));
+
+        silos[other].Pause();
+
+        Assert.Equal(0, await client.ExpireAsync(prefix, TimeSpan.FromSeconds(30)));
+        silos[other].Resume();
+        await Eventually.TrueAsync("it is, once that silo answers", async () => await client.ExpireAsync(prefix, TimeSpan.FromHours(1)) == 3);
+    }
+
     private static int Get(BlockConnection connection, KvPrefix prefix)
     {
         var delivered = 0;

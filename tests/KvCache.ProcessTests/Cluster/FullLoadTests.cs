@@ -8,7 +8,6 @@ namespace KvCache.ProcessTests;
 [Collection(typeof(Apart))]
 public sealed class FullLoadTests
 {
-    private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(5);
     private static readonly CacheNamespace Ns = Prefixes.Namespace("busy", KvLayout.Opaque([0, 64 << 10, 256 << 10], 16));
 
     [Fact]

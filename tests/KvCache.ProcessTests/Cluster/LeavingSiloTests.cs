@@ -80,6 +80,31 @@ public sealed class LeavingSiloTests
     }
 
     [Fact]
+    public async Task Clients_hear_of_a_silo_that_leaves_while_it_still_serves()
+    {
+        using var redis = RedisProcess.Start();
+        await using var silos = await SiloCluster.StartAsync(2, redis, new SiloSettings(Arena: "64MiB"));
+        await using var client = silos.ConnectEverywhere(TimeSpan.FromSeconds(30), 1).Single();
+        var kept = (await StoreAsync(client, 1))[0];
+        Assert.Equal(Chain, silos.BlocksAt(0, kept));
+
+        // Very many small ones, which take some time to be handed over.
+        var small = Prefixes.New(Prefixes.Namespace("small", KvLayout.Opaque(4096, 1)), 10_000);
+        await client.StoreAsync(small, 0, small.Blocks());
+        silos[0].Terminate();
+        await Eventually.TrueAsync("what is stored goes to another silo, before this one has ended", async () =>
+        {
+            await StoreAsync(client, 1);
+            return (await client.GetStatisticsAsync()).Silos.Any(silo => silo.Endpoint == silos[1].Tcp && silo.StoredBlocks > 0)
+                || silos[0].HasExited;
+        });
+        Assert.False(silos[0].HasExited);
+        Assert.Equal(Chain, await HitsAsync(client, [kept]));
+        Assert.Equal(0, await silos[0].StopAsync());
+        Assert.Equal(Chain, await HitsAsync(client, [kept]));
+    }
+
+    [Fact]
     public async Task The_administrator_can_end_a_silo_over_http_and_nobody_else()
     {
         const string Token = "the administrator's token";

@@ -47,6 +47,31 @@ public sealed class LostSiloTests
     }
 
     [Fact]
+    public async Task A_deletion_does_not_wait_for_silos_that_are_certainly_gone()
+    {
+        await using var silos = await SiloCluster.StartAsync(
+            4, settings: new SiloSettings(Settings: new Dictionary<string, string> { ["KvCache:Cluster:CutOffLimit"] = "60s" }));
+        await using var client = silos.Connect(0, SiloCluster.Within(TimeSpan.FromSeconds(30)));
+        var prefixes = Enumerable.Range(0, 4).Select(_ => Prefixes.New(Ns, 4)).ToArray();
+        foreach (var prefix in prefixes)
+            await client.MustStoreAsync(prefix);
+
+        await silos[1].KillAsync();
+        await silos.AllCountAsync(3, "the killed silo is declared dead");
+        Assert.Equal(new DeleteResult(4, IsConfirmed: true), await client.DeleteAsync(prefixes[0]));
+
+        Assert.Equal(0, await silos[2].StopAsync());
+        await silos.AllCountAsync(2, "the silo that was asked to end has left");
+        Assert.Equal(new DeleteResult(4, IsConfirmed: true), await client.DeleteAsync(prefixes[1]));
+
+        await silos[3].KillAsync();
+        await silos.StartAsync(3);
+        await silos.AllSeeAllAsync();
+        Assert.Equal(new DeleteResult(4, IsConfirmed: true), await client.DeleteAsync(prefixes[2]));
+        silos.AssertHealthy();
+    }
+
+    [Fact]
     public async Task Readers_go_on_within_their_deadline_while_a_silo_is_frozen()
     {
         await using var silos = await SiloCluster.StartAsync(3);

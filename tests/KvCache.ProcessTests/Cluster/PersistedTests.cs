@@ -134,7 +134,7 @@ public sealed class PersistedTests
         Assert.Equal(
             1, (await first.StoreAsync(expiring, 0, expiring.Blocks(), Persisted with { TimeToLive = TimeSpan.FromSeconds(3) })).Stored);
 
-        Assert.Equal(2, await second.DeleteAsync(deleted));
+        Assert.Equal(2, (await second.DeleteAsync(deleted)).Deleted);
 
         for (var block = 0; block < 2; block++)
             Assert.Equal(":0", redis.Command("EXISTS", $"kvcache:{deleted.Key(block).ToGrainKey()}"));
@@ -172,7 +172,7 @@ public sealed class PersistedTests
         await Eventually.TrueAsync("blocks are persisted again", async () =>
         {
             await client.StoreAsync(later, 0, later.Blocks(), Persisted);
-            return redis.Command("EXISTS", $"kvcache:{later.Key(3).ToGrainKey()}") == ":1" || (await client.DeleteAsync(later) < 0);
+            return redis.Command("EXISTS", $"kvcache:{later.Key(3).ToGrainKey()}") == ":1" || ((await client.DeleteAsync(later)).Deleted < 0);
         });
 
         await load.MoreHitsAsync("the load goes on", 100);

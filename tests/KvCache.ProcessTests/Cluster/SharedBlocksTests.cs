@@ -44,7 +44,7 @@ public sealed class SharedBlocksTests(SharedBlocksTests.Cluster shared) : IClass
         await Eventually.TrueAsync("the second silo finds it", async () => (await second.MatchAsync(prefix)).Blocks == 5);
         await second.MustLoadAsync(prefix); // and has a copy now
 
-        Assert.Equal(5, await third.DeleteAsync(prefix));
+        Assert.Equal(5, (await third.DeleteAsync(prefix)).Deleted);
 
         foreach (var client in (KvCacheClient[])[first, second, third])
         {

@@ -210,7 +210,7 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
             relay.Limit(fromSilo: 0);
             _ready.Writer.TryWrite(Layers - 1);
             Assert.Equal(4, (await storing).Stored);
-            Assert.Equal(4, await writer.DeleteAsync(prefix));
+            Assert.Equal(4, (await writer.DeleteAsync(prefix)).Deleted);
             Assert.NotEqual(used, await UsedBytesAsync(writer)); // the follower still reads it
         }
 

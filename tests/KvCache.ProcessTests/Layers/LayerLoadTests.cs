@@ -38,7 +38,7 @@ public sealed class LayerLoadTests(LayerLoadTests.Silo shared) : IClassFixture<L
             for (var round = 0; round < 2; round++)
                 await MustLoadLayersAsync(client, prefix, 0, prefix.BlockCount);
             await MustLoadLayersAsync(client, prefix, 1, 2, new LayerRange(1, 3));
-            Assert.Equal(prefix.BlockCount, await client.DeleteAsync(prefix));
+            Assert.Equal(prefix.BlockCount, (await client.DeleteAsync(prefix)).Deleted);
         }
 
         Process.AssertHealthy();
@@ -151,7 +151,7 @@ public sealed class LayerLoadTests(LayerLoadTests.Silo shared) : IClassFixture<L
         var prefix = Prefixes.New(Large, 20); // 160 MiB; a connection holds 128
         await client.MustStoreAsync(prefix);
         await MustLoadLayersAsync(client, prefix, 0, 20);
-        Assert.Equal(20, await client.DeleteAsync(prefix));
+        Assert.Equal(20, (await client.DeleteAsync(prefix)).Deleted);
     }
 
     [Fact]

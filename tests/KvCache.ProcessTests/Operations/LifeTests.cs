@@ -89,10 +89,10 @@ public sealed class LifeTests : IAsyncLifetime
         foreach (var prefix in new[] { first, second, stays })
             await StoreAsync(cache, prefix, null);
 
-        Assert.Equal(43, await cache.ClearAsync(Ns));
+        Assert.Equal(new DeleteResult(43, IsConfirmed: true), await cache.ClearAsync(Ns));
 
         await AssertFoundAsync([0, 0, 3], cache, first, second, stays);
-        Assert.Equal(0, await cache.ClearAsync(Ns));
+        Assert.Equal(new DeleteResult(0, IsConfirmed: true), await cache.ClearAsync(Ns));
         await StoreAsync(cache, first, null);
         await AssertFoundAsync([40], cache, first);
     }

@@ -38,9 +38,9 @@ public sealed class LongChainTests
         Assert.Equal(Blocks, await client.PinAsync(prefix, TimeSpan.Zero));
 
         var gap = new KvPrefix(Ns, PrefixChain.FromHashes(prefix.Chain.Hashes[16_500..16_501], 1));
-        Assert.Equal(1, await client.DeleteAsync(gap));
+        Assert.Equal(1, (await client.DeleteAsync(gap)).Deleted);
         Assert.Equal((16_500, MissReason.Absent), await MatchAsync(TimeSpan.FromSeconds(5)));
-        Assert.Equal(Blocks - 1, await client.DeleteAsync(prefix));
+        Assert.Equal(Blocks - 1, (await client.DeleteAsync(prefix)).Deleted);
 
         async Task<(int Blocks, MissReason Reason)> MatchAsync(TimeSpan hold)
         {

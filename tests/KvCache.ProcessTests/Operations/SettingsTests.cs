@@ -138,6 +138,39 @@ public sealed class SettingsTests
         folder.Delete(recursive: true);
     }
 
+    [Theory]
+    [InlineData("--config", "")]
+    [InlineData("KvCache__Tenants__acme__SecretFile", "KvCache:Tenants:acme:SecretFile")]
+    [InlineData("KvCache__Cluster__SecretFile", "KvCache:Cluster:SecretFile", "--cluster", "localhost")]
+    [InlineData("KvCache__Tls__CertificateFile", "KvCache:Tls:CertificateFile")]
+    [InlineData("KvCache__Tls__CaFile", "KvCache:Tls:CaFile")]
+    [InlineData("KvCache__Accounts__File", "KvCache:Accounts:File")]
+    [InlineData("KvCache__Redis__SealFile", "KvCache:Redis:SealFile", "--redis", "127.0.0.1:1")]
+    [InlineData("KvCache__Redis__PasswordFile", "KvCache:Redis:PasswordFile", "--redis", "127.0.0.1:1")]
+    public async Task A_fifo_or_a_device_in_the_place_of_a_file_is_told_and_not_waited_for(
+        string setting, string name, params string[] arguments)
+    {
+        var folder = Directory.CreateTempSubdirectory("kvcache-fifo-");
+        var fifo = Path.Combine(folder.FullName, "fifo");
+        await Report.RunAsync(ProgramCommand.Of("mkfifo", [fifo]), Eventually.Bound);
+        foreach (var (path, kind) in new[] { (fifo, "FIFO"), ("/dev/zero", "device") })
+        {
+            var said = setting.StartsWith("--", StringComparison.Ordinal)
+                ? await RefusedAsync([.. arguments, setting, path])
+                : await RefusedAsync(arguments, Environment(setting, path));
+            Assert.Contains($"'{path}' is a {kind}; a file was expected", said, StringComparison.Ordinal);
+            Assert.Contains(name, said, StringComparison.Ordinal);
+        }
+
+        folder.Delete(recursive: true);
+
+        static Dictionary<string, string> Environment(string setting, string path) => new()
+        {
+            ["KvCache__Tenants__other__Secret"] = "the secret of another tenant",
+            [setting] = path,
+        };
+    }
+
     private static async Task<string> RefusedAsync(string[] arguments, Dictionary<string, string>? environment = null)
     {
         var free = FreePorts.Chunk(2).Where(option => !arguments.Contains(option[0])).SelectMany(option => option);

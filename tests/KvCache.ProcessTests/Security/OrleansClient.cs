@@ -33,7 +33,9 @@ internal sealed class OrleansClient : IAsyncDisposable
     /// <param name="tenant">Its tenant; null for a client without any proof.</param>
     /// <param name="secret">Its secret.</param>
     /// <param name="configure">What else it does.</param>
-    public static OrleansClient Create(int gateway, string? tenant, string secret = "", Action<IClientBuilder>? configure = null)
+    /// <param name="secretFile">A file with its secret instead.</param>
+    public static OrleansClient Create(
+        int gateway, string? tenant, string secret = "", Action<IClientBuilder>? configure = null, string secretFile = "")
     {
         var builder = Host.CreateApplicationBuilder();
         builder.Logging.ClearProviders();
@@ -43,7 +45,7 @@ internal sealed class OrleansClient : IAsyncDisposable
             client.Configure<global::Orleans.Configuration.ClusterOptions>(cluster => cluster.ClusterId = cluster.ServiceId = "kvcache");
             client.Configure<ClientMessagingOptions>(messaging => messaging.ResponseTimeout = Eventually.Bound);
             if (tenant is not null)
-                client.UseKvCacheTenant(tenant, secret);
+                client.UseKvCacheTenant(tenant, secret, secretFile);
             configure?.Invoke(client);
         });
         return new OrleansClient(builder.Build());
@@ -51,9 +53,9 @@ internal sealed class OrleansClient : IAsyncDisposable
 
     /// <summary>A client that has connected.</summary>
     public static async Task<OrleansClient> StartAsync(
-        int gateway, string? tenant, string secret = "", Action<IClientBuilder>? configure = null)
+        int gateway, string? tenant, string secret = "", Action<IClientBuilder>? configure = null, string secretFile = "")
     {
-        var client = Create(gateway, tenant, secret, configure);
+        var client = Create(gateway, tenant, secret, configure, secretFile);
         try
         {
             await client.StartAsync(Eventually.Bound);

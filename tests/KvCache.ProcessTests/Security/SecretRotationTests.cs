@@ -1,6 +1,9 @@
 using KvCache.Client;
+using KvCache.Orleans;
+using KvCache.Orleans.Access;
 using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
+using KvCache.ProcessTests.Security;
 using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
@@ -66,6 +69,48 @@ public sealed class SecretRotationTests : IDisposable
         await load.MoreHitsAsync("connections that exist go on", 10);
         await load.StopAsync();
         Assert.Equal(0, load.Misses);
+    }
+
+    [Fact]
+    public async Task An_Orleans_client_takes_its_new_secret_from_its_file()
+    {
+        Write(TenantFile, Old);
+        await using var silo = await SiloProcess.StartAsync(
+            Settings(("KvCache:Tenants:acme:SecretFile", TenantFile), ("KvCache:Orleans:TicketLife", "00:00:20")) with
+            {
+                GatewayPort = "0",
+            });
+        var ns = Prefixes.Namespace("secrets", Layout, "acme");
+        var prefix = Prefixes.New(ns, 1);
+        var clientFile = TenantFile + ".client";
+        Write(clientFile, Old);
+        await using var client = await OrleansClient.StartAsync(silo.Ready.GatewayPort, "acme", secretFile: clientFile);
+        var grain = client.Grains.GetPrefix(prefix.Key(0));
+        Assert.True(await grain.StoreAsync(ns, Content.Of(prefix, 0)));
+
+        Write(TenantFile, Old, New);
+        await Eventually.TrueAsync("both secrets are accepted", () => AcceptsAsync(silo, New));
+        Write(clientFile, New);
+        Write(TenantFile, New);
+        await Eventually.TrueAsync("the old secret is refused", async () => !await AcceptsAsync(silo, Old));
+
+        // By the next ticket, and by the next connection.
+        var access = client.Service<TenantAccess>();
+        var ticket = access.Ticket;
+        await Eventually.TrueAsync("it has a new ticket", () => access.Ticket != ticket);
+        Assert.NotNull(await grain.DescribeAsync());
+        ticket = access.Ticket;
+        access.Reconnect();
+        await Eventually.TrueAsync("it has a new connection", () => access.Ticket != ticket);
+        await Eventually.TrueAsync(
+            "calls go on", async () => await Record.ExceptionAsync(() => grain.DescribeAsync().AsTask()) is null);
+
+        // A file that cannot be used changes nothing.
+        File.Delete(clientFile);
+        ticket = access.Ticket;
+        access.Reconnect();
+        await Eventually.TrueAsync("it has a new connection with the secret that it had", () => access.Ticket != ticket);
+        silo.AssertHealthy();
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Net;
+using System.Net.Http.Json;
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
@@ -101,6 +102,42 @@ public sealed class TlsTests : IDisposable
         using var without = Https(silo, X509Certificate2.CreateFromPemFile(visitor, visitorKey));
         Assert.Equal(HttpStatusCode.Unauthorized, (await without.GetAsync(new Uri("/v1/stats", UriKind.Relative), Token)).StatusCode);
         silo.AssertHealthy();
+    }
+
+    [Fact]
+    public async Task The_certificate_of_a_disabled_tenant_is_worth_nothing_at_once()
+    {
+        const string AdminToken = "the administrator's token";
+        await using var silo = await SiloProcess.StartAsync(TlsSilo.Settings(
+            _authority,
+            [.. TlsSilo.Tenants(_authority), ("KvCache:Accounts:AdminToken", AdminToken),
+                ("KvCache:Accounts:File", Path.Combine(_authority.Folder, "tenants.json"))]));
+        var (certificate, key) = _authority.Issue("engine.acme");
+        using var acme = Https(silo, X509Certificate2.CreateFromPemFile(certificate, key));
+        var (visitor, visitorKey) = _authority.Issue("visitor");
+        using var admin = Https(silo, X509Certificate2.CreateFromPemFile(visitor, visitorKey));
+        admin.DefaultRequestHeaders.Authorization = new("Bearer", AdminToken);
+        Assert.Equal(HttpStatusCode.OK, await StatusAsync());
+
+        foreach (var (disabled, expected) in new[] { (true, HttpStatusCode.Forbidden), (false, HttpStatusCode.OK) })
+        {
+            using var answer = await admin.PutAsJsonAsync("/admin/tenants/acme", new { disabled }, Token);
+            Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync(Token));
+            Assert.Equal(expected, await StatusAsync()); // on the connection that it had
+            await using var client = silo.Connect(configure: TlsSilo.Trusting(_authority, "engine.acme", "acme"));
+            var isLetIn = await Record.ExceptionAsync(async () => Assert.True(await client.ConnectAsync(Token))) is null;
+            Assert.Equal(!disabled, isLetIn);
+            var redis = await RedisCliAsync(silo, "--cert", certificate, "--key", key, "GET", "k");
+            Assert.Equal(disabled, redis.Output.Trim().Length > 0 || redis.ExitCode != 0);
+        }
+
+        silo.AssertHealthy();
+
+        async Task<HttpStatusCode> StatusAsync()
+        {
+            using var answer = await acme.GetAsync(new Uri("/v1/stats", UriKind.Relative), Token);
+            return answer.StatusCode;
+        }
     }
 
     [Fact]

@@ -1,5 +1,7 @@
 using System.Net;
 using System.Net.Http.Headers;
+using System.Net.Sockets;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using KvCache.Engine.Wire;
@@ -8,6 +10,7 @@ using KvCache.ProcessTests.Http;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.ProcessTests.Resp;
 using KvCache.ProcessTests.Tenants;
+using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
 
@@ -81,6 +84,51 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
         using (var delete = await scraper.Client.DeleteAsync("/admin/tenants/acme"))
             await HttpSilo.ProblemAsync(delete, 401, "unauthenticated");
         Assert.Equal("active", JsonNode.Parse(await scraper.Client.GetStringAsync("/admin/tenants/acme"))!["state"]!.GetValue<string>());
+    }
+
+    [Theory]
+    [InlineData("PUT /admin/tenants/acme")]
+    [InlineData("POST /admin/leave")]
+    [InlineData("POST /v1/match")]
+    [InlineData("PUT /v1/blocks/00000000000000000000000000000000/0000000000000000000000000000000000000000000000000000000000000000")]
+    public async Task Nobody_makes_the_silo_read_a_body_before_he_has_shown_who_he_is(string request)
+    {
+        using var socket = new Socket(SocketType.Stream, ProtocolType.Tcp)
+        {
+            ReceiveTimeout = (int)Eventually.Bound.TotalMilliseconds,
+        };
+        var silo = new Uri(Process.Ready.Http);
+        await socket.ConnectAsync(silo.Host, silo.Port, TestContext.Current.CancellationToken);
+        socket.Send(Encoding.ASCII.GetBytes(
+            $"{request} HTTP/1.1\r\nHost: {silo.Authority}\r\nContent-Type: application/json\r\nContent-Length: 100000000\r\n\r\n"
+            + "{\"secret\":\""));
+
+        var answer = new byte[4096];
+        Assert.StartsWith("HTTP/1.1 401", Encoding.ASCII.GetString(answer, 0, socket.Receive(answer)), StringComparison.Ordinal);
+        Assert.False(Process.HasExited);
+    }
+
+    [Fact]
+    public async Task What_an_administrator_sends_is_bounded()
+    {
+        using var http = new HttpSilo(Process, Administrator);
+        http.Client.DefaultRequestHeaders.ExpectContinue = true;
+        using var large = new StringContent($$"""{"secret":"{{new string('x', 64 << 20)}}"}""", new MediaTypeHeaderValue("application/json"));
+        using var response = await http.Client.PutAsync("/admin/tenants/large", large);
+        await HttpSilo.ProblemAsync(response, 413, "body-too-large");
+    }
+
+    [Fact]
+    public async Task A_token_that_is_a_tenants_secret_too_is_worth_nothing()
+    {
+        await using var silo = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
+        {
+            ["KvCache:Tenants:acme:Secret"] = TwoTenants.AcmeSecret,
+            ["KvCache:Accounts:ScrapeToken"] = TwoTenants.AcmeSecret,
+        }));
+        using var acme = new HttpSilo(silo, TwoTenants.AcmeSecret);
+        using var response = await acme.Client.GetAsync("/metrics");
+        await HttpSilo.ProblemAsync(response, 401, "unauthenticated");
     }
 
     [Fact]

@@ -80,7 +80,7 @@ public sealed class StressTests
             switch (random.Next(100))
             {
                 case < 5:
-                    Count("deleted", await client.DeleteAsync(prefix, CancellationToken.None));
+                    Count("deleted", (await client.DeleteAsync(prefix, CancellationToken.None)).Deleted);
                     break;
                 case < 10:
                     Count("pinned", await client.PinAsync(prefix, TimeSpan.FromSeconds(random.Next(2)), CancellationToken.None));

@@ -48,7 +48,7 @@ public sealed class AbsentKeyTests
         }
 
         // A key that is there is deleted everywhere, and told of by one silo.
-        Assert.Equal(4, await client.DeleteAsync(stored));
+        Assert.Equal(4, (await client.DeleteAsync(stored)).Deleted);
         await using var other = cluster[1].Connect();
         await Eventually.TrueAsync("the other silo has heard of it", async () => (await other.MatchAsync(stored)).Blocks == 0);
     }

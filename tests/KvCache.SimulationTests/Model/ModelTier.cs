@@ -97,8 +97,11 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         return Task.FromResult(false); // nobody here waits for Redis to confirm it
     }
 
-    public Task<IReadOnlyCollection<BlockKey>> FindAsync(NamespaceId ns, CancellationToken cancellationToken) =>
-        Task.FromResult<IReadOnlyCollection<BlockKey>>([.. redis.Keys.Where(key => key.Namespace == ns)]);
+    public Task<bool> VisitAsync(Func<BlockKey, bool> isWanted, Action<List<BlockKey>> found, CancellationToken cancellationToken)
+    {
+        found([.. redis.Keys.Where(isWanted)]);
+        return Task.FromResult(true);
+    }
 
     public bool IsUnderWay(BlockKey key) => _queue.IsUnderWay(key) || _promotions.IsUnderWay(key);
 

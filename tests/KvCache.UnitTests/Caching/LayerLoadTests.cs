@@ -86,7 +86,7 @@ public sealed class LayerLoadTests : IAsyncDisposable
         await foreach (var loaded in _near.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(memory), null, Token))
         {
             if (loaded.Layer == 0)
-                Assert.Equal(4, await _near.DeleteAsync(_prefix, Token));
+                Assert.Equal(4, (await _near.DeleteAsync(_prefix, Token)).Deleted);
         }
 
         Assert.Equal(_blocks, memory);

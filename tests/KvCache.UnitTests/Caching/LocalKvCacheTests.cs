@@ -182,8 +182,8 @@ public sealed class LocalKvCacheTests
         await using var cache = Create();
         var prefix = Names.Prefix(2);
         await StoreAsync(cache, prefix);
-        Assert.Equal(2, await cache.DeleteAsync(prefix, Token));
-        Assert.Equal(0, await cache.DeleteAsync(prefix, Token));
+        Assert.Equal(2, (await cache.DeleteAsync(prefix, Token)).Deleted);
+        Assert.Equal(0, (await cache.DeleteAsync(prefix, Token)).Deleted);
         Assert.Equal(0, await CountAsync(cache, prefix));
         Assert.Equal(0, (await cache.GetStatisticsAsync(Token)).MemoryBytes);
     }
@@ -219,7 +219,7 @@ public sealed class LocalKvCacheTests
             (0, MissReason.Unavailable), await cache.MatchAsync(prefix, Second, Token) is var match
             ? (match.Blocks, match.Reason)
             : default);
-        Assert.Equal((0, 0), (await cache.PinAsync(prefix, Second, Token), await cache.DeleteAsync(prefix, Token)));
+        Assert.Equal((0, 0), (await cache.PinAsync(prefix, Second, Token), (await cache.DeleteAsync(prefix, Token)).Deleted));
     }
 
     [Fact]

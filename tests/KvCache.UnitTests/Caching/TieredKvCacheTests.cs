@@ -89,9 +89,9 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
     public async Task A_delete_is_obeyed_by_both()
     {
         await StoreAsync(_cache);
-        Assert.Equal(3, await _cache.DeleteAsync(_prefix, Token));
+        Assert.Equal(3, (await _cache.DeleteAsync(_prefix, Token)).Deleted);
         Assert.Equal((0, 0), (await CountAsync(_near), await CountAsync(_far)));
-        Assert.Equal(0, await _cache.DeleteAsync(_prefix, Token));
+        Assert.Equal(0, (await _cache.DeleteAsync(_prefix, Token)).Deleted);
     }
 
     [Fact]
@@ -104,7 +104,7 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
         var load = cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), null, Token).AsTask();
         await far.HasRead.Task;
 
-        Assert.Equal(3, await cache.DeleteAsync(_prefix, Token));
+        Assert.Equal(3, (await cache.DeleteAsync(_prefix, Token)).Deleted);
         far.Resumed.SetResult();
 
         Assert.Equal(3, (await load).Blocks);

@@ -1,5 +1,7 @@
 using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
 using KvCache.UnitTests.Index;
+using KvCache.UnitTests.Support;
 using Xunit;
 
 namespace KvCache.UnitTests;
@@ -9,6 +11,7 @@ public sealed class IndexReplicaTests : IIndexSink
     private const ulong Incarnation = 77;
     private readonly PrefixIndex _index = new();
     private readonly List<(BlockKey Key, ulong Stamp)> _buried = [];
+    private readonly List<(TenantId Tenant, ulong Stamp)> _floors = [];
     private ulong _witnessed;
     private readonly IndexReplica _replica;
 
@@ -18,11 +21,53 @@ public sealed class IndexReplicaTests : IIndexSink
 
     void IIndexSink.Bury(BlockKey key, ulong stamp) => _buried.Add((key, stamp));
 
+    void IIndexSink.RaiseFloor(TenantId tenant, ulong stamp) => _floors.Add((tenant, stamp));
+
     [Fact]
     public void The_peers_clock_is_passed_on()
     {
         new IndexReplica(new PrefixIndex(), 3, this).Witness(77);
         Assert.Equal(77UL, _witnessed);
+    }
+
+    [Fact]
+    public void A_full_copy_brings_the_floors_of_tenants_that_deleted_too_much()
+    {
+        var peer = new BlockDirectory(new PrefixIndex(), new IndexLog(), new Tombstones(capacity: 2));
+        using var store = new BlockStore(Memory.Arena(1), observer: peer);
+        peer.Attach(store);
+        for (var i = 0; i < 3; i++)
+            peer.Bury(Keys.Key(i), (ulong)(i + 1) << 20);
+
+        var newcomer = new BlockDirectory(new PrefixIndex(), new IndexLog(), new Tombstones());
+        using var other = new BlockStore(Memory.Arena(1), observer: newcomer);
+        newcomer.Attach(other);
+        var replica = new IndexReplica(newcomer.Index, 3, newcomer);
+        var copy = new DirectorySnapshot(peer);
+        var ticket = replica.BeginSnapshot(Incarnation, copy.Sequence);
+        var pages = 0;
+        for (var page = new List<IndexDelta>(); copy.Read(page); page.Clear())
+        {
+            // As they travel.
+            var wire = new byte[IndexDeltaCodec.BytesOf(page.Count)];
+            var deltas = new IndexDelta[page.Count];
+            IndexDeltaCodec.Encode(page.ToArray(), wire);
+            replica.ApplySnapshotPage(ticket, Incarnation, pages++, deltas.AsSpan(0, IndexDeltaCodec.Decode(wire, deltas)));
+        }
+
+        Assert.Equal(ReplicaOutcome.Applied, replica.EndSnapshot(ticket, pages));
+        Assert.False(newcomer.MayPublish(Keys.Key(0), 1), "Its deletion is forgotten, and a late copy would bring it back.");
+        Assert.True(newcomer.MayPublish(Keys.Key(99), 1UL << 20));
+        Assert.False(newcomer.MayPublish(Keys.Key(2), 2UL << 20));
+        Assert.True(newcomer.MayPublish(Keys.Of(77, 0), 1), "Another tenant has nothing to do with it.");
+
+        // It is passed on, also where nothing else is known of the tenant.
+        var third = new Tombstones();
+        third.RaiseFloor(Keys.Namespace.Tenant, 1UL << 20);
+        Assert.True(third.IsDead(Keys.Key(0), 1));
+        var told = new List<IndexDelta>();
+        third.CopyTo(told);
+        Assert.Equal(IndexOperation.Floor, Assert.Single(told).Operation);
     }
 
     [Fact]

@@ -12,6 +12,8 @@ internal static class Keys
 
     public static BlockKey Key(int number) => new(Namespace, Hash(number));
 
+    public static BlockKey Of(ulong tenant, int number) => new(new NamespaceId(new TenantId(tenant), 1), Hash(number));
+
     public static BlockHash[] Hashes(int first, int count) => [.. Enumerable.Range(first, count).Select(Hash)];
 
     /// <summary>Keys that all belong into one shard and start at nearly one slot, which only somebody who knows the secrets can

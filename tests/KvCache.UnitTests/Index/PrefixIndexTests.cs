@@ -76,7 +76,50 @@ public sealed class PrefixIndexTests
             Assert.NotEqual(0UL, index.HoldersOf(Keys.Key(i))); // the newest never goes
         }
 
-        Assert.Equal(30, index.CountOf(EntryKind.Redis)); // one came, one went
+        Assert.Equal(10, index.CountOf(EntryKind.Redis));
+    }
+
+    [Theory]
+    [InlineData(PrefixIndex.RedisHolder, 1)]
+    [InlineData(PrefixIndex.RedisHolder, 256)]
+    [InlineData(7, 1)]
+    [InlineData(7, 256)]
+    public void A_tenant_that_fills_the_index_takes_no_other_one_its_part(int holder, int shards)
+    {
+        const ulong Acme = 1, Evil = 2, Foreign = 1000; // whoever can write to Redis can name any tenant
+        var index = new PrefixIndex(
+            new PrefixIndexOptions { MaxEntries = 1000, MaxRedisEntries = 1000, PartOf = tenant => tenant.Value <= Evil ? 0.5 : 0 }, shards);
+        for (var i = 0; i < 400; i++)
+            Assert.True(index.Add(Keys.Of(Acme, i), holder));
+        for (var i = 0; i < 20_000; i++)
+        {
+            index.Add(Keys.Of(Evil, i), holder);
+            index.Add(Keys.Of(Foreign + (ulong)i, i), holder);
+        }
+
+        Assert.Equal(400, Found(Acme, 400));
+        Assert.InRange(index.Count, 900, 1256);
+
+        // What was lent comes back.
+        for (var i = 400; i < 500; i++)
+            Assert.True(index.Add(Keys.Of(Acme, i), holder));
+        Assert.Equal(500, Found(Acme, 500));
+        Assert.InRange(index.Count, 900, 1256);
+
+        int Found(ulong tenant, int count) => Enumerable.Range(0, count).Count(i => index.HoldersOf(Keys.Of(tenant, i)) != 0);
+    }
+
+    [Fact]
+    public void A_part_of_the_index_that_is_not_used_is_lent()
+    {
+        var index = new PrefixIndex(new PrefixIndexOptions { MaxEntries = 1000, MaxRedisEntries = 1000, PartOf = _ => 0.1 });
+        for (var i = 0; i < 900; i++)
+        {
+            Assert.True(index.Add(Keys.Of(1, i), PrefixIndex.RedisHolder));
+            Assert.True(index.Add(Keys.Of(1, 10_000 + i), 3));
+        }
+
+        Assert.Equal((1800, 0L, 0L), (index.Count, index.Refused, index.Forgotten));
     }
 
     [Fact]

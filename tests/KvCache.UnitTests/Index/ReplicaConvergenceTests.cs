@@ -42,6 +42,10 @@ public sealed class ReplicaConvergenceTests
         {
         }
 
+        public void RaiseFloor(TenantId tenant, ulong stamp)
+        {
+        }
+
         public void Bury(BlockKey key, ulong stamp) => _graves[key] = Math.Max(stamp, _graves.GetValueOrDefault(key));
 
         public void Step(byte step)

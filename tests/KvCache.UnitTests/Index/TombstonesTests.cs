@@ -68,8 +68,10 @@ public sealed class TombstonesTests
 
         var copy = new List<IndexDelta>();
         tombstones.CopyTo(copy);
-        Assert.Equal([(Keys.Key(2), 100UL), (Keys.Key(0), 101UL), (Keys.Key(3), 100UL)], copy.Select(d => (d.Key, d.Stamp)));
-        Assert.All(copy, d => Assert.Equal(IndexOperation.Deleted, d.Operation));
+        Assert.Equal(
+            new IndexDelta(IndexOperation.Floor, new BlockKey(new NamespaceId(Keys.Key(0).Namespace.Tenant, 0), default), 100), copy[0]);
+        Assert.Equal([(Keys.Key(2), 100UL), (Keys.Key(0), 101UL), (Keys.Key(3), 100UL)], copy.Skip(1).Select(d => (d.Key, d.Stamp)));
+        Assert.All(copy.Skip(1), d => Assert.Equal(IndexOperation.Deleted, d.Operation));
         _time.Advance(TimeSpan.FromMinutes(10));
         tombstones.Bury(Keys.Key(50), 200);
         Assert.False(tombstones.IsDead(Keys.Key(1), 1), "The floor goes when the tombstone would have gone.");

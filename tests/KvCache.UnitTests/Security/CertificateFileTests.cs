@@ -52,7 +52,7 @@ public sealed class CertificateFileTests : IDisposable
         if (content.Length > 0)
             File.WriteAllText(path = Path.Combine(_authority.Folder, "x.pem"), content);
         Refused(() => Certificates.Load("Tls", path, "", ""), expected);
-        Refused(() => Certificates.Load("Tls", "/nowhere/x.pem", "", ""), "cannot be read");
+        Refused(() => Certificates.Load("Tls", "/nowhere/x.pem", "", ""), "cannot be opened");
     }
 
     [Fact]

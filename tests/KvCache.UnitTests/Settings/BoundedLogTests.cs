@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.Sockets;
 using KvCache.Silo.Accounts;
 using KvCache.Silo.Hosting;
@@ -63,16 +64,36 @@ public sealed class BoundedLogTests : IDisposable
     [Fact]
     public void What_an_administrator_did_and_what_is_no_warning_is_told_each_time()
     {
-        var audit = _log.CreateLogger(typeof(AuditLog).FullName!);
+        using var loggers = new LoggerFactory([_log]);
+        var audit = new AuditLog(loggers, new WrongProofs(_time));
         var other = _log.CreateLogger("KvCache.Silo.Cluster.ClusterWatch");
 
-        for (var i = 0; i < 10; i++)
+        for (var i = 0; i < 20; i++)
         {
-            audit.Log(LogLevel.Warning, new EventId(1), "Deletion of acme", null, (text, _) => text);
+            audit.Changed("Deletion", "acme", "all", IPAddress.Loopback);
             other.Log(LogLevel.Information, new EventId(1), "A silo has left", null, (text, _) => text);
         }
 
+        Assert.Equal(40, _lines.All.Count);
+    }
+
+    [Fact]
+    public void Lines_that_strangers_cause_are_bounded_whatever_their_level_is()
+    {
+        using var loggers = new LoggerFactory([_log]);
+        var audit = new AuditLog(loggers, new WrongProofs(_time));
+        var other = _log.CreateLogger("KvCache.Silo.Data.Session");
+
+        for (var i = 0; i < 1000; i++)
+        {
+            audit.Refused("data plane", IPAddress.Parse($"127.0.{i % 250}.1"), $"tenant {i}", TimeSpan.Zero);
+            other.Log(LogLevel.Information, new EventId(1, BoundedLog.Strangers + "Ended"), $"Connection {i} is ended", null, (text, _) => text);
+        }
+
         Assert.Equal(20, _lines.All.Count);
+        _time.Advance(TimeSpan.FromMinutes(1));
+        Assert.Equal(22, _lines.All.Count);
+        Assert.All(_lines.All[^2..], line => Assert.Contains("990 more of the kind in the last minute", line, StringComparison.Ordinal));
     }
 
     private sealed class Lines : ILoggerProvider, ILogger

@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using KvCache.Checksums;
 using KvCache.Engine.Storage;
+using KvCache.Engine.Wire;
 
 namespace KvCache.Silo.Tiers.Payloads;
 
@@ -22,15 +23,19 @@ internal readonly record struct PayloadHeader(
 internal readonly record struct PayloadSealing(PayloadKey? Key, bool Encrypts);
 
 /// <summary>
-/// Layout of a payload in Redis: fixed fields, the CRC-32 of every layer, the encoding of the block's layout, a MAC and the CRC-32 of all
-/// that, and the
-/// bytes of the block. Numbers are little-endian. The head names the block, so that a value under a foreign key is noticed.
+/// Layout of a payload in Redis: fixed fields, the CRC-32 of every layer, the encoding of the block's layout, tagged fields, a MAC and the
+/// CRC-32 of all that, and the bytes of the block. Numbers are little-endian. The head names the block, so that a value under a foreign key
+/// is noticed.
 /// </summary>
 /// <remarks>
 /// <para>
 /// The end of the block's life has a CRC-32 and a MAC of its own and is left out of the head's: it is the one thing that may change, and is
 /// then
 /// written over in place, without anybody reading or computing the rest.
+/// </para>
+/// <para>
+/// A later version says more in tagged fields, as on the wire (<see cref="WireFields"/>): silos of both versions read each other's payloads
+/// while they are replaced one after the other. Where it changes what the rest means, it says so with the oldest version that can read it.
 /// </para>
 /// <para>
 /// A sealed payload names its key by an id, and has random bytes, from which the key of its body is derived (<see cref="PayloadSeal"/>):
@@ -41,7 +46,13 @@ internal readonly record struct PayloadSealing(PayloadKey? Key, bool Encrypts);
 internal static class PayloadFormat
 {
     /// <summary>Bytes before the checksums of the layers.</summary>
-    public const int FixedBytes = SealOffset + SealBytes;
+    public const int FixedBytes = FieldBytesOffset + sizeof(uint);
+
+    /// <summary>Where the number of bytes of tagged fields stands.</summary>
+    public const int FieldBytesOffset = SealOffset + SealBytes;
+
+    /// <summary>Most bytes of tagged fields.</summary>
+    public const int MaxFieldBytes = 64 * 1024;
 
     /// <summary>Where the end of the block's life stands.</summary>
     public const int LifeOffset = 124;
@@ -58,8 +69,9 @@ internal static class PayloadFormat
     private const int LifeMacOffset = sizeof(long) + (2 * sizeof(uint));
     private const int TailBytes = PayloadKey.MacBytes + sizeof(uint);
 
-    /// <summary>Bytes of the marks of this format and version.</summary>
-    public const int MarkBytes = 2 * sizeof(uint);
+    /// <summary>Bytes of the marks of this format: magic, and the oldest version that can read the payload. The version that wrote it
+    /// follows.</summary>
+    public const int MarkBytes = sizeof(uint) + sizeof(ushort);
 
     /// <summary>Longest string that Redis takes (its <c>proto-max-bulk-len</c>).</summary>
     public const long MaxValueBytes = 512L << 20;
@@ -67,14 +79,14 @@ internal static class PayloadFormat
     private const int NameOffset = 16, NameBytes = NamespaceId.Size + BlockHash.Size;
 
     private const uint Magic = 0x4C42564B; // "KVBL"
-    private const uint Version = 3;
+    private const ushort Version = 4, OldestReader = 4;
 
-    private static ReadOnlySpan<byte> HeadLabel => "kvcache.payload.v3"u8;
+    private static ReadOnlySpan<byte> HeadLabel => "kvcache.payload.v4"u8;
 
-    private static ReadOnlySpan<byte> LifeLabel => "kvcache.life.v3"u8;
+    private static ReadOnlySpan<byte> LifeLabel => "kvcache.life.v4"u8;
 
     /// <summary>Bytes before a block of this layout.</summary>
-    public static int HeadBytes(KvLayout layout) => HeadBytes(layout.Layers, layout.EncodedBytes);
+    public static int HeadBytes(KvLayout layout) => HeadBytes(layout.Layers, layout.EncodedBytes, fields: 0);
 
     /// <summary>Writes everything that comes before the block.</summary>
     /// <param name="head"><see cref="HeadBytes(KvLayout)"/> bytes.</param>
@@ -86,6 +98,7 @@ internal static class PayloadFormat
         Span<byte> head, in PayloadHeader header, ReadOnlySpan<uint> checksums, ReadOnlySpan<byte> layout, PayloadSealing sealing)
     {
         WriteMarks(head);
+        BinaryPrimitives.WriteUInt16LittleEndian(head[MarkBytes..], Version);
         BinaryPrimitives.WriteInt32LittleEndian(head[8..], checksums.Length);
         BinaryPrimitives.WriteInt32LittleEndian(head[12..], layout.Length);
         header.Key.Namespace.CopyTo(head[16..]);
@@ -103,6 +116,7 @@ internal static class PayloadFormat
         BinaryPrimitives.WriteUInt32LittleEndian(seal[sizeof(uint)..], sealing.Encrypts ? EncryptedFlag : 0);
         if (sealing.Key is not null)
             RandomNumberGenerator.Fill(seal[^SaltBytes..]);
+        BinaryPrimitives.WriteUInt32LittleEndian(head[FieldBytesOffset..], 0); // there is nothing to say more yet
         MemoryMarshal.AsBytes(checksums).CopyTo(head[FixedBytes..]);
         layout.CopyTo(head[(FixedBytes + (checksums.Length * sizeof(uint)))..]);
         var mac = head[^TailBytes..^sizeof(uint)];
@@ -116,11 +130,11 @@ internal static class PayloadFormat
         key, head.Slice(SealOffset + SealBytes - SaltBytes, SaltBytes),
             (BinaryPrimitives.ReadUInt32LittleEndian(head[(SealOffset + sizeof(uint))..]) & EncryptedFlag) != 0);
 
-    /// <summary>Writes what every payload of this version begins with, <see cref="MarkBytes"/> bytes.</summary>
+    /// <summary>Writes what every payload begins with that this version reads, <see cref="MarkBytes"/> bytes.</summary>
     public static void WriteMarks(Span<byte> head)
     {
         BinaryPrimitives.WriteUInt32LittleEndian(head, Magic);
-        BinaryPrimitives.WriteUInt32LittleEndian(head[4..], Version);
+        BinaryPrimitives.WriteUInt16LittleEndian(head[sizeof(uint)..], OldestReader);
     }
 
     /// <summary>Writes the end of a block's life.</summary>
@@ -146,13 +160,15 @@ internal static class PayloadFormat
         headBytes = 0;
         if (BinaryPrimitives.ReadUInt32LittleEndian(fixedPart) != Magic)
             return PromoteOutcome.Malformed;
-        if (BinaryPrimitives.ReadUInt32LittleEndian(fixedPart[4..]) != Version)
+        if (BinaryPrimitives.ReadUInt16LittleEndian(fixedPart[4..]) > Version
+            || BinaryPrimitives.ReadUInt16LittleEndian(fixedPart[MarkBytes..]) < OldestReader)
             return PromoteOutcome.OtherVersion;
         var layers = BinaryPrimitives.ReadInt32LittleEndian(fixedPart[8..]);
         var layout = BinaryPrimitives.ReadInt32LittleEndian(fixedPart[12..]);
-        if (layers is <= 0 or > KvLayout.MaxLayers || layout is <= 0 or > KvLayout.MaxEncodedBytes)
+        var fields = BinaryPrimitives.ReadUInt32LittleEndian(fixedPart[FieldBytesOffset..]);
+        if (layers is <= 0 or > KvLayout.MaxLayers || layout is <= 0 or > KvLayout.MaxEncodedBytes || fields > MaxFieldBytes)
             return PromoteOutcome.Malformed;
-        headBytes = HeadBytes(layers, layout);
+        headBytes = HeadBytes(layers, layout, (int)fields);
         return PromoteOutcome.Promoted;
     }
 
@@ -175,7 +191,11 @@ internal static class PayloadFormat
         if (CheckSeal(head, keys, out key) is var outcome and not PromoteOutcome.Promoted)
             return outcome;
         var checksums = BinaryPrimitives.ReadInt32LittleEndian(head[8..]);
-        var layout = layouts.Read(head[(FixedBytes + (checksums * sizeof(uint)))..^TailBytes]);
+        var rest = head[(FixedBytes + (checksums * sizeof(uint)))..^TailBytes];
+        var fields = rest[^(int)BinaryPrimitives.ReadUInt32LittleEndian(head[FieldBytesOffset..])..];
+        if (FindUnknown(fields) is var unknown and not PromoteOutcome.Promoted)
+            return unknown;
+        var layout = layouts.Read(rest[..^fields.Length]);
         var lineage = new BlockLineage(
             new BlockHash(head[72..]),
             BinaryPrimitives.ReadInt32LittleEndian(head[104..]),
@@ -199,6 +219,18 @@ internal static class PayloadFormat
     /// <summary>The checksums of the layers inside a head that was read.</summary>
     public static ReadOnlySpan<uint> Checksums(ReadOnlySpan<byte> head) =>
         MemoryMarshal.Cast<byte, uint>(head.Slice(FixedBytes, BinaryPrimitives.ReadInt32LittleEndian(head[8..]) * sizeof(uint)));
+
+    private static PromoteOutcome FindUnknown(ReadOnlySpan<byte> fields)
+    {
+        try
+        {
+            return WireFields.FirstUnknown(fields) == 0 ? PromoteOutcome.Promoted : PromoteOutcome.OtherVersion;
+        }
+        catch (KvFormatException)
+        {
+            return PromoteOutcome.Malformed;
+        }
+    }
 
     private static PromoteOutcome CheckSeal(ReadOnlySpan<byte> head, PayloadKeys? keys, out PayloadKey? key)
     {
@@ -225,7 +257,8 @@ internal static class PayloadFormat
         return name;
     }
 
-    private static int HeadBytes(int layers, int layoutBytes) => FixedBytes + (layers * sizeof(uint)) + layoutBytes + TailBytes;
+    private static int HeadBytes(int layers, int layoutBytes, int fields) =>
+        FixedBytes + (layers * sizeof(uint)) + layoutBytes + fields + TailBytes;
 
     private static uint ChecksumOf(ReadOnlySpan<byte> head) =>
         BlockChecksum.Append(BlockChecksum.Compute(head[..LifeOffset]), head[SealOffset..^sizeof(uint)]);

@@ -10,7 +10,7 @@ namespace KvCache.Silo.Tiers.Redis;
 internal sealed partial class RedisConnection
 {
     // The key's life first: Redis lets a script that has written go on when it has no memory left. A time that has passed deletes the key,
-    // and SETRANGE would make another. What is not a payload of this version is left alone.
+    // and SETRANGE would make another. What is not a payload that this version reads is left alone.
     private static readonly byte[] SetLivesScript = Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $$"""
         local done = {}
         for i = 1, #KEYS / 2 do

@@ -1,0 +1,3 @@
+using KvCache.Chaos.Cli;
+
+return await ChaosCommand.Create().Parse(args).InvokeAsync();
