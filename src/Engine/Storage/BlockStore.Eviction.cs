@@ -122,8 +122,8 @@ internal sealed partial class BlockStore
         if (victim is null)
             return Accounts.Evictable.Bytes > taker.EvictableBytes ? NoRoom.Share : NoRoom.InUse;
 
-        // Its own chain, whose middle is not here.
-        return victim.Request == use.Request && victim != node ? NoRoom.Prefix : claim == Claim.Insists ? NoRoom.None : refusal;
+        // Where the block before it is somewhere else, the tree does not know which blocks here come before it; the request does.
+        return node.Parent is { Entry: null, Writes: null } && victim.Request == use.Request ? NoRoom.Prefix : claim == Claim.Insists ? NoRoom.None : refusal;
 
         void Consider(TenantAccount account, in ArrivingBlock arriving, in ChainUse use, ref BlockNode? victim)
         {
