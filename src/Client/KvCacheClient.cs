@@ -224,7 +224,8 @@ public sealed partial class KvCacheClient : IKvCache
             silo.Memory?.Drop(prefix.Namespace, prefix.Chain.Hashes);
         var result = new DeleteResult(0, IsConfirmed: true);
         var isWhole = await ForPiecesAsync(
-            prefix, (connection, hashes) => result = result.Add(connection.Delete(prefix.Namespace, hashes)), cancellationToken).ConfigureAwait(false);
+            prefix, (connection, hashes) => result = result.Add(connection.Delete(prefix.Namespace, hashes)), cancellationToken)
+            .ConfigureAwait(false);
         return result with { IsConfirmed = result.IsConfirmed && isWhole };
     }
 

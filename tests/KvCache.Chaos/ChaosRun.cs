@@ -63,7 +63,8 @@ internal sealed class ChaosRun
         await using var world = await World.StartAsync(
             _settings.Silos, _settings.Arena, withSentinels, _settings.UseNamespaces, Logged).ConfigureAwait(false);
         _networks.Add(world.Network.Description);
-        _tell($"{_settings.Silos} silos and {(withSentinels ? "a Redis with sentinels" : "a Redis")} are there: {world.Network.Description}.");
+        var redis = withSentinels ? "a Redis with sentinels" : "a Redis";
+        _tell($"{_settings.Silos} silos and {redis} are there: {world.Network.Description}.");
         using var over = new CancellationTokenSource();
         await using var load = Workload.Start(world, _journal, _settings.Load, _settings.Seed, withSentinels ? 100_000 : 0);
         var sampling = Task.Run(() => SampleAsync(world, over.Token), CancellationToken.None);
@@ -94,7 +95,8 @@ internal sealed class ChaosRun
         if (_settings.Logs is { } folder)
         {
             lock (_networks)
-                File.AppendAllText(Path.Combine(folder.FullName, $"silo{silo}.log"), $"{Stopwatch.GetElapsedTime(_began).TotalSeconds:0.0} {line}\n");
+                File.AppendAllText(Path.Combine(folder.FullName, $"silo{silo}.log"),
+                    $"{Stopwatch.GetElapsedTime(_began).TotalSeconds:0.0} {line}\n");
         }
     }
 
@@ -114,6 +116,7 @@ internal sealed class ChaosRun
             FailuresUntil = fault.FailuresUntil,
             StaleUntil = fault.StaleUntil,
             RecoveryLimit = fault.RecoveryLimit,
+            MayLogErrors = fault.MayLogErrors,
         });
         try
         {
@@ -139,8 +142,9 @@ internal sealed class ChaosRun
         await Task.Delay(_settings.Rest, CancellationToken.None).ConfigureAwait(false);
         _journal.Begin(new Phase("none", Stopwatch.GetTimestamp()));
         _tell(string.Create(CultureInfo.InvariantCulture,
-            $"{Stopwatch.GetElapsedTime(_began):hh\\:mm\\:ss} {fault.Name}: {phase.Verified} reads, {phase.Failed} of {phase.Calls} calls failed"
-            + $" (the last one {phase.LastFailure.TotalSeconds:0.0} s after the fault), slowest {phase.Slowest.TotalSeconds:0.0} s, "
+            $"{Stopwatch.GetElapsedTime(_began):hh\\:mm\\:ss} {fault.Name}: {phase.Verified} reads, "
+            + $"{phase.Failed} of {phase.Calls} calls failed (the last one {phase.LastFailure.TotalSeconds:0.0} s after the fault), "
+            + $"slowest {phase.Slowest.TotalSeconds:0.0} s, "
             + $"whole after {phase.Recovery?.TotalSeconds ?? double.PositiveInfinity:0.0} s. {phase.Note}{Load}"));
     }
 
@@ -152,7 +156,8 @@ internal sealed class ChaosRun
             {
                 if (!silo.IsAlive || await silo.GetAsync("/metrics").ConfigureAwait(false) is not { } metrics)
                     continue;
-                var used = metrics.Split('\n').FirstOrDefault(line => line.StartsWith("kvcache_arena_used_bytes", StringComparison.Ordinal));
+                var used = metrics.Split('\n').FirstOrDefault(line => line.StartsWith("kvcache_arena_used_bytes",
+                    StringComparison.Ordinal));
                 if (used is not null && double.TryParse(Value(used), CultureInfo.InvariantCulture, out var bytes))
                     _journal.Sampled(new SiloSample(silo.Number, (long)bytes, silo.ArenaBytes, silo.ResidentBytes));
             }

@@ -18,8 +18,8 @@ internal enum IndexOperation : byte
     /// <summary>The block was deleted: every generation below the stamp is dead, wherever it lies.</summary>
     Deleted = 5,
 
-    /// <summary>More blocks of a tenant were deleted than are remembered: every generation of any of its blocks below the stamp may be dead.
-    /// The key names the tenant and is empty otherwise. In full copies only; who was there has heard each deletion.</summary>
+    /// <summary>More blocks of a tenant were deleted than are remembered: every generation of any of its blocks below the stamp may be
+    /// dead. The key names the tenant and is empty otherwise. In full copies only; who was there has heard each deletion.</summary>
     Floor = 6,
 }
 
@@ -27,7 +27,8 @@ internal enum IndexOperation : byte
 /// <param name="Operation">What happened.</param>
 /// <param name="Key">To which block.</param>
 /// <param name="Stamp">
-/// Generation of the block, or for <see cref="IndexOperation.Deleted"/> and <see cref="IndexOperation.Floor"/> the first generation that may live. Generations are
+/// Generation of the block, or for <see cref="IndexOperation.Deleted"/> and <see cref="IndexOperation.Floor"/> the first
+/// generation that may live. Generations are
 /// time-ordered (Unix milliseconds shifted left by 20 bits, and a counter), so that stamps compare with generations of other silos.
 /// </param>
 internal readonly record struct IndexDelta(IndexOperation Operation, BlockKey Key, ulong Stamp);

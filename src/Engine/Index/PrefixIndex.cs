@@ -57,8 +57,8 @@ internal sealed class PrefixIndex : IPrefixIndex
     /// <summary>New blocks of other silos refused so far because the index was full.</summary>
     public long Refused => _budget.Refused;
 
-    /// <summary>Blocks of Redis, or of tenants with more than their part, left out so far or forgotten for others, because the index knew too
-    /// many.</summary>
+    /// <summary>Blocks of Redis, or of tenants with more than their part, left out so far or forgotten for others, because the index knew
+    /// too many.</summary>
     public long Forgotten => _budget.Forgotten;
 
     /// <summary>Bytes of all tables.</summary>

@@ -194,7 +194,7 @@ internal sealed partial class PrefixGrain(
         var outcome = await cluster.SetTimeToLiveAsync(_key, timeToLive, cancellationToken);
         return outcome == ItemOutcome.Unconfirmed
             ? throw new TimeoutException(
-                $"The life of block {_key.ToGrainKey()} is not confirmed by every silo and Redis; where it is not, the block keeps the one it has.")
+                $"The life of block {_key.ToGrainKey()} is not confirmed by every silo and Redis; there the block keeps the one it has.")
             : outcome == ItemOutcome.Done;
     }
 

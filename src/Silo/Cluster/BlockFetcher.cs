@@ -26,6 +26,9 @@ internal sealed partial class BlockFetcher(
 {
     private readonly ConcurrentDictionary<BlockKey, TaskCompletionSource> _running = Running(directory);
 
+    // Ends of lives that were set while a block was fetched: what its holder said of it may be older.
+    private readonly ConcurrentDictionary<BlockKey, DateTimeOffset> _newLives = [];
+
     /// <summary>A lease on a block, fetched when this silo does not have it. Blocks the thread.</summary>
     /// <param name="ns">Namespace of the chain.</param>
     /// <param name="hashes">The block, and behind it those that will be wanted next.</param>
@@ -59,6 +62,22 @@ internal sealed partial class BlockFetcher(
         CancellationToken.None,
         TaskCreationOptions.LongRunning,
         TaskScheduler.Default);
+
+    /// <summary>Sets the life of a block of this silo, also of one that is on its way here.</summary>
+    /// <returns>Whether the silo has it.</returns>
+    public bool SetTimeToLive(BlockKey key, TimeSpan timeToLive)
+    {
+        if (_running.ContainsKey(key))
+        {
+            var now = time.GetUtcNow();
+            _newLives[key] = timeToLive < DateTimeOffset.MaxValue - now ? now + timeToLive : DateTimeOffset.MaxValue;
+            if (!_running.ContainsKey(key))
+                _newLives.TryRemove(key, out _); // it has come meanwhile
+        }
+
+        redis.NoteLife(key, timeToLive);
+        return store.SetTimeToLive(key, timeToLive);
+    }
 
     /// <summary>Takes a block that is read often from afar.</summary>
     public void TakeCopy(BlockKey key)
@@ -120,7 +139,11 @@ internal sealed partial class BlockFetcher(
         finally
         {
             foreach (var key in keys.AsSpan(0, claimed))
+            {
                 _running.TryRemove(key, out _);
+                _newLives.TryRemove(key, out _);
+            }
+
             mine.SetResult();
         }
     }
@@ -168,6 +191,8 @@ internal sealed partial class BlockFetcher(
         if (life is not { } left || left > TimeSpan.Zero)
         {
             store.Publish(header.Key, header.Generation, life, header.Durability);
+            if (_newLives.ContainsKey(header.Key) && LifeOf(header) is { } shorter)
+                store.SetTimeToLive(header.Key, shorter); // set while it was published
             counters.Fetched(header.Layout.BlockBytes);
         }
     }
@@ -179,7 +204,9 @@ internal sealed partial class BlockFetcher(
         return running;
     }
 
-    private TimeSpan? LifeOf(PeerBlockHeader header) => header.ExpiresAt - time.GetUtcNow();
+    private TimeSpan? LifeOf(PeerBlockHeader header) => _newLives.TryGetValue(header.Key, out var end)
+        ? end == DateTimeOffset.MaxValue ? null : end - time.GetUtcNow()
+        : header.ExpiresAt - time.GetUtcNow();
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Silo {Silo} did not give block {Namespace}/{Hash}: {Reason}")]
     private partial void LogFailed(string silo, NamespaceId @namespace, string hash, string reason);

@@ -174,20 +174,12 @@ internal sealed partial class ClusterBlocks(
     {
         var holders = directory.Index.HoldersOf(key);
         var live = members.LiveMask;
-        var found = store.SetTimeToLive(key, timeToLive);
-        var others = members.Peers;
+        var found = fetcher.SetTimeToLive(key, timeToLive);
+        var others = members.Peers.ToLookup(peer => (holders & peer.Bit) != 0);
 
         // A silo that says nothing may have got a copy that nobody here knows of.
-        var confirmed = others.All(peer => (live & peer.Bit) != 0);
-        var answers = await Task.WhenAll(others.Where(peer => (holders & live & peer.Bit) != 0).Select(async peer =>
-            (peer.Address, HasIt: await AskAsync<bool?>(
-                peer.Address, async agent => await agent.SetTimeToLiveAsync(key, timeToLive)).ConfigureAwait(false)))).ConfigureAwait(false);
-        foreach (var (silo, hasIt) in answers)
-        {
-            found |= hasIt == true;
-            confirmed &= hasIt is not null || members.Find(silo) is null; // declared dead meanwhile
-        }
-
+        var confirmed = members.Peers.All(peer => (live & peer.Bit) != 0);
+        await AskAllAsync(others[true]).ConfigureAwait(false);
         if ((holders & BlockRun.Redis) != 0)
         {
             var isThere = await redis.SetTimeToLiveAsync(key, timeToLive).ConfigureAwait(false);
@@ -195,7 +187,22 @@ internal sealed partial class ClusterBlocks(
             confirmed &= isThere || (live & BlockRun.Redis) != 0;
         }
 
+        // And then the others, who may just be taking a copy: from here on nobody gives them one with the old life.
+        await AskAllAsync(others[false]).ConfigureAwait(false);
         return !confirmed ? ItemOutcome.Unconfirmed : found ? ItemOutcome.Done : ItemOutcome.Nothing;
+
+        async Task AskAllAsync(IEnumerable<PeerSilo> silos)
+        {
+            var answers = await Task.WhenAll(silos.Where(peer => (live & peer.Bit) != 0).Select(async peer =>
+                (peer.Address, HasIt: await AskAsync<bool?>(
+                    peer.Address, async agent => await agent.SetTimeToLiveAsync(key, timeToLive)).ConfigureAwait(false))))
+                .ConfigureAwait(false);
+            foreach (var (silo, hasIt) in answers)
+            {
+                found |= hasIt == true;
+                confirmed &= hasIt is not null || members.Find(silo) is null; // declared dead meanwhile
+            }
+        }
     }
 
     public ValueTask<BlockLease?> FetchAsync(BlockKey key, CancellationToken cancellationToken)

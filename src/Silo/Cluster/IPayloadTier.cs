@@ -18,6 +18,9 @@ internal interface IPayloadTier
     /// <inheritdoc cref="RedisTier.ExpireAsync"/>
     Task<bool> ExpireAsync(BlockKey key, DateTimeOffset expiresAt, CancellationToken cancellationToken = default);
 
+    /// <inheritdoc cref="RedisTier.NoteLife"/>
+    void NoteLife(BlockKey key, DateTimeOffset expiresAt);
+
     /// <inheritdoc cref="RedisTier.DeleteAsync"/>
     Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken = default);
 

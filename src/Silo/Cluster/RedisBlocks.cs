@@ -99,16 +99,24 @@ internal sealed class RedisBlocks : IDisposable
     public Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken) =>
         _tier is null || keys.Count == 0 ? Task.FromResult(true) : _tier.DeleteAsync(keys, cancellationToken);
 
+    /// <summary>Another silo has set the life of a payload: one that is being read has this one now.</summary>
+    public void NoteLife(BlockKey key, TimeSpan timeToLive) => _tier?.NoteLife(key, EndOf(timeToLive));
+
     /// <summary>Sets the life of a payload from now on.</summary>
     /// <returns>False when Redis does not have it, or did not confirm in time.</returns>
     public Task<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive)
     {
         if (_tier is null)
             return Task.FromResult(false);
-        var now = _time.GetUtcNow();
-        var end = timeToLive < DateTimeOffset.MaxValue - now ? now + timeToLive : DateTimeOffset.MaxValue;
+        var end = EndOf(timeToLive);
         Watch(key, end);
         return _tier.ExpireAsync(key, end);
+    }
+
+    private DateTimeOffset EndOf(TimeSpan timeToLive)
+    {
+        var now = _time.GetUtcNow();
+        return timeToLive < DateTimeOffset.MaxValue - now ? now + timeToLive : DateTimeOffset.MaxValue;
     }
 
     /// <summary>Reads a block, and starts to read those behind it in its chain. Blocks the thread.</summary>

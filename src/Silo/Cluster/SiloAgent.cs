@@ -55,7 +55,7 @@ internal sealed class SiloAgent(
 
     public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => new(store.Pin(key, duration));
 
-    public ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive) => new(store.SetTimeToLive(key, timeToLive));
+    public ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive) => new(fetcher.SetTimeToLive(key, timeToLive));
 
     public ValueTask<byte[]> ExchangeTenantsAsync(byte[] book)
     {

@@ -119,6 +119,7 @@ internal static class KvCacheServices
     private static void AddTls(ISiloBuilder silo, IConfiguration configuration)
     {
         var tls = SiloTls.Create(configuration);
+        silo.AddOrleansPlaces();
         silo.UseSiloTls(tls);
         silo.Services.AddSingleton(tls).AddSingleton(tls.Peers).AddSingleton<ILiveFiles>(tls);
         silo.Services.AddSingleton<ILiveFiles>(provider => provider.GetRequiredService<TenantRegistry>());

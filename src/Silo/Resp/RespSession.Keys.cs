@@ -43,7 +43,7 @@ internal sealed partial class RespSession
     private void AnswerLife(ItemOutcome outcome)
     {
         if (outcome == ItemOutcome.Unconfirmed)
-            _writer.Error("NOREPLICAS A silo, or Redis, that may have the key did not confirm its life; there it keeps the one that it has");
+            _writer.Error("NOREPLICAS A silo, or Redis, that may have the key did not confirm its life; there it keeps the old one");
         else
             _writer.Integer(outcome == ItemOutcome.Done ? 1 : 0);
     }

@@ -33,7 +33,8 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter
     private readonly int _mostActive;
 
     public CallGuard(
-        ClusterSecrets secrets, TicketOffice tickets, ActivePrefixes active, IOptions<OrleansDoorOptions> options, ILogger<CallGuard> logger)
+        ClusterSecrets secrets, TicketOffice tickets, ActivePrefixes active, IOptions<OrleansDoorOptions> options,
+        ILogger<CallGuard> logger)
     {
         _tickets = tickets;
         _active = active;

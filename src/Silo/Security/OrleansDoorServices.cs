@@ -11,6 +11,14 @@ namespace KvCache.Silo.Security;
 /// <summary>Registration of the locks on Orleans' ports and calls.</summary>
 internal static class OrleansDoorServices
 {
+    /// <summary>Gives connections at Orleans' ports places before anything is done for them. Ahead of TLS.</summary>
+    public static void AddOrleansPlaces(this ISiloBuilder silo) =>
+        silo.Services.AddOptions<SiloConnectionOptions>().Configure<OrleansDoors>((connections, doors) =>
+        {
+            connections.ConfigureSiloInboundConnection(connection => connection.Use(doors.PlaceSilo));
+            connections.ConfigureGatewayInboundConnection(connection => connection.Use(doors.PlaceClient));
+        });
+
     /// <summary>Adds them to a silo, behind everything that registers placements.</summary>
     public static void AddOrleansDoors(this ISiloBuilder silo, IConfiguration configuration)
     {
@@ -26,7 +34,7 @@ internal static class OrleansDoorServices
         GuardedCalls.Register(services);
         GuardedPlacement.GuardAll(services);
 
-        // The middleware of Orleans' connections, outermost first: encryption goes in front of the proofs.
+        // The middleware of Orleans' connections, outermost first: places, encryption, proofs.
         services.AddOptions<SiloConnectionOptions>().Configure<OrleansDoors>((connections, doors) =>
         {
             doors.TellWhatIsOpen();

@@ -51,14 +51,20 @@ internal sealed partial class OrleansDoors(
             LogNoSecret();
     }
 
+    /// <summary>Gives incoming connections of other silos their places, before anything is done for them: also before TLS.</summary>
+    public ConnectionDelegate PlaceSilo(ConnectionDelegate next) => connection =>
+        PlaceAsync(connection, _silosCameFrom.ContainsKey(OriginOf(connection)) ? _silos : _strangers, next);
+
+    /// <summary>The same for incoming connections of Orleans clients.</summary>
+    public ConnectionDelegate PlaceClient(ConnectionDelegate next) => connection => PlaceAsync(connection, _clients, next);
+
     /// <summary>Incoming connections of other silos.</summary>
     public ConnectionDelegate AcceptSilo(ConnectionDelegate next) => connection =>
-        AcceptAsync(connection, OrleansDoor.Silo, _silosCameFrom.ContainsKey(OriginOf(connection)) ? _silos : _strangers,
-            name => name.Length == 0 ? secrets.All : [], _ => new DoorTicket([], default), next);
+        AcceptAsync(connection, OrleansDoor.Silo, name => name.Length == 0 ? secrets.All : [], _ => new DoorTicket([], default), next);
 
     /// <summary>Incoming connections of Orleans clients.</summary>
     public ConnectionDelegate AcceptClient(ConnectionDelegate next) => connection =>
-        AcceptAsync(connection, OrleansDoor.Gateway, _clients, tenants.ClientSecretsOf, tickets.Issue, next);
+        AcceptAsync(connection, OrleansDoor.Gateway, tenants.ClientSecretsOf, tickets.Issue, next);
 
     /// <summary>Outgoing connections to other silos.</summary>
     public ConnectionDelegate ConnectSilo(ConnectionDelegate next) => async connection =>
@@ -88,26 +94,24 @@ internal sealed partial class OrleansDoors(
     private async Task AcceptAsync(
         ConnectionContext connection,
         OrleansDoor door,
-        UnprovenConnections<ConnectionContext> unproven,
         Func<string, IReadOnlyList<byte[]>> secretsOf,
         Func<string, DoorTicket> ticketFor,
         ConnectionDelegate next)
     {
         string? reason = "its proof is wrong", name = null;
         var address = (connection.RemoteEndPoint as IPEndPoint)?.Address;
-        unproven.Add(connection, address)?.Abort(new ConnectionAbortedException("Its place is needed, and it has not proved who it is."));
+        var place = (Place)connection.Items[typeof(Place)]!;
         try
         {
-            using var limit = CancellationTokenSource.CreateLinkedTokenSource(connection.ConnectionClosed);
-            limit.CancelAfter(options.Value.HandshakeTimeout);
+            var limit = place.BeginProof();
             name = await DoorHandshake.CheckAsync(
                 connection.Transport, door, secretsOf, ticketFor,
                 wrong => Task.Delay(
-                    audit.Refused($"Orleans' {door} port", address, wrong, options.Value.HandshakeTimeout / 2), limit.Token),
-                limit.Token);
+                    audit.Refused($"Orleans' {door} port", address, wrong, options.Value.HandshakeTimeout / 2), limit),
+                limit);
             if (name is null)
                 await PartAsync(connection);
-            else if (door == OrleansDoor.Gateway && await NamesASiloAsync(connection.Transport.Input, limit.Token))
+            else if (door == OrleansDoor.Gateway && await NamesASiloAsync(connection.Transport.Input, limit))
                 reason = "it takes the name of a silo";
             else
                 reason = null;
@@ -122,7 +126,7 @@ internal sealed partial class OrleansDoors(
         }
         finally
         {
-            unproven.Remove(connection);
+            place.Leave();
         }
 
         if (reason is null && door == OrleansDoor.Silo)
@@ -145,6 +149,15 @@ internal sealed partial class OrleansDoors(
 
         LogTurnedAway(connection.RemoteEndPoint?.ToString() ?? "somebody", door, reason);
         connection.Abort();
+    }
+
+    private async Task PlaceAsync(ConnectionContext connection, UnprovenConnections<ConnectionContext> unproven, ConnectionDelegate next)
+    {
+        unproven.Add(connection, (connection.RemoteEndPoint as IPEndPoint)?.Address)?.Abort(
+            new ConnectionAbortedException("Its place is needed, and it has not proved who it is."));
+        using var place = new Place(connection, unproven, options.Value.HandshakeTimeout);
+        connection.Items[typeof(Place)] = place;
+        await next(connection);
     }
 
     private static IPAddress OriginOf(ConnectionContext connection) =>
@@ -196,4 +209,49 @@ internal sealed partial class OrleansDoors(
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Sentence}")]
     private partial void LogNotLetIn(string sentence);
+
+    /// <summary>What a connection has that has not proved who it is: a place, and so much time for TLS and proof together.</summary>
+    private sealed class Place : IDisposable
+    {
+        private readonly ConnectionContext _connection;
+        private readonly UnprovenConnections<ConnectionContext> _unproven;
+        private readonly CancellationTokenSource _limit;
+        private volatile bool _isHeard; // whoever reads the proof sees that its time is over
+
+        public Place(ConnectionContext connection, UnprovenConnections<ConnectionContext> unproven, TimeSpan limit)
+        {
+            _connection = connection;
+            _unproven = unproven;
+            _limit = CancellationTokenSource.CreateLinkedTokenSource(connection.ConnectionClosed);
+            _limit.Token.UnsafeRegister(static place => ((Place)place!).End(), this);
+            _limit.CancelAfter(limit);
+        }
+
+        /// <summary>The proof begins.</summary>
+        /// <returns>Its limit.</returns>
+        public CancellationToken BeginProof()
+        {
+            _isHeard = true;
+            return _limit.Token;
+        }
+
+        /// <summary>The proof has ended.</summary>
+        public void Leave()
+        {
+            _limit.CancelAfter(Timeout.InfiniteTimeSpan);
+            _unproven.Remove(_connection);
+        }
+
+        public void Dispose()
+        {
+            _unproven.Remove(_connection);
+            _limit.Dispose();
+        }
+
+        private void End()
+        {
+            if (!_isHeard)
+                _connection.Abort(new ConnectionAbortedException("It did not end its handshake in time."));
+        }
+    }
 }

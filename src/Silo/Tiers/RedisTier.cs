@@ -171,6 +171,10 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
         return change is not null && !_health.IsOpen ? WaitAsync(change.Applied, cancellationToken) : Task.FromResult(false);
     }
 
+    /// <summary>A promotion that waits or runs gets another end of the block's life, which another silo has set.</summary>
+    public void NoteLife(BlockKey key, DateTimeOffset expiresAt) => _promotions.Expire(
+        key, Math.Min(expiresAt.ToUnixTimeMilliseconds(), _time.GetUtcNow().ToUnixTimeMilliseconds() + LongestLife));
+
     /// <summary>
     /// Deletes payloads, and wins over writes and promotions of them that wait or run: when this call has returned its task, no
     /// promotion publishes them, and when the task is true, Redis does not have them and will not get them from earlier calls.

@@ -39,6 +39,9 @@ internal sealed class AvailabilityChecker(Journal journal) : Checker(journal)
         if (phase.Recovery is not { } took)
             Broken(Stopwatch.GetTimestamp(), $"The silos did not find each other again: {phase.Note}");
         else if (took > limit * MachineLoad.Scale)
-            Broken(Stopwatch.GetTimestamp(), $"The silos were whole again after {took.TotalSeconds:0.0} s; {limit.TotalSeconds:0} s were promised.");
+        {
+            Broken(Stopwatch.GetTimestamp(),
+                $"The silos were whole again after {took.TotalSeconds:0.0} s; {limit.TotalSeconds:0} s were promised.");
+        }
     }
 }

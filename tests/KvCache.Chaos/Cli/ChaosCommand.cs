@@ -83,7 +83,8 @@ internal static class ChaosCommand
         });
         var list = string.Join('\n', FaultCatalogue.Names.Select(name => $"  {name,-16}{FaultCatalogue.Create(name).Description}"));
         var root = new RootCommand(
-            "Breaks a cluster of real silos in every way it knows, under a load that compares every byte, and says which promises were broken.\n"
+            "Breaks a cluster of real silos in every way it knows, under a load that compares every byte, and says which promises were "
+            + "broken.\n"
             + $"Faults:\n{list}")
         {
             Minutes,

@@ -36,7 +36,7 @@ internal static class FuzzCommand
 
     public static Command Create(Option<bool> json)
     {
-        var command = new Command("fuzz", "Feeds mutated frames, commands and messages of all formats to the parsers and sessions of a silo.")
+        var command = new Command("fuzz", "Feeds mutated input of all formats to the parsers and sessions of a silo.")
         {
             Inputs,
             Live,
@@ -72,7 +72,8 @@ internal static class FuzzCommand
         foreach (var row in report.Rows)
         {
             table.AddRow([.. ((string[])[
-                row.Format, row.Inputs.ToString("N0", CultureInfo.InvariantCulture), row.Seconds.ToString("0.0", CultureInfo.InvariantCulture),
+                row.Format, row.Inputs.ToString("N0", CultureInfo.InvariantCulture), row.Seconds.ToString("0.0",
+                    CultureInfo.InvariantCulture),
                 (row.Inputs / Math.Max(row.Seconds, 0.001)).ToString("N0", CultureInfo.InvariantCulture),
                 row.Failures.Count.ToString(CultureInfo.InvariantCulture)]).Select(Markup.Escape)]);
         }

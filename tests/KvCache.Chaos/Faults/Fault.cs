@@ -29,6 +29,9 @@ internal abstract class Fault
     /// <summary>How soon the silos have to be whole again when it has ended.</summary>
     public virtual TimeSpan RecoveryLimit => TimeSpan.FromSeconds(10);
 
+    /// <summary>Whether a silo may log errors: it was cut off, or declared dead, and says so.</summary>
+    public virtual bool MayLogErrors => false;
+
     /// <summary>Whether it needs a Redis with a replica, watched by sentinels.</summary>
     public virtual bool NeedsSentinels => false;
 

@@ -51,6 +51,8 @@ internal sealed class CutOffFault : Fault
 
     public override string Description => "one silo is cut off from the others and from Redis; clients reach it";
 
+    public override bool MayLogErrors => true;
+
     public override TimeSpan FailuresUntil => AfterSilence;
 
     public override TimeSpan RecoveryLimit => TimeSpan.FromSeconds(15);

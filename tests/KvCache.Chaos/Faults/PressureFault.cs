@@ -25,7 +25,7 @@ internal sealed class PressureFault : Fault
         {
             for (var number = FirstNumber + i; !_isOver; number += clients.Length)
             {
-                var chain = shapes.ChainOf(number);
+                var chain = shapes.LargeChainOf(number);
                 var blocks = Enumerable.Repeat((ReadOnlyMemory<byte>)bytes.AsMemory(0, chain.BlockBytes), chain.Blocks).ToArray();
                 var result = await client.StoreAsync(chain.Prefix, 0, blocks).ConfigureAwait(false);
                 Interlocked.Add(ref _stored, result.Stored * (long)chain.BlockBytes);

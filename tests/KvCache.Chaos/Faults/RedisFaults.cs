@@ -105,7 +105,8 @@ internal sealed class RedisDamageFault : Fault
 
     public override string Name => "redis-damage";
 
-    public override string Description => "every payload in Redis gets wrong bytes, another's bytes, or too few; a silo is killed, so that they are read";
+    public override string Description =>
+        "every payload in Redis gets wrong bytes, another's bytes, or too few; a silo is killed, so that they are read";
 
     public override TimeSpan FailuresUntil => AfterKill;
 
@@ -160,7 +161,8 @@ internal sealed class RedisDamageFault : Fault
                     redis.Call("APPEND", key, garbage);
                     break;
                 default:
-                    if (redis.Call("RANDOMKEY") is byte[] other && !other.AsSpan().SequenceEqual(key) && redis.Call("TYPE", other) is byte[] type
+                    if (redis.Call("RANDOMKEY") is byte[] other && !other.AsSpan().SequenceEqual(key) && redis.Call("TYPE",
+                        other) is byte[] type
                         && type.AsSpan().SequenceEqual("string"u8))
                         redis.Call("COPY", other, key, "REPLACE");
                     break;
@@ -215,7 +217,8 @@ internal sealed class RedisFailoverFault : Fault
     {
         try
         {
-            return redis.Call("ROLE") is object?[] { Length: > 0 } role && role[0] is byte[] name && name.AsSpan().SequenceEqual("master"u8);
+            return redis.Call("ROLE") is object?[] { Length: > 0 } role && role[0] is byte[] name && name.AsSpan().SequenceEqual(
+                "master"u8);
         }
         catch (SocketException)
         {

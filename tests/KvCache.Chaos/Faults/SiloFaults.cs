@@ -68,7 +68,9 @@ internal sealed class FreezeFault(string name, int seconds) : Fault
     public override TimeSpan FailuresUntil => AfterSilence;
 
     // One that was declared dead meanwhile ends, and is started again.
-    public override TimeSpan RecoveryLimit => TimeSpan.FromSeconds(seconds > 10 ? 15 : 10);
+    public override TimeSpan RecoveryLimit => TimeSpan.FromSeconds(MayLogErrors ? 15 : 10);
+
+    public override bool MayLogErrors => seconds > 10;
 
     public override TimeSpan Hold(Random dice) => TimeSpan.FromSeconds(seconds);
 
@@ -103,7 +105,7 @@ internal sealed class RollingFault : Fault
         for (var i = 0; i < world.Silos.Length; i++)
         {
             var (code, took) = await world.Silos[i].StopAsync(Limit).ConfigureAwait(false);
-            Note += $"silo {i} ended with {code?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "SIGKILL"} after {took.TotalSeconds:0.0} s; ";
+            Note += $"silo {i} {(code is null ? "had to be killed" : $"ended with {code}")} after {took.TotalSeconds:0.0} s; ";
             world.Silos[i].Start();
             if (i + 1 < world.Silos.Length)
                 await world.SettledAsync(Limit).ConfigureAwait(false);

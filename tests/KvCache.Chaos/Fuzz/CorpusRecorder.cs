@@ -45,25 +45,35 @@ internal static class CorpusRecorder
         Write(folder, "deltas", [Deltas(1), Deltas(5)]);
         Write(folder, "events", Events());
         Write(folder, "payload", [Payload(Small, 1), Payload(Layered, 2)]);
-        Write(folder, "descriptor", [new PrefixDescriptorSerializer().Serialize(new PrefixDescriptor { PinnedUntil = DateTimeOffset.UnixEpoch.AddDays(20_000) }).ToArray()]);
+        Write(folder, "descriptor", [new PrefixDescriptorSerializer().Serialize(
+            new PrefixDescriptor { PinnedUntil = DateTimeOffset.UnixEpoch.AddDays(20_000) }).ToArray()]);
         Write(folder, "resp", [.. Commands().Select(words => RespTarget.Join([.. words.Select(Encoding.UTF8.GetBytes)]))]);
-        Write(folder, "lm", [Lm(1, "model@1@0@aa", 256), Lm(1, "model@1@0@bb", 0), Lm(2, "model@1@0@aa", 0), Lm(3, "model@1@0@aa", 0), Lm(4, "", 0), Lm(5, "", 0)]);
+        Write(folder, "lm", [Lm(1, "model@1@0@aa", 256), Lm(1, "model@1@0@bb", 0), Lm(2, "model@1@0@aa", 0), Lm(3, "model@1@0@aa", 0), Lm(
+            4, "", 0), Lm(5, "", 0)]);
         Write(folder, "zmtp-greeting", [ZmtpStart("NULL"), ZmtpStart("PLAIN")]);
-        Write(folder, "zmtp", [Zmtp(0, [1, .. "kv@"u8]), Zmtp(0, [0, .. "kv@"u8]), Zmtp(4, [4, .. "PING"u8, 0, 10, 1, 2, 3]), Zmtp(1, "a part"u8), Zmtp(0, new byte[300])]);
+        Write(folder, "zmtp", [Zmtp(0, [1, .. "kv@"u8]), Zmtp(0, [0, .. "kv@"u8]), Zmtp(4, [4, .. "PING"u8, 0, 10, 1, 2, 3]), Zmtp(1,
+            "a part"u8), Zmtp(0, new byte[300])]);
         Write(folder, "http-namespace", [.. Texts(
             """{"model":"llama-3-8b","layout":{"tokensPerBlock":256,"layers":32,"kvHeads":8,"headDim":128,"dataType":"BFloat16"}}""",
-            """{"model":"m","revision":"r","loraAdapter":"a","tensorParallelRank":1,"tensorParallelSize":2,"salt":"s","numberFormat":"fp8_e4m3","fields":{"x":"y"},"layout":{"tokensPerBlock":16,"layerBytes":[512,256]}}""",
+            """
+            {"model":"m","revision":"r","loraAdapter":"a","tensorParallelRank":1,"tensorParallelSize":2,"salt":"s",
+            "numberFormat":"fp8_e4m3","fields":{"x":"y"},"layout":{"tokensPerBlock":16,"layerBytes":[512,256]}}
+            """,
             $$"""{"encoding":"{{System.Buffers.Text.Base64Url.EncodeToString(Small.Encoded)}}"}""")]);
         var hash = PrefixOf(Small, 1, 1).Chain.Hashes[0];
         Write(folder, "http-match", [.. Texts(
             $$"""{"namespaces":["{{Small.Id}}"],"tokens":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]}""",
             $$"""{"namespaces":["{{Small.Id}}"],"hashes":["{{hash}}","{{hash}}"]}""")]);
         Write(folder, "member", [.. Texts(
-            """{"silo":"127.0.0.1:7410@123456","status":3,"name":"Silo_1","host":"h","role":"","proxyPort":0,"started":1790000000000,"alive":1790000000000,"suspicions":[{"by":"127.0.0.1:7411@5","at":1790000000000}]}""")]);
+            """
+            {"silo":"127.0.0.1:7410@123456","status":3,"name":"Silo_1","host":"h","role":"","proxyPort":0,"started":1790000000000,
+            "alive":1790000000000,"suspicions":[{"by":"127.0.0.1:7411@5","at":1790000000000}]}
+            """)]);
     }
 
     private static async Task RecordAsync(
-        System.Net.IPEndPoint address, string tenant, string secret, Action<BlockConnection> talk, List<byte[]> frames, List<byte[]> answers)
+        System.Net.IPEndPoint address, string tenant, string secret, Action<BlockConnection> talk, List<byte[]> frames,
+            List<byte[]> answers)
     {
         using var tap = new WireTap(address);
         using (var connection = BlockConnection.Connect(SiloEndpoint.TryParse(tap.Address)!, tenant, secret))
@@ -89,7 +99,9 @@ internal static class CorpusRecorder
             connection.Locate(ns, hashes);
             connection.Get(ns, hashes, ns.Layout.AllLayers, memory, 0, localOnly: true, ref delivered);
             connection.GetLayers(ns, hashes, ns.Layout.AllLayers, memory, localOnly: false, new Deaf());
-            connection.GetLayers(ns, hashes, new LayerRange(0, 1), [.. memory.Select(block => block[..ns.Layout.RangeBytes(new LayerRange(0, 1))])], localOnly: true, new Deaf(), follow: true);
+            connection.GetLayers(ns, hashes, new LayerRange(0, 1),
+                [.. memory.Select(block => block[..ns.Layout.RangeBytes(new LayerRange(0, 1))])], localOnly: true, new Deaf(),
+                follow: true);
             connection.Pin(ns, hashes, TimeSpan.FromMilliseconds(5));
             connection.Pin(ns, hashes, TimeSpan.Zero);
             connection.Expire(ns, hashes, TimeSpan.FromMinutes(2));
@@ -105,7 +117,8 @@ internal static class CorpusRecorder
     {
         connection.ReadDeltas(1, TimeSpan.Zero, new IndexDelta[BlockConnection.MaxDeltas]);
         connection.GetForCopy(
-            [.. PrefixOf(Small, 1, 2).Chain.Hashes.ToArray().Select(hash => new BlockKey(Small.Id, hash))], static _ => null, static (_, _, _) => { });
+            [.. PrefixOf(Small, 1, 2).Chain.Hashes.ToArray().Select(hash => new BlockKey(Small.Id, hash))], static _ => null, static (_,
+                _, _) => { });
     }
 
     private static IEnumerable<byte[]> Frames(byte[] stream)
@@ -122,7 +135,8 @@ internal static class CorpusRecorder
     private static byte[] Deltas(int count)
     {
         var hashes = PrefixOf(Small, 1, 5).Chain.Hashes.ToArray();
-        var deltas = Enumerable.Range(0, count).Select(i => new IndexDelta((IndexOperation)(i + 1), new BlockKey(Small.Id, hashes[i]), 1UL << (20 + i))).ToArray();
+        var deltas = Enumerable.Range(0, count).Select(i => new IndexDelta((IndexOperation)(i + 1), new BlockKey(Small.Id, hashes[i]),
+            1UL << (20 + i))).ToArray();
         var bytes = new byte[IndexDeltaCodec.BytesOf(count)];
         IndexDeltaCodec.Encode(deltas, bytes);
         return bytes;
@@ -154,18 +168,24 @@ internal static class CorpusRecorder
         ns.Layout.WriteTo(layout);
         var head = new byte[PayloadFormat.HeadBytes(ns.Layout)];
         var header = new PayloadHeader(
-            new BlockKey(ns.Id, PrefixOf(ns, number, 1).Chain.Hashes[0]), 5UL << 20, ns.Layout, new BlockLineage(default, 0, 1, 16), 2, 1_790_000_000_000);
+            new BlockKey(ns.Id, PrefixOf(ns, number, 1).Chain.Hashes[0]), 5UL << 20, ns.Layout, new BlockLineage(default, 0, 1, 16), 2,
+                1_790_000_000_000);
         PayloadFormat.Write(head, in header, new uint[ns.Layout.Layers], layout.Written, default);
         return [.. head, .. new byte[ns.Layout.BlockBytes]];
     }
 
     private static string[][] Commands() =>
     [
-        ["PING"], ["ECHO", "hello"], ["HELLO", "3"], ["SELECT", "0"], ["CLIENT", "SETNAME", "fuzz"], ["COMMAND"], ["CONFIG", "GET", "maxmemory"],
-        ["INFO"], ["SET", "k1", "value"], ["SET", "k1", "value", "PX", "60000", "NX"], ["SET", "k2", "value", "EX", "60", "GET"], ["SETEX", "k2", "60", "v"],
-        ["PSETEX", "k3", "60000", "v"], ["SETNX", "k3", "v"], ["MSET", "k1", "a", "k2", "b"], ["GET", "k1"], ["MGET", "k1", "k2", "k9"], ["GETRANGE", "k1", "0", "-1"],
-        ["STRLEN", "k1"], ["EXISTS", "k1", "k2"], ["TYPE", "k1"], ["DEL", "k9"], ["UNLINK", "k9", "k8"], ["TTL", "k1"], ["PTTL", "k2"], ["EXPIRE", "k1", "100", "GT"],
-        ["PEXPIRE", "k1", "100000"], ["SCAN", "0", "MATCH", "k*", "COUNT", "100"], ["DBSIZE"], ["FLUSHDB"], ["GETDEL", "k9"], ["GETEX", "k1", "EX", "100"],
+        ["PING"], ["ECHO", "hello"], ["HELLO", "3"], ["SELECT", "0"], ["CLIENT", "SETNAME", "fuzz"], ["COMMAND"], ["CONFIG", "GET",
+            "maxmemory"],
+        ["INFO"], ["SET", "k1", "value"], ["SET", "k1", "value", "PX", "60000", "NX"], ["SET", "k2", "value", "EX", "60", "GET"],
+            ["SETEX", "k2", "60", "v"],
+        ["PSETEX", "k3", "60000", "v"], ["SETNX", "k3", "v"], ["MSET", "k1", "a", "k2", "b"], ["GET", "k1"], ["MGET", "k1", "k2", "k9"],
+            ["GETRANGE", "k1", "0", "-1"],
+        ["STRLEN", "k1"], ["EXISTS", "k1", "k2"], ["TYPE", "k1"], ["DEL", "k9"], ["UNLINK", "k9", "k8"], ["TTL", "k1"], ["PTTL", "k2"],
+            ["EXPIRE", "k1", "100", "GT"],
+        ["PEXPIRE", "k1", "100000"], ["SCAN", "0", "MATCH", "k*", "COUNT", "100"], ["DBSIZE"], ["FLUSHDB"], ["GETDEL", "k9"], ["GETEX",
+            "k1", "EX", "100"],
         ["MULTI"], ["EXEC"], ["INCR", "n"], ["TOUCH", "k1"], ["PERSIST", "k1"], ["OBJECT", "ENCODING", "k1"], ["CLUSTER", "INFO"],
     ];
 

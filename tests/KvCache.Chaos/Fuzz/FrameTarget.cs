@@ -61,9 +61,11 @@ internal sealed class FrameTarget(InnerSilo silo) : SessionTarget("frames", silo
                 if (type == FrameType.PeerDeltas && changed.Length >= sizeof(ulong) + sizeof(uint))
                     changed.AsSpan(sizeof(ulong), sizeof(uint)).Clear(); // the time for which it wants to wait
                 var fields = mutator.Dice.Next(40) == 0 ? mutator.Dice.Next(64) * WireFields.Unit : header.FieldBytes;
-                return Frame(type, header.RequestId, changed, payload, Math.Min(fields, changed.Length / WireFields.Unit * WireFields.Unit));
+                return Frame(type, header.RequestId, changed, payload, Math.Min(fields,
+                    changed.Length / WireFields.Unit * WireFields.Unit));
             case < 96:
-                return payload.IsEmpty ? valid : Frame(header.Type, header.RequestId, meta, mutator.Mutate(payload, other), header.FieldBytes);
+                return payload.IsEmpty ? valid : Frame(header.Type, header.RequestId, meta, mutator.Mutate(payload, other),
+                    header.FieldBytes);
             default:
                 return mutator.Mutate(valid, other);
         }

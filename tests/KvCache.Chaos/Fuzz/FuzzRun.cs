@@ -29,7 +29,7 @@ internal static class FuzzRun
 
     /// <summary>Runs.</summary>
     /// <param name="inputs">How many inputs in this process.</param>
-    /// <param name="liveInputs">How many at the sockets of a silo in a process of its own, beside a client that must get right answers.</param>
+    /// <param name="liveInputs">How many at the sockets of a silo in a process of its own.</param>
     /// <param name="seed">What the inputs derive from.</param>
     /// <param name="tell">Hears how it goes on.</param>
     /// <param name="cancellationToken">Ends it early.</param>
@@ -41,7 +41,8 @@ internal static class FuzzRun
         await using (var silo = await InnerSilo.StartAsync().ConfigureAwait(false))
         {
             FuzzTarget[] targets =
-                [.. ParserTarget.All(), new FrameTarget(silo), new AnswerTarget(), new RespTarget(silo), new LmTarget(silo), new ZmtpTarget()];
+                [.. ParserTarget.All(), new FrameTarget(silo), new AnswerTarget(), new RespTarget(silo), new LmTarget(silo),
+                    new ZmtpTarget()];
             var weights = targets.Sum(target => target.Weight);
             foreach (var target in targets)
             {

@@ -32,7 +32,8 @@ internal abstract class FuzzTarget(string name) : IDisposable
 internal sealed class FuzzFailure : Exception
 {
     public FuzzFailure(string message, ReadOnlySpan<byte> input, Exception? inner = null)
-        : base($"{message}{(inner is null ? "" : $": {inner.GetType().Name}: {inner.Message}")}\ninput: {Show(input)}\n{inner?.StackTrace}", inner)
+        : base($"{message}{(inner is null ? "" : $": {inner.GetType(
+            ).Name}: {inner.Message}")}\ninput: {Show(input)}\n{inner?.StackTrace}", inner)
     {
     }
 

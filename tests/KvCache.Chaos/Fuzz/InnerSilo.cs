@@ -43,7 +43,8 @@ internal sealed class InnerSilo : IAsyncDisposable
             ["KvCache:DataPlane:FollowPatience"] = "1ms",
             ["Logging:LogLevel:Default"] = "None",
         };
-        var app = SiloProgram.Build(settings, null, new StartTerms("http://127.0.0.1:0", SiloPorts.Resolve(0, SiloPorts.NoGateway), null, false));
+        var app = SiloProgram.Build(settings, null, new StartTerms("http://127.0.0.1:0", SiloPorts.Resolve(0, SiloPorts.NoGateway), null,
+            false));
         await app.StartAsync().ConfigureAwait(false);
         return new InnerSilo(app);
     }

@@ -21,7 +21,8 @@ internal static class LiveFuzz
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
 
     /// <summary>Runs.</summary>
-    public static async Task<IReadOnlyList<FuzzRow>> RunAsync(long inputs, long seed, Action<string> tell, CancellationToken cancellationToken)
+    public static async Task<IReadOnlyList<FuzzRow>> RunAsync(long inputs, long seed, Action<string> tell,
+        CancellationToken cancellationToken)
     {
         var errors = new ConcurrentQueue<string>();
         var settings = new SiloSettings(
@@ -44,7 +45,8 @@ internal static class LiveFuzz
         var rows = new List<FuzzRow>();
         (string Name, string Address, byte[][] Corpus)[] doors =
         [
-            (Frames, ready.Endpoints.Single(endpoint => endpoint.StartsWith("tcp:", StringComparison.Ordinal))["tcp:".Length..], Corpus.Of("frames")),
+            (Frames, ready.Endpoints.Single(endpoint => endpoint.StartsWith("tcp:", StringComparison.Ordinal))["tcp:".Length..],
+                Corpus.Of("frames")),
             ("live resp", ready.Resp, Corpus.Of("resp")),
             ("live lm", ready.LmCache, Corpus.Of("lm")),
             ("live zmtp", settings.Settings!["KvCache:Events:Publish"], [.. Corpus.Of("zmtp-greeting"), .. Corpus.Of("zmtp")]),

@@ -28,7 +28,8 @@ internal sealed class LmTarget(InnerSilo silo) : SessionTarget("lm", silo)
             if (mutator.Dice.Next(3) > 0)
                 BinaryPrimitives.WriteUInt32LittleEndian(request.AsSpan(field * sizeof(int)), (uint)mutator.Edge());
             else
-                request[(9 * sizeof(int)) + mutator.Dice.Next(LmCacheHeader.RequestBytes - (9 * sizeof(int)))] = (byte)mutator.Dice.Next(256);
+                request[(9 * sizeof(int)) + mutator.Dice.Next(LmCacheHeader.RequestBytes - (9 * sizeof(int)))] = (byte)mutator.Dice.Next(
+                    256);
         }
 
         return request;

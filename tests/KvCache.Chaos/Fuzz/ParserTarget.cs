@@ -40,7 +40,8 @@ internal sealed class ParserTarget(
             static input =>
             {
                 if (input.Length >= sizeof(uint))
-                    BinaryPrimitives.WriteUInt32LittleEndian(input.AsSpan()[^sizeof(uint)..], BlockChecksum.Compute(input.AsSpan()[..^sizeof(uint)]));
+                    BinaryPrimitives.WriteUInt32LittleEndian(input.AsSpan()[^sizeof(uint)..], BlockChecksum.Compute(
+                        input.AsSpan()[..^sizeof(uint)]));
             });
         yield return new ParserTarget("http-namespace", static input =>
             JsonSerializer.Deserialize(input, HttpJsonContext.Default.NamespaceRequest)?.ToNamespace("default"), IsHttp);
@@ -82,7 +83,8 @@ internal sealed class ParserTarget(
     private static void RepairPayload(byte[] input)
     {
         if (input.Length < PayloadFormat.FixedBytes
-            || PayloadFormat.ReadLength(input.AsSpan(0, PayloadFormat.FixedBytes), out var bytes) != PromoteOutcome.Promoted || bytes > input.Length)
+            || PayloadFormat.ReadLength(input.AsSpan(0, PayloadFormat.FixedBytes), out var bytes) != PromoteOutcome.Promoted
+                || bytes > input.Length)
             return;
         var life = input.AsSpan(PayloadFormat.LifeOffset, PayloadFormat.LifeBytes);
         BinaryPrimitives.WriteUInt32LittleEndian(life[sizeof(long)..], BlockChecksum.Compute(life[..sizeof(long)]));

@@ -31,7 +31,8 @@ internal sealed class RespTarget(InnerSilo silo) : SessionTarget("resp", silo)
                         break;
                     case 1:
                         words[at] = System.Text.Encoding.ASCII.GetBytes(
-                            (mutator.Dice.Next(2) == 0 ? "-" : "") + mutator.Edge().ToString(System.Globalization.CultureInfo.InvariantCulture));
+                            (mutator.Dice.Next(2) == 0 ? "-" : "") + mutator.Edge().ToString(
+                                System.Globalization.CultureInfo.InvariantCulture));
                         break;
                     case 2:
                         words.InsertRange(at, Split(other));

@@ -31,7 +31,8 @@ internal sealed class ZmtpTarget() : FuzzTarget("zmtp")
         try
         {
             socket.HandshakeAsync(
-                "PUB", ["SUB", "XSUB"], asksProof ? static (name, secret) => new ValueTask<bool>(name == "acme" && secret.Length > 0) : null,
+                "PUB", ["SUB", "XSUB"], asksProof ? static (name, secret) => new ValueTask<bool>(name == "acme" && secret.Length > 0)
+                    : null,
                 CancellationToken.None).GetAwaiter().GetResult();
             while (true)
                 socket.ReceiveAsync(CancellationToken.None).GetAwaiter().GetResult();
@@ -92,7 +93,8 @@ internal sealed class ZmtpTarget() : FuzzTarget("zmtp")
             return count;
         }
 
-        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => new(Read(buffer.Span));
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => new(
+            Read(buffer.Span));
 
         public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) => default;
 

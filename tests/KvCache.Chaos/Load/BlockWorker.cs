@@ -44,7 +44,8 @@ internal sealed class BlockWorker : Worker
     {
         var memory = MemoryFor(chain, chain.BlockBytes);
         var (before, began) = (chain.State, Stopwatch.GetTimestamp());
-        var loaded = await CallAsync("load", () => _client.LoadAsync(chain.Prefix, 0, memory), result => result.Reason).ConfigureAwait(false);
+        var loaded = await CallAsync("load", () => _client.LoadAsync(chain.Prefix, 0, memory), result => result.Reason).ConfigureAwait(
+            false);
         for (var block = 0; block < loaded.Blocks; block++)
             Tell(chain, block, memory[block].Span, before, began, _door);
     }
@@ -102,8 +103,7 @@ internal sealed class BlockWorker : Worker
         var last = chain.State.Attempted;
         var result = await CallAsync("delete", () => _client.DeleteAsync(chain.Prefix), static _ => MissReason.None).ConfigureAwait(false);
 
-        // The count is of those that were stored, and whose deletion is confirmed: all of them, or nothing is promised.
-        if (result.Deleted == chain.Blocks)
+        if (result.IsConfirmed)
             chain.Change(state => state with { Deleted = last });
     }
 

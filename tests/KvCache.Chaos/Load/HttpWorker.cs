@@ -46,7 +46,8 @@ internal sealed class HttpWorker : Worker
         {
             using var answer = await _silos[silo].GetAsync(PathOf(chain, block)).ConfigureAwait(false);
             if (answer.StatusCode == HttpStatusCode.OK)
-                Tell(chain, block, await answer.Content.ReadAsByteArrayAsync().ConfigureAwait(false), before, began, $"HTTP of silo {silo}");
+                Tell(chain, block, await answer.Content.ReadAsByteArrayAsync().ConfigureAwait(false), before, began,
+                    $"HTTP of silo {silo}");
         }
         catch (Exception e) when (IsAway(e))
         {
@@ -70,7 +71,8 @@ internal sealed class HttpWorker : Worker
                 using var body = new ReadOnlyMemoryContent(blocks[block]);
                 var parent = block > 0 ? $"&parent={chain.Prefix.Chain.Hashes[block - 1]}" : "";
                 using var answer = await silo.PutAsync(
-                    new Uri($"{PathOf(chain, block)}?depth={block.ToString(CultureInfo.InvariantCulture)}{query}{parent}", UriKind.Relative), body)
+                    new Uri($"{PathOf(chain, block)}?depth={block.ToString(CultureInfo.InvariantCulture)}{query}{parent}",
+                        UriKind.Relative), body)
                     .ConfigureAwait(false);
             }
             catch (Exception e) when (IsAway(e))

@@ -22,9 +22,13 @@ internal sealed class Shapes
         _namespaces = [.. Sizes.Select(size => new CacheNamespace { Tenant = Worlds.World.Tenant, Model = "chaos", Layout = size.Layout })];
     }
 
-    public Chain ChainOf(int number)
+    public Chain ChainOf(int number) => ChainOf(number, (number % 10) switch { < 6 => 0, < 9 => 1, _ => 2 });
+
+    /// <summary>A chain of the largest blocks.</summary>
+    public Chain LargeChainOf(int number) => ChainOf(number, Sizes.Length - 1);
+
+    private Chain ChainOf(int number, int size)
     {
-        var size = (number % 10) switch { < 6 => 0, < 9 => 1, _ => 2 };
         int[] tokens = [(int)_seed, number, .. Enumerable.Range(0, (Sizes[size].Blocks * TokensPerBlock) - 2)];
         return new Chain(number, KvPrefix.Of(_namespaces[size], tokens));
     }

@@ -33,7 +33,8 @@ internal sealed class Workload : IAsyncDisposable
                 : new HttpWorker(world, journal, content, dice, own, all));
         }
 
-        var kept = Enumerable.Range(firstEntry, ValuesOfWorker).Select(number => new KeyValue(1_000_000 + number, 512 << (number % 6))).ToArray();
+        var kept = Enumerable.Range(firstEntry, ValuesOfWorker).Select(number => new KeyValue(1_000_000 + number,
+            512 << (number % 6))).ToArray();
         values.AddRange(kept);
         _workers.Add(new RespWorker(world, journal, content, new Random(unchecked((int)seed) ^ firstEntry), kept));
         _running = [.. _workers.Select(worker => Task.Run(() => worker.RunAsync(settings.Pace, _done.Token)))];

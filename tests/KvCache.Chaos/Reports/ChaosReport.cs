@@ -29,7 +29,8 @@ internal sealed record ChaosReport(
             .Select(group => RowOf(group.Key, [.. group]));
         var (arena, rest) = journal.Checkers.OfType<BudgetChecker>().Single().Peak;
         return new ChaosReport(
-            settings.Seed, settings.Silos, network, DateTimeOffset.UtcNow, took.TotalSeconds, Environment.ProcessorCount, [.. rows], arena, rest,
+            settings.Seed, settings.Silos, network, DateTimeOffset.UtcNow, took.TotalSeconds, Environment.ProcessorCount, [.. rows],
+                arena, rest,
             skipped, journal.Breaches);
     }
 

@@ -13,15 +13,16 @@ internal static class ChaosTable
             console.Profile.Width = 200;
         var table = new Table().RoundedBorder().AddColumn("fault");
         foreach (var name in (string[])[
-            "rounds", "verified reads", "wrong", "resurrected", "outlived", "stale", "failed calls", "last failure", "exceptions", "slowest call",
+            "rounds", "verified reads", "wrong", "resurrected", "outlived", "stale", "failed calls", "last failure", "exceptions",
+                "slowest call",
             "recovery", "other breaches"])
             table.AddColumn(new TableColumn(name).RightAligned());
         foreach (var row in report.Rows)
             table.AddRow([.. Cells(row).Select(Markup.Escape)]);
         console.Write(table);
         console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"Seed {report.Seed}, {report.Silos} silos, {report.Cpus} CPUs, {report.Seconds:0} s until {report.Ended:u}: {report.VerifiedReads} verified "
-            + $"reads. {report.Network}."));
+            $"Seed {report.Seed}, {report.Silos} silos, {report.Cpus} CPUs, {report.Seconds:0} s until {report.Ended:u}: "
+            + $"{report.VerifiedReads} verified reads. {report.Network}."));
         console.WriteLine(
             $"At most {report.PeakArenaBytes >> 20} MiB of an arena were used, and {report.PeakOtherBytes >> 20} MiB beside it.");
         foreach (var row in report.Rows.Where(row => row.Note.Length > 0))

@@ -49,8 +49,10 @@ internal sealed class ChaosSentinels : IAsyncDisposable
         && text.Contains($"sentinels={Count}", StringComparison.Ordinal));
 
     /// <summary>The port of the master, as the first of them knows it; null while none answers.</summary>
-    public IPEndPoint? Master => Ask(_sentinels[^1].Address, "SENTINEL", "get-master-addr-by-name", Name) is object?[] and [byte[] host, byte[] port]
-        ? new IPEndPoint(IPAddress.Parse(Encoding.ASCII.GetString(host)), int.Parse(Encoding.ASCII.GetString(port), CultureInfo.InvariantCulture))
+    public IPEndPoint? Master => Ask(_sentinels[^1].Address, "SENTINEL", "get-master-addr-by-name", Name) is object?[] and [byte[] host,
+        byte[] port]
+        ? new IPEndPoint(IPAddress.Parse(Encoding.ASCII.GetString(host)), int.Parse(Encoding.ASCII.GetString(port),
+            CultureInfo.InvariantCulture))
         : null;
 
     public async ValueTask DisposeAsync()

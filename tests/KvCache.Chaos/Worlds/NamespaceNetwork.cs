@@ -86,7 +86,8 @@ internal sealed class NamespaceNetwork : INetwork
     {
         _slow.Add(silo);
         var rate = string.Create(CultureInfo.InvariantCulture, $"{bytesPerSecond * 8L}bit");
-        await IpAsync("tc", "-n", Name(silo), "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", rate, "burst", "64kb", "latency", "400ms")
+        await IpAsync("tc", "-n", Name(silo), "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", rate, "burst", "64kb", "latency",
+            "400ms")
             .ConfigureAwait(false);
     }
 

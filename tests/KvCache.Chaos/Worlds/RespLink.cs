@@ -44,7 +44,7 @@ internal sealed class RespLink : IDisposable
         }
     }
 
-    /// <summary>Calls a command, and waits for its answer: text as bytes, a number as a long, an array as an array, nothing as null.</summary>
+    /// <summary>Calls a command, and waits for its answer: text as bytes, a number as a long, an array, nothing as null.</summary>
     /// <exception cref="SocketException">The connection broke, or there was no answer in time.</exception>
     /// <exception cref="RespError">The answer is an error.</exception>
     public object? Call(params object[] words)

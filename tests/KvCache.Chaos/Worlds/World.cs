@@ -58,7 +58,8 @@ internal sealed class World : IAsyncDisposable
             await replica.StartAsync().ConfigureAwait(false);
             sentinels = new ChaosSentinels(network, redis);
             connection = $"{sentinels.Addresses},sentinel={ChaosSentinels.Name}";
-            await UntilAsync("the sentinels know each other", () => Task.FromResult(sentinels.AreSettled), StartLimit).ConfigureAwait(false);
+            await UntilAsync("the sentinels know each other", () => Task.FromResult(sentinels.AreSettled), StartLimit).ConfigureAwait(
+                false);
         }
 
         var settings = new ChaosSiloSettings(arena, connection, new Dictionary<string, string> { [Tenant] = Secret }, log);
@@ -100,7 +101,8 @@ internal sealed class World : IAsyncDisposable
 
     /// <summary>What is not as it should be, for the report.</summary>
     public async Task<string> ProblemsAsync() =>
-        string.Join("; ", (await Task.WhenAll(Silos.Select(async silo => $"silo {silo.Number}: {await StateOfAsync(silo).ConfigureAwait(false)}"))
+        string.Join("; ", (await Task.WhenAll(Silos.Select(async silo =>
+            $"silo {silo.Number}: {await StateOfAsync(silo).ConfigureAwait(false)}"))
             .ConfigureAwait(false)).Where(text => !text.EndsWith("settled", StringComparison.Ordinal)));
 
     /// <summary>A client that prefers one silo and knows all.</summary>

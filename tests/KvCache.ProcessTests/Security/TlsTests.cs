@@ -227,6 +227,37 @@ public sealed class TlsTests : IDisposable
     }
 
     [Fact]
+    public async Task Who_is_silent_ahead_of_tls_has_few_places_at_orleans_ports_too()
+    {
+        const int Most = 16;
+        await using var silo = await SiloProcess.StartAsync(TlsSilo.Settings(
+            _authority,
+            [.. TlsSilo.Tenants(_authority), ("KvCache:Cluster:Secret", "secret of the cluster's silos"),
+                ("KvCache:Orleans:MaxUnprovenPerAddress", $"{Most}")]) with
+        {
+            GatewayPort = "0",
+        });
+        foreach (var port in new[] { silo.Ready.SiloPort, silo.Ready.GatewayPort })
+        {
+            var sockets = new List<Socket>();
+            var before = silo.OpenFiles;
+            for (var i = 0; i < 8 * Most; i++)
+            {
+                var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { ReceiveTimeout = 60_000 };
+                sockets.Add(socket);
+                await socket.ConnectAsync(IPAddress.Loopback, port, Token);
+                socket.Send([0x16, 3, 1]); // TLS begins
+            }
+
+            await Eventually.TrueAsync("the oldest have lost their places", () => silo.OpenFiles < before + (3 * Most));
+            Assert.Equal(0, Ended(() => sockets[0].Receive(new byte[1])));
+            sockets.ForEach(socket => socket.Dispose());
+        }
+
+        Assert.False(silo.HasExited);
+    }
+
+    [Fact]
     public async Task Python_speaks_tls_and_shows_its_certificate()
     {
         var python = FindPackage();

@@ -113,7 +113,8 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
     {
         using var http = new HttpSilo(Process, Administrator);
         http.Client.DefaultRequestHeaders.ExpectContinue = true;
-        using var large = new StringContent($$"""{"secret":"{{new string('x', 64 << 20)}}"}""", new MediaTypeHeaderValue("application/json"));
+        using var large = new StringContent(
+            $$"""{"secret":"{{new string('x', 64 << 20)}}"}""", new MediaTypeHeaderValue("application/json"));
         using var response = await http.Client.PutAsync("/admin/tenants/large", large);
         await HttpSilo.ProblemAsync(response, 413, "body-too-large");
     }

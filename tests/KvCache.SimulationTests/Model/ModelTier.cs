@@ -97,6 +97,8 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         return Task.FromResult(false); // nobody here waits for Redis to confirm it
     }
 
+    public void NoteLife(BlockKey key, DateTimeOffset expiresAt) => _promotions.Expire(key, expiresAt.ToUnixTimeMilliseconds());
+
     public Task<bool> VisitAsync(Func<BlockKey, bool> isWanted, Action<List<BlockKey>> found, CancellationToken cancellationToken)
     {
         found([.. redis.Keys.Where(isWanted)]);

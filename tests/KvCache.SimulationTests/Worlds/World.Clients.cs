@@ -179,7 +179,7 @@ internal sealed partial class World
     public bool SetLifeAt(ModelSilo silo, BlockKey key, TimeSpan life)
     {
         NoteLife(silo, TestBlocks.NumberOf(key), life);
-        return silo.Store.SetTimeToLive(key, life);
+        return silo.Fetcher.SetTimeToLive(key, life);
     }
 
     // It may reach another generation than the one that was meant, in Redis too.

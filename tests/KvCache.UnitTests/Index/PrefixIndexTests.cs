@@ -88,7 +88,8 @@ public sealed class PrefixIndexTests
     {
         const ulong Acme = 1, Evil = 2, Foreign = 1000; // whoever can write to Redis can name any tenant
         var index = new PrefixIndex(
-            new PrefixIndexOptions { MaxEntries = 1000, MaxRedisEntries = 1000, PartOf = tenant => tenant.Value <= Evil ? 0.5 : 0 }, shards);
+            new PrefixIndexOptions { MaxEntries = 1000, MaxRedisEntries = 1000, PartOf = tenant => tenant.Value <= Evil ? 0.5 : 0 },
+            shards);
         for (var i = 0; i < 400; i++)
             Assert.True(index.Add(Keys.Of(Acme, i), holder));
         for (var i = 0; i < 20_000; i++)

@@ -87,7 +87,8 @@ public sealed class BoundedLogTests : IDisposable
         for (var i = 0; i < 1000; i++)
         {
             audit.Refused("data plane", IPAddress.Parse($"127.0.{i % 250}.1"), $"tenant {i}", TimeSpan.Zero);
-            other.Log(LogLevel.Information, new EventId(1, BoundedLog.Strangers + "Ended"), $"Connection {i} is ended", null, (text, _) => text);
+            other.Log(
+                LogLevel.Information, new EventId(1, BoundedLog.Strangers + "Ended"), $"Connection {i} is ended", null, (text, _) => text);
         }
 
         Assert.Equal(20, _lines.All.Count);
