@@ -116,9 +116,8 @@ internal static class CorpusRecorder
     private static void Peer(BlockConnection connection)
     {
         connection.ReadDeltas(1, TimeSpan.Zero, new IndexDelta[BlockConnection.MaxDeltas]);
-        connection.GetForCopy(
-            [.. PrefixOf(Small, 1, 2).Chain.Hashes.ToArray().Select(hash => new BlockKey(Small.Id, hash))], static _ => null, static (_,
-                _, _) => { });
+        BlockKey[] keys = [.. PrefixOf(Small, 1, 2).Chain.Hashes.ToArray().Select(hash => new BlockKey(Small.Id, hash))];
+        connection.GetForCopy(keys, static _ => null, static (_, _, _) => { });
     }
 
     private static IEnumerable<byte[]> Frames(byte[] stream)
