@@ -97,7 +97,7 @@ public sealed class RedisAccessTests : IDisposable
     {
         var (certificate, _) = _authority.Issue("a");
         var (_, key) = _authority.Issue("b");
-        Refused("cannot be read", options => options.PasswordFile = "/nowhere/password");
+        Refused("'/nowhere/password' cannot be opened: No such file", options => options.PasswordFile = "/nowhere/password");
         Refused("one of them was expected",
             options => (options.ConnectionString, options.PasswordFile) = ("localhost:1,password=x", certificate));
         Refused("does not fit the certificate", options =>

@@ -56,7 +56,7 @@ public sealed class TlsRotationTests : IDisposable
         await RefusedAsync(
             "does not come from an authority of the CA file", ("CertificateFile", foreign), ("KeyFile", foreignKey),
             ("CaFile", _authority.CaFile));
-        await RefusedAsync("cannot be read", ("CertificateFile", "/nowhere/silo.pem"));
+        await RefusedAsync("'/nowhere/silo.pem' cannot be opened: No such file", ("CertificateFile", "/nowhere/silo.pem"));
         await RefusedAsync("contains no certificate", ("CertificateFile", certificate), ("KeyFile", key), ("CaFile", key));
         await RefusedAsync(
             "no such tenant", ("CertificateFile", certificate), ("KeyFile", key), ("ClientCaFile", _authority.CaFile),
