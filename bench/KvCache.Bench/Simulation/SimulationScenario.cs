@@ -84,7 +84,9 @@ internal sealed class SimulationScenario : Scenario
 
     private static List<string> ChosenPolicies(string[] names, string? hints)
     {
-        IEnumerable<string> chosen = names.Contains(All) ? KnownPolicies.Where(name => !name.StartsWith(InStore, StringComparison.Ordinal)) : names;
+        IEnumerable<string> chosen = names.Contains(All)
+            ? KnownPolicies.Where(name => !name.StartsWith(InStore, StringComparison.Ordinal))
+            : names;
         return [.. chosen.Select(name => (name, hints) switch
         {
             (EvictionPolicies.Default, "on") => WithHints,

@@ -64,7 +64,8 @@ public sealed partial class LocalKvCache : IKvCache
             {
                 foreach (var ns in group.Namespaces)
                     found = _store.LeaseRun(
-                        ns.Id, chain.Hashes[..found], (_store.Arena.Capacity / HeldShare) - leases.Sum(lease => lease.ArenaBytes), leases, request: null);
+                        ns.Id, chain.Hashes[..found], (_store.Arena.Capacity / HeldShare) - leases.Sum(lease => lease.ArenaBytes), leases,
+                            request: null);
             }
 
             var reason = found == chain.BlockCount ? MissReason.None : MissReason.Absent;

@@ -21,7 +21,8 @@ internal interface IEvictionPolicy
     /// <summary>Says how many blocks the store holds when it is full, as far as is known by now.</summary>
     void SetCapacity(int blocks);
 
-    /// <summary>Time goes on. <see cref="Look"/> does it too; it is for a policy whose victims are compared with those of a busier one.</summary>
+    /// <summary>Time goes on. <see cref="Look"/> does it too; it is for a policy whose victims are compared with those of a busier
+    /// one.</summary>
     /// <param name="now">Time, in milliseconds of the caller's clock.</param>
     void Advance(long now);
 
@@ -50,7 +51,8 @@ internal interface IEvictionPolicy
     void Tell(int tail, in ChainUse use);
 
     /// <summary>A block is no longer resident.</summary>
-    /// <param name="slot">Its slot. Where resident blocks come behind it, as after a deletion, it may be used again for the same block, and for
+    /// <param name="slot">Its slot. Where resident blocks come behind it, as after a deletion, it may be used again for the same block, and
+    /// for
     /// another one when they are gone.</param>
     /// <param name="evicted">Whether it was evicted; what was deleted or has expired is not worth remembering.</param>
     /// <param name="now">Time, in milliseconds of the caller's clock.</param>

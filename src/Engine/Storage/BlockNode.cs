@@ -34,7 +34,8 @@ internal sealed class BlockNode(BlockKey key, TenantAccount account)
     public int VisibleChildren;
 
     /// <summary>
-    /// What keeps the block from being evicted: leases and a pin of its own, running writes of children, and, where its account counts them,
+    /// What keeps the block from being evicted: leases and a pin of its own, running writes of children, and, where its account counts
+    /// them,
     /// children that are kept themselves.
     /// </summary>
     public int Locks;

@@ -123,7 +123,9 @@ internal sealed partial class BlockStore
             return Accounts.Evictable.Bytes > taker.EvictableBytes ? NoRoom.Share : NoRoom.InUse;
 
         // Where the block before it is somewhere else, the tree does not know which blocks here come before it; the request does.
-        return node.Parent is { Entry: null, Writes: null } && victim.Request == use.Request ? NoRoom.Prefix : claim == Claim.Insists ? NoRoom.None : refusal;
+        return node.Parent is { Entry: null, Writes: null } && victim.Request == use.Request
+            ? NoRoom.Prefix
+            : claim == Claim.Insists ? NoRoom.None : refusal;
 
         void Consider(TenantAccount account, in ArrivingBlock arriving, in ChainUse use, ref BlockNode? victim)
         {

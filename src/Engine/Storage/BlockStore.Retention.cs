@@ -55,7 +55,8 @@ internal sealed partial class BlockStore
     }
 
     /// <summary>
-    /// Drops expired blocks and ends pins whose time is over. Reserving does it too, as far as it needs memory; a timer makes idle stores do
+    /// Drops expired blocks and ends pins whose time is over. Reserving does it too, as far as it needs memory; a timer makes idle stores
+    /// do
     /// it.
     /// </summary>
     /// <remarks>

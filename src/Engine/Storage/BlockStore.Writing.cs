@@ -12,7 +12,8 @@ internal sealed partial class BlockStore
     /// <param name="generation">Id that a copy brings along from the tier that it is read from; null for a new write.</param>
     /// <param name="copy">The block is held by another silo too: it is evicted first, and such copies have a bounded share of the
     /// arena.</param>
-    /// <param name="request">The request, from <see cref="BeginRequest(NamespaceId, BlockHash, ReadOnlySpan{BlockHash}, in RequestFacts)"/>;
+    /// <param name="request">The request, from <see cref="BeginRequest(NamespaceId, BlockHash, ReadOnlySpan{BlockHash}, in
+    /// RequestFacts)"/>;
     /// 0 when nobody has named it.</param>
     /// <returns>The reservation, or null when there is no room for it, or that generation is being written already.</returns>
     public BlockWrite? TryReserve(

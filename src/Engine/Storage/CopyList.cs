@@ -10,7 +10,8 @@ internal sealed class CopyList
 
     public BlockNode? Oldest { get; private set; }
 
-    /// <summary>Adds a copy: at the new end if it was used last of all, else at the old one, as the block before one that has gone.</summary>
+    /// <summary>Adds a copy: at the new end if it was used last of all, else at the old one, as the block before one that has
+    /// gone.</summary>
     public void Add(BlockNode node)
     {
         if (node.IsListedCopy)

@@ -5,7 +5,8 @@ namespace KvCache.Engine.Storage;
 /// several sizes: where all have one, every block that goes makes such a run.
 /// </summary>
 /// <remarks>
-/// Walks over the arena from where the last search ended, over so many runs of memory at most. What is behind a block in its chain goes with
+/// Walks over the arena from where the last search ended, over so many runs of memory at most. What is behind a block in its chain goes
+/// with
 /// it, and before it.
 /// </remarks>
 /// <param name="arena">Memory of the blocks.</param>

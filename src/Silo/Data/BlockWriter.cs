@@ -83,7 +83,10 @@ internal sealed partial class BlockWriter(
     public PendingBlock Begin(
         BlockKey key, KvLayout layout, BlockLineage lineage, BlockTerms terms, CancellationToken cancellationToken, long request = 0)
     {
-        var outcome = store.TryBegin(key, layout, lineage, terms.Replace, out var write, request, insists: terms.Durability is { Persisted: true } or { Copies: > 1 });
+        var outcome =
+            store.TryBegin(
+            key, layout, lineage, terms.Replace, out var write, request,
+            insists: terms.Durability is { Persisted: true } or { Copies: > 1 });
         if (write is null && outcome.IsNoRoom() && Arena.RoundUp(layout.BlockBytes) > store.Arena.Capacity)
             return new PendingBlock { Refusal = PutOutcome.TooLarge };
         if (write is null)

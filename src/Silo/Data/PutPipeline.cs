@@ -83,7 +83,8 @@ internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameS
             : put.Hashes[index - 1],
             Depth = put.Lineage.Depth + index
         };
-        return writer.Begin(new BlockKey(put.Namespace.Id, put.Hashes[index]), put.Namespace.Layout, place, put.Terms, _ended.Token, _request);
+        return writer.Begin(
+            new BlockKey(put.Namespace.Id, put.Hashes[index]), put.Namespace.Layout, place, put.Terms, _ended.Token, _request);
     }
 
     private void GiveUp(ReadOnlySpan<PendingBlock> blocks)

@@ -91,7 +91,9 @@ internal sealed partial class Session
             reply.UInt8((byte)outcome);
         }
 
-        var alternatives = Array.Exists(outcomes, NoRoomOutcomes.IsNoRoom) ? _server.Cluster.RoomierEndpoints(put.Namespace.Layout.BlockBytes) : [];
+        var alternatives = Array.Exists(outcomes, NoRoomOutcomes.IsNoRoom)
+            ? _server.Cluster.RoomierEndpoints(put.Namespace.Layout.BlockBytes)
+            : [];
         reply.UInt8((byte)alternatives.Count);
         foreach (var endpoint in alternatives)
             reply.Text(endpoint);

@@ -201,15 +201,18 @@ internal static class BlockEndpoints
                 + $"({AlternativesHeader} names one that has room, if there is one), or go on without."),
             PutOutcome.NoRoomInPrefix =>
                 HttpProblem.LimitReached(
-                $"The block before block {key.Hash} is not stored, or would have to go for it: a chain that does not fit keeps its head. Try "
+                $"The block before block {key.Hash} is not stored, or would have to go for it: a chain that does not fit keeps its head. "
+                    + "Try "
                 + $"another silo ({AlternativesHeader} names one that has room, if there is one), or go on without."),
             PutOutcome.NotWorthRoom =>
                 HttpProblem.LimitReached(
-                $"All blocks that could go for block {key.Hash} are worth more, as far as this silo has learned of when blocks are used again. "
+                $"All blocks that could go for block {key.Hash} are worth more, as far as this silo has learned of when blocks are used "
+                    + "again. "
                 + $"Try another silo ({AlternativesHeader} names one that has room, if there is one), or go on without."),
             PutOutcome.NoRoomInShare =>
                 HttpProblem.LimitReached(
-                $"The tenant has all the memory of this silo that it may have; {bytes} bytes could not be had. Delete something, wait until "
+                $"The tenant has all the memory of this silo that it may have; {bytes} bytes could not be had. Delete something, wait "
+                    + "until "
                 + "what is being read or written is done, or go on without."),
             PutOutcome.TooLarge =>
                 new HttpProblem(

@@ -56,7 +56,9 @@ public sealed class BlockStoreModelTests
     [Fact]
     public void Equal_blocks_are_evicted_as_the_model_says() =>
         Operations.Sample(
-            operations => Run(EvictionPolicies.Default, [.. operations.Select(operation => operation with { Amount = (operation.Amount / 5 * 5) + 2 })]), iter: 500);
+            operations =>
+                Run(EvictionPolicies.Default,
+                [.. operations.Select(operation => operation with { Amount = (operation.Amount / 5 * 5) + 2 })]), iter: 500);
 
     private static void Run(string policy, (Kind Kind, int Which, int Amount)[] operations)
     {
