@@ -152,7 +152,8 @@ echo "Built in $SECONDS s"
 if [ -n "$fast" ]; then
   export KVCACHE_SIM_SCHEDULES=${KVCACHE_SIM_SCHEDULES:-2000}
   python --ignore=python/tests/test_processes.py --ignore=python/tests/test_attack_cost.py --ignore=python/tests/test_attack_doors.py &
-  for name in UnitTests ClusterTests RedisTests SimulationTests; do
+  project RedisTests & # it mostly waits
+  for name in UnitTests ClusterTests SimulationTests; do
     project $name
   done
   wait

@@ -16,8 +16,7 @@ namespace KvCache.Client;
 /// <remarks>
 /// <para>
 /// The first endpoint that answers is the home silo. It knows what the cluster holds, keeps what is stored, and answers loads of what it
-/// holds
-/// itself; other blocks are read straight from the silos that hold them, several at a time.
+/// holds itself; other blocks are read straight from the silos that hold them, several at a time.
 /// </para>
 /// <para>
 /// Bytes move on threads of this client straight between the socket and the caller's memory. Every call has a deadline

@@ -55,8 +55,7 @@ public sealed class KvCacheClientOptions
 
     /// <summary>
     /// Most silos beyond <see cref="Endpoints"/> to which this client keeps connections. Default 64; blocks of further ones come through
-    /// the home
-    /// silo. Connections that were not used for two minutes give way to others.
+    /// the home silo. Connections that were not used for two minutes give way to others.
     /// </summary>
     public int MaxSilos { get; set; } = 64;
 
@@ -91,8 +90,7 @@ public sealed class KvCacheClientOptions
 
     /// <summary>
     /// Time that an unused lease on a block in shared memory is kept, so that reading the block again asks nobody. Default 1 s; a block
-    /// that another client
-    /// deletes can be read here for so long. Zero for never.
+    /// that another client deletes can be read here for so long. Zero for never.
     /// </summary>
     public TimeSpan LeaseLife { get; set; } = TimeSpan.FromSeconds(1);
 

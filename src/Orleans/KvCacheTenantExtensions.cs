@@ -14,8 +14,7 @@ public static class KvCacheTenantExtensions
 {
     /// <summary>
     /// Lets an Orleans client through the gateway of KvCache silos as a tenant: every connection begins with a proof of the secret, and
-    /// calls carry
-    /// the ticket that the gateway gives for it. What it gets is <see cref="IPrefixGrain"/>s of its tenant, by prefix
+    /// calls carry the ticket that the gateway gives for it. What it gets is <see cref="IPrefixGrain"/>s of its tenant, by prefix
     /// (<see cref="PrefixGrainExtensions.GetPrefix(IGrainFactory, CacheNamespace, ReadOnlySpan{int})"/>); every other call is refused.
     /// </summary>
     /// <param name="client">The client; its cluster id and gateways are the caller's to configure.</param>

@@ -66,9 +66,10 @@ public sealed class RedisConnectionTests
     public void A_silent_server_costs_the_deadline_and_no_more(bool connected)
     {
         using var listener = Listen();
+        Socket? server = null; // referred to until the end: a socket that the collector finds is closed
         var began = Stopwatch.GetTimestamp();
         if (connected)
-            Run(() => listener.Accept().Send(Encoding.ASCII.GetBytes(Introduction)));
+            Run(() => (server = listener.Accept()).Send(Encoding.ASCII.GetBytes(Introduction)));
         var error = Assert.Throws<RedisException>(() =>
         {
             using var connection =
@@ -78,6 +79,7 @@ public sealed class RedisConnectionTests
         });
         Assert.Equal(RedisFailure.Deadline, error.Failure);
         Assert.InRange(Stopwatch.GetElapsedTime(began), TimeSpan.FromMilliseconds(190), TimeSpan.FromSeconds(10));
+        server?.Dispose();
     }
 
     [Fact]

@@ -7,8 +7,7 @@ namespace KvCache.Client.Cluster;
 /// </summary>
 /// <remarks>
 /// A block is asked of one silo at a time, and the load ends when every call that it made has ended, so that nothing writes the caller's
-/// memory
-/// behind it: not even a silo that was given up.
+/// memory behind it: not even a silo that was given up.
 /// </remarks>
 internal sealed class ClusterLoad
 {

@@ -8,8 +8,7 @@ namespace KvCache.Engine.Index;
 /// </summary>
 /// <remarks>
 /// <para>A change enters the index before the log (see <see cref="IndexLog"/> for why), and both while the store's lock is held, so that
-/// index,
-/// log and store tell the same story in the same order.</para>
+/// index, log and store tell the same story in the same order.</para>
 /// <para>A deletion is a stamp: every generation below it is dead on every silo, in Redis and on the way. Whoever hears of it remembers it
 /// before it looks for what to remove, and a publication asks whether it is dead under the lock under which it becomes visible: whichever
 /// comes first, the block does not stay.</para>
@@ -44,8 +43,7 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
 
     /// <summary>
     /// Called when a block is deleted or replaced here, not when others tell of it: what lies outside of memory has to go too. Short, and
-    /// never back
-    /// into the directory.
+    /// never back into the directory.
     /// </summary>
     public Action<BlockKey>? Buried { get; set; }
 
@@ -122,8 +120,7 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
 
     /// <summary>
     /// Deletes a block here and now. Others are told by who has asked everybody, with <see cref="Announce"/>. Of a block that is unknown
-    /// here little is
-    /// remembered: not visible, not being written, not on its way, and the index knows of no holder.
+    /// here little is remembered: not visible, not being written, not on its way, and the index knows of no holder.
     /// </summary>
     /// <param name="key">The block.</param>
     /// <param name="stamp">Stamp of the deletion here: from <see cref="BlockStore.StampFrom"/>, so that what is here is older, whatever the

@@ -47,8 +47,7 @@ internal interface IIndexSink
 /// <para>Deltas are applied in the order of their numbers without holes, or not at all. A snapshot taken at number S (see
 /// <see cref="IndexLog"/> for what that takes) is followed by the deltas from S on, during or after it. The last delta about a block
 /// decides; a block without one is as the snapshot says. A block that the snapshot found before a delta removed it must not come back with
-/// a
-/// late page, so removals are remembered until the snapshot ends.</para>
+/// a late page, so removals are remembered until the snapshot ends.</para>
 /// <para>The Redis bit belongs to no peer: snapshots add to it and never clear it. A stale one costs a failed read, which ends it.</para>
 /// <para>All members are thread-safe.</para>
 /// </remarks>

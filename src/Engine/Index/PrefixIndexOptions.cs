@@ -11,8 +11,7 @@ internal sealed class PrefixIndexOptions
 
     /// <summary>
     /// Most blocks that only Redis has and the index knows. Past it a new one takes the place of one that was not confirmed lately, which
-    /// is
-    /// counted. Default 2,097,152, which is at most 242 MiB.
+    /// is counted. Default 2,097,152, which is at most 242 MiB.
     /// </summary>
     public int MaxRedisEntries { get; set; } = 2 * 1024 * 1024;
 

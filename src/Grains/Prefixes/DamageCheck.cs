@@ -4,8 +4,7 @@ using Microsoft.Extensions.Logging;
 namespace KvCache.Grains.Prefixes;
 
 /// <summary>Compares blocks in this silo's memory with their checksums: before they leave to a reader who cannot, and when a reader says
-/// that
-/// one arrived damaged. What is damaged here is dropped.</summary>
+/// that one arrived damaged. What is damaged here is dropped.</summary>
 internal sealed partial class DamageCheck(BlockStore store, ILogger<DamageCheck> logger)
 {
     /// <summary>Whether layers of a block are damaged; then it is out of sight afterwards.</summary>

@@ -12,8 +12,7 @@ namespace KvCache.Grains.Prefixes;
 
 /// <summary>
 /// Authority over one block, which usually lies in this silo's store. The activation is cheap and goes after a minute; the block stays, and
-/// the
-/// next activation is placed beside it.
+/// the next activation is placed beside it.
 /// </summary>
 [PrefixPlacement, Immovable, GrainType(TypeName), CollectionAgeLimit(Minutes = 1)]
 internal sealed partial class PrefixGrain(

@@ -5,8 +5,7 @@ namespace KvCache.Orleans.Access;
 
 /// <summary>
 /// Fetches a new ticket at half of its life, through the ticket itself. Where that came too late, as after a pause of the process,
-/// connections are
-/// made anew instead.
+/// connections are made anew instead.
 /// </summary>
 internal sealed partial class TicketRenewal(TenantAccess access, IGrainFactory grains, ILogger<TicketRenewal> logger) : BackgroundService
 {

@@ -15,8 +15,7 @@ namespace KvCache.Silo.Cluster;
 /// </summary>
 /// <remarks>
 /// <para>A silo knows that it was not declared dead when it has just read the list of members, or has just heard all the others; where
-/// there
-/// are at least three silos, one may be silent, for the declaration needs two votes. Each of these is good for
+/// there are at least three silos, one may be silent, for the declaration needs two votes. Each of these is good for
 /// <see cref="ClusterOptions.CutOffLimit"/>, and every silo waits so long after a death before it confirms a deletion.</para>
 /// <para>The list is read only while somebody is silent. A silo without others has nobody to be cut off from.</para>
 /// </remarks>

@@ -63,8 +63,7 @@ internal sealed class PeerSilo : IDisposable
 
     /// <summary>
     /// The latest moment at which it certainly lived and belonged to the cluster, as a <see cref="Stopwatch"/>'s timestamp: when it was
-    /// asked
-    /// what it has answered since.
+    /// asked what it has answered since.
     /// </summary>
     public long ProvenAt => Volatile.Read(ref _provenAt);
 

@@ -11,8 +11,7 @@ namespace KvCache.Silo.Cluster;
 /// holds nothing.</summary>
 /// <remarks>
 /// Redis tells nobody when a payload's life is over. What was given a life here is looked up again when that is over, so that no match
-/// promises it any
-/// longer; at most <see cref="MaxWatched"/> blocks. Others leave the index when a read does not find them.
+/// promises it any longer; at most <see cref="MaxWatched"/> blocks. Others leave the index when a read does not find them.
 /// </remarks>
 internal sealed class RedisBlocks : IDisposable
 {

@@ -96,8 +96,7 @@ internal sealed partial class BlockWriter(
 
     /// <summary>
     /// Publishes a replacing write whose bytes and checksums are complete, by terms that were not known when it began: they may make it one
-    /// that
-    /// gives way to a stored block, for which the grain is asked now. Blocks the thread.
+    /// that gives way to a stored block, for which the grain is asked now. Blocks the thread.
     /// </summary>
     public PutOutcome Finish(PendingBlock block, BlockTerms terms, CancellationToken cancellationToken)
     {
@@ -173,8 +172,7 @@ internal sealed partial class BlockWriter(
     }
 
     // A grain that cannot be reached, because its silo has just died or stands still, forbids nothing: blocks are immutable, a second copy
-    // does no harm,
-    // and a deletion meanwhile still keeps the block from becoming visible.
+    // does no harm, and a deletion meanwhile still keeps the block from becoming visible.
     private async Task<WriteGrant> AskGrainAsync(BlockWrite write, CancellationToken cancellationToken)
     {
         var intent = new WriteIntent { Generation = write.Generation, Silo = silo.SiloAddress };

@@ -41,8 +41,7 @@ internal sealed class ClusterOptions : IValidatableObject
     /// Secret by which silos know each other on Orleans' silo port and on the data plane, at least 16 bytes: whoever knows it reads every
     /// tenant's blocks.
     /// Default empty, with <see cref="ClusterMode.Localhost"/> and without tenants only: then every user of the machine is trusted. A silo
-    /// alone makes a
-    /// random one for itself.
+    /// alone makes a random one for itself.
     /// </summary>
     public string Secret { get; set; } = "";
 
@@ -83,16 +82,14 @@ internal sealed class ClusterOptions : IValidatableObject
 
     /// <summary>
     /// Silence after which another silo's blocks are left out of answers until it speaks again. Default 2.5 s. It speaks at least once a
-    /// second; death is
-    /// Orleans' to declare.
+    /// second; death is Orleans' to declare.
     /// </summary>
     [Range(typeof(TimeSpan), "00:00:01.500", "00:10:00")]
     public TimeSpan SilenceLimit { get; set; } = TimeSpan.FromSeconds(2.5);
 
     /// <summary>
     /// How long a silo goes on letting its blocks be read when it hears neither the others nor the list of members. Default 3 s; the same
-    /// on
-    /// all silos, for a deletion is confirmed so long after a silo's death, when that silo knows of it too.
+    /// on all silos, for a deletion is confirmed so long after a silo's death, when that silo knows of it too.
     /// </summary>
     [Range(typeof(TimeSpan), "00:00:02.500", "00:01:00")]
     public TimeSpan CutOffLimit { get; set; } = TimeSpan.FromSeconds(3);

@@ -66,8 +66,7 @@ internal sealed partial class RespSession
 
     /// <summary>
     /// SCAN cursor [MATCH pattern] [COUNT n] [TYPE t]: the values of this silo. The cursor is a shard of its index, so that it means the
-    /// same on
-    /// every connection and costs nothing to keep; values that stay from beginning to end are told exactly once.
+    /// same on every connection and costs nothing to keep; values that stay from beginning to end are told exactly once.
     /// </summary>
     internal void Scan()
     {

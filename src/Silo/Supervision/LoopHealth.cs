@@ -7,8 +7,7 @@ namespace KvCache.Silo.Supervision;
 
 /// <summary>
 /// Keeps loops running that must run for ever: one that failed is begun again after a pause, is counted, and readiness names it until it
-/// has
-/// run for a while. Neither a silent end nor the end of the silo is right for them.
+/// has run for a while. Neither a silent end nor the end of the silo is right for them.
 /// </summary>
 internal sealed partial class LoopHealth : IDisposable
 {

@@ -10,7 +10,7 @@ namespace KvCache.ProcessTests;
 
 /// <summary>Some rounds of tests/KvCache.Chaos: whichever fault there is, every byte is right, and the silos are whole again in
 /// seconds.</summary>
-[Trait("run", "kills")]
+[Collection(typeof(Apart))]
 public sealed class ChaosTests
 {
     // What takes seconds and needs no root; the others have their turn in the long form.

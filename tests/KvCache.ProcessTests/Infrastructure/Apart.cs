@@ -8,8 +8,7 @@ namespace KvCache.ProcessTests;
 
 /// <summary>
 /// Classes that judge times, allocations or memory: nothing else runs meanwhile. Those that only kill or pause silos under a deadline have
-/// the
-/// trait <c>run=kills</c>: <c>test.sh</c> runs them beside one another, when its other lanes have ended.
+/// the trait <c>run=kills</c>: <c>test.sh</c> runs them beside one another, when its other lanes have ended.
 /// </summary>
 [CollectionDefinition(DisableParallelization = true)]
 [Trait("run", "apart")]

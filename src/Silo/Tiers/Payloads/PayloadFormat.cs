@@ -30,8 +30,7 @@ internal readonly record struct PayloadSealing(PayloadKey? Key, bool Encrypts);
 /// <remarks>
 /// <para>
 /// The end of the block's life has a CRC-32 and a MAC of its own and is left out of the head's: it is the one thing that may change, and is
-/// then
-/// written over in place, without anybody reading or computing the rest.
+/// then written over in place, without anybody reading or computing the rest.
 /// </para>
 /// <para>
 /// A later version says more in tagged fields, as on the wire (<see cref="WireFields"/>): silos of both versions read each other's payloads

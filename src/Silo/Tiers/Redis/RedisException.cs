@@ -40,8 +40,7 @@ internal sealed class RedisException : IOException
 
     /// <summary>
     /// This is not the server that is wanted, or not yet: a replica, or one that loads, has lost its master, belongs to a cluster or does
-    /// not
-    /// know us (any more). Another connection may reach another one.
+    /// not know us (any more). Another connection may reach another one.
     /// </summary>
     internal bool IsOtherServer => IsOther(Code);
 
