@@ -93,6 +93,21 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
     [InlineData("PUT /v1/blocks/00000000000000000000000000000000/0000000000000000000000000000000000000000000000000000000000000000")]
     public async Task Nobody_makes_the_silo_read_a_body_before_he_has_shown_who_he_is(string request)
     {
+        Assert.StartsWith("HTTP/1.1 401", await AnswerBeforeTheBodyAsync(request), StringComparison.Ordinal);
+        Assert.False(Process.HasExited);
+    }
+
+    [Fact]
+    public async Task What_an_administrator_sends_is_bounded()
+    {
+        var answer = await AnswerBeforeTheBodyAsync("PUT /admin/tenants/large", Administrator);
+        Assert.StartsWith("HTTP/1.1 413", answer, StringComparison.Ordinal);
+        Assert.Contains("body-too-large", answer, StringComparison.Ordinal);
+    }
+
+    /// <summary>What the silo answers to somebody who announces a large body and sends its first bytes.</summary>
+    private async Task<string> AnswerBeforeTheBodyAsync(string request, string? token = null)
+    {
         using var socket = new Socket(SocketType.Stream, ProtocolType.Tcp)
         {
             ReceiveTimeout = (int)Eventually.Bound.TotalMilliseconds,
@@ -100,23 +115,18 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
         var silo = new Uri(Process.Ready.Http);
         await socket.ConnectAsync(silo.Host, silo.Port, TestContext.Current.CancellationToken);
         socket.Send(Encoding.ASCII.GetBytes(
-            $"{request} HTTP/1.1\r\nHost: {silo.Authority}\r\nContent-Type: application/json\r\nContent-Length: 100000000\r\n\r\n"
-            + "{\"secret\":\""));
+            $"{request} HTTP/1.1\r\nHost: {silo.Authority}\r\nContent-Type: application/json\r\nContent-Length: 100000000\r\n"
+            + (token is null ? "" : $"Authorization: Bearer {token}\r\n") + "\r\n{\"secret\":\""));
 
-        var answer = new byte[4096];
-        Assert.StartsWith("HTTP/1.1 401", Encoding.ASCII.GetString(answer, 0, socket.Receive(answer)), StringComparison.Ordinal);
-        Assert.False(Process.HasExited);
-    }
-
-    [Fact]
-    public async Task What_an_administrator_sends_is_bounded()
-    {
-        using var http = new HttpSilo(Process, Administrator);
-        http.Client.DefaultRequestHeaders.ExpectContinue = true;
-        using var large = new StringContent(
-            $$"""{"secret":"{{new string('x', 64 << 20)}}"}""", new MediaTypeHeaderValue("application/json"));
-        using var response = await http.Client.PutAsync("/admin/tenants/large", large);
-        await HttpSilo.ProblemAsync(response, 413, "body-too-large");
+        // The silo closes or resets a connection whose body it did not read; what it had answered can be read.
+        var answer = new StringBuilder();
+        var buffer = new byte[4096];
+        SocketError error;
+        int count;
+        while ((count = socket.Receive(buffer, SocketFlags.None, out error)) > 0)
+            answer.Append(Encoding.ASCII.GetString(buffer, 0, count));
+        Assert.True(error is SocketError.Success or SocketError.ConnectionReset, $"{error} after '{answer}'");
+        return answer.ToString();
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using KvCache.Eviction;
 using KvCache.UnitTests.Eviction;
+using KvCache.UnitTests.Support;
 using Xunit;
 
 namespace KvCache.UnitTests;
@@ -114,20 +115,18 @@ public sealed class EvictionPolicyTests
     {
         const int capacity = 256, width = 8;
         var policy = EvictionPolicies.Create(name, capacity);
-        var fingerprints = new ulong[width];
-        long request = 0, allocated = 0;
-        for (var step = 0; step < 6000; step++)
-        {
-            // Chains of 8 blocks, each of which is served twice; all classes have been seen when counting begins.
-            for (var i = 0; i < width; i++)
-                fingerprints[i] = PolicyStore.Fingerprint($"{step % 97}/{i}");
-            var before = GC.GetAllocatedBytesForCurrentThread();
-            ServeTwice(policy, fingerprints, capacity, ref request, step * 500L);
-            if (step > 3000)
-                allocated += GC.GetAllocatedBytesForCurrentThread() - before;
-        }
+        // Chains of 8 blocks, each of which is served twice.
+        var chains = new ulong[97][];
+        for (var chain = 0; chain < chains.Length; chain++)
+            chains[chain] = [.. Enumerable.Range(0, width).Select(i => PolicyStore.Fingerprint($"{chain}/{i}"))];
+        long request = 0;
+        var step = 0;
 
-        Assert.Equal(0, allocated);
+        Assert.Equal(0, Allocations.Of(() =>
+        {
+            for (var end = step + 300; step < end; step++)
+                ServeTwice(policy, chains[step % chains.Length], capacity, ref request, step * 500L);
+        }));
     }
 
     private static readonly int[] Chain = new int[8];

@@ -1,4 +1,5 @@
 using CsCheck;
+using KvCache.UnitTests.Support;
 using Xunit;
 
 namespace KvCache.UnitTests;
@@ -95,8 +96,6 @@ public sealed class PrefixMatcherTests
         int[] query = [1, 2, 3];
         ReadOnlyMemory<int>[] candidates = [new[] { 1, 2 }, new[] { 1, 2, 3, 4 }];
         Assert.Equal(1, PrefixMatcher.FindBest(query, candidates)?.Index);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        PrefixMatcher.FindBest(query, candidates);
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        Assert.Equal(0, Allocations.Of(() => PrefixMatcher.FindBest(query, candidates)));
     }
 }

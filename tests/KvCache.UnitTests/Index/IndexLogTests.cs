@@ -1,5 +1,6 @@
 using KvCache.Engine.Index;
 using KvCache.UnitTests.Index;
+using KvCache.UnitTests.Support;
 using Xunit;
 
 namespace KvCache.UnitTests;
@@ -134,10 +135,11 @@ public sealed class IndexLogTests
         var log = new IndexLog(64);
         log.Append(Delta(0));
         var delta = Delta(1);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        for (var i = 0; i < 1000; i++)
-            log.Append(in delta);
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        Assert.Equal(0, Allocations.Of(() =>
+        {
+            for (var i = 0; i < 1000; i++)
+                log.Append(in delta);
+        }));
     }
 
     private static IndexDelta Delta(int number) => new(IndexOperation.Added, Keys.Key(number), (ulong)number);

@@ -1,5 +1,6 @@
 using CsCheck;
 using KvCache.Binary;
+using KvCache.UnitTests.Support;
 using Xunit;
 
 namespace KvCache.UnitTests;
@@ -106,11 +107,11 @@ public sealed class WireReaderTests
     {
         var writer = new WireWriter();
         writer.Bytes(new byte[1000]);
-        writer.Reset();
-        Assert.Equal(0, writer.Length);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        writer.Take(1000);
-        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+        Assert.Equal(0, Allocations.Of(() =>
+        {
+            writer.Reset();
+            writer.Take(1000);
+        }));
     }
 
     private static KvFormatException Refused(byte[] bytes, Read read) => Assert.Throws<KvFormatException>(() =>
