@@ -59,18 +59,16 @@ public sealed partial class LocalKvCache : IKvCache
             var found = chain.BlockCount;
             foreach (var ns in group.Namespaces)
                 found = _store.Match(ns.Id, chain.Hashes[..found]);
-            var leases = new List<BlockLease>();
+            using var leases = new LeaseList();
             if (hold > TimeSpan.Zero)
             {
                 foreach (var ns in group.Namespaces)
-                    found = _store.LeaseRun(
-                        ns.Id, chain.Hashes[..found], (_store.Arena.Capacity / HeldShare) - leases.Sum(lease => lease.ArenaBytes), leases,
-                            request: null);
+                    Lease(ns, chain.Hashes[..found], request: null, leases);
             }
 
             var reason = found == chain.BlockCount ? MissReason.None : MissReason.Absent;
             _meter.Matched(found, chain.BlockCount, reason, began);
-            return new(new CacheMatch(found, chain.TokensPerBlock, reason, leases.Count == 0 ? null : Hold(leases, hold)));
+            return new(new CacheMatch(found, chain.TokensPerBlock, reason, leases.Count == 0 ? null : Hold(leases.HandOver(), hold)));
         }
         finally
         {
@@ -206,6 +204,18 @@ public sealed partial class LocalKvCache : IKvCache
         return new LoadResult(destinations.Count, MissReason.None);
     }
 
+    // Leases from the first block on, up to the first that is not here, or for which the leases have no bytes left.
+    private void Lease(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, long? request, LeaseList leases)
+    {
+        foreach (var hash in hashes)
+        {
+            var key = new BlockKey(ns.Id, hash);
+            var lease = request is { } known ? _store.TryLease(key, known) : _store.TryHold(key);
+            if (lease is null || !leases.TryAdd(lease, _store.Arena.Capacity / HeldShare))
+                return;
+        }
+    }
+
     private long BeginRequest(KvPrefix prefix, int first, int count, StoreOptions? options) => _store.BeginRequest(
         prefix.Namespace.Id, first == 0 ? default : prefix.Chain.Hashes[first - 1], prefix.Chain.Hashes.Slice(first, count),
         new RequestFacts(prefix.Namespace.Layout.TokensPerBlock, options?.RequestId ?? 0, options?.SuffixTokens ?? 0));
@@ -262,7 +272,7 @@ public sealed partial class LocalKvCache : IKvCache
         }
     }
 
-    private Func<ValueTask> Hold(List<BlockLease> leases, TimeSpan hold)
+    private Func<ValueTask> Hold(LeaseList leases, TimeSpan hold)
     {
         lock (_lifetime)
             _users++; // the memory stays while it is held
@@ -278,8 +288,7 @@ public sealed partial class LocalKvCache : IKvCache
         {
             if (Interlocked.Exchange(ref released, 1) != 0)
                 return;
-            for (var i = leases.Count - 1; i >= 0; i--)
-                leases[i].Dispose();
+            leases.Dispose();
             Leave();
         }
     }

@@ -65,35 +65,6 @@ internal sealed partial class BlockStore
             return !Term.IsOver && Find(key) is { } entry && MayHold(entry) ? Hold(entry) : null;
     }
 
-    /// <summary>
-    /// Takes leases on the blocks from the first up to the first that is not visible, or until a number of bytes is reached.
-    /// </summary>
-    /// <param name="ns">Namespace of the blocks.</param>
-    /// <param name="hashes">Blocks of one chain.</param>
-    /// <param name="maxBytes">Most arena bytes to lease, which include the rounding of sizes.</param>
-    /// <param name="leases">Receives the leases.</param>
-    /// <param name="request">As in <see cref="TryLease"/>; null for leases that are no use, as in <see cref="TryHold"/>.</param>
-    /// <returns>Number of visible blocks, which can exceed the number of leases when <paramref name="maxBytes"/> was reached.</returns>
-    public int LeaseRun(
-        NamespaceId ns, ReadOnlySpan<BlockHash> hashes, long maxBytes, ICollection<BlockLease> leases, long? request)
-    {
-        lock (_lock)
-        {
-            var count = 0;
-            long bytes = 0;
-            if (Term.IsOver)
-                return 0;
-            for (; count < hashes.Length && Find(new BlockKey(ns, hashes[count])) is { } entry; count++)
-            {
-                bytes += entry.ArenaBytes;
-                if (bytes <= maxBytes && (request is null ? MayHold(entry) : MayRead(entry)))
-                    leases.Add(request is { } known ? Lease(entry, known) : Hold(entry));
-            }
-
-            return count;
-        }
-    }
-
     internal void Release(BlockEntry entry)
     {
         lock (_lock)

@@ -56,13 +56,8 @@ internal sealed class ClusterView(
                 continue;
             }
 
-            if (leases.Bytes + lease.ArenaBytes > maxBytes)
-            {
-                lease.Dispose();
+            if (!leases.TryAdd(lease, maxBytes))
                 return;
-            }
-
-            leases.Add(lease);
         }
     }
 

@@ -317,14 +317,9 @@ internal sealed partial class Session : Connection
                 return;
             }
 
-            if ((free -= lease.ArenaBytes) < 0)
-            {
-                lease.Dispose();
+            if (!leases.TryAdd(lease, free))
                 return;
-            }
-
             _server.Counters.Hit(_account!, lease.Layout.TokensPerBlock);
-            leases.Add(lease);
         }
     }
 

@@ -14,7 +14,7 @@ public sealed class BlockStoreModelTests
         Revoke,
         Abandon,
         Lease,
-        LeaseRun,
+        LeaseChain,
         Release,
         Remove,
         Pin,
@@ -32,7 +32,7 @@ public sealed class BlockStoreModelTests
         (2, Gen.Const(Kind.Revoke)),
         (2, Gen.Const(Kind.Abandon)),
         (12, Gen.Const(Kind.Lease)),
-        (4, Gen.Const(Kind.LeaseRun)),
+        (4, Gen.Const(Kind.LeaseChain)),
         (14, Gen.Const(Kind.Release)),
         (4, Gen.Const(Kind.Remove)),
         (6, Gen.Const(Kind.Pin)),
@@ -82,8 +82,8 @@ public sealed class BlockStoreModelTests
                 case Kind.Lease:
                     model.Lease(which);
                     break;
-                case Kind.LeaseRun:
-                    model.LeaseRun(which, amount);
+                case Kind.LeaseChain:
+                    model.LeaseChain(which, amount);
                     break;
                 case Kind.Release:
                     model.Release(which);

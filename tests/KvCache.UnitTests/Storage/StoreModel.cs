@@ -139,18 +139,23 @@ internal sealed partial class StoreModel : IDisposable
             Leased(lease!, block);
     }
 
-    public void LeaseRun(int number, int pages)
+    public void LeaseChain(int number, int pages)
     {
-        int[] chain = ChainOf(number % Keys);
-        var leases = new List<BlockLease>();
-        var found = _store.LeaseRun(Namespace, [.. chain.Select(HashOf)], (long)pages * Arena.PageBytes, leases, pages % 2 == 0 ? null : 0);
-        Assert.Equal(chain.TakeWhile(key => Find(key) is not null).Count(), found);
+        var leases = new LeaseList();
         long bytes = 0;
-        var expected = chain.Take(found).TakeWhile(key => (bytes += _visible[key].Pages * Arena.PageBytes) <= (long)pages * Arena.PageBytes)
-            .ToArray();
-        Assert.Equal(expected.Select(KeyOf), leases.Select(lease => lease.Key));
-        foreach (var (lease, key) in leases.Zip(expected))
-            Leased(lease, _visible[key]);
+        foreach (var key in ChainOf(number % Keys))
+        {
+            var lease = pages % 2 == 0 ? _store.TryHold(KeyOf(key)) : _store.TryLease(KeyOf(key));
+            var block = Find(key);
+            Assert.Equal(block is null, lease is null);
+            if (block is null)
+                break;
+            bytes += block.Pages * Arena.PageBytes;
+            Assert.Equal(bytes <= (long)pages * Arena.PageBytes, leases.TryAdd(lease!, (long)pages * Arena.PageBytes));
+            if (bytes > leases.Bytes)
+                break;
+            Leased(lease!, block);
+        }
     }
 
     public void Release(int number)
