@@ -59,7 +59,7 @@ internal sealed class SimulationScenario : Scenario
 
     public override IEnumerable<Option> Options => [_traces, _files, _capacities, _policies, _hints];
 
-    private static IReadOnlyList<string> KnownPolicies { get; } = 
+    private static IReadOnlyList<string> KnownPolicies { get; } =
         [.. EvictionPolicies.Names, WithHints, Optimum, .. EvictionPolicies.Names.Select(name => InStore + name)];
 
     public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
