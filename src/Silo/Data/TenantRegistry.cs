@@ -29,7 +29,7 @@ internal sealed class TenantRegistry : ILiveFiles
         {
             _files.Add(name,
                 SecretFiles.Load(
-                $"{TenantOptions.Section}:{name}:SecretFile", tenant.SecretFile, secrets => FindOwner(name, secrets) is { } other
+                $"{TenantOptions.Section}:{name}:SecretFile", tenant.SecretFile, check: secrets => FindOwner(name, secrets) is { } other
                 ? $"it has a secret of the tenant '{other}', so that a token would not tell them apart. Give every tenant secrets of its "
                     + "own."
                 : null));

@@ -69,7 +69,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter
     {
         object? mark = null;
         context?.TryGetValue(CallMarks.Key, out mark);
-        if (ReferenceEquals(mark, Mark) || IsSilo(mark))
+        if (target.Type != ClientMessages.Nowhere && (ReferenceEquals(mark, Mark) || IsSilo(mark)))
             return;
         if (IsTenants(mark, target))
         {

@@ -74,6 +74,31 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
     }
 
     [Fact]
+    public async Task A_token_is_exchanged_while_the_silo_serves()
+    {
+        const string New = "the scraper's next token";
+        using HttpSilo old = new(Process, Scraper), next = new(Process, New);
+
+        shared.WriteScrapeToken(New);
+        await Eventually.TrueAsync("the new token is taken", () => SeesFiguresAsync(next));
+        Assert.False(await SeesFiguresAsync(old));
+
+        shared.WriteScrapeToken(Administrator); // changes nothing
+        await Eventually.TrueAsync(
+            "a file that cannot be used is told", () => Process.Log.Contains("Choose another one", StringComparison.Ordinal));
+        Assert.True(await SeesFiguresAsync(next));
+
+        shared.WriteScrapeToken(Scraper);
+        await Eventually.TrueAsync("the old token is back", () => SeesFiguresAsync(old));
+
+        static async Task<bool> SeesFiguresAsync(HttpSilo silo)
+        {
+            using var response = await silo.Client.GetAsync("/admin/stats");
+            return response.IsSuccessStatusCode;
+        }
+    }
+
+    [Fact]
     public async Task Whoever_sees_figures_changes_nothing()
     {
         using var scraper = new HttpSilo(Process, Scraper);
@@ -212,13 +237,22 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
 
         internal SiloProcess Process { get; private set; } = null!;
 
+        internal string WriteScrapeToken(params string[] tokens)
+        {
+            var path = Path.Combine(_folder.FullName, "scrape-token");
+            File.WriteAllLines(path + ".new", tokens);
+            File.Move(path + ".new", path, overwrite: true);
+            return path;
+        }
+
         public async ValueTask InitializeAsync() =>
             Process = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
             {
                 ["KvCache:Tenants:acme:Secret"] = TwoTenants.AcmeSecret,
                 ["KvCache:Tenants:evil:Secret"] = TwoTenants.EvilSecret,
                 ["KvCache:Accounts:AdminToken"] = Administrator,
-                ["KvCache:Accounts:ScrapeToken"] = Scraper,
+                ["KvCache:Accounts:ScrapeTokenFile"] = WriteScrapeToken(Scraper),
+                ["KvCache:Reload:Interval"] = "100ms",
                 ["KvCache:Accounts:File"] = Path.Combine(_folder.FullName, "tenants.json"),
                 ["KvCache:Http:Hosts:0"] = "kvcache.example",
                 ["KvCache:Resp:Listen"] = "127.0.0.1:0",
