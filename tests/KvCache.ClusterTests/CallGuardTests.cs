@@ -1,12 +1,10 @@
 using System.Diagnostics;
-using System.Security.Cryptography;
 using KvCache.ClusterTests.Infrastructure;
 using KvCache.Grains.Cluster;
 using KvCache.Grains.Prefixes;
 using KvCache.Orleans;
 using KvCache.Silo.Hosting;
 using KvCache.Silo.Security;
-using KvCache.Testing;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -59,36 +57,6 @@ public sealed class CallGuardTests(ITestOutputHelper output)
     }
 
     [Fact]
-    public async Task A_silo_that_remembers_an_old_place_of_a_grain_activates_it_for_its_tenant_alone()
-    {
-        await using var cluster = await StartAsync(guarded: true, silos: 2, tenant: "evil");
-        var hash = Random.Shared.Next();
-        var keys = cluster.Silos.Select((_, silo) =>
-            new BlockKey((Blocks.Small with { Tenant = "acme" }).Id, new BlockHash(SHA256.HashData(BitConverter.GetBytes(hash + silo))))).ToArray();
-        for (var silo = 0; silo < keys.Length; silo++)
-        {
-            // Active on one silo, and the other has asked for it.
-            foreach (var caller in new[] { cluster.Silos[silo], cluster.Silos[1 - silo] })
-                Assert.Null(await caller.ServiceProvider.GetRequiredService<IGrainFactory>().GetPrefix(keys[silo]).DescribeAsync());
-        }
-
-        var management = cluster.Silos[0].ServiceProvider.GetRequiredService<IGrainFactory>().GetGrain<IManagementGrain>(0);
-        await Eventually.TrueAsync("no prefix grain is active", async () =>
-        {
-            await management.ForceActivationCollection(TimeSpan.Zero);
-            return !await AnyPrefixAsync();
-        });
-
-        foreach (var key in keys)
-            await Assert.ThrowsAsync<UnauthorizedAccessException>(() => cluster.Client.GetPrefix(key).DescribeAsync().AsTask());
-
-        Assert.False(await AnyPrefixAsync());
-
-        async Task<bool> AnyPrefixAsync() => (await management.GetDetailedGrainStatistics())
-            .Any(grain => grain.GrainType.Contains("PrefixGrain", StringComparison.Ordinal));
-    }
-
-    [Fact]
     public async Task What_came_from_a_connection_is_nobodys_own_request()
     {
         await using var cluster = await StartAsync(guarded: true);
@@ -108,18 +76,14 @@ public sealed class CallGuardTests(ITestOutputHelper output)
         }
     }
 
-    private static async Task<InProcessTestCluster> StartAsync(bool guarded, int silos = 1, string? tenant = null)
+    private static async Task<InProcessTestCluster> StartAsync(bool guarded, int silos = 1)
     {
-        const string ClusterSecret = "a secret of all the silos", Secret = "a secret of a tenant of a test";
-        var settings = new Dictionary<string, string?>
+        var configuration = new ConfigurationBuilder().AddInMemoryCollection(new Dictionary<string, string?>
         {
             ["KvCache:Arena:Size"] = "16MiB",
             ["KvCache:DataPlane:Tcp"] = "127.0.0.1:0",
             ["KvCache:Cluster:Mode"] = silos > 1 ? "Localhost" : "None",
-        };
-        if (tenant is not null)
-            (settings["KvCache:Cluster:Secret"], settings[$"KvCache:Tenants:{tenant}:Secret"]) = (ClusterSecret, Secret);
-        var configuration = new ConfigurationBuilder().AddInMemoryCollection(settings).Build();
+        }).Build();
         var builder = new InProcessTestClusterBuilder((short)silos);
         builder.ConfigureSilo((_, silo) =>
         {
@@ -135,14 +99,7 @@ public sealed class CallGuardTests(ITestOutputHelper output)
                 silo.Services.Remove(placement);
             silo.Services.AddPlacementDirector<PrefixPlacement, PrefixPlacementDirector>();
         });
-        InProcessTestCluster cluster = null!;
-        if (tenant is null)
-            TrustedClient.Configure(builder, () => cluster);
-        else
-            builder.ConfigureClient(client => client.UseKvCacheTenant(tenant, Secret));
-        cluster = builder.Build();
-        await cluster.DeployAsync();
-        return cluster;
+        return await builder.DeployAsync();
     }
 
     private async Task<double> MeasureAsync(string name, IServiceProvider silo)

@@ -29,7 +29,6 @@ public sealed class ClientMessagesTests
     {
         { "prefix", KeyOf(Evil) },
         { "prefix", KeyOf(Acme).ToUpperInvariant() }, // another grain for Orleans, of the same block
-        { "prefix", "" },
         { "kvcache.tickets", Evil.ToString() },
         { "sys.svc.silo-control", "127.0.0.1:7410@1" },
         { "management", "0" },
@@ -72,7 +71,6 @@ public sealed class ClientMessagesTests
     [InlineData(0u, Client)]
     [InlineData(4u << 16, Client)]
     [InlineData(Request, Other)]
-    [InlineData(Request, "")]
     [InlineData(Request, "hosted-127.0.0.1:7410@1")]
     public void Whoever_says_where_grains_are_or_that_he_is_somebody_else_is_turned_away(uint flags, string sender)
     {
