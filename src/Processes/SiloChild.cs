@@ -6,6 +6,7 @@ namespace KvCache.Processes;
 internal sealed class SiloChild : IDisposable, IAsyncDisposable
 {
     private readonly bool _ownsFolder;
+    private readonly bool _hasFakeClock;
 
     private SiloChild(SiloSettings settings, Action<string>? onLine)
     {
@@ -21,7 +22,9 @@ internal sealed class SiloChild : IDisposable, IAsyncDisposable
             .. settings.UseArenaFile ? (string[])["--arena-file", ArenaPath] : [],
             .. settings.Arguments ?? [],
         ];
-        Process = ChildProcess.Start(ProgramCommand.Silo(arguments, settings.Settings), onLine, onLine);
+        _hasFakeClock = settings.Clock is not null;
+        var command = ProgramCommand.Silo(arguments, settings.Settings);
+        Process = ChildProcess.Start(settings.Clock is { } offset ? FakeClock.Set(command, offset) : command, onLine, onLine);
     }
 
     /// <summary>The process.</summary>
@@ -56,6 +59,8 @@ internal sealed class SiloChild : IDisposable, IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await Process.DisposeAsync().ConfigureAwait(false);
+        if (_hasFakeClock)
+            FakeClock.Clean(Process.Id);
         if (_ownsFolder)
             Directory.Delete(Folder, recursive: true);
     }

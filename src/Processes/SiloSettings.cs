@@ -13,6 +13,7 @@ namespace KvCache.Processes;
 /// <param name="GatewayPort">Orleans port for clients; 0 takes a free one, none has no gateway.</param>
 /// <param name="Arguments">Further command line.</param>
 /// <param name="Http">Address of the HTTP API; port 0 takes a free one.</param>
+/// <param name="Clock">How wrong its wall clock is (<see cref="FakeClock"/>); null for a right one.</param>
 internal sealed record SiloSettings(
     string Arena = "64MiB",
     string Tcp = "127.0.0.1:0",
@@ -23,4 +24,5 @@ internal sealed record SiloSettings(
     int SiloPort = 0,
     string GatewayPort = "none",
     IReadOnlyList<string>? Arguments = null,
-    string Http = "http://127.0.0.1:0");
+    string Http = "http://127.0.0.1:0",
+    string? Clock = null);

@@ -154,20 +154,11 @@ internal sealed class ChaosRun
         {
             foreach (var silo in world.Silos)
             {
-                if (!silo.IsAlive || await silo.GetAsync("/metrics").ConfigureAwait(false) is not { } metrics)
-                    continue;
-                var used = metrics.Split('\n').FirstOrDefault(line => line.StartsWith("kvcache_arena_used_bytes",
-                    StringComparison.Ordinal));
-                if (used is not null && double.TryParse(Value(used), CultureInfo.InvariantCulture, out var bytes))
+                if (silo.IsAlive && await silo.MetricAsync("kvcache_arena_used_bytes").ConfigureAwait(false) is { } bytes)
                     _journal.Sampled(new SiloSample(silo.Number, (long)bytes, silo.ArenaBytes, silo.ResidentBytes));
             }
 
             await Task.Delay(SamplePeriod, CancellationToken.None).ConfigureAwait(false);
         }
     }
-
-    // Name, labels, value, and sometimes a time.
-    private static string Value(string line) =>
-        line[(line.IndexOf('}', StringComparison.Ordinal) is var end and >= 0 ? end + 1 : line.IndexOf(' ', StringComparison.Ordinal))..]
-            .Trim().Split(' ')[0];
 }

@@ -88,12 +88,28 @@ public sealed class LifeTests
         var promotion = fixture.Tier.PromoteAsync(Key, Layout, TestContext.Current.CancellationToken);
         await Eventually.TrueAsync("a part of the block has come", () => proxy.Replies.Reached);
         var end = DateTimeOffset.UtcNow.AddSeconds(1000);
+        fixture.Lives.Set(Key, end - DateTimeOffset.UtcNow, fixture.Store.NewGeneration());
         var change = fixture.Tier.ExpireAsync(Key, end, TestContext.Current.CancellationToken);
         proxy.Replies.Release();
         var promoted = await promotion;
         using (promoted.Lease)
             TierFixture.AssertLife(end, promoted.Lease);
         Assert.True(await change);
+    }
+
+    // Redis may not have heard of the new life when it is asked for the payload.
+    [Fact]
+    public async Task A_promotion_that_begins_a_moment_later_ends_with_the_new_life_too()
+    {
+        using var redis = RedisProcess.Start();
+        await using var fixture = new TierFixture(redis.Tcp);
+        await fixture.PersistAsync(Key, Small);
+
+        fixture.Lives.Set(Key, TimeSpan.FromSeconds(1000), fixture.Store.NewGeneration());
+
+        var promoted = await fixture.Tier.PromoteAsync(Key, Small, TestContext.Current.CancellationToken);
+        using (promoted.Lease)
+            TierFixture.AssertLife(DateTimeOffset.UtcNow.AddSeconds(1000), promoted.Lease);
     }
 
     [Fact]
@@ -131,7 +147,7 @@ public sealed class LifeTests
             redis.Tcp, configure: options => options.CommandTimeout = options.WriteTimeout = TimeSpan.FromMilliseconds(300));
         await fixture.PersistAsync(Key, Small);
         redis.Freeze();
-        bool changed;
+        bool? changed;
         try
         {
             changed = await fixture.Tier.ExpireAsync(Key, DateTimeOffset.UtcNow.AddSeconds(5000), TestContext.Current.CancellationToken);
@@ -143,7 +159,7 @@ public sealed class LifeTests
             redis.Thaw();
         }
 
-        Assert.False(changed);
+        Assert.Null(changed);
         await Eventually.TrueAsync("Redis has confirmed", () => fixture.Counters.PendingChanges == 0);
         AssertTimeToLive(redis, fixture, 1000);
         Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(Key, Small));
@@ -194,7 +210,7 @@ public sealed class LifeTests
         using var redis = RedisProcess.Start("--rename-command", "EVAL", "");
         await using var fixture = new TierFixture(redis.Tcp);
         await fixture.PersistAsync(Key, Small);
-        Assert.False(await fixture.Tier.ExpireAsync(Key, DateTimeOffset.UtcNow.AddSeconds(1000), TestContext.Current.CancellationToken));
+        Assert.Null(await fixture.Tier.ExpireAsync(Key, DateTimeOffset.UtcNow.AddSeconds(1000), TestContext.Current.CancellationToken));
         Assert.Equal(0, fixture.Counters.PendingChanges);
         Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(Key, Small));
     }

@@ -35,7 +35,9 @@ internal abstract class TierLane : ITransferLane
             Readers = 1,
             SocketBuffer = new ByteSize(socketBuffer),
         };
-        Tier = new RedisTier(Store, Options.Create(options), Counters, TimeProvider.System, NullLogger<RedisTier>.Instance);
+        Tier = new RedisTier(
+            Store, new RecentLives(Store, TimeProvider.System), Options.Create(options), Counters, TimeProvider.System,
+            NullLogger<RedisTier>.Instance);
         Tier.StartAsync(CancellationToken.None).GetAwaiter().GetResult();
         for (var i = 0; i < Depth; i++)
             Put(Keys[i], buffers.Source.Slice(0, transfer.BlockLength));

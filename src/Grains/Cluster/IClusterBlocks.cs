@@ -45,10 +45,11 @@ internal interface IClusterBlocks
     /// <summary>Whether a block is in Redis, or on its way there.</summary>
     bool OutlivesSilos(BlockKey key);
 
-    /// <summary>Sets the life of a block from now on, on every silo and in Redis.</summary>
-    /// <returns>Nothing when nobody has the block; not confirmed when a silo that may have it, or Redis, did not answer: there it keeps the
-    /// life that it has.</returns>
-    ValueTask<ItemOutcome> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken = default);
+    /// <summary>Sets the life of blocks from now on, on every silo and in Redis.</summary>
+    /// <returns>For each block: nothing when nobody has it; not confirmed when a silo that may have it, or Redis, did not answer: there it
+    /// keeps the life that it has.</returns>
+    ValueTask<ItemOutcome[]> SetTimeToLiveAsync(
+        IReadOnlyList<BlockKey> keys, TimeSpan timeToLive, CancellationToken cancellationToken = default);
 
     /// <summary>A lease on a block of this silo, which takes it from another silo or from Redis when it has to.</summary>
     /// <returns>Null when nobody has it (any more), or there is no room for it here.</returns>

@@ -40,9 +40,14 @@ internal interface ISiloAgent : IGrainService
     [Alias("Pin")]
     ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration);
 
-    /// <summary>Sets the life of a block of the silo.</summary>
+    /// <summary>Sets the life of blocks of the silo: of generations below the stamp at least, also of those that get there a moment
+    /// later.</summary>
+    /// <param name="keys">The blocks.</param>
+    /// <param name="timeToLive">Their life, from now on.</param>
+    /// <param name="stamp">Stamp of the change; a silo keeps the one with the latest.</param>
+    /// <returns>For each whether the silo has it; null when it is being written to Redis, which has not confirmed.</returns>
     [Alias("SetTimeToLive")]
-    ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive);
+    ValueTask<bool?[]> SetTimeToLiveAsync(BlockKey[] keys, TimeSpan timeToLive, ulong stamp);
 
     /// <summary>Tells changes of tenants, and hears those that the silo knows.</summary>
     [Alias("ExchangeTenants")]

@@ -190,7 +190,7 @@ internal sealed partial class PrefixGrain(
 
     public async ValueTask<bool> SetTimeToLiveAsync(TimeSpan timeToLive, CancellationToken cancellationToken)
     {
-        var outcome = await cluster.SetTimeToLiveAsync(_key, timeToLive, cancellationToken);
+        var outcome = (await cluster.SetTimeToLiveAsync([_key], timeToLive, cancellationToken))[0];
         return outcome == ItemOutcome.Unconfirmed
             ? throw new TimeoutException(
                 $"The life of block {_key.ToGrainKey()} is not confirmed by every silo and Redis; there the block keeps the one it has.")

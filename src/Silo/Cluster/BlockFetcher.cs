@@ -4,6 +4,7 @@ using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Options;
+using KvCache.Silo.Tiers;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
@@ -19,15 +20,13 @@ internal sealed partial class BlockFetcher(
     BlockDirectory directory,
     ClusterMembers members,
     RedisBlocks redis,
+    RecentLives lives,
     ClusterCounters counters,
     TimeProvider time,
     IOptions<ClusterOptions> options,
     ILogger<BlockFetcher> logger)
 {
     private readonly ConcurrentDictionary<BlockKey, TaskCompletionSource> _running = Running(directory);
-
-    // Ends of lives that were set while a block was fetched: what its holder said of it may be older.
-    private readonly ConcurrentDictionary<BlockKey, DateTimeOffset> _newLives = [];
 
     /// <summary>A lease on a block, fetched when this silo does not have it. Blocks the thread.</summary>
     /// <param name="ns">Namespace of the chain.</param>
@@ -62,20 +61,20 @@ internal sealed partial class BlockFetcher(
         TaskCreationOptions.LongRunning,
         TaskScheduler.Default);
 
-    /// <summary>Sets the life of a block of this silo, also of one that is on its way here.</summary>
-    /// <returns>Whether the silo has it.</returns>
-    public bool SetTimeToLive(BlockKey key, TimeSpan timeToLive)
+    /// <summary>Sets the life of blocks on this silo, also of those that are on their way here, or from here to Redis.</summary>
+    /// <param name="keys">The blocks.</param>
+    /// <param name="timeToLive">Their life.</param>
+    /// <param name="stamp">Stamp of the change.</param>
+    /// <returns>For each whether the silo has it; null when Redis, where it is on its way to, has not confirmed.</returns>
+    public Task<bool?[]> SetTimeToLiveAsync(BlockKey[] keys, TimeSpan timeToLive, ulong stamp)
     {
-        if (_running.ContainsKey(key))
-        {
-            var now = time.GetUtcNow();
-            _newLives[key] = timeToLive < DateTimeOffset.MaxValue - now ? now + timeToLive : DateTimeOffset.MaxValue;
-            if (!_running.ContainsKey(key))
-                _newLives.TryRemove(key, out _); // it has come meanwhile
-        }
+        return Task.WhenAll(keys.Select(SetAsync));
 
-        redis.NoteLife(key, timeToLive);
-        return store.SetTimeToLive(key, timeToLive);
+        async Task<bool?> SetAsync(BlockKey key)
+        {
+            var isHere = lives.Set(key, timeToLive, stamp);
+            return redis.IsUnderWay(key) && await redis.SetTimeToLiveAsync(key, timeToLive).ConfigureAwait(false) is null ? null : isHere;
+        }
     }
 
     /// <summary>Takes a block that is read often from afar.</summary>
@@ -138,11 +137,7 @@ internal sealed partial class BlockFetcher(
         finally
         {
             foreach (var key in keys.AsSpan(0, claimed))
-            {
                 _running.TryRemove(key, out _);
-                _newLives.TryRemove(key, out _);
-            }
-
             mine.SetResult();
         }
     }
@@ -172,7 +167,7 @@ internal sealed partial class BlockFetcher(
     /// <summary>Memory for a block that another silo is about to send; null when it is not wanted (any more).</summary>
     internal BlockWrite? Reserve(PeerBlockHeader header, bool copy)
     {
-        if (store.Contains(header.Key) || LifeOf(header) <= TimeSpan.Zero)
+        if (store.Contains(header.Key) || lives.LeftOf(header.Key, header.Generation, LifeOf(header)) <= TimeSpan.Zero)
             return null;
         return store.TryReserve(header.Key, header.Layout, header.Lineage, header.Generation, copy);
     }
@@ -186,14 +181,8 @@ internal sealed partial class BlockFetcher(
             return;
         }
 
-        var life = LifeOf(header);
-        if (life is not { } left || left > TimeSpan.Zero)
-        {
-            store.Publish(header.Key, header.Generation, life, header.Durability);
-            if (_newLives.ContainsKey(header.Key) && LifeOf(header) is { } shorter)
-                store.SetTimeToLive(header.Key, shorter); // set while it was published
+        if (lives.Publish(write, LifeOf(header), header.Durability) is not null)
             counters.Fetched(header.Layout.BlockBytes);
-        }
     }
 
     private static ConcurrentDictionary<BlockKey, TaskCompletionSource> Running(BlockDirectory directory)
@@ -203,9 +192,7 @@ internal sealed partial class BlockFetcher(
         return running;
     }
 
-    private TimeSpan? LifeOf(PeerBlockHeader header) => _newLives.TryGetValue(header.Key, out var end)
-        ? end == DateTimeOffset.MaxValue ? null : end - time.GetUtcNow()
-        : header.ExpiresAt - time.GetUtcNow();
+    private TimeSpan? LifeOf(PeerBlockHeader header) => header.ExpiresAt - time.GetUtcNow();
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Silo {Silo} did not give block {Namespace}/{Hash}: {Reason}")]
     private partial void LogFailed(string silo, NamespaceId @namespace, string hash, string reason);

@@ -170,39 +170,24 @@ internal sealed partial class ClusterBlocks(
     public bool OutlivesSilos(BlockKey key) =>
         redis.Exists && ((directory.Index.HoldersOf(key) & BlockRun.Redis) != 0 || redis.IsUnderWay(key));
 
-    public async ValueTask<ItemOutcome> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive, CancellationToken cancellationToken)
+    public async ValueTask<ItemOutcome[]> SetTimeToLiveAsync(
+        IReadOnlyList<BlockKey> keys, TimeSpan timeToLive, CancellationToken cancellationToken)
     {
-        var holders = directory.Index.HoldersOf(key);
+        // Everybody is asked, as for a deletion, and so is Redis: what has got somewhere a moment ago, or is on its way, is not known here.
+        var all = keys.ToArray();
+        var stamp = store.NewGeneration();
         var live = members.LiveMask;
-        var found = fetcher.SetTimeToLive(key, timeToLive);
-        var others = members.Peers.ToLookup(peer => (holders & peer.Bit) != 0);
+        var inRedis = Task.WhenAll(all.Select(key => redis.SetTimeToLiveAsync(key, timeToLive)));
+        Task<bool?[]>[] asked = [inRedis, fetcher.SetTimeToLiveAsync(all, timeToLive, stamp), .. members.Peers.Select(AskLiveAsync)];
+        var answers = await Task.WhenAll(asked).WaitAsync(cancellationToken).ConfigureAwait(false);
+        return [.. all.Select((_, i) => Array.Exists(answers, answer => answer[i] is null) ? ItemOutcome.Unconfirmed
+            : Array.Exists(answers, answer => answer[i] == true) ? ItemOutcome.Done
+            : ItemOutcome.Nothing)];
 
-        // A silo that says nothing may have got a copy that nobody here knows of.
-        var confirmed = members.Peers.All(peer => (live & peer.Bit) != 0);
-        await AskAllAsync(others[true]).ConfigureAwait(false);
-        if ((holders & BlockRun.Redis) != 0)
-        {
-            var isThere = await redis.SetTimeToLiveAsync(key, timeToLive).ConfigureAwait(false);
-            found |= isThere;
-            confirmed &= isThere || (live & BlockRun.Redis) != 0;
-        }
-
-        // And then the others, who may just be taking a copy: from here on nobody gives them one with the old life.
-        await AskAllAsync(others[false]).ConfigureAwait(false);
-        return !confirmed ? ItemOutcome.Unconfirmed : found ? ItemOutcome.Done : ItemOutcome.Nothing;
-
-        async Task AskAllAsync(IEnumerable<PeerSilo> silos)
-        {
-            var answers = await Task.WhenAll(silos.Where(peer => (live & peer.Bit) != 0).Select(async peer =>
-                (peer.Address, HasIt: await AskAsync<bool?>(
-                    peer.Address, async agent => await agent.SetTimeToLiveAsync(key, timeToLive)).ConfigureAwait(false))))
-                .ConfigureAwait(false);
-            foreach (var (silo, hasIt) in answers)
-            {
-                found |= hasIt == true;
-                confirmed &= hasIt is not null || members.Find(silo) is null; // declared dead meanwhile
-            }
-        }
+        // A silo that says nothing may have them, unless it is declared dead meanwhile.
+        async Task<bool?[]> AskLiveAsync(PeerSilo peer) => ((live & peer.Bit) == 0 ? null : await AskAsync(
+            peer.Address, agent => agent.SetTimeToLiveAsync(all, timeToLive, stamp)).ConfigureAwait(false))
+            ?? [.. Enumerable.Repeat<bool?>(members.Find(peer.Address) is null ? false : null, all.Length)];
     }
 
     public ValueTask<BlockLease?> FetchAsync(BlockKey key, CancellationToken cancellationToken)

@@ -138,17 +138,24 @@ internal sealed class ClusterView(
     public IReadOnlyList<string> RoomierEndpoints(long bytes) => members.BetterOfTwo(bytes)?.Endpoints ?? [];
 
     /// <summary>Deletes blocks everywhere. Blocks the thread.</summary>
-    public ItemOutcome[] Delete(NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
-    {
-        var keys = new BlockKey[hashes.Length];
-        for (var i = 0; i < keys.Length; i++)
-            keys[i] = new BlockKey(ns, hashes[i]);
-        return cluster.DeleteAsync(keys).AsTask().GetAwaiter().GetResult();
-    }
+    public ItemOutcome[] Delete(NamespaceId ns, ReadOnlySpan<BlockHash> hashes) =>
+        cluster.DeleteAsync(KeysOf(ns, hashes)).AsTask().GetAwaiter().GetResult();
+
+    /// <summary>Sets the life of blocks everywhere. Blocks the thread.</summary>
+    public ItemOutcome[] SetTimeToLive(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, TimeSpan timeToLive) =>
+        cluster.SetTimeToLiveAsync(KeysOf(ns, hashes), timeToLive).AsTask().GetAwaiter().GetResult();
 
     /// <summary>Deletes all blocks of a namespace everywhere. Blocks the thread.</summary>
     /// <inheritdoc cref="NamespaceClears.ClearAsync(NamespaceId, TimeSpan)"/>
     public DeleteResult Clear(NamespaceId ns, TimeSpan patience) => clears.ClearAsync(ns, patience).GetAwaiter().GetResult();
+
+    private static BlockKey[] KeysOf(NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
+    {
+        var keys = new BlockKey[hashes.Length];
+        for (var i = 0; i < keys.Length; i++)
+            keys[i] = new BlockKey(ns, hashes[i]);
+        return keys;
+    }
 
     // Slots of this silo's index mean nothing elsewhere: the answer numbers its silos in the order in which it names them.
     private static ulong Compact(ulong mask, ulong known)

@@ -16,10 +16,7 @@ internal interface IPayloadTier
     Task<PromoteResult> PromoteAsync(BlockKey key, KvLayout? expected, CancellationToken cancellationToken = default);
 
     /// <inheritdoc cref="RedisTier.ExpireAsync"/>
-    Task<bool> ExpireAsync(BlockKey key, DateTimeOffset expiresAt, CancellationToken cancellationToken = default);
-
-    /// <inheritdoc cref="RedisTier.NoteLife"/>
-    void NoteLife(BlockKey key, DateTimeOffset expiresAt);
+    Task<bool?> ExpireAsync(BlockKey key, DateTimeOffset expiresAt, CancellationToken cancellationToken = default);
 
     /// <inheritdoc cref="RedisTier.DeleteAsync"/>
     Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken = default);

@@ -98,24 +98,18 @@ internal sealed class RedisBlocks : IDisposable
     public Task<bool> DeleteAsync(IReadOnlyCollection<BlockKey> keys, CancellationToken cancellationToken) =>
         _tier is null || keys.Count == 0 ? Task.FromResult(true) : _tier.DeleteAsync(keys, cancellationToken);
 
-    /// <summary>Another silo has set the life of a payload: one that is being read has this one now.</summary>
-    public void NoteLife(BlockKey key, TimeSpan timeToLive) => _tier?.NoteLife(key, EndOf(timeToLive));
-
-    /// <summary>Sets the life of a payload from now on.</summary>
-    /// <returns>False when Redis does not have it, or did not confirm in time.</returns>
-    public Task<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive)
+    /// <summary>Sets the life of a payload from now on, also of one that is being written.</summary>
+    /// <returns>Whether Redis has it; null when it has not confirmed in time. False where there is none.</returns>
+    public async Task<bool?> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive)
     {
         if (_tier is null)
-            return Task.FromResult(false);
-        var end = EndOf(timeToLive);
-        Watch(key, end);
-        return _tier.ExpireAsync(key, end);
-    }
-
-    private DateTimeOffset EndOf(TimeSpan timeToLive)
-    {
+            return false;
         var now = _time.GetUtcNow();
-        return timeToLive < DateTimeOffset.MaxValue - now ? now + timeToLive : DateTimeOffset.MaxValue;
+        var end = timeToLive < DateTimeOffset.MaxValue - now ? now + timeToLive : DateTimeOffset.MaxValue;
+        var isThere = await _tier.ExpireAsync(key, end).ConfigureAwait(false);
+        if (isThere != false)
+            Watch(key, end);
+        return isThere;
     }
 
     /// <summary>Reads a block, and starts to read those behind it in its chain. Blocks the thread.</summary>

@@ -55,7 +55,8 @@ internal sealed class SiloAgent(
 
     public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => new(store.Pin(key, duration));
 
-    public ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive) => new(fetcher.SetTimeToLive(key, timeToLive));
+    public async ValueTask<bool?[]> SetTimeToLiveAsync(BlockKey[] keys, TimeSpan timeToLive, ulong stamp) =>
+        await fetcher.SetTimeToLiveAsync(keys, timeToLive, stamp);
 
     public ValueTask<byte[]> ExchangeTenantsAsync(byte[] book)
     {

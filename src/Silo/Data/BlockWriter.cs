@@ -130,12 +130,12 @@ internal sealed partial class BlockWriter(
         }
     }
 
-    /// <summary>Gives a block that was stored already the life of the put that found it, without waiting until everybody has heard of
+    /// <summary>Gives blocks that were stored already the life of the put that found them, without waiting until everybody has heard of
     /// it.</summary>
-    public void RefreshLife(BlockKey key, BlockTerms terms)
+    public void RefreshLife(IReadOnlyList<BlockKey> keys, BlockTerms terms)
     {
-        if (terms is { TimeToLive: { } life, KeepLife: false })
-            _ = cluster.SetTimeToLiveAsync(key, life).AsTask();
+        if (keys.Count > 0 && terms is { TimeToLive: { } life, KeepLife: false })
+            _ = cluster.SetTimeToLiveAsync(keys, life).AsTask();
     }
 
     private static PutOutcome RefusalOf(BeginOutcome outcome) => outcome switch

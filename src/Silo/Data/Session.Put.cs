@@ -77,10 +77,12 @@ internal sealed partial class Session
 
     private void SendOutcomes(FrameType type, ulong requestId, in PutRequest put, PutOutcome[] outcomes)
     {
-        for (var i = 0; i < outcomes.Length; i++)
+        if (put.Terms.TimeToLive is not null)
         {
-            if (outcomes[i] == PutOutcome.AlreadyStored)
-                _server.Writer.RefreshLife(new BlockKey(put.Namespace.Id, put.Hashes[i]), put.Terms);
+            var (ns, hashes) = (put.Namespace.Id, put.Hashes);
+            _server.Writer.RefreshLife(
+                [.. Enumerable.Range(0, outcomes.Length).Where(i => outcomes[i] == PutOutcome.AlreadyStored)
+                    .Select(i => new BlockKey(ns, hashes[i]))], put.Terms);
         }
 
         var reply = Reply();

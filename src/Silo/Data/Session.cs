@@ -343,7 +343,7 @@ internal sealed partial class Session : Connection
     {
         var ns = ReadBlocks(meta, hasNumber: true, out var milliseconds, out var hashes);
         var life = milliseconds == 0 ? TimeSpan.MaxValue : WireProtocol.Duration(milliseconds);
-        SendItems(FrameType.ExpireReply, requestId, _server.ForEachGrain(ns, hashes, grain => grain.SetTimeToLiveAsync(life)));
+        SendItems(FrameType.ExpireReply, requestId, _server.Cluster.SetTimeToLive(ns, hashes, life));
     }
 
     private void Clear(ulong requestId, ReadOnlySpan<byte> meta)

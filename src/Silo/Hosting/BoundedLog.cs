@@ -6,7 +6,7 @@ namespace KvCache.Silo.Hosting;
 
 /// <summary>
 /// A log that what goes wrong again and again cannot fill: a warning or an error is told, and what is told a minute long in the same
-/// place of the program is then one line with a count. Of parts that are not ours an exception is one line too, and what every loss of a
+/// place of the program is then one line with a count. An exception is one line too, but for errors of ours, and what every loss of a
 /// neighbour brings with it is no error.
 /// </summary>
 /// <remarks>Lines that strangers can cause, at any level, have <see cref="Strangers"/> in front of the name of their event.</remarks>
@@ -121,22 +121,22 @@ internal sealed class BoundedLog : ILoggerProvider
                 if (ForeignLines.IsDropped(category, eventId, text))
                     return;
                 logLevel = ForeignLines.LevelOf(logLevel, eventId, exception);
-                text = ForeignLines.Shorten(text, exception);
             }
 
-            // What Orleans says of a call that failed quotes the whole exception.
-            var quotes = _isOurs && exception is null && text.Contains('\n', StringComparison.Ordinal);
-            if (quotes)
-                text = ForeignLines.Shorten(ForeignLines.WithoutStack(text), null);
+            // A stack is for errors, which are defects. What Orleans says of a call that failed quotes one too.
+            var isShortened = !_isOurs
+                || (exception is null ? text.Contains('\n', StringComparison.Ordinal) : logLevel == LogLevel.Warning);
+            if (isShortened)
+                text = ForeignLines.Shorten(text, exception);
 
             var lines = isOfStrangers ? StrangersLinesAMinute : LinesAMinute;
             var repetition = owner._repetitions.GetOrAdd((category, eventId.Id, logLevel), _ => new Repetition(inner, lines));
             if (!repetition.MayTell(text))
                 return;
-            if (_isOurs && !quotes)
-                inner.Log(logLevel, eventId, state, exception, formatter);
-            else
+            if (isShortened)
                 Write(inner, logLevel, eventId, text);
+            else
+                inner.Log(logLevel, eventId, state, exception, formatter);
         }
     }
 }

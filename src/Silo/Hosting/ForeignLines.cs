@@ -5,7 +5,7 @@ using Orleans.Runtime;
 
 namespace KvCache.Silo.Hosting;
 
-/// <summary>Log lines of parts that are not ours.</summary>
+/// <summary>Log lines of parts that are not ours, and of ours that quote them.</summary>
 internal static class ForeignLines
 {
     // "Hosting failed to start": the program says why, in a sentence.
@@ -35,16 +35,17 @@ internal static class ForeignLines
             : level;
     }
 
-    /// <summary>The text, and what caused it, in one line.</summary>
+    /// <summary>The text, and what caused it, in one line and without the stack that either may quote.</summary>
     public static string Shorten(string text, Exception? exception)
     {
         var cause = exception?.GetBaseException();
-        var line = OneLine.Of(cause is null ? text : $"{text} ({cause.GetType().Name}: {cause.Message})");
+        var line = WithoutStack(text);
+        if (cause is not null)
+            line = $"{line} ({cause.GetType().Name}: {WithoutStack(cause.Message)})";
         return line.Length <= LongestText ? line : line[..LongestText] + "…";
     }
 
-    /// <summary>A line of ours that quotes the message of an exception of others, which may have a stack in it.</summary>
-    public static string WithoutStack(string text) => OneLine.Of(string.Join('\n', text.Split('\n').Where(line =>
+    private static string WithoutStack(string text) => OneLine.Of(string.Join('\n', text.Split('\n').Where(line =>
         line.TrimStart() is var rest && !rest.StartsWith("at ", StringComparison.Ordinal)
             && !rest.StartsWith("--- End of", StringComparison.Ordinal))));
 

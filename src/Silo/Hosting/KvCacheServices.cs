@@ -81,6 +81,7 @@ internal static class KvCacheServices
         services.AddSingleton<ClusterCounters>();
         services.AddSingleton<ISiloAgents, SiloAgents>();
         silo.AddGrainService<SiloAgent>();
+        services.TryAddSingleton<RecentLives>();
         services.AddSingleton<BlockFetcher>();
         services.AddSingleton<IClusterBlocks, ClusterBlocks>();
         AddLoop<NamespaceClears>(services);

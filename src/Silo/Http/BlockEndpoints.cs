@@ -122,7 +122,7 @@ internal static class BlockEndpoints
 
         server.Counters.Put(outcome);
         if (outcome == PutOutcome.AlreadyStored)
-            writer.RefreshLife(key, terms);
+            writer.RefreshLife([key], terms);
         server.Counters.Moved(Math.Max(0, received), 0);
         if (received >= 0 && received != bytes)
             return WrongLength(space, received < bytes ? $"the body ended after {received} bytes" : "the body is longer").ToResult();

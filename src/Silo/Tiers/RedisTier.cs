@@ -52,6 +52,7 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
 
     /// <summary>Prepares the tier; <see cref="StartAsync"/> starts its threads.</summary>
     /// <param name="store">Where blocks come from and go to.</param>
+    /// <param name="lives">Lives that were set a moment ago.</param>
     /// <param name="options">Options; the connection string must not be empty.</param>
     /// <param name="counters">Receives what happens.</param>
     /// <param name="time">Clock of expiry.</param>
@@ -59,8 +60,8 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     /// <param name="loops">Hears of threads that failed and go on; null for nobody.</param>
     /// <exception cref="FormatException">The connection string is wrong.</exception>
     public RedisTier(
-        BlockStore store, IOptions<RedisTierOptions> options, RedisTierCounters counters, TimeProvider time, ILogger<RedisTier> logger,
-        LoopHealth? loops = null)
+        BlockStore store, RecentLives lives, IOptions<RedisTierOptions> options, RedisTierCounters counters, TimeProvider time,
+        ILogger<RedisTier> logger, LoopHealth? loops = null)
     {
         _loops = loops;
         _options = options.Value;
@@ -73,7 +74,7 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
         _health = new RedisHealth(endpoint, _options, counters, logger);
         _maxQueuedBytes = _options.MaxQueuedBytes.Bytes > 0 ? _options.MaxQueuedBytes.Bytes : store.Arena.Capacity / QueueShare;
         _queue = new PersistQueue(_maxQueuedBytes, _options.MaxPendingChanges, _health, counters);
-        _promotions = new PromotionTable(store, _options.MaxQueuedReads, time);
+        _promotions = new PromotionTable(store, lives, _options.MaxQueuedReads, time);
         _control = new RedisControl(_queue, NewLane(0), _health, _names, keys, _options, counters, logger);
         _queue.ChangesReady = _health.Opened = _control.Wake;
         AddThread("control", _control.Run);
@@ -148,32 +149,27 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
     }
 
     /// <summary>
-    /// Changes when the life of a block ends, earlier or later: of its payload in Redis, of a write of it that waits or runs, and of a
-    /// promotion of it. The payload is not written anew. Memory is the caller's to change.
+    /// Changes when the life of a block ends, earlier or later: of its payload in Redis, and of a write of it that waits or runs. The
+    /// payload is not written anew. Memory, and what is on its way there, is the caller's to change (<see cref="RecentLives"/>).
     /// </summary>
     /// <param name="key">The block.</param>
     /// <param name="expiresAt">End of its life; when that has passed already, it is deleted.</param>
     /// <param name="cancellationToken">Stops waiting; the change goes on.</param>
     /// <returns>
-    /// True when Redis has the block and it lives so long. False when it is not there, is being deleted, or Redis has not confirmed in
-    /// time;
-    /// the tier then goes on trying, unless too many changes wait.
+    /// True when Redis has the block and it lives so long, false when it is not there or is being deleted. Null when Redis has not
+    /// confirmed in time; the tier then goes on trying, unless too many changes wait.
     /// </returns>
     /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
-    public Task<bool> ExpireAsync(BlockKey key, DateTimeOffset expiresAt, CancellationToken cancellationToken = default)
+    public async Task<bool?> ExpireAsync(BlockKey key, DateTimeOffset expiresAt, CancellationToken cancellationToken = default)
     {
         var now = _time.GetUtcNow();
         if (expiresAt <= now)
-            return DeleteAsync([key], cancellationToken);
+            return await DeleteAsync([key], cancellationToken).ConfigureAwait(false) ? true : null;
         var end = Math.Min(expiresAt.ToUnixTimeMilliseconds(), now.ToUnixTimeMilliseconds() + LongestLife);
-        var change = _queue.Expire(key, end);
-        _promotions.Expire(key, end);
-        return change is not null && !_health.IsOpen ? WaitAsync(change.Applied, cancellationToken) : Task.FromResult(false);
+        if (_queue.Expire(key, end) is not { } change)
+            return _queue.IsDeleting(key) ? false : null;
+        return _health.IsOpen ? null : await WaitAsync(change.Applied, cancellationToken).ConfigureAwait(false);
     }
-
-    /// <summary>A promotion that waits or runs gets another end of the block's life, which another silo has set.</summary>
-    public void NoteLife(BlockKey key, DateTimeOffset expiresAt) => _promotions.Expire(
-        key, Math.Min(expiresAt.ToUnixTimeMilliseconds(), _time.GetUtcNow().ToUnixTimeMilliseconds() + LongestLife));
 
     /// <summary>
     /// Deletes payloads, and wins over writes and promotions of them that wait or run: when this call has returned its task, no
@@ -240,7 +236,7 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
         _stopping.Dispose();
     }
 
-    private async Task<bool> WaitAsync(Task<bool> confirmed, CancellationToken cancellationToken)
+    private async Task<T?> WaitAsync<T>(Task<T> confirmed, CancellationToken cancellationToken)
     {
         try
         {
@@ -249,7 +245,7 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
         }
         catch (TimeoutException)
         {
-            return false;
+            return default;
         }
     }
 

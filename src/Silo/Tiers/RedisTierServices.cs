@@ -23,6 +23,7 @@ internal static class RedisTierServices
         if (string.IsNullOrEmpty(section[nameof(RedisTierOptions.ConnectionString)]))
             return services;
         services.TryAddSingleton(TimeProvider.System);
+        services.TryAddSingleton<RecentLives>();
         services.AddSingleton<RedisTierCounters>();
         services.AddSingleton<RedisTier>();
         services.AddSingleton<ILiveFiles>(provider => provider.GetRequiredService<RedisTier>());

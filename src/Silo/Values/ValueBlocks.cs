@@ -103,7 +103,7 @@ internal sealed class ValueBlocks(
 
     /// <summary>Sets the life of a value from now on, everywhere. Blocks the thread.</summary>
     public ItemOutcome SetTimeToLive(BlockKey key, TimeSpan timeToLive) =>
-        blocks.SetTimeToLiveAsync(key, timeToLive).AsTask().GetAwaiter().GetResult();
+        blocks.SetTimeToLiveAsync([key], timeToLive).AsTask().GetAwaiter().GetResult()[0];
 
     /// <summary>What the tenant of a namespace has in the store, and has used of it.</summary>
     public TenantStatistics StatisticsOf(NamespaceId ns) => store.GetStatistics(store.Accounts.Of(ns));

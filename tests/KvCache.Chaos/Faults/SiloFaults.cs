@@ -1,4 +1,5 @@
 using KvCache.Chaos.Worlds;
+using KvCache.Processes;
 
 namespace KvCache.Chaos.Faults;
 
@@ -116,7 +117,6 @@ internal sealed class RollingFault : Fault
 /// <summary>The clock of a silo is wrong.</summary>
 internal sealed class ClockFault(string name, string offset) : Fault
 {
-    private const string FakeTime = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(40);
     private int _silo;
 
@@ -128,13 +128,13 @@ internal sealed class ClockFault(string name, string offset) : Fault
 
     public override TimeSpan Hold(Random dice) => TimeSpan.FromSeconds(8);
 
-    public override string? WhyNot(World world) => File.Exists(FakeTime) ? null : "There is no libfaketime (Debian: faketime).";
+    public override string? WhyNot(World world) => FakeClock.WhyNot;
 
     public override async Task InjectAsync(World world, Random dice)
     {
         var silo = world.Silos[_silo = dice.Next(world.Silos.Length)];
         await silo.StopAsync(Limit).ConfigureAwait(false);
-        silo.Start(("LD_PRELOAD", FakeTime), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1"));
+        silo.Start(clock: offset);
         await world.SettledAsync(Limit).ConfigureAwait(false);
     }
 

@@ -24,9 +24,6 @@ internal sealed class Shapes
 
     public Chain ChainOf(int number) => ChainOf(number, (number % 10) switch { < 6 => 0, < 9 => 1, _ => 2 });
 
-    /// <summary>A chain of the largest blocks.</summary>
-    public Chain LargeChainOf(int number) => ChainOf(number, Sizes.Length - 1);
-
     private Chain ChainOf(int number, int size)
     {
         int[] tokens = [(int)_seed, number, .. Enumerable.Range(0, (Sizes[size].Blocks * TokensPerBlock) - 2)];

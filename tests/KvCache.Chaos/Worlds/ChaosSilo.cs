@@ -28,6 +28,7 @@ internal sealed class ChaosSilo : IAsyncDisposable
     private readonly HttpClient _http;
     private ChildProcess? _process;
     private bool _wasEnded; // by us
+    private bool _hasFakeClock;
 
     public ChaosSilo(int number, INetwork network, ChaosSiloSettings settings)
     {
@@ -56,10 +57,10 @@ internal sealed class ChaosSilo : IAsyncDisposable
     public string At(int port) => $"{_network.AddressOf(Number)}:{_network.PortOf(Number, port)}";
 
     /// <summary>Starts it, and does not wait.</summary>
-    /// <param name="environment">Variables besides the usual ones: a wrong clock, for example.</param>
-    public void Start(params (string Name, string Value)[] environment)
+    /// <param name="clock">How wrong its clock is (<see cref="FakeClock"/>); null for a right one.</param>
+    public void Start(string? clock = null)
     {
-        _process?.Dispose();
+        End();
         File.Delete(ReadyPath);
         var port = _network.PortOf(Number, SiloPort).ToString(CultureInfo.InvariantCulture);
         string[] arguments =
@@ -77,9 +78,8 @@ internal sealed class ChaosSilo : IAsyncDisposable
         foreach (var (tenant, secret) in _settings.Secrets)
             settings[$"KvCache:Tenants:{tenant}:Secret"] = secret;
         var command = ProgramCommand.Silo(arguments, settings);
-        foreach (var (name, value) in environment)
-            command.Environment[name] = value;
-        _process = ChildProcess.Start(_network.At(Number, command), Heard, Heard);
+        _hasFakeClock = clock is not null;
+        _process = ChildProcess.Start(_network.At(Number, clock is null ? command : FakeClock.Set(command, clock)), Heard, Heard);
         _wasEnded = false;
     }
 
@@ -141,13 +141,32 @@ internal sealed class ChaosSilo : IAsyncDisposable
         }
     }
 
+    /// <summary>The sum of a metric over its series; null when the silo does not answer.</summary>
+    /// <param name="name">Name of the metric.</param>
+    /// <param name="label">What the series have among their labels.</param>
+    public async Task<double?> MetricAsync(string name, string label = "") => await GetAsync("/metrics").ConfigureAwait(false) is { } metrics
+        ? metrics.Split('\n').Where(line => line.StartsWith(name, StringComparison.Ordinal) && line[name.Length] is '{' or ' '
+            && line.Contains(label, StringComparison.Ordinal)).Sum(Value)
+        : null;
+
     public async ValueTask DisposeAsync()
     {
         await KillAsync().ConfigureAwait(false);
-        if (_process is not null)
-            await _process.DisposeAsync().ConfigureAwait(false);
+        End();
         _http.Dispose();
         _folder.Delete(recursive: true);
+    }
+
+    // Name, labels, value, and sometimes a time.
+    private static double Value(string line) => double.Parse(
+        line[(line.IndexOf('}', StringComparison.Ordinal) is var end and >= 0 ? end + 1 : line.IndexOf(' ', StringComparison.Ordinal))..]
+            .Trim().Split(' ')[0], CultureInfo.InvariantCulture);
+
+    private void End()
+    {
+        _process?.Dispose();
+        if (_process is not null && _hasFakeClock)
+            FakeClock.Clean(_process.Id);
     }
 
     private void Heard(string line) => _settings.Log(Number, line);

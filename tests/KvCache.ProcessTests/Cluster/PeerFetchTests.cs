@@ -9,7 +9,7 @@ namespace KvCache.ProcessTests;
 /// <summary>Readers of one silo whose blocks lie on another.</summary>
 public sealed class PeerFetchTests
 {
-    private const int Blocks = 256, Readers = 16, Rounds = 5;
+    private const int Blocks = 256, Readers = 16, Rounds = 20;
 
     private static readonly CacheNamespace Ns = Prefixes.Namespace("fetched", KvLayout.Opaque([0, 4096], 16));
 

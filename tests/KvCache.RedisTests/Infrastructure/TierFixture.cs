@@ -31,8 +31,10 @@ internal sealed class TierFixture : IAsyncDisposable
         var arena = Arena.CreatePrivate((long)arenaMib << 20);
         arena.Commit();
         Store = new BlockStore(arena);
+        Lives = new RecentLives(Store, TimeProvider.System);
         Tier = new RedisTier(
-            Store, Microsoft.Extensions.Options.Options.Create(Options), Counters, TimeProvider.System, NullLogger<RedisTier>.Instance);
+            Store, Lives, Microsoft.Extensions.Options.Options.Create(Options), Counters, TimeProvider.System,
+            NullLogger<RedisTier>.Instance);
         Tier.StartAsync(CancellationToken.None).GetAwaiter().GetResult();
     }
 
@@ -41,6 +43,8 @@ internal sealed class TierFixture : IAsyncDisposable
     public RedisTierCounters Counters { get; } = new();
 
     public BlockStore Store { get; }
+
+    public RecentLives Lives { get; }
 
     public RedisTier Tier { get; }
 

@@ -37,6 +37,11 @@ internal sealed class Write(int block, ulong generation, ulong id, int silo)
     /// <summary>Latest end of life that anybody gave it, on the clock of whoever did.</summary>
     public DateTimeOffset? ExpiresAt { get; set; }
 
+    /// <summary>
+    /// When it is gone everywhere, as a life that was set and confirmed says, on the clock of any silo; null for no promise.
+    /// </summary>
+    public DateTimeOffset? PromisedEnd { get; set; }
+
     /// <summary>Its prefix' activation that accepted it.</summary>
     public object? AcceptedBy { get; set; }
 

@@ -47,8 +47,9 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
 
         public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => Ask("pin", key, () => asked.Store.Pin(key, duration));
 
-        public ValueTask<bool> SetTimeToLiveAsync(BlockKey key, TimeSpan timeToLive) =>
-            Ask("set life", key, () => world.SetLifeAt(asked, key, timeToLive));
+        public ValueTask<bool?[]> SetTimeToLiveAsync(BlockKey[] keys, TimeSpan timeToLive, ulong stamp) => new(world.Network.Ask(
+            "set life", TestBlocks.NumberOf(keys[0]), asking.Node, asked.Node, () => world.SetLifeAt(asked, keys, timeToLive, stamp),
+            repeatable: true));
 
         public ValueTask<byte[]> ExchangeTenantsAsync(byte[] book) => throw new NotSupportedException();
 

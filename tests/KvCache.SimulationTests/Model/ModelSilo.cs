@@ -6,6 +6,7 @@ using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
 using KvCache.Silo.Security;
+using KvCache.Silo.Tiers;
 using KvCache.SimulationTests.Engine;
 using KvCache.SimulationTests.Worlds;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -43,10 +44,12 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
         Store = new BlockStore(arena, StoreOptions, Clock, world.Mutation.Observe(Directory), random);
         Directory.Attach(Store);
         Grains = new ModelGrainFactory(world, this);
-        _tier = new ModelTier(node, Store, world.Redis, world.Network, Clock);
+        var lives = new RecentLives(Store, Clock);
+        _tier = new ModelTier(node, Store, lives, world.Redis, world.Network, Clock);
         var redis = new RedisBlocks(Store, Directory, pins: null, Clock, this);
         Members = new ClusterMembers(this, Directory, redis, Options, new ClusterSecrets(Options), TlsClient.Default, random);
-        Fetcher = new BlockFetcher(Store, Directory, Members, redis, Counters, Clock, Options, NullLogger<BlockFetcher>.Instance);
+        Fetcher = new BlockFetcher(
+            Store, Directory, Members, redis, lives, Counters, Clock, Options, NullLogger<BlockFetcher>.Instance);
         var agents = new ModelAgents(world, this);
         Replicator = new Replicator(Store, Directory, Members, agents, Counters, Options, NullLogger<Replicator>.Instance);
         Redis = redis;

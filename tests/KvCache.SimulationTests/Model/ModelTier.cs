@@ -14,7 +14,8 @@ namespace KvCache.SimulationTests.Model;
 /// The Redis tier without threads and sockets: the queue and the table of promotions are those of production; what their threads do is done
 /// step by step.
 /// </summary>
-internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Network network, TimeProvider clock) : IPayloadTier
+internal sealed class ModelTier(int node, BlockStore store, RecentLives lives, ModelRedis redis, Network network, TimeProvider clock)
+    : IPayloadTier
 {
     private const int QueueBlocks = 3;
 
@@ -23,9 +24,10 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
     private static readonly RedisHealth Health = NewHealth();
 
     private readonly PersistQueue _queue = new(QueueBlocks * TestBlocks.Layout.BlockBytes, 100, Health, Counters);
-    private readonly PromotionTable _promotions = new(store, 100, clock);
+    private readonly PromotionTable _promotions = new(store, lives, 100, clock);
     private readonly List<Queued> _queued = [];
     private readonly List<(DeleteBatch Batch, TaskCompletionSource<bool> Confirmed)> _deletions = [];
+    private readonly List<(LifeChange Change, TaskCompletionSource<bool?> Applied)> _changes = [];
     private readonly List<(Promotion Promotion, BlockWrite Write, Payload Payload)> _loaded = [];
     private readonly HashSet<BlockKey> _promoting = [];
     private readonly List<(PromotionWaiter Waiter, TaskCompletionSource<PromoteResult> Result)> _waiters = [];
@@ -48,9 +50,9 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
     {
         get
         {
-            var lives = new List<LifeChange>();
-            _queue.PeekLives(lives, 100);
-            return lives;
+            var waiting = new List<LifeChange>();
+            _queue.PeekLives(waiting, 100);
+            return waiting;
         }
     }
 
@@ -89,15 +91,14 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         return result.Task;
     }
 
-    public Task<bool> ExpireAsync(BlockKey key, DateTimeOffset expiresAt, CancellationToken cancellationToken)
+    public Task<bool?> ExpireAsync(BlockKey key, DateTimeOffset expiresAt, CancellationToken cancellationToken)
     {
-        var end = expiresAt.ToUnixTimeMilliseconds();
-        _queue.Expire(key, end);
-        _promotions.Expire(key, end);
-        return Task.FromResult(false); // nobody here waits for Redis to confirm it
+        if (_queue.Expire(key, expiresAt.ToUnixTimeMilliseconds()) is not { } change)
+            return Task.FromResult<bool?>(_queue.IsDeleting(key) ? false : null);
+        var applied = new TaskCompletionSource<bool?>();
+        _changes.Add((change, applied));
+        return applied.Task;
     }
-
-    public void NoteLife(BlockKey key, DateTimeOffset expiresAt) => _promotions.Expire(key, expiresAt.ToUnixTimeMilliseconds());
 
     public Task<bool> VisitAsync(Func<BlockKey, bool> isWanted, Action<List<BlockKey>> found, CancellationToken cancellationToken)
     {
@@ -112,6 +113,7 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         var batch = new DeleteBatch(keys);
         var accepted = _queue.Delete(batch);
         _promotions.Delete(batch.Keys);
+        TellApplied();
         if (!accepted)
             return Task.FromResult(false);
         var confirmed = new TaskCompletionSource<bool>();
@@ -214,6 +216,7 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         }
 
         _expiring = false;
+        TellApplied();
     }
 
     /// <summary>What a reader's thread does until it has the payload in the arena.</summary>
@@ -259,6 +262,16 @@ internal sealed class ModelTier(int node, BlockStore store, ModelRedis redis, Ne
         var outcome = _promotions.Publish(promotion, write, payload.Header);
         write.Dispose();
         Finish(promotion, outcome);
+    }
+
+    // Continuations run inside of the step.
+    private void TellApplied()
+    {
+        foreach (var (change, applied) in _changes.FindAll(waiting => waiting.Change.Applied.IsCompleted))
+        {
+            _changes.Remove((change, applied));
+            applied.SetResult(change.Applied.Result);
+        }
     }
 
     private void Finish(Promotion promotion, PromoteOutcome outcome)

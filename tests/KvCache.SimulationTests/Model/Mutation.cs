@@ -24,6 +24,9 @@ internal enum Mutation
     /// <summary>A copy lives as if it had been stored now.</summary>
     RenewsLives,
 
+    /// <summary>A life that is set counts for what a silo has, and not for what is on its way there.</summary>
+    ForgetsLives,
+
     /// <summary>A silo that left keeps its blocks in the index.</summary>
     RemembersTheDead,
 

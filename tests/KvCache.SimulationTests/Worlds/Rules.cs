@@ -119,6 +119,8 @@ internal sealed class Rules(World world)
             throw new BrokenRuleException($"S{silo.Node} shows {write}, which was deleted everywhere");
         if (write.ExpiresAt is { } end && silo.Clock.GetUtcNow() is var now && now >= end && now >= world.LatestLives[block])
             throw new BrokenRuleException($"S{silo.Node} shows {write}, whose life has ended");
+        if (write.PromisedEnd is { } last && silo.Clock.GetUtcNow() >= last)
+            throw new BrokenRuleException($"S{silo.Node} shows {write}, although it was confirmed that its life ends before");
     }
 
     private static void CheckBudget(ModelSilo silo)

@@ -17,9 +17,6 @@ internal sealed partial class World
     private readonly List<InlinePut> _inlines = [];
     private readonly List<(ModelSilo Silo, BlockLease Lease)> _reads = [];
 
-    /// <summary>For every block, the latest end of a life that somebody set, on the clock of whoever did.</summary>
-    public DateTimeOffset[] LatestLives { get; } = new DateTimeOffset[TestBlocks.Count];
-
     /// <summary>An activation has accepted a write.</summary>
     /// <param name="activation">The activation.</param>
     /// <param name="generation">The write.</param>
@@ -166,28 +163,6 @@ internal sealed partial class World
         Trace.Add($"S{silo.Node} begins to read K{block}");
         _rules.CheckContent(lease);
         _reads.Add((silo, lease));
-    }
-
-    private void SetLife(ModelSilo silo, int block)
-    {
-        var life = TimeSpan.FromMilliseconds(1 + _dice.Next(20_000));
-        Trace.Add($"S{silo.Node} gives K{block} {life.TotalMilliseconds} ms to live");
-        NoteLife(silo, block, life);
-        _ = silo.Cluster.SetTimeToLiveAsync(TestBlocks.Keys[block], life, default).AsTask();
-    }
-
-    public bool SetLifeAt(ModelSilo silo, BlockKey key, TimeSpan life)
-    {
-        NoteLife(silo, TestBlocks.NumberOf(key), life);
-        return silo.Fetcher.SetTimeToLive(key, life);
-    }
-
-    // It may reach another generation than the one that was meant, in Redis too.
-    private void NoteLife(ModelSilo silo, int block, TimeSpan life)
-    {
-        var end = silo.Clock.GetUtcNow() + life;
-        if (end > LatestLives[block])
-            LatestLives[block] = end;
     }
 
     // What has come to an end within the step.

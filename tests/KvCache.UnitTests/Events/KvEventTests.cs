@@ -1,5 +1,6 @@
 using CsCheck;
 using KvCache.Engine.Events;
+using KvCache.UnitTests.Support;
 using Xunit;
 
 namespace KvCache.UnitTests;
@@ -54,6 +55,23 @@ public sealed class KvEventTests
     public void An_event_of_an_unknown_type_does_not_cost_the_others() =>
         Assert.IsType<AllBlocksClearedEvent>(Assert.Single(KvEventReader.Read(
             [0x92, 0xCB, 0x3F, 0xF8, 0, 0, 0, 0, 0, 0, 0x92, 0x92, 0xA9, .. "UnheardOf"u8, 1, 0x91, 0xB0, .. "AllBlocksCleared"u8])));
+
+    // As many items as a length of four bytes can say, for each list that has memory of its own, and for one that is passed over.
+    [Theory]
+    [InlineData("92c0dd7fffffff")] // [nil, events
+    [InlineData("92c09193ab426c6f636b53746f726564dd7fffffff")] // [nil, [["BlockStored", hashes
+    [InlineData("92c09194ab426c6f636b53746f72656490c0dd7fffffff")] // [nil, [["BlockStored", [], nil, tokens
+    [InlineData("92c09182a474797065ab426c6f636b53746f726564aa65787472615f6b657973dd7fffffff")] // a map with extra_keys
+    [InlineData("92c091df7fffffff")] // [nil, [map
+    public void A_list_that_claims_more_items_than_there_are_bytes_costs_no_memory(string batch)
+    {
+        var bytes = Convert.FromHexString(batch);
+
+        var allocated = Allocations.Of(() => Assert.Contains(
+            "2147483647 items", Assert.Throws<KvFormatException>(() => KvEventReader.Read(bytes)).Message, StringComparison.Ordinal));
+
+        Assert.InRange(allocated, 0, 64 << 10);
+    }
 
     [Fact]
     public void A_batch_that_is_none_is_told_from_one() =>

@@ -62,6 +62,26 @@ public sealed class BoundedLogTests : IDisposable
     }
 
     [Fact]
+    public void A_warning_has_no_stack_trace_wherever_it_comes_from()
+    {
+        // What Orleans says when another silo's method has thrown.
+        const string Quoted = "Exception of type 'X' was thrown.\n   at KvCache.Silo.Cluster.SiloAgent.PinAsync(BlockKey key)\n"
+            + "--- End of stack trace from previous location ---\n   at Orleans.Runtime.GrainReferenceRuntime.InvokeAsync()";
+        var ours = _log.CreateLogger("KvCache.Silo.Cluster.ClusterBlocks");
+        var others = _log.CreateLogger("Orleans.Runtime.Catalog");
+
+        ours.Log(LogLevel.Warning, new EventId(1), $"A silo did not answer: {Quoted}", null, (text, _) => text);
+        others.Log(LogLevel.Warning, new EventId(1), $"A call failed: {Quoted}", null, (text, _) => text);
+        others.Log(LogLevel.Warning, new EventId(2), "A call failed", new OrleansException(Quoted), (text, _) => text);
+        ours.Log(LogLevel.Warning, new EventId(2), "A block could not be stored", new IOException(Quoted), (text, _) => text);
+
+        Assert.Equal("Warning A silo did not answer: Exception of type 'X' was thrown.", _lines.All[0]);
+        Assert.Equal("Warning A call failed: Exception of type 'X' was thrown.", _lines.All[1]);
+        Assert.Equal("Warning A call failed (OrleansException: Exception of type 'X' was thrown.)", _lines.All[2]);
+        Assert.Equal("Warning A block could not be stored (IOException: Exception of type 'X' was thrown.)", _lines.All[3]);
+    }
+
+    [Fact]
     public void What_an_administrator_did_and_what_is_no_warning_is_told_each_time()
     {
         using var loggers = new LoggerFactory([_log]);
@@ -110,7 +130,7 @@ public sealed class BoundedLogTests : IDisposable
 
         public void Log<TState>(
             LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
-            All.Add($"{logLevel} {formatter(state, exception)}");
+            All.Add($"{logLevel} {formatter(state, exception)}{exception}"); // as the console does
 
         public void Dispose()
         {

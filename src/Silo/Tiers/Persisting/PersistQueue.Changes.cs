@@ -56,9 +56,9 @@ internal sealed partial class PersistQueue
         {
             if (_stopped || _deletes.ContainsKey(key) || !(_lives.ContainsKey(key) || HasRoom(1)))
                 return null;
-            foreach (var item in _waiting)
+            if (_items.ContainsKey(key))
             {
-                if (item.Key == key)
+                foreach (var item in _waiting.Where(item => item.Key == key))
                     item.ExpiresAt = expiresAt;
             }
 
@@ -121,8 +121,8 @@ internal sealed partial class PersistQueue
 
     /// <summary>Redis has executed a change, or refused it for good.</summary>
     /// <param name="change">The change; one that came for its block meanwhile is still to be executed.</param>
-    /// <param name="applied">Redis has the block, and it lives as long as the change says.</param>
-    public void FinishLife(LifeChange change, bool applied)
+    /// <param name="applied">Whether Redis has the block, and it lives as long as the change says; null when that was refused.</param>
+    public void FinishLife(LifeChange change, bool? applied)
     {
         lock (_gate)
         {

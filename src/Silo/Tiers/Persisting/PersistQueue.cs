@@ -118,7 +118,7 @@ internal sealed partial class PersistQueue(long maxBytes, int maxChanges, RedisH
             while (_waiting.First is { } first)
                 End(first, PersistOutcome.Stopped, ended);
             foreach (var change in _lives.Values)
-                change.End(applied: false);
+                change.End(applied: null);
             _lives.Clear();
             Monitor.PulseAll(_gate);
         }

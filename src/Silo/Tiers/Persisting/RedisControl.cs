@@ -166,20 +166,18 @@ internal sealed partial class RedisControl(
 
     private void ChangeLives(Deadline deadline)
     {
-        Span<bool> applied = stackalloc bool[_lives.Count];
+        bool[]? applied = null;
         try
         {
-            var result = lane.Run(deadline, connection => connection.SetLives(_lives, names, keys?.Fresh().Writing, deadline));
-            for (var i = 0; i < applied.Length; i++)
-                applied[i] = i < result.Length && result[i];
+            applied = lane.Run(deadline, connection => connection.SetLives(_lives, names, keys?.Fresh().Writing, deadline));
         }
         catch (RedisException e) when (e.WouldBeSaidAgain)
         {
             LogLivesRefused(e.Message);
         }
 
-        for (var i = 0; i < applied.Length; i++)
-            queue.FinishLife(_lives[i], applied[i]);
+        for (var i = 0; i < _lives.Count; i++)
+            queue.FinishLife(_lives[i], i < applied?.Length ? applied[i] : null);
     }
 
     private bool Exists(RedisConnection connection, BlockKey key, Deadline deadline)

@@ -17,9 +17,6 @@ internal sealed class Promotion(BlockKey key, Deadline deadline)
 
     /// <summary>The block was deleted meanwhile: it must not be published. Guarded by the table.</summary>
     public bool Deleted { get; set; }
-
-    /// <summary>The life of the block was changed meanwhile: Unix milliseconds, or 0. Guarded by the table.</summary>
-    public long ExpiresAt { get; set; }
 }
 
 /// <summary>Somebody who waits for a promotion.</summary>
@@ -38,7 +35,7 @@ internal sealed class PromotionWaiter(KvLayout? expected)
 }
 
 /// <summary>Promotions that wait or run: one for a key, however many ask for it. All members are thread-safe.</summary>
-internal sealed class PromotionTable(BlockStore store, int maxQueued, TimeProvider time)
+internal sealed class PromotionTable(BlockStore store, RecentLives lives, int maxQueued, TimeProvider time)
 {
     private readonly object _gate = new();
     private readonly Dictionary<BlockKey, Promotion> _promotions = [];
@@ -89,16 +86,6 @@ internal sealed class PromotionTable(BlockStore store, int maxQueued, TimeProvid
             return _promotions.ContainsKey(key);
     }
 
-    /// <summary>Gives a promotion that waits or runs another end of the block's life.</summary>
-    public void Expire(BlockKey key, long expiresAt)
-    {
-        lock (_gate)
-        {
-            if (_promotions.TryGetValue(key, out var promotion))
-                promotion.ExpiresAt = expiresAt;
-        }
-    }
-
     /// <summary>Whether somebody who waits expects another shape.</summary>
     public bool IsUnexpected(Promotion promotion, KvLayout layout)
     {
@@ -140,18 +127,11 @@ internal sealed class PromotionTable(BlockStore store, int maxQueued, TimeProvid
         {
             if (promotion.Deleted)
                 return PromoteOutcome.Deleted;
-            var expiresAt = promotion.ExpiresAt != 0 ? promotion.ExpiresAt : header.ExpiresAt;
-            TimeSpan? life = null;
-            if (expiresAt != 0)
+            TimeSpan? left = header.ExpiresAt == 0 ? null : TimeSpan.FromMilliseconds(
+                Math.Min(header.ExpiresAt - time.GetUtcNow().ToUnixTimeMilliseconds(), RedisTier.LongestLife));
+            return lives.Publish(write, left, new BlockDurability(header.Copies, Persisted: true)) switch
             {
-                var left = expiresAt - time.GetUtcNow().ToUnixTimeMilliseconds();
-                if (left <= 0)
-                    return PromoteOutcome.Expired;
-                life = TimeSpan.FromMilliseconds(Math.Min(left, RedisTier.LongestLife));
-            }
-
-            return store.Publish(write.Key, write.Generation, life, new BlockDurability(header.Copies, Persisted: true)) switch
-            {
+                null => PromoteOutcome.Expired,
                 PublishOutcome.Published => PromoteOutcome.Promoted,
                 PublishOutcome.AlreadyStored => PromoteOutcome.AlreadyStored,
                 _ => PromoteOutcome.Deleted,
