@@ -21,7 +21,8 @@ namespace KvCache.Silo.Security;
 /// </remarks>
 /// <param name="tenant">Who has proved its secret on the connection.</param>
 /// <param name="preamble">What the client has said of itself, its name among it.</param>
-internal sealed class ClientMessages(TenantId tenant, byte[] preamble)
+/// <param name="patience">Time in which the client takes an answer; null for <see cref="ClientAnswers.Patience"/>.</param>
+internal sealed class ClientMessages(TenantId tenant, byte[] preamble, TimeSpan? patience = null) : IDisposable
 {
     /// <summary>Longest head of a message: a request context is in it, and with that the ticket.</summary>
     internal const int MostHeadBytes = 16 * 1024;
@@ -29,15 +30,20 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble)
     /// <summary>Longest message: a piece of a block is the longest that there is.</summary>
     internal const int MostBytes = 256 * 1024;
 
-    private const int FramingBytes = 2 * sizeof(int);
+    /// <summary>Lengths of head and body, in front of them.</summary>
+    internal const int FramingBytes = 2 * sizeof(int);
+
+    /// <summary>Front of a head: flags and the number of the call.</summary>
+    internal const int FrontBytes = sizeof(uint) + sizeof(long);
 
     // Orleans 10.4: the first 32 bits of a head.
-    private const uint CacheUpdates = 1 << 7, LocalOnly = 1 << 9, Direction = 0x000F_0000, Request = 1 << 16, Response = 2 << 16, OneWay = 3 << 16;
-    private const int SenderAt = sizeof(uint) + sizeof(long);
+    private const uint CacheUpdates = 1 << 7, LocalOnly = 1 << 9;
+    private const uint Direction = 0x000F_0000, Request = 1 << 16, Response = 2 << 16, OneWay = 3 << 16;
 
     private static readonly GrainType Manifest = SystemTargetGrainId.CreateGrainType("manifest");
 
     private readonly string _tickets = tenant.ToString();
+    private readonly ClientAnswers _answers = new(patience ?? ClientAnswers.Patience);
 
     /// <summary>Type of grains that there are none of.</summary>
     public static GrainType Nowhere { get; } = GrainType.Create("kvcache.nowhere");
@@ -45,25 +51,32 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble)
     /// <summary>Runs the rest of a connection on what this lets through.</summary>
     /// <param name="connection">The connection, of which preamble and messages were not read yet.</param>
     /// <param name="next">The rest.</param>
-    /// <returns>What was wrong with a message that ended the connection; null when none was.</returns>
+    /// <returns>Why the connection was ended; null when it ended by itself.</returns>
     public async Task<string?> RunAsync(ConnectionContext connection, ConnectionDelegate next)
     {
         var outer = connection.Transport;
-        var inner = new Pipe(new PipeOptions(useSynchronizationContext: false));
-        connection.Transport = new Duplex(inner.Reader, outer.Output);
-        var passing = PassAsync(outer.Input, inner.Writer, connection);
+        var options = new PipeOptions(useSynchronizationContext: false);
+        Pipe requests = new(options), answers = new(options);
+        connection.Transport = new Duplex(requests.Reader, answers.Writer);
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(connection.ConnectionClosed);
+        var passing = EndAsync(PassAsync(outer.Input, requests.Writer, ended.Token), connection, outer.Input, requests.Writer);
+        var answering = EndAsync(_answers.PassAsync(answers.Reader, outer.Output), connection, answers.Reader, outer.Output);
         try
         {
             await next(connection);
         }
         finally
         {
-            outer.Input.CancelPendingRead();
-            await inner.Reader.CompleteAsync();
+            await ended.CancelAsync();
+            await requests.Reader.CompleteAsync();
+            await answers.Writer.CompleteAsync();
         }
 
-        return await passing;
+        var (wrong, slow) = (await passing, await answering);
+        return wrong ?? slow;
     }
+
+    public void Dispose() => _answers.Dispose();
 
     /// <summary>Writes a message's head as it may go on.</summary>
     /// <param name="head">The head as it came.</param>
@@ -113,6 +126,17 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble)
         return null;
     }
 
+    /// <summary>Whether somebody waits for an answer to a message.</summary>
+    internal static bool IsRequest(ReadOnlySpan<byte> head) => (FlagsOf(head) & Direction) == Request;
+
+    /// <summary>Whether a message is an answer.</summary>
+    internal static bool IsAnswer(ReadOnlySpan<byte> head) => (FlagsOf(head) & Direction) == Response;
+
+    /// <summary>Number of a call, in its request and its answer.</summary>
+    internal static long IdOf(ReadOnlySpan<byte> head) => BinaryPrimitives.ReadInt64LittleEndian(head[sizeof(uint)..]);
+
+    private static uint FlagsOf(ReadOnlySpan<byte> head) => BinaryPrimitives.ReadUInt32LittleEndian(head);
+
     private static GrainId ReadId<TInput>(ref Reader<TInput> reader)
     {
         var type = IdSpanCodec.ReadRaw(ref reader);
@@ -137,12 +161,12 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble)
         || (target.Type == TicketGrain.Type && target.Key.ToString() == _tickets)
         || target.Type == Manifest;
 
-    private async Task<string?> PassAsync(PipeReader from, PipeWriter to, ConnectionContext connection)
+    private static async Task<string?> EndAsync(Task<string?> passing, ConnectionContext connection, PipeReader from, PipeWriter to)
     {
         string? problem = null;
         try
         {
-            problem = await PassPreambleAsync(from, to) ? await PassMessagesAsync(from, to) : null;
+            problem = await passing;
         }
         catch (Exception e) when (e is IOException or OperationCanceledException or InvalidOperationException)
         {
@@ -156,24 +180,27 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble)
         return problem;
     }
 
-    private async Task<bool> PassPreambleAsync(PipeReader from, PipeWriter to)
+    private async Task<string?> PassAsync(PipeReader from, PipeWriter to, CancellationToken ended) =>
+        await PassPreambleAsync(from, to, ended) ? await PassMessagesAsync(from, to, ended) : null;
+
+    private async Task<bool> PassPreambleAsync(PipeReader from, PipeWriter to, CancellationToken ended)
     {
-        var read = await from.ReadAtLeastAsync(preamble.Length);
-        if (read.IsCanceled || read.Buffer.Length < preamble.Length)
+        var read = await from.ReadAtLeastAsync(preamble.Length, ended);
+        if (read.Buffer.Length < preamble.Length)
             return false;
         to.Write(preamble);
         from.AdvanceTo(read.Buffer.GetPosition(preamble.Length));
-        return !(await to.FlushAsync()).IsCompleted;
+        return !(await to.FlushAsync(ended)).IsCompleted;
     }
 
-    private async Task<string?> PassMessagesAsync(PipeReader from, PipeWriter to)
+    private async Task<string?> PassMessagesAsync(PipeReader from, PipeWriter to, CancellationToken ended)
     {
         var framing = new byte[FramingBytes];
         var passed = new ArrayBufferWriter<byte>(256);
         while (true)
         {
-            var read = await from.ReadAtLeastAsync(FramingBytes);
-            if (read.IsCanceled || read.Buffer.Length < FramingBytes)
+            var read = await from.ReadAtLeastAsync(FramingBytes, ended);
+            if (read.Buffer.Length < FramingBytes)
                 return null;
             read.Buffer.Slice(0, FramingBytes).CopyTo(framing);
             var (head, body) = (BinaryPrimitives.ReadInt32LittleEndian(framing),
@@ -182,8 +209,8 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble)
                 return $"it sent a message of {(uint)head} and {(uint)body} bytes; at most {MostHeadBytes} and {MostBytes} are taken";
             from.AdvanceTo(read.Buffer.Start);
             var bytes = FramingBytes + head + body;
-            read = await from.ReadAtLeastAsync(bytes);
-            if (read.IsCanceled || read.Buffer.Length < bytes)
+            read = await from.ReadAtLeastAsync(bytes, ended);
+            if (read.Buffer.Length < bytes)
                 return null;
             passed.ResetWrittenCount();
             var came = read.Buffer.Slice(FramingBytes, head);
@@ -191,6 +218,8 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble)
                 return problem;
             if (passed.WrittenCount > 0)
             {
+                if (IsRequest(passed.WrittenSpan) && !await _answers.TryBeginAsync(IdOf(passed.WrittenSpan), ended))
+                    return "it gave two calls the same number";
                 BinaryPrimitives.WriteInt32LittleEndian(framing, passed.WrittenCount);
                 to.Write(framing);
                 to.Write(passed.WrittenSpan);
@@ -199,7 +228,7 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble)
             }
 
             from.AdvanceTo(read.Buffer.GetPosition(bytes));
-            if ((await to.FlushAsync()).IsCompleted)
+            if ((await to.FlushAsync(ended)).IsCompleted)
                 return null;
         }
     }

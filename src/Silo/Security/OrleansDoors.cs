@@ -113,7 +113,10 @@ internal sealed partial class OrleansDoors(
             if (name is null)
                 await PartAsync(connection);
             else if (door == OrleansDoor.Gateway)
-                reason = NamesASilo(preamble = await PreambleAsync(connection.Transport.Input, limit)) ? "it takes the name of a silo" : null;
+            {
+                preamble = await PreambleAsync(connection.Transport.Input, limit);
+                reason = NamesASilo(preamble) ? "it takes the name of a silo" : null;
+            }
             else
                 reason = null;
         }
@@ -141,7 +144,7 @@ internal sealed partial class OrleansDoors(
                 if (door == OrleansDoor.Silo)
                     await next(connection);
                 else
-                    reason = await new ClientMessages(TenantId.Of(name!), preamble).RunAsync(connection, next);
+                    reason = await ServeAsync(connection, name!, preamble, next);
             }
             finally
             {
@@ -154,6 +157,12 @@ internal sealed partial class OrleansDoors(
 
         LogTurnedAway(connection.RemoteEndPoint?.ToString() ?? "somebody", door, reason);
         connection.Abort();
+    }
+
+    private static async Task<string?> ServeAsync(ConnectionContext connection, string tenant, byte[] preamble, ConnectionDelegate next)
+    {
+        using var messages = new ClientMessages(TenantId.Of(tenant), preamble);
+        return await messages.RunAsync(connection, next);
     }
 
     private async Task PlaceAsync(ConnectionContext connection, UnprovenConnections<ConnectionContext> unproven, ConnectionDelegate next)
