@@ -8,7 +8,7 @@ using Xunit;
 namespace KvCache.UnitTests;
 
 /// <summary>What the head of a client's message may say, at the gateway.</summary>
-public sealed class ClientMessagesTests
+public sealed class ClientMessagesTests : IDisposable
 {
     private const uint Request = 1 << 16, Response = 2 << 16, OneWay = 3 << 16, CacheUpdates = 1 << 7, LocalOnly = 1 << 9;
     private const string Client = "0123456789abcdef0123456789abcdef", Other = "fedcba9876543210fedcba9876543210";
@@ -17,6 +17,8 @@ public sealed class ClientMessagesTests
     private static readonly byte[] Rest = [1, 2, 3, 4, 5];
 
     private readonly ClientMessages _messages = new(Acme, [.. "a preamble with the name "u8, .. Encoding.UTF8.GetBytes(Client)]);
+
+    public void Dispose() => _messages.Dispose();
 
     public static TheoryData<string, string> Own() => new()
     {
