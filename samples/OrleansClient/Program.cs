@@ -23,7 +23,7 @@ if (args is not [var gateway, var tenant])
 }
 
 var builder = Host.CreateApplicationBuilder();
-builder.Logging.SetMinimumLevel(LogLevel.Error);
+builder.Logging.SetMinimumLevel(LogLevel.None); // what goes wrong is said below
 builder.UseOrleansClient(client =>
 {
     client.UseStaticClustering(IPEndPoint.Parse(gateway));
@@ -49,9 +49,10 @@ try
 {
     await host.StartAsync();
 }
-catch (UnauthorizedAccessException e)
+catch (Exception e)
 {
-    Console.Error.WriteLine(e.Message);
+    // Refused: the message says why. Otherwise the innermost one does.
+    Console.Error.WriteLine((e is UnauthorizedAccessException ? e : e.GetBaseException()).Message);
     return 1;
 }
 

@@ -154,17 +154,20 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
         return answer.ToString();
     }
 
-    [Fact]
-    public async Task A_token_that_is_a_tenants_secret_too_is_worth_nothing()
+    [Theory]
+    [InlineData(Administrator)]
+    [InlineData(Scraper)]
+    [InlineData("a secret of all the silos")]
+    public async Task A_tenant_gets_no_secret_that_is_somebodys_who_may_do_more(string secret)
     {
-        await using var silo = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
-        {
-            ["KvCache:Tenants:acme:Secret"] = TwoTenants.AcmeSecret,
-            ["KvCache:Accounts:ScrapeToken"] = TwoTenants.AcmeSecret,
-        }));
-        using var acme = new HttpSilo(silo, TwoTenants.AcmeSecret);
-        using var response = await acme.Client.GetAsync("/metrics");
-        await HttpSilo.ProblemAsync(response, 401, "unauthenticated");
+        using var admin = new HttpSilo(Process, Administrator);
+        using var put = await admin.Client.PutAsync(
+            "/admin/tenants/careless",
+            new StringContent(new JsonObject { ["secret"] = secret }.ToJsonString(), new MediaTypeHeaderValue("application/json")));
+        var problem = await put.Content.ReadAsStringAsync();
+        Assert.Equal(HttpStatusCode.BadRequest, put.StatusCode);
+        Assert.Contains("Give it another one.", problem, StringComparison.Ordinal);
+        Assert.DoesNotContain("careless", await admin.Client.GetStringAsync("/admin/tenants"), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -250,6 +253,8 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
             {
                 ["KvCache:Tenants:acme:Secret"] = TwoTenants.AcmeSecret,
                 ["KvCache:Tenants:evil:Secret"] = TwoTenants.EvilSecret,
+                ["KvCache:Cluster:Mode"] = "Localhost",
+                ["KvCache:Cluster:Secret"] = "a secret of all the silos",
                 ["KvCache:Accounts:AdminToken"] = Administrator,
                 ["KvCache:Accounts:ScrapeTokenFile"] = WriteScrapeToken(Scraper),
                 ["KvCache:Reload:Interval"] = "100ms",
