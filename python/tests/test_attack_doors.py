@@ -152,7 +152,13 @@ def _everything_over_http(silo, token):
     def ask(method, path, body):
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
-        return (f"{method} {path}", *http(silo, path, token, method, data, kind))
+        for patience in range(10, -1, -1):
+            try:
+                return (f"{method} {path}", *http(silo, path, token, method, data, kind))
+            except OSError:
+                # Cut off before it has proved itself, when the machine is slow. What is refused may be asked again.
+                if not patience:
+                    raise
     return at_once(*[partial(ask, *request) for request in requests])  # wrong tokens are answered late
 
 
