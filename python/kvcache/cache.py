@@ -286,7 +286,7 @@ class Cache:
         """Puts what was refused for lack of memory to the silo that the refusal named. Runs of neighbours stay together,
         for a put names the block before its first one."""
         address = usable_address(result.alternatives)
-        refused = [start + i for i, outcome in enumerate(result) if outcome == Outcome.NO_MEMORY]
+        refused = [start + i for i, outcome in enumerate(result) if outcome.is_no_room]
         if address is None:
             return
         while refused and not deadline.passed:

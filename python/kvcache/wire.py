@@ -62,11 +62,20 @@ class Outcome(IntEnum):
     REVOKED = 5
     TOO_LARGE = 6
     FAILED = 7
+    NO_ROOM_IN_PREFIX = 8
+    NO_ROOM_IN_SHARE = 9
+    NOT_WORTH_ROOM = 10
 
     @property
     def is_stored(self) -> bool:
         """Whether the block can be read now."""
         return self in (Outcome.STORED, Outcome.ALREADY_STORED)
+
+    @property
+    def is_no_room(self) -> bool:
+        """Whether there was no room for it, whatever the reason: another silo may have some."""
+        return self in (Outcome.NO_MEMORY, Outcome.NO_ROOM_IN_PREFIX, Outcome.NO_ROOM_IN_SHARE,
+                        Outcome.NOT_WORTH_ROOM)
 
 
 class Item(IntEnum):

@@ -6,16 +6,18 @@ namespace KvCache.BenchTests;
 
 public sealed class SimulatedCacheTests
 {
-    [Fact]
-    public void The_block_store_evicts_like_tail_first_lru()
+    [Theory]
+    [InlineData("lru")]
+    [InlineData("lru/t")]
+    public void The_block_store_evicts_as_the_policy_says(string policy)
     {
         const int capacity = 64;
         var trace = RandomTrace(2000);
-        using var store = new StoreCache(capacity);
-        var expected = new PolicyReplay(trace, capacity, new LruPolicy(capacity), hints: false);
+        using var store = new StoreCache(capacity, policy);
+        var expected = new PolicyReplay(trace, capacity, EvictionPolicies.Create(policy, capacity), hints: false);
         foreach (var request in trace.Requests)
         {
-            Assert.Equal(expected.Serve(request), store.Serve(request.Chain));
+            Assert.Equal(expected.Serve(request), store.Serve(request));
             Assert.InRange(expected.Count, 0, capacity);
         }
     }

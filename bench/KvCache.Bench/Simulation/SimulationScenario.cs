@@ -9,7 +9,7 @@ namespace KvCache.Bench.Simulation;
 /// <summary>Hit ratios of eviction policies on workload traces, between LRU and the offline optimum.</summary>
 internal sealed class SimulationScenario : Scenario
 {
-    private const string All = "all", Optimum = "min", Yardstick = "lru/t", StoreToday = "store", WithHints = "default+hints";
+    private const string All = "all", Optimum = "min", Yardstick = "lru/t", InStore = "store:", WithHints = "default+hints";
 
     private readonly Option<DirectoryInfo> _traces = TraceFolder.CreateOption();
 
@@ -59,7 +59,8 @@ internal sealed class SimulationScenario : Scenario
 
     public override IEnumerable<Option> Options => [_traces, _files, _capacities, _policies, _hints];
 
-    private static IReadOnlyList<string> KnownPolicies { get; } = [.. EvictionPolicies.Names, WithHints, Optimum, StoreToday];
+    private static IReadOnlyList<string> KnownPolicies { get; } =
+        [.. EvictionPolicies.Names, WithHints, Optimum, .. EvictionPolicies.Names.Select(name => InStore + name)];
 
     public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
@@ -83,7 +84,9 @@ internal sealed class SimulationScenario : Scenario
 
     private static List<string> ChosenPolicies(string[] names, string? hints)
     {
-        IEnumerable<string> chosen = names.Contains(All) ? KnownPolicies.Where(name => name != StoreToday) : names;
+        IEnumerable<string> chosen = names.Contains(All)
+            ? KnownPolicies.Where(name => !name.StartsWith(InStore, StringComparison.Ordinal))
+            : names;
         return [.. chosen.Select(name => (name, hints) switch
         {
             (EvictionPolicies.Default, "on") => WithHints,
@@ -108,10 +111,10 @@ internal sealed class SimulationScenario : Scenario
 
     private static long Hits(string name, SimulatedTrace trace, int capacity, CancellationToken cancellation)
     {
-        if (name == StoreToday)
+        if (name.StartsWith(InStore, StringComparison.Ordinal))
         {
-            using var store = new StoreCache(capacity);
-            return Hits(trace, request => store.Serve(request.Chain), cancellation);
+            using var store = new StoreCache(capacity, name[InStore.Length..]);
+            return Hits(trace, store.Serve, cancellation);
         }
 
         var hints = name == WithHints;

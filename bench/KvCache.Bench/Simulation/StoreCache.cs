@@ -11,45 +11,66 @@ namespace KvCache.Bench.Simulation;
 internal sealed class StoreCache : IDisposable
 {
     private static readonly KvLayout Layout = KvLayout.Opaque([0, Arena.PageBytes], TraceRequest.TokensPerBlock);
+    private readonly TraceClock _clock = new();
     private readonly BlockStore _store;
-    private ulong _requests;
 
     /// <param name="capacity">Blocks that it holds.</param>
-    public StoreCache(int capacity)
+    /// <param name="policy">Name of its eviction policy.</param>
+    public StoreCache(int capacity, string policy)
     {
         var arena = Arena.CreatePrivate((long)capacity * Arena.PageBytes);
         arena.Commit();
-        _store = new BlockStore(arena);
+        _store = new BlockStore(arena, new BlockStoreOptions { Eviction = policy }, _clock);
     }
 
     /// <summary>Looks a chain up as a prefix, up to the first miss, then stores all of its blocks.</summary>
     /// <returns>Blocks found.</returns>
-    public int Serve(ReadOnlySpan<int> chain)
+    public int Serve(SimulatedRequest request)
     {
-        _requests++;
+        _clock.Milliseconds = request.Timestamp;
+        var chain = request.Chain;
+        var hashes = new BlockHash[chain.Length];
+        for (var i = 0; i < chain.Length; i++)
+            hashes[i] = Key(chain[i]).Hash;
+        var hits = Read(hashes);
+        if (hits < hashes.Length)
+            Store(hashes, hits);
+        return hits;
+    }
+
+    public void Dispose() => _store.Dispose();
+
+    private int Read(ReadOnlySpan<BlockHash> hashes)
+    {
+        var found = _store.Match(default, hashes);
+        var request = _store.BeginRequest(default, default, hashes[..found], new RequestFacts(TraceRequest.TokensPerBlock));
         var hits = 0;
-        while (hits < chain.Length && _store.TryLease(Key(chain[hits])) is { } lease)
+        while (hits < found && _store.TryLease(new BlockKey(default, hashes[hits]), request) is { } lease)
         {
             lease.Dispose();
             hits++;
         }
 
-        for (var i = hits; i < chain.Length; i++)
-        {
-            var key = Key(chain[i]);
-            if (_store.Contains(key))
-                continue;
-            var parent = i == 0 ? default : Key(chain[i - 1]).Hash;
-            using var write =
-                _store.TryReserve(key, Layout, new BlockLineage(parent, i, _requests, (chain.Length - hits) * TraceRequest.TokensPerBlock));
-            if (write is not null)
-                _store.Publish(key, write.Generation);
-        }
-
         return hits;
     }
 
-    public void Dispose() => _store.Dispose();
+    private void Store(ReadOnlySpan<BlockHash> hashes, int first)
+    {
+        var parent = first == 0 ? default : hashes[first - 1];
+        var request = _store.BeginRequest(default, parent, hashes[first..], new RequestFacts(TraceRequest.TokensPerBlock));
+        foreach (var hash in hashes[first..])
+        {
+            var key = new BlockKey(default, hash);
+            if (_store.TryBegin(key, Layout, new BlockLineage(parent, first++, 0, 0), replace: false, out var write, request)
+                == BeginOutcome.Accepted)
+            {
+                using (write)
+                    _store.Publish(key, write!.Generation);
+            }
+
+            parent = hash;
+        }
+    }
 
     private static BlockKey Key(int block)
     {
@@ -57,5 +78,14 @@ internal sealed class StoreCache : IDisposable
         hash.Clear();
         BinaryPrimitives.WriteInt32LittleEndian(hash, block + 1);
         return new BlockKey(default, new BlockHash(hash));
+    }
+
+    private sealed class TraceClock : TimeProvider
+    {
+        public long Milliseconds { get; set; }
+
+        public override long TimestampFrequency => 1000;
+
+        public override long GetTimestamp() => Milliseconds;
     }
 }

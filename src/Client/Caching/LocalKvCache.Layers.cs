@@ -38,11 +38,12 @@ public sealed partial class LocalKvCache
             yield break;
         }
 
-        var leases = new List<BlockLease>(destinations.Count);
+        var leases = new LeaseList();
         try
         {
-            _store.LeaseRun(
-                prefix.Namespace.Id, prefix.Chain.Hashes.Slice(firstBlock, destinations.Count), _store.Arena.Capacity / HeldShare, leases);
+            Lease(
+                prefix.Namespace, prefix.Chain.Hashes.Slice(firstBlock, destinations.Count),
+                BeginRequest(prefix, firstBlock, destinations.Count, options: null), leases);
             var reason = leases.Count == destinations.Count ? MissReason.None : MissReason.Absent;
             _meter.Loaded(new LoadResult(leases.Count, reason), destinations.Count, layout.RangeBytes(range), began);
             for (var layer = range.First; layer < range.End; layer++)
@@ -58,8 +59,7 @@ public sealed partial class LocalKvCache
         }
         finally
         {
-            for (var i = leases.Count - 1; i >= 0; i--)
-                leases[i].Dispose();
+            leases.Dispose(); // before the store may go
             Leave();
         }
     }

@@ -59,17 +59,16 @@ public sealed partial class LocalKvCache : IKvCache
             var found = chain.BlockCount;
             foreach (var ns in group.Namespaces)
                 found = _store.Match(ns.Id, chain.Hashes[..found]);
-            var leases = new List<BlockLease>();
+            using var leases = new LeaseList();
             if (hold > TimeSpan.Zero)
             {
                 foreach (var ns in group.Namespaces)
-                    found = _store.LeaseRun(
-                        ns.Id, chain.Hashes[..found], (_store.Arena.Capacity / HeldShare) - leases.Sum(lease => lease.ArenaBytes), leases);
+                    Lease(ns, chain.Hashes[..found], request: null, leases);
             }
 
             var reason = found == chain.BlockCount ? MissReason.None : MissReason.Absent;
             _meter.Matched(found, chain.BlockCount, reason, began);
-            return new(new CacheMatch(found, chain.TokensPerBlock, reason, leases.Count == 0 ? null : Hold(leases, hold)));
+            return new(new CacheMatch(found, chain.TokensPerBlock, reason, leases.Count == 0 ? null : Hold(leases.HandOver(), hold)));
         }
         finally
         {
@@ -117,10 +116,11 @@ public sealed partial class LocalKvCache : IKvCache
             try
             {
                 result = default;
+                var request = BeginRequest(prefix, firstBlock, blocks.Count, options);
                 for (var i = 0; i < blocks.Count; i++)
                 {
                     cancellationToken.ThrowIfCancellationRequested();
-                    result = result.With(Store(prefix, firstBlock + i, blocks[i].Span, options));
+                    result = result.With(Store(prefix, firstBlock + i, blocks[i].Span, options, request));
                 }
             }
             finally
@@ -191,10 +191,11 @@ public sealed partial class LocalKvCache : IKvCache
     private LoadResult Load(
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CancellationToken cancellationToken)
     {
+        var request = BeginRequest(prefix, firstBlock, destinations.Count, options: null);
         for (var i = 0; i < destinations.Count; i++)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            using var lease = _store.TryLease(new BlockKey(prefix.Namespace.Id, prefix.Chain.Hashes[firstBlock + i]));
+            using var lease = _store.TryLease(new BlockKey(prefix.Namespace.Id, prefix.Chain.Hashes[firstBlock + i]), request);
             if (lease is null)
                 return new LoadResult(i, MissReason.Absent);
             lease.Layers(range).CopyTo(destinations[i].Span);
@@ -203,7 +204,23 @@ public sealed partial class LocalKvCache : IKvCache
         return new LoadResult(destinations.Count, MissReason.None);
     }
 
-    private PutOutcome Store(KvPrefix prefix, int index, ReadOnlySpan<byte> bytes, StoreOptions? options)
+    // Leases from the first block on, up to the first that is not here, or for which the leases have no bytes left.
+    private void Lease(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, long? request, LeaseList leases)
+    {
+        foreach (var hash in hashes)
+        {
+            var key = new BlockKey(ns.Id, hash);
+            var lease = request is { } known ? _store.TryLease(key, known) : _store.TryHold(key);
+            if (lease is null || !leases.TryAdd(lease, _store.Arena.Capacity / HeldShare))
+                return;
+        }
+    }
+
+    private long BeginRequest(KvPrefix prefix, int first, int count, StoreOptions? options) => _store.BeginRequest(
+        prefix.Namespace.Id, first == 0 ? default : prefix.Chain.Hashes[first - 1], prefix.Chain.Hashes.Slice(first, count),
+        new RequestFacts(prefix.Namespace.Layout.TokensPerBlock, options?.RequestId ?? 0, options?.SuffixTokens ?? 0));
+
+    private PutOutcome Store(KvPrefix prefix, int index, ReadOnlySpan<byte> bytes, StoreOptions? options, long request)
     {
         var key = new BlockKey(prefix.Namespace.Id, prefix.Chain.Hashes[index]);
         if (_store.Contains(key))
@@ -215,10 +232,19 @@ public sealed partial class LocalKvCache : IKvCache
 
         var parent = index == 0 ? default : prefix.Chain.Hashes[index - 1];
         var layout = prefix.Namespace.Layout;
-        using var write =
-            _store.TryReserve(key, layout, new BlockLineage(parent, index, options?.RequestId ?? 0, options?.SuffixTokens ?? 0));
+        var lineage = new BlockLineage(parent, index, options?.RequestId ?? 0, options?.SuffixTokens ?? 0);
+        using var write = _store.TryReserve(key, layout, lineage, request, out var refusal);
         if (write is null)
-            return Arena.RoundUp(layout.BlockBytes) > _store.Arena.Capacity ? PutOutcome.TooLarge : PutOutcome.NoMemory;
+        {
+            return Arena.RoundUp(layout.BlockBytes) > _store.Arena.Capacity ? PutOutcome.TooLarge
+                : refusal switch
+                {
+                    NoRoom.Prefix => PutOutcome.NoRoomInPrefix,
+                    NoRoom.Worth => PutOutcome.NotWorthRoom,
+                    _ => PutOutcome.NoMemory,
+                };
+        }
+
         bytes.CopyTo(write.Bytes);
         BlockChecksum.ComputeLayers(write.Bytes, layout, write.Checksums);
         return _store.Publish(key, write.Generation, options?.TimeToLive) == PublishOutcome.Published
@@ -246,7 +272,7 @@ public sealed partial class LocalKvCache : IKvCache
         }
     }
 
-    private Func<ValueTask> Hold(List<BlockLease> leases, TimeSpan hold)
+    private Func<ValueTask> Hold(LeaseList leases, TimeSpan hold)
     {
         lock (_lifetime)
             _users++; // the memory stays while it is held
@@ -262,8 +288,7 @@ public sealed partial class LocalKvCache : IKvCache
         {
             if (Interlocked.Exchange(ref released, 1) != 0)
                 return;
-            for (var i = leases.Count - 1; i >= 0; i--)
-                leases[i].Dispose();
+            leases.Dispose();
             Leave();
         }
     }

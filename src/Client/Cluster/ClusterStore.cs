@@ -1,3 +1,4 @@
+using KvCache.Caching;
 using KvCache.Client.Connections;
 using KvCache.Engine.Wire;
 
@@ -63,7 +64,7 @@ internal sealed class ClusterStore
             var reply = Put(connection, _done, count - stored);
             for (var i = 0; i < reply.Outcomes.Length; i++)
             {
-                if (reply.Outcomes[i] == PutOutcome.NoMemory && reply.Alternatives.Count > 0)
+                if (reply.Outcomes[i].IsNoRoom() && reply.Alternatives.Count > 0)
                     CrowdOut(reply.Alternatives, _done + i);
                 else
                     _result = _result.With(reply.Outcomes[i]);

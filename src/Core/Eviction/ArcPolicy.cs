@@ -7,20 +7,37 @@ namespace KvCache.Eviction;
 internal sealed class ArcPolicy : OrderedPolicy
 {
     private const int Once = 0, Again = 1;
-    private readonly int _slots;
     private readonly ChainLists _order;
-    private readonly ulong[] _fingerprints;
-    private readonly FingerprintQueue[] _gone;
+    private readonly FingerprintQueue[] _gone = [new(), new()];
+    private ulong[] _fingerprints;
+    private int _capacity;
     private double _onceShare; // blocks that the first list may have
 
     /// <param name="slots">Slots of the store.</param>
     public ArcPolicy(int slots)
-        : base(slots)
+        : this(new ChainLists(slots, lists: 2), slots)
     {
-        _slots = slots;
-        _order = new ChainLists(slots, lists: 2);
+    }
+
+    private ArcPolicy(ChainLists order, int slots)
+        : base(order, slots)
+    {
+        _order = order;
         _fingerprints = new ulong[slots];
-        _gone = [new FingerprintQueue(slots + 1), new FingerprintQueue((2 * slots) + 1)];
+        SetCapacity(slots);
+    }
+
+    public override void Grow(int slots)
+    {
+        base.Grow(slots);
+        Array.Resize(ref _fingerprints, slots);
+    }
+
+    public override void SetCapacity(int blocks)
+    {
+        _capacity = blocks;
+        _onceShare = Math.Min(_onceShare, blocks);
+        (_gone[Once].Capacity, _gone[Again].Capacity) = (blocks + 1, (2 * blocks) + 1);
     }
 
     public override void Touch(int slot, in ChainUse use)
@@ -35,9 +52,9 @@ internal sealed class ArcPolicy : OrderedPolicy
         var known = _gone[Once].Take(block.Fingerprint) | _gone[Again].Take(block.Fingerprint);
         _fingerprints[slot] = block.Fingerprint;
         _order.Add(known ? Again : Once, slot, block.Parent, use);
-        while (_gone[Once].Count > 0 && _order.Count(Once) + _gone[Once].Count > _slots)
+        while (_gone[Once].Count > 0 && _order.Count(Once) + _gone[Once].Count > _capacity)
             _gone[Once].DropOldest();
-        while (_gone[Again].Count > 0 && _order.Count(Again) + _gone[Again].Count + _order.Count(Once) + _gone[Once].Count > 2 * _slots)
+        while (_gone[Again].Count > 0 && _order.Count(Again) + _gone[Again].Count + _order.Count(Once) + _gone[Once].Count > 2 * _capacity)
             _gone[Again].DropOldest();
     }
 
@@ -65,7 +82,7 @@ internal sealed class ArcPolicy : OrderedPolicy
     {
         wasAgain = false;
         if (_gone[Once].Contains(fingerprint))
-            return Math.Min(_slots, _onceShare + Math.Max(1, _gone[Again].Count / (double)_gone[Once].Count));
+            return Math.Min(_capacity, _onceShare + Math.Max(1, _gone[Again].Count / (double)_gone[Once].Count));
         wasAgain = _gone[Again].Contains(fingerprint);
         return wasAgain ? Math.Max(0, _onceShare - Math.Max(1, _gone[Once].Count / (double)_gone[Again].Count)) : _onceShare;
     }

@@ -2,17 +2,28 @@ namespace KvCache.Eviction;
 
 /// <summary>
 /// Fingerprints in the order in which they came, each once; the oldest can be dropped, and any can be taken out. Allocates nothing once
-/// made.
+/// there are as many as there can be.
 /// </summary>
-/// <param name="capacity">Most fingerprints.</param>
-internal sealed class FingerprintQueue(int capacity)
+internal sealed class FingerprintQueue
 {
-    private readonly Dictionary<ulong, int> _slots = new(capacity);
-    private readonly ulong[] _fingerprints = new ulong[capacity];
-    private readonly SlotLinks _links = new(capacity);
+    private readonly Dictionary<ulong, int> _slots = [];
+    private readonly SlotLinks _links = new(0);
+    private ulong[] _fingerprints = [];
     private SlotList _list = SlotList.Empty;
     private SlotList _free = SlotList.Empty;
     private int _used;
+
+    /// <summary>Most fingerprints.</summary>
+    public int Capacity
+    {
+        get;
+        set
+        {
+            field = value;
+            while (Count > value)
+                DropOldest();
+        }
+    }
 
     public int Count => _list.Count;
 
@@ -22,13 +33,13 @@ internal sealed class FingerprintQueue(int capacity)
     public void Add(ulong fingerprint)
     {
         Take(fingerprint);
-        if (_list.Count == capacity)
+        if (_list.Count == Capacity)
             DropOldest();
         var slot = _free.Newest;
         if (slot >= 0)
             _free.Remove(_links, slot);
         else
-            slot = _used++;
+            slot = NewSlot();
         _fingerprints[slot] = fingerprint;
         _slots.Add(fingerprint, slot);
         _list.AddNewest(_links, slot);
@@ -45,4 +56,16 @@ internal sealed class FingerprintQueue(int capacity)
     }
 
     public void DropOldest() => Take(_fingerprints[_list.Oldest]);
+
+    private int NewSlot()
+    {
+        if (_used == _fingerprints.Length)
+        {
+            var size = Math.Max(64, 2 * _used);
+            Array.Resize(ref _fingerprints, size);
+            _links.Grow(size);
+        }
+
+        return _used++;
+    }
 }

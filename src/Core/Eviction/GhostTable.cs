@@ -38,6 +38,9 @@ internal sealed class GhostTable
         _entries = new Entry[_sets * Ways];
     }
 
+    /// <summary>Blocks that it remembers.</summary>
+    public int Capacity => _entries.Length;
+
     public bool TryGet(ulong fingerprint, out Trail trail)
     {
         ref var entry = ref Find(fingerprint);
@@ -82,6 +85,16 @@ internal sealed class GhostTable
             Level = trail.Level,
         };
         return full;
+    }
+
+    /// <summary>All that is remembered.</summary>
+    public IEnumerable<Trail> All()
+    {
+        foreach (var entry in _entries)
+        {
+            if (entry.Tag != 0)
+                yield return TrailOf(entry);
+        }
     }
 
     private static Trail TrailOf(in Entry entry) =>

@@ -7,15 +7,29 @@ namespace KvCache.Eviction;
 /// </summary>
 /// <remarks>
 /// Victims are always leaves of what is resident, and never held: what remains can be reached from its root. A request calls
-/// <see cref="Look"/> once, then <see cref="Touch"/>, <see cref="Insert"/> and <see cref="Pass"/> for its blocks in the order of their
-/// chain.
+/// <see cref="Look"/> once, or once for each part of its chain, then <see cref="Touch"/>, <see cref="Insert"/> and <see cref="Pass"/> for
+/// the blocks in the order of their chain.
 /// </remarks>
 internal interface IEvictionPolicy
 {
+    /// <summary>Blocks that were looked at to find victims, since the start.</summary>
+    long Steps { get; }
+
+    /// <summary>Makes room for more slots: theirs are then 0 to <paramref name="slots"/> - 1. Copies what is kept by slot.</summary>
+    void Grow(int slots);
+
+    /// <summary>Says how many blocks the store holds when it is full, as far as is known by now.</summary>
+    void SetCapacity(int blocks);
+
+    /// <summary>Time goes on. <see cref="Look"/> does it too; it is for a policy whose victims are compared with those of a busier
+    /// one.</summary>
+    /// <param name="now">Time, in milliseconds of the caller's clock.</param>
+    void Advance(long now);
+
     /// <summary>Fills in what the policy remembers of a request's chain. Counts as use of nothing.</summary>
     /// <param name="chain">Fingerprints of its blocks, first block first; none is 0.</param>
     /// <param name="resident">How many of them are resident, from the first on.</param>
-    /// <param name="last">Slot of the last one of these, or -1.</param>
+    /// <param name="last">Slot of the last one of these; where there is none, of the resident block before the chain, or -1.</param>
     /// <param name="use">The request; its suffix, gap and level are set.</param>
     void Look(ReadOnlySpan<ulong> chain, int resident, int last, ref ChainUse use);
 
@@ -31,19 +45,22 @@ internal interface IEvictionPolicy
     /// <summary>Chooses what goes for a block that arrives. The victim is not removed yet.</summary>
     VictimChoice ChooseVictim(in ArrivingBlock block, in ChainUse use, out Victim victim);
 
-    /// <summary>How a request's answer ended is known only now, after its blocks were touched.</summary>
+    /// <summary>What a request appended, or how its answer ended, is known only now, after its blocks were touched.</summary>
     /// <param name="tail">Slot of the last block of its chain that is resident.</param>
-    /// <param name="end">How it ended.</param>
-    void Tell(int tail, AnswerEnd end);
+    /// <param name="use">The request.</param>
+    void Tell(int tail, in ChainUse use);
 
     /// <summary>A block is no longer resident.</summary>
-    /// <param name="slot">Its slot, which may be used again.</param>
+    /// <param name="slot">Its slot. Where resident blocks come behind it, as after a deletion, it may be used again for the same block, and
+    /// for
+    /// another one when they are gone.</param>
     /// <param name="evicted">Whether it was evicted; what was deleted or has expired is not worth remembering.</param>
     /// <param name="now">Time, in milliseconds of the caller's clock.</param>
     void Remove(int slot, bool evicted, long now);
 
     /// <summary>
-    /// Keeps a block from being a victim, and so all before it in its chain, until it is released as often as it was held.
+    /// Keeps a resident block from being a victim, and so all before it in its chain, until it is released as often as it was held, or is
+    /// removed.
     /// </summary>
     void Hold(int slot);
 

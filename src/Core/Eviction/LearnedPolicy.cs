@@ -14,15 +14,16 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     private const int LearnEveryRequests = 32;
     private const long TimeUnit = 16; // ghosts remember no finer times, and all must agree
 
-    private readonly Block[] _blocks;
+    private const int Aside = -2; // in the list of recency: passed over, until it can go
     private readonly ResidentTree _tree;
     private readonly ReuseLearner _learner;
     private readonly CandidateCells _candidates;
-    private readonly GhostTable _ghosts;
     private readonly SlotLinks _recencyLinks;
-    private readonly LearnedPolicy? _shadow;
-    private readonly PolicyContest? _contest;
     private readonly bool _learns;
+    private Block[] _blocks;
+    private GhostTable _ghosts;
+    private LearnedPolicy? _shadow;
+    private PolicyContest? _contest;
     private SlotList _recency = SlotList.Empty; // tail first
     private long _origin = long.MinValue, _sliced = -SliceEvery, _learned;
     private int _requests;
@@ -31,11 +32,12 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     public LearnedPolicy(int slots)
         : this(slots, new ReuseLearner(), learns: true)
     {
-        if (slots / 8 < PolicyContest.LeastShadow)
-            return;
-        LearnedPolicy? shadow = null;
-        _contest = new PolicyContest(slots, some => shadow = new LearnedPolicy(some, _learner, learns: false));
-        _shadow = shadow;
+        _learner.SlicesMerged = (stays, goes) =>
+        {
+            _candidates.Merge(stays, goes);
+            _shadow?._candidates.Merge(stays, goes);
+        };
+        SetCapacity(slots);
     }
 
     private LearnedPolicy(int slots, ReuseLearner learner, bool learns)
@@ -51,15 +53,40 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     /// <summary>Whether it evicts the least recently used at present, because that hits more than what was learned.</summary>
     public bool FollowsRecency => _contest is { PrefersRecency: true };
 
+    public long Steps => _tree.Steps;
+
+    public void Grow(int slots)
+    {
+        Array.Resize(ref _blocks, slots);
+        _tree.Grow(slots);
+        _candidates.Grow(slots);
+        _recencyLinks.Grow(slots);
+    }
+
+    public void SetCapacity(int blocks)
+    {
+        if (_ghosts.Capacity < blocks * GhostsPerSlot)
+        {
+            foreach (var trail in _ghosts.All())
+                End(trail.Class, trail.Touched, Math.Max(trail.Touched, _sliced), reused: false);
+            _ghosts = new GhostTable(blocks * GhostsPerSlot);
+        }
+
+        (_shadow, _contest) = (null, null);
+        if (blocks / 8 >= PolicyContest.LeastShadow)
+            _contest = new PolicyContest(blocks, some => _shadow = new LearnedPolicy(some, _learner, learns: false) { _origin = _origin });
+    }
+
     public void Look(ReadOnlySpan<ulong> chain, int resident, int last, ref ChainUse use)
     {
-        Advance(Time(use.Now));
+        _requests++;
+        Advance(use.Now);
         var known = resident;
-        var (touched, level) = resident > 0 ? (_blocks[last].Touched, _blocks[last].Level) : (-1, (byte)0);
+        var (touched, level) = last >= 0 ? (_blocks[last].Touched, _blocks[last].Level) : (-1, (byte)0);
         for (; known < chain.Length && _ghosts.TryGet(chain[known], out var trail); known++)
             (touched, level) = (trail.Touched, trail.Level);
         use.SuffixTokens = (int)Math.Max(0, use.Tokens - ((long)known * use.TokensPerBlock));
-        use.Gap = known == 0 ? -1 : Time(use.Now) - touched;
+        use.Gap = touched < 0 ? -1 : Time(use.Now) - touched;
         use.Level = (byte)Math.Min(byte.MaxValue, level + 1);
         _contest?.Serve(chain, use);
     }
@@ -68,7 +95,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     {
         ref var block = ref _blocks[slot];
         Withdraw(slot);
-        _recency.Remove(_recencyLinks, slot);
+        RemoveRecent(slot);
         End(block.Class, block.Touched, Time(use.Now), reused: true);
         Begin(ref block, new Trail { Touches = block.Touches, Level = block.Level }, partial: false, use);
         AddRecent(slot, _tree.ParentOf(slot));
@@ -107,13 +134,13 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         return _learner.Score(arriving, 0) < score ? VictimChoice.NotWorthIt : VictimChoice.Found;
     }
 
-    public void Tell(int tail, AnswerEnd end)
+    public void Tell(int tail, in ChainUse use)
     {
-        var request = _blocks[tail].Request;
+        var request = (uint)use.Request;
         for (var slot = tail; slot >= 0 && _blocks[slot].Request == request; slot = _tree.ParentOf(slot))
         {
             ref var block = ref _blocks[slot];
-            var id = _learner.ClassOf(ReuseClass.With(_learner.KeyOf(block.Class), end));
+            var id = _learner.ClassOf(ReuseClass.With(_learner.KeyOf(block.Class), use));
             if (id == block.Class)
                 continue;
             Withdraw(slot);
@@ -126,10 +153,10 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     public void Remove(int slot, bool evicted, long now)
     {
         Withdraw(slot);
-        _recency.Remove(_recencyLinks, slot);
+        RemoveRecent(slot);
         var parent = _tree.Remove(slot);
         if (parent >= 0)
-            Offer(parent);
+            Offer(parent, first: true); // one chain after another, and not a block of each
         ref var block = ref _blocks[slot];
         if (evicted)
             Remember(block, Time(now));
@@ -163,9 +190,10 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         return Math.Max(0, now - _origin) & -TimeUnit;
     }
 
-    private void Advance(long now)
+    public void Advance(long now) => AdvanceTo(Time(now));
+
+    private void AdvanceTo(long now)
     {
-        _requests++;
         if (now - _sliced < SliceEvery)
             return;
         _sliced = now;
@@ -208,17 +236,27 @@ internal sealed class LearnedPolicy : IEvictionPolicy
 
     private void AddRecent(int slot, int parent)
     {
-        if (parent >= 0 && _blocks[parent].Request == _blocks[slot].Request)
+        if (parent >= 0 && _blocks[parent].Request == _blocks[slot].Request && _recencyLinks.Newer[parent] != Aside)
             _recency.AddOlderThan(_recencyLinks, parent, slot);
         else
             _recency.AddNewest(_recencyLinks, slot);
     }
 
+    private void RemoveRecent(int slot)
+    {
+        if (_recencyLinks.Newer[slot] != Aside)
+            _recency.Remove(_recencyLinks, slot);
+    }
+
     private VictimChoice ChooseOldest(in ChainUse use, out Victim victim)
     {
-        var slot = _recency.Oldest;
-        while (slot >= 0 && !_tree.CanGo(slot))
-            slot = _recencyLinks.Newer[slot];
+        int slot;
+        while ((slot = _recency.Oldest) >= 0 && !_tree.CanGo(slot))
+        {
+            _recency.Remove(_recencyLinks, slot);
+            _recencyLinks.Newer[slot] = Aside;
+        }
+
         victim = slot < 0 ? default : Victim.ByAge(slot, Time(use.Now) - _blocks[slot].Touched);
         return slot < 0 ? VictimChoice.AllHeld : VictimChoice.Found;
     }
@@ -230,10 +268,13 @@ internal sealed class LearnedPolicy : IEvictionPolicy
             End(forgotten.Class, forgotten.Touched, now, reused: false);
     }
 
-    private void Offer(int slot)
+    private void Offer(int slot, bool first = false)
     {
-        if (_tree.CanGo(slot) && !_candidates.Contains(slot))
-            _candidates.Add(slot, _blocks[slot].Class, _blocks[slot].Touched);
+        if (!_tree.CanGo(slot) || _candidates.Contains(slot))
+            return;
+        _candidates.Add(slot, _blocks[slot].Class, _blocks[slot].Touched, first);
+        if (_recencyLinks.Newer[slot] == Aside)
+            _recency.AddOldest(_recencyLinks, slot);
     }
 
     private void Withdraw(int slot)

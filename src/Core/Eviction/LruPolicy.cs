@@ -1,14 +1,22 @@
 namespace KvCache.Eviction;
 
 /// <summary>Least recently used.</summary>
-/// <param name="slots">Slots of the store.</param>
-/// <param name="tailFirst">
-/// Whether, of the blocks that a request touches, deeper ones become older than shallower ones. Victims are leaves in any case, so that
-/// it makes the choice cheap rather than better: the oldest block is a leaf, instead of the start of the oldest chain.
-/// </param>
-internal sealed class LruPolicy(int slots, bool tailFirst = true) : OrderedPolicy(slots)
+internal sealed class LruPolicy : OrderedPolicy
 {
-    private readonly ChainLists _order = new(slots, tailFirst: tailFirst);
+    private readonly ChainLists _order;
+
+    /// <param name="slots">Slots of the store.</param>
+    /// <param name="tailFirst">
+    /// Whether, of the blocks that a request touches, deeper ones become older than shallower ones. Victims are leaves in any case, so
+    /// that it makes the choice cheap rather than better: the oldest block is a leaf, instead of the start of the oldest chain.
+    /// </param>
+    public LruPolicy(int slots, bool tailFirst = true)
+        : this(new ChainLists(slots, tailFirst: tailFirst), slots)
+    {
+    }
+
+    private LruPolicy(ChainLists order, int slots)
+        : base(order, slots) => _order = order;
 
     public override void Touch(int slot, in ChainUse use)
     {

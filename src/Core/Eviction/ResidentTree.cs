@@ -4,38 +4,45 @@ namespace KvCache.Eviction;
 /// <param name="slots">Slots of the store.</param>
 internal sealed class ResidentTree(int slots)
 {
-    private readonly Node[] _nodes = new Node[slots];
+    private Node[] _nodes = new Node[slots];
 
     private struct Node
     {
-        public int Parent; // slot + 1; 0 = none
-        public int Children;
+        public int Parent; // slot + 2; 1 = none; 0 = the block is not resident
+        public int Children; // resident ones, also of a block that is not
         public int Holds;
     }
 
+    /// <summary>How often it was asked who can go.</summary>
+    public long Steps { get; private set; }
+
+    public void Grow(int slots) => Array.Resize(ref _nodes, slots);
+
     public void Add(int slot, int parent)
     {
-        _nodes[slot] = new Node { Parent = parent + 1 };
+        _nodes[slot].Parent = parent + 2;
         if (parent >= 0)
             _nodes[parent].Children++;
     }
 
     /// <summary>Slot of the block before it, or -1.</summary>
-    public int ParentOf(int slot) => _nodes[slot].Parent - 1;
+    public int ParentOf(int slot) => Math.Max(-1, _nodes[slot].Parent - 2);
 
     /// <returns>The parent if the removal made it a leaf, else -1.</returns>
     public int Remove(int slot)
     {
-        var parent = _nodes[slot].Parent - 1;
-        _nodes[slot] = default;
+        var parent = ParentOf(slot);
+        (_nodes[slot].Parent, _nodes[slot].Holds) = (0, 0);
         return parent >= 0 && --_nodes[parent].Children == 0 ? parent : -1;
     }
 
-    /// <summary>Whether nothing resident comes behind it.</summary>
-    public bool IsLeaf(int slot) => _nodes[slot].Children == 0;
-
     /// <summary>Whether it can go: a leaf that nobody holds. What comes before a held block is no leaf.</summary>
-    public bool CanGo(int slot) => (_nodes[slot].Children | _nodes[slot].Holds) == 0;
+    public bool CanGo(int slot)
+    {
+        Steps++;
+        ref readonly var node = ref _nodes[slot];
+        return (node.Children | node.Holds) == 0 && node.Parent != 0;
+    }
 
     public void Hold(int slot) => _nodes[slot].Holds++;
 

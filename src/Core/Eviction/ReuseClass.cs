@@ -13,7 +13,7 @@ internal static class ReuseClass
     public const int Levels = 6;
 
     private const int EndShift = 0, SuffixShift = 2, KindShift = 6, GapShift = 10, TenantShift = 13;
-    private const int EndMask = 3 << EndShift;
+    private const int EndMask = 3 << EndShift, SuffixMask = 15 << SuffixShift;
     private const int PartialKind = 8, MostTenants = 1 << 17;
 
     /// <summary>The class of a block that a request touches.</summary>
@@ -31,8 +31,9 @@ internal static class ReuseClass
             | (Math.Min(use.Tenant + 1, MostTenants) << TenantShift);
     }
 
-    /// <summary>The same class, when it is known how the answer ended.</summary>
-    public static int With(int key, AnswerEnd end) => (key & ~EndMask) | ((int)end << EndShift);
+    /// <summary>The same class, when more is known of its request.</summary>
+    public static int With(int key, in ChainUse use) =>
+        (key & ~(EndMask | SuffixMask)) | ((int)use.End << EndShift) | (SuffixOf(use.SuffixTokens) << SuffixShift);
 
     /// <summary>The same class of nobody's.</summary>
     public static int OfAnyTenant(int key) => key & ((1 << TenantShift) - 1);

@@ -60,7 +60,7 @@ internal sealed class ReuseLearner
     public Slices Slices { get; } = new();
 
     /// <summary>Called with two slices that become one, the one that stays first.</summary>
-    public event Action<int, int>? SlicesMerged;
+    public Action<int, int>? SlicesMerged { get; set; }
 
     /// <summary>The number of a class. Allocates when it is seen for the first time, else nothing.</summary>
     public ushort ClassOf(int key)

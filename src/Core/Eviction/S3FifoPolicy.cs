@@ -9,21 +9,38 @@ internal sealed class S3FifoPolicy : OrderedPolicy
     private const int Small = 0, Main = 1;
     private const int SmallShare = 10; // one of so many blocks
     private const byte MostUses = 3;
-    private readonly int _smallTarget;
     private readonly ChainLists _queues;
-    private readonly ulong[] _fingerprints;
-    private readonly byte[] _uses;
-    private readonly FingerprintQueue _gone;
+    private readonly FingerprintQueue _gone = new();
+    private ulong[] _fingerprints;
+    private byte[] _uses;
+    private int _smallTarget;
 
     /// <param name="slots">Slots of the store.</param>
     public S3FifoPolicy(int slots)
-        : base(slots)
+        : this(new ChainLists(slots, lists: 2), slots)
     {
-        _smallTarget = Math.Max(1, slots / SmallShare);
-        _queues = new ChainLists(slots, lists: 2);
+    }
+
+    private S3FifoPolicy(ChainLists queues, int slots)
+        : base(queues, slots)
+    {
+        _queues = queues;
         _fingerprints = new ulong[slots];
         _uses = new byte[slots];
-        _gone = new FingerprintQueue(Math.Max(1, slots - _smallTarget));
+        SetCapacity(slots);
+    }
+
+    public override void Grow(int slots)
+    {
+        base.Grow(slots);
+        Array.Resize(ref _fingerprints, slots);
+        Array.Resize(ref _uses, slots);
+    }
+
+    public override void SetCapacity(int blocks)
+    {
+        _smallTarget = Math.Max(1, blocks / SmallShare);
+        _gone.Capacity = Math.Max(1, blocks - _smallTarget);
     }
 
     public override void Touch(int slot, in ChainUse use) => _uses[slot] = Math.Min(MostUses, (byte)(_uses[slot] + 1));
@@ -58,9 +75,8 @@ internal sealed class S3FifoPolicy : OrderedPolicy
         for (var moved = true; moved;)
         {
             moved = false;
-            for (int slot = _queues.Oldest(queue), newer; slot >= 0; slot = newer)
+            for (int slot; (slot = _queues.Oldest(queue)) >= 0;)
             {
-                newer = _queues.Newer(slot);
                 if (_uses[slot] > (queue == Small ? 1 : 0))
                 {
                     _uses[slot] = (byte)(queue == Small ? 0 : _uses[slot] - 1);
@@ -70,6 +86,10 @@ internal sealed class S3FifoPolicy : OrderedPolicy
                 else if (Tree.CanGo(slot))
                 {
                     return slot;
+                }
+                else
+                {
+                    _queues.SetAside(slot);
                 }
             }
         }

@@ -28,12 +28,17 @@ internal sealed class ShadowStore(IEvictionPolicy policy, int slots)
         var stored = hits;
         for (; stored < sampled.Length; stored++)
         {
-            var block = new ArrivingBlock(sampled[stored], last, Partial: false);
-            if (!TryFindSlot(block, use, out var slot))
-                break;
-            _slotOf.Add(block.Fingerprint, slot);
-            _fingerprints[slot] = block.Fingerprint;
-            policy.Insert(slot, block, use);
+            // A chain that is shown in parts may have lost the end of one, and still have what comes behind it.
+            if (!_slotOf.TryGetValue(sampled[stored], out var slot))
+            {
+                var block = new ArrivingBlock(sampled[stored], last, Partial: false);
+                if (!TryFindSlot(block, use, out slot))
+                    break;
+                _slotOf.Add(block.Fingerprint, slot);
+                _fingerprints[slot] = block.Fingerprint;
+                policy.Insert(slot, block, use);
+            }
+
             policy.Hold(slot);
             if (last >= 0)
                 policy.Release(last);
@@ -41,7 +46,11 @@ internal sealed class ShadowStore(IEvictionPolicy policy, int slots)
         }
 
         for (; stored < sampled.Length; stored++)
-            policy.Pass(new ArrivingBlock(sampled[stored], -1, Partial: false), use);
+        {
+            if (!_slotOf.ContainsKey(sampled[stored]))
+                policy.Pass(new ArrivingBlock(sampled[stored], -1, Partial: false), use);
+        }
+
         if (last >= 0)
             policy.Release(last);
         return hits;

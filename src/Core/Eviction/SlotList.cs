@@ -3,8 +3,14 @@ namespace KvCache.Eviction;
 /// <summary>Room for lists of slots in which every slot is in at most one: links by slot.</summary>
 internal sealed class SlotLinks(int slots)
 {
-    public readonly int[] Older = new int[slots];
-    public readonly int[] Newer = new int[slots];
+    public int[] Older = new int[slots];
+    public int[] Newer = new int[slots];
+
+    public void Grow(int slots)
+    {
+        Array.Resize(ref Older, slots);
+        Array.Resize(ref Newer, slots);
+    }
 }
 
 /// <summary>A list of slots by recency, linked through <see cref="SlotLinks"/>. -1 is no slot.</summary>
@@ -26,6 +32,14 @@ internal struct SlotList
             Oldest = slot;
         Newest = slot;
         Count++;
+    }
+
+    public void AddOldest(SlotLinks links, int slot)
+    {
+        if (Count == 0)
+            AddNewest(links, slot);
+        else
+            AddOlderThan(links, Oldest, slot);
     }
 
     /// <summary>Adds a slot just before another one, on its older side.</summary>

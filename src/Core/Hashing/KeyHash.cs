@@ -34,6 +34,19 @@ internal static class KeyHash
         return Of(Start(key.Namespace), in hash);
     }
 
+    /// <summary>
+    /// A hash that is the same in all processes, and never 0: what eviction policies know a block by. Who finds two keys of one fingerprint
+    /// spoils guesses of when these are used again, and nothing else.
+    /// </summary>
+    public static ulong Fingerprint(ref readonly BlockKey key)
+    {
+        var hash = key.Hash;
+        ref var words = ref Unsafe.As<BlockHash, ulong>(ref hash);
+        var start = Fold(key.Namespace.Tenant.Value ^ 0x9E3779B97F4A7C15, key.Namespace.Fields ^ 0xD6E8FEB86659FD93);
+        var first = Fold(words ^ 0xA0761D6478BD642F, Unsafe.Add(ref words, 1) ^ start);
+        return Fold(Unsafe.Add(ref words, 2) ^ 0xE7037ED1A0B428DB, Unsafe.Add(ref words, 3) ^ first) | 1UL << 63;
+    }
+
     private static ulong Fold(ulong left, ulong right)
     {
         var high = Math.BigMul(left, right, out var low);

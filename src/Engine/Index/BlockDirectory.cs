@@ -54,6 +54,9 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
     public bool MayPublish(BlockKey key, ulong generation) => !Tombstones.IsDead(key, generation);
 
     /// <inheritdoc/>
+    public bool IsElsewhere(BlockKey key) => (Index.HoldersOf(key) & ~(1UL << Self)) != 0;
+
+    /// <inheritdoc/>
     public void Published(BlockKey key, ulong generation)
     {
         Index.Add(key, Self);

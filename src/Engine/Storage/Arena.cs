@@ -150,13 +150,17 @@ internal sealed class Arena : IDisposable
             _pages.Free(checked((int)(offset / PageBytes)));
     }
 
-    /// <summary>Neighbour of an allocation; see <see cref="PageAllocator.TryGetNeighbour"/>. Sizes are in bytes.</summary>
-    internal bool TryGetNeighbour(long offset, bool backward, out (long Offset, long Bytes, bool Free) neighbour)
+    /// <summary>Length of the run, allocated or free, that starts at an offset.</summary>
+    /// <param name="offset">Start of a run: 0, where something is allocated, or where the run before ends.</param>
+    /// <param name="bytes">Its length.</param>
+    /// <param name="free">Whether it is free.</param>
+    /// <returns>False behind what is committed.</returns>
+    internal bool TryGetRun(long offset, out long bytes, out bool free)
     {
         lock (_lock)
         {
-            var found = _pages.TryGetNeighbour((int)(offset / PageBytes), backward, out var run);
-            neighbour = ((long)run.Start * PageBytes, (long)run.Length * PageBytes, run.Free);
+            var found = _pages.TryGetRun((int)(offset / PageBytes), out var length, out free);
+            bytes = (long)length * PageBytes;
             return found;
         }
     }

@@ -35,14 +35,14 @@ internal sealed partial class BlockStore
             if (Term.IsOver)
                 return null;
             if (Find(key) is { } entry)
-                return MayLease(entry) ? new FollowedBlock(this, Lease(entry), write: null) : null;
-            for (var write = _writesOf.GetValueOrDefault(key); write is not null; write = write.NextOfKey)
+                return MayRead(entry) ? new FollowedBlock(this, Lease(entry, request: 0), write: null) : null;
+            for (var write = _nodes.TryGet(key, out var node) ? node.Writes : null; write is not null; write = write.NextOfKey)
             {
                 if (write.FollowableLayers is null or 0)
                     continue;
                 if (!_followed.Contains(write))
                     _followed.Add(write);
-                return new FollowedBlock(this, Lease(write.Entry), write);
+                return new FollowedBlock(this, LeaseUnfinished(write.Entry), write);
             }
 
             return null;

@@ -3,6 +3,8 @@ namespace KvCache.Engine.Storage;
 /// <content>How long blocks stay: pins and lives.</content>
 internal sealed partial class BlockStore
 {
+    private const int MostSwept = 16_384; // a quarter of what the log of changes keeps
+
     /// <summary>Keeps a block from being evicted.</summary>
     /// <param name="key">Key of the block.</param>
     /// <param name="duration">How long; zero or less ends the pin.</param>
@@ -11,7 +13,7 @@ internal sealed partial class BlockStore
     {
         lock (_lock)
         {
-            SweepDeadlines(); // pins that ended no longer count
+            SweepDeadlines(Slice); // pins that ended no longer count
             if (Find(key) is not { } entry)
                 return false;
             if (duration <= TimeSpan.Zero)
@@ -25,15 +27,16 @@ internal sealed partial class BlockStore
                 var account = entry.Account;
                 if (_counters.PinnedBytes + entry.ArenaBytes > _options.MaxPinnedShare * Arena.Capacity
                     || account.PinnedBytes + entry.ArenaBytes > account.Limits.Pinned
-                    || !MayLease(entry))
+                    || !MayHold(entry))
                     return false;
                 _counters.PinnedBytes += entry.ArenaBytes;
                 account.PinnedBytes += entry.ArenaBytes;
-                ListOf(entry).Remove(entry);
+                if (entry.Leases == 0)
+                    _nodes.Lock(entry.Node);
             }
 
             entry.PinnedUntil = _deadlines.After(duration);
-            _deadlines.Add(entry, entry.PinnedUntil);
+            _deadlines.Update(entry);
             return true;
         }
     }
@@ -51,11 +54,28 @@ internal sealed partial class BlockStore
         }
     }
 
-    /// <summary>Drops expired blocks and ends pins whose time is over. Reserving does it too; a timer makes idle stores do it.</summary>
-    public void Sweep()
+    /// <summary>
+    /// Drops expired blocks and ends pins whose time is over. Reserving does it too, as far as it needs memory; a timer makes idle stores
+    /// do
+    /// it.
+    /// </summary>
+    /// <remarks>
+    /// In slices, so that nobody waits for long, and no more at once than others can be told of: those who follow this store's log would
+    /// need a copy of all of it if more went in a moment than it keeps.
+    /// </remarks>
+    /// <returns>Whether more is due.</returns>
+    public bool Sweep()
     {
-        lock (_lock)
-            SweepDeadlines();
+        for (var swept = 0; swept < MostSwept; swept += Slice)
+        {
+            lock (_lock)
+            {
+                if (SweepDeadlines(Slice) < Slice)
+                    return false;
+            }
+        }
+
+        return true;
     }
 
     private void Unpin(BlockEntry entry)
@@ -65,25 +85,29 @@ internal sealed partial class BlockStore
         entry.PinnedUntil = 0;
         _counters.PinnedBytes -= entry.ArenaBytes;
         entry.Account.PinnedBytes -= entry.ArenaBytes;
+        _deadlines.Update(entry);
         if (entry.Leases == 0)
-            ListOf(entry).AddNewest(entry, ++_useClock);
+            _nodes.Unlock(entry.Node);
     }
 
     private void SetDeadline(BlockEntry entry, TimeSpan life)
     {
         Volatile.Write(ref entry.ExpiresAt, _deadlines.After(life));
-        _deadlines.Add(entry, entry.ExpiresAt);
+        _deadlines.Update(entry);
     }
 
-    private void SweepDeadlines()
+    private int SweepDeadlines(int most)
     {
         var now = _deadlines.Now;
-        while (_deadlines.TryTakeDue(now, out var entry))
+        var count = 0;
+        for (; count < most && _deadlines.TryPeekDue(now, out var entry); count++)
         {
             if (entry.ExpiresAt <= now)
                 Expire(entry);
-            else if (entry.PinnedUntil != 0 && entry.PinnedUntil <= now)
+            else
                 Unpin(entry);
         }
+
+        return count;
     }
 }

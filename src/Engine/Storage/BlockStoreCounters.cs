@@ -3,6 +3,7 @@ namespace KvCache.Engine.Storage;
 /// <summary>What a store counts; guarded by its lock.</summary>
 internal sealed class BlockStoreCounters
 {
+    public int Blocks;
     public long BlockBytes;
     public long PinnedBytes;
     public long CopiedBytes;
@@ -15,9 +16,9 @@ internal sealed class BlockStoreCounters
     public long Corrupt;
     public long Refused;
 
-    public BlockStoreStatistics Snapshot(int blocks, int writing, Arena arena) => new()
+    public BlockStoreStatistics Snapshot(int writing, Arena arena) => new()
     {
-        Blocks = blocks,
+        Blocks = Blocks,
         BlockBytes = BlockBytes,
         LeasedBlocks = LeasedBlocks,
         PinnedBytes = PinnedBytes,

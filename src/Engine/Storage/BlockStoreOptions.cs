@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using KvCache.Eviction;
 
 namespace KvCache.Engine.Storage;
 
@@ -33,9 +34,20 @@ internal sealed class BlockStoreOptions
     public double MaxCopiedShare { get; set; } = 0.25;
 
     /// <summary>
-    /// Blocks that an allocation looks at, from the least recently used one on, for one whose prefix has no deeper block in
-    /// use. Default 128. Larger values keep prefixes closed for longer under many leases, smaller ones bound the work.
+    /// What a full arena forgets: <c>default</c>, which learns when blocks are used again, or <c>lru</c>, <c>lru/t</c>, <c>s3fifo/t</c> or
+    /// <c>arc/t</c>; docs/eviction.md says what they hit.
     /// </summary>
-    [Range(1, 100_000)]
-    public int EvictionScan { get; set; } = 128;
+    [EvictionPolicyName]
+    public string Eviction { get; set; } = EvictionPolicies.Default;
+}
+
+/// <summary>A name of <see cref="EvictionPolicies"/>.</summary>
+internal sealed class EvictionPolicyNameAttribute : ValidationAttribute
+{
+    protected override ValidationResult? IsValid(object? value, ValidationContext validationContext) =>
+        EvictionPolicies.Names.Contains(value as string)
+            ? ValidationResult.Success
+            : new ValidationResult(
+                $"There is no eviction policy '{value}'; there are {string.Join(", ", EvictionPolicies.Names)}.",
+                [validationContext.MemberName!]);
 }

@@ -11,13 +11,24 @@ internal sealed class BlockWrite : IDisposable
     private int _completeLayers;
     private volatile WriteEnd _end;
 
-    internal BlockWrite(BlockStore store, BlockEntry entry)
+    internal BlockWrite(BlockStore store, BlockEntry entry, long request)
     {
         _store = store;
         Entry = entry;
+        Request = request;
+        Behind = entry.Node.Parent;
     }
 
     internal BlockEntry Entry { get; }
+
+    internal BlockNode Node => Entry.Node;
+
+    /// <summary>The request that stores it; see <see cref="BlockStore.BeginRequest(NamespaceId, BlockHash, ReadOnlySpan{BlockHash}, in
+    /// RequestFacts)"/>.</summary>
+    internal long Request { get; }
+
+    /// <summary>What the write keeps from being evicted: the block before it, and so all before that.</summary>
+    internal BlockNode? Behind { get; }
 
     /// <summary>Guarded by the store's lock.</summary>
     internal bool Revoked { get; set; }
@@ -91,7 +102,7 @@ internal sealed class BlockWrite : IDisposable
     }
 
     /// <summary>Gives the memory back unless the block was published.</summary>
-    public void Dispose() => _store.Abandon(Entry);
+    public void Dispose() => _store.Abandon(this);
 }
 
 /// <summary>How a write ended.</summary>

@@ -2,24 +2,24 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace KvCache.Engine.Storage;
 
-/// <summary>Expiries and ends of pins, soonest first.</summary>
-/// <remarks>
-/// A block is queued once for each deadline it was ever given, and what the block says when that comes decides. Deadlines
-/// that no longer hold stay queued; when they are the most, the queue is built anew from the resident blocks.
-/// </remarks>
-internal sealed class DeadlineQueue(Dictionary<BlockKey, BlockEntry> residents, TimeProvider time)
+/// <summary>
+/// The next deadline of each block that has one, its expiry or the end of its pin, soonest first: a binary heap in which every block knows
+/// its place, so that a new deadline replaces the old one in O(log n).
+/// </summary>
+internal sealed class DeadlineQueue(TimeProvider time)
 {
-    private const int AlwaysKept = 1024;
-
-    private readonly PriorityQueue<BlockEntry, long> _queue = new();
-
     private readonly long _began = time.GetTimestamp();
+    private (long Due, BlockEntry Entry)[] _heap = new (long, BlockEntry)[16];
+    private int _count;
 
     /// <summary>
     /// Time since the queue was made, in ticks of 100 ns, plus one. It goes on whatever becomes of the wall clock: a clock that is set back
     /// makes no life longer.
     /// </summary>
     public long Now => time.GetElapsedTime(_began).Ticks + 1;
+
+    /// <summary>The same in milliseconds.</summary>
+    public long NowMilliseconds => Now / TimeSpan.TicksPerMillisecond;
 
     /// <summary>The wall clock, in UTC ticks.</summary>
     public long UtcNow => time.GetUtcNow().UtcTicks;
@@ -31,36 +31,69 @@ internal sealed class DeadlineQueue(Dictionary<BlockKey, BlockEntry> residents, 
     /// <summary>When a duration that begins now is over; the end of time at the latest.</summary>
     public long After(TimeSpan duration) => (long)Int128.Min((Int128)Now + duration.Ticks, DateTime.MaxValue.Ticks);
 
-    public void Add(BlockEntry entry, long due)
+    /// <summary>Takes notice of the deadlines that a block has now, if any.</summary>
+    public void Update(BlockEntry entry)
     {
-        if (_queue.Count > AlwaysKept && _queue.Count > 4 * residents.Count)
-            Rebuild();
-        _queue.Enqueue(entry, due);
-    }
-
-    /// <summary>Takes the next resident block that has had a deadline until <paramref name="now"/>.</summary>
-    public bool TryTakeDue(long now, [NotNullWhen(true)] out BlockEntry? entry)
-    {
-        while (_queue.TryPeek(out entry, out var due) && due <= now)
+        var due = Math.Min(entry.ExpiresAt, entry.PinnedUntil == 0 ? long.MaxValue : entry.PinnedUntil);
+        if (due == long.MaxValue)
         {
-            _queue.Dequeue();
-            if (entry.State == BlockState.Sealed)
-                return true;
+            Remove(entry);
+            return;
         }
 
-        entry = null;
-        return false;
+        if (entry.Deadline < 0)
+        {
+            if (_count == _heap.Length)
+                Array.Resize(ref _heap, 2 * _count);
+            entry.Deadline = _count++;
+        }
+
+        Settle(entry.Deadline, (due, entry));
     }
 
-    private void Rebuild()
+    /// <summary>Forgets a block.</summary>
+    public void Remove(BlockEntry entry)
     {
-        _queue.Clear();
-        foreach (var block in residents.Values)
+        var at = entry.Deadline;
+        if (at < 0)
+            return;
+        entry.Deadline = -1;
+        var last = _heap[--_count];
+        _heap[_count] = default;
+        if (at < _count)
+            Settle(at, last);
+    }
+
+    /// <summary>A block one of whose deadlines has come; it stays in the queue until it is updated or removed.</summary>
+    public bool TryPeekDue(long now, [NotNullWhen(true)] out BlockEntry? entry)
+    {
+        entry = _count > 0 && _heap[0].Due <= now ? _heap[0].Entry : null;
+        return entry is not null;
+    }
+
+    private void Settle(int at, (long Due, BlockEntry Entry) item)
+    {
+        while (at > 0 && _heap[(at - 1) / 2].Due > item.Due)
         {
-            if (block.ExpiresAt != long.MaxValue)
-                _queue.Enqueue(block, block.ExpiresAt);
-            if (block.PinnedUntil != 0)
-                _queue.Enqueue(block, block.PinnedUntil);
+            Place(at, _heap[(at - 1) / 2]);
+            at = (at - 1) / 2;
         }
+
+        for (int child; (child = (2 * at) + 1) < _count; at = child)
+        {
+            if (child + 1 < _count && _heap[child + 1].Due < _heap[child].Due)
+                child++;
+            if (_heap[child].Due >= item.Due)
+                break;
+            Place(at, _heap[child]);
+        }
+
+        Place(at, item);
+    }
+
+    private void Place(int at, (long Due, BlockEntry Entry) item)
+    {
+        _heap[at] = item;
+        item.Entry.Deadline = at;
     }
 }

@@ -9,6 +9,9 @@ internal interface IBlockObserver
     /// <summary>Whether a generation may still become visible, or was deleted while it was being written.</summary>
     bool MayPublish(BlockKey key, ulong generation);
 
+    /// <summary>Whether a block that is not here is known to be somewhere else, where what comes behind it can be reached from.</summary>
+    bool IsElsewhere(BlockKey key);
+
     /// <summary>A block is visible.</summary>
     void Published(BlockKey key, ulong generation);
 

@@ -34,6 +34,20 @@ internal sealed class LeaseList : IReadOnlyCollection<BlockLease>, IDisposable
         }
     }
 
+    /// <summary>Takes over a lease, which is released when all together would keep more than a number of arena bytes.</summary>
+    /// <returns>Whether it is kept.</returns>
+    public bool TryAdd(BlockLease lease, long mostBytes)
+    {
+        if (Bytes + lease.ArenaBytes > mostBytes)
+        {
+            lease.Dispose();
+            return false;
+        }
+
+        Add(lease);
+        return true;
+    }
+
     /// <summary>Hands all of them over: this list has none any more, and the result is the caller's to dispose.</summary>
     public LeaseList HandOver()
     {

@@ -119,20 +119,16 @@ internal sealed class PageAllocator
         ? _runs[start]
         : throw new ArgumentException($"Page {start} is not the start of an allocated run.", nameof(start));
 
-    /// <summary>The run that lies before or behind another one, for merging neighbours on purpose.</summary>
+    /// <summary>The run that starts at a page, for walking over all runs.</summary>
     /// <param name="start">First page of a run.</param>
-    /// <param name="backward">True for the run before, false for the run behind.</param>
-    /// <param name="neighbour">First page, length and whether the run is free.</param>
-    /// <returns>False at the border of the managed pages.</returns>
-    public bool TryGetNeighbour(int start, bool backward, out (int Start, int Length, bool Free) neighbour)
+    /// <param name="length">Its pages.</param>
+    /// <param name="free">Whether it is free.</param>
+    /// <returns>False behind the managed pages.</returns>
+    public bool TryGetRun(int start, out int length, out bool free)
     {
-        neighbour = default;
-        var border = backward ? start - 1 : start + Math.Abs(_runs[start]);
-        if (border < 0 || border >= Pages)
-            return false;
-        var length = _runs[border];
-        neighbour = (backward ? border - Math.Abs(length) + 1 : border, Math.Abs(length), length < 0);
-        return true;
+        var run = start < Pages ? _runs[start] : 0;
+        (length, free) = (Math.Abs(run), run < 0);
+        return run != 0;
     }
 
     /// <summary>Length of the longest free run, in pages. Looks through one class: O(runs of that class).</summary>

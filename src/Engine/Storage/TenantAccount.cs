@@ -7,6 +7,7 @@ namespace KvCache.Engine.Storage;
 internal sealed class TenantAccount
 {
     private readonly TimeProvider _time;
+    private readonly EvictableBytes _evictable;
     private TenantLimits _limits;
     private long _heldBytes, _readBlocks, _readTokens, _missedBlocks;
     private long _usedBytes, _settled; // since when so many bytes are used
@@ -19,8 +20,8 @@ internal sealed class TenantAccount
         Id = id;
         Name = name;
         _limits = limits;
-        Recency = new RecencyList(evictable);
-        Copies = new RecencyList(evictable);
+        CountsPaths = id != default || limits.Locked != long.MaxValue;
+        _evictable = evictable;
     }
 
     /// <summary>Whose it is.</summary>
@@ -36,14 +37,27 @@ internal sealed class TenantAccount
         set => Volatile.Write(ref _limits, value);
     }
 
+    /// <summary>Whether what is kept because it comes before a locked block is counted as locked, too.</summary>
+    public bool CountsPaths { get; }
+
     /// <summary>Bytes that holds and mapped leases keep.</summary>
     public long HeldBytes => Volatile.Read(ref _heldBytes);
 
-    /// <summary>Blocks that can be evicted, but for copies. Guarded by the store's lock, like everything below.</summary>
-    internal RecencyList Recency { get; }
+    /// <summary>The visible blocks; null until there is one. Guarded by the store's lock, like everything below.</summary>
+    internal TenantBlocks? Visible { get; set; }
 
-    /// <summary>Copies of other silos' blocks that can be evicted.</summary>
-    internal RecencyList Copies { get; }
+    /// <summary>
+    /// Memory that can be evicted: of visible blocks that nothing needs, nor, where paths are counted, anything behind them.
+    /// </summary>
+    internal long EvictableBytes
+    {
+        get;
+        set
+        {
+            _evictable.Bytes += value - field;
+            field = value;
+        }
+    }
 
     /// <summary>All memory of the tenant.</summary>
     internal long UsedBytes
@@ -70,11 +84,11 @@ internal sealed class TenantAccount
 
     internal long Refused { get; set; }
 
-    /// <summary>What a search for a window has collected of this tenant; see <see cref="EvictionPlanner"/>.</summary>
+    /// <summary>What a search for a window has collected of this tenant; see <see cref="MemoryWindow"/>.</summary>
     internal long WindowBytes { get; set; }
 
     /// <summary>Memory that cannot be evicted now.</summary>
-    internal long LockedBytes => UsedBytes - Recency.Bytes - Copies.Bytes;
+    internal long LockedBytes => UsedBytes - EvictableBytes;
 
     /// <summary>A block was served.</summary>
     public void Read(int tokens)
@@ -137,9 +151,10 @@ internal sealed class TenantAccount
     /// <summary>Whether so many more bytes may become ones that cannot be evicted.</summary>
     internal bool MayLock(long bytes) => LockedBytes + bytes <= Limits.Locked || LockedBytes == 0;
 
-    /// <summary>Whether a block of so many bytes may be begun. One block at a time may be larger than the budget.</summary>
-    internal bool MayWrite(long bytes) => UsedBytes + bytes <= Limits.Cap && MayWriteWithin(bytes);
-
-    /// <summary>The same, with its cap left aside.</summary>
-    internal bool MayWriteWithin(long bytes) => MayLock(bytes) && (WritingBytes + bytes <= Limits.Writing || WritingBytes == 0);
+    /// <summary>Whether a block of so many bytes may be begun, its cap left aside. One block at a time may be larger than the
+    /// budget.</summary>
+    /// <param name="bytes">Memory of the block.</param>
+    /// <param name="path">What its write alone keeps from eviction, of what comes before it.</param>
+    internal bool MayWrite(long bytes, long path) =>
+        (LockedBytes + bytes <= Limits.Locked || LockedBytes == path) && (WritingBytes + bytes <= Limits.Writing || WritingBytes == 0);
 }

@@ -31,21 +31,22 @@ internal sealed partial class BlockFetcher(
     /// <summary>A lease on a block, fetched when this silo does not have it. Blocks the thread.</summary>
     /// <param name="ns">Namespace of the chain.</param>
     /// <param name="hashes">The block, and behind it those that will be wanted next.</param>
-    public BlockLease? Fetch(NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
+    /// <param name="request">The request that wants them, as the store named it; 0 when nobody has named it.</param>
+    public BlockLease? Fetch(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, long request = 0)
     {
         var key = new BlockKey(ns, hashes[0]);
-        if (store.TryLease(key) is { } lease)
+        if (store.TryLease(key, request) is { } lease)
             return lease;
         var holders = directory.Index.HoldersOf(key) & ~(1UL << BlockDirectory.Self);
         foreach (var peer in members.Holders(holders))
         {
             FromPeer(peer, ns, hashes);
-            if (store.TryLease(key) is { } copied)
+            if (store.TryLease(key, request) is { } copied)
                 return copied;
         }
 
         // Another reader may have brought it between the look into the store and the look into the index.
-        return (holders & BlockRun.Redis) == 0 ? store.TryLease(key) : redis.Fetch(ns, hashes, options.Value.ReadAhead);
+        return (holders & BlockRun.Redis) == 0 ? store.TryLease(key, request) : redis.Fetch(ns, hashes, options.Value.ReadAhead);
     }
 
     /// <summary>Takes blocks from a silo, to be kept like blocks that were stored here. Does not block the caller's thread.</summary>

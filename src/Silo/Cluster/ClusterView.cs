@@ -49,20 +49,15 @@ internal sealed class ClusterView(
         foreach (var hash in hashes)
         {
             var key = new BlockKey(ns, hash);
-            if (store.TryLease(key) is not { } lease)
+            if (store.TryHold(key) is not { } lease)
             {
                 if (promoted++ < PromotedByHold)
                     redis.Prefetch(key);
                 continue;
             }
 
-            if (leases.Bytes + lease.ArenaBytes > maxBytes)
-            {
-                lease.Dispose();
+            if (!leases.TryAdd(lease, maxBytes))
                 return;
-            }
-
-            leases.Add(lease);
         }
     }
 

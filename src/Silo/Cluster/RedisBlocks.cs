@@ -57,7 +57,7 @@ internal sealed class RedisBlocks : IDisposable
     /// <summary>Writes a block of this silo behind.</summary>
     public void Persist(BlockKey key)
     {
-        if (_tier is null || _store.TryLease(key) is not { } lease)
+        if (_tier is null || _store.TryHold(key) is not { } lease)
             return;
         var (generation, expiresAt) = (lease.Generation, lease.ExpiresAt);
         _tier.Enqueue(lease, outcome =>

@@ -150,7 +150,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
             EndpointsForOthers = _endpoints; // a Unix socket alone: only silos of this machine reach it
         _listener.Start(() =>
         {
-            Store.Sweep();
+            _ = Store.Sweep(); // what is left over comes next time
             Mapped.Sweep();
         });
         LogListening(string.Join(", ", _endpoints));
@@ -208,7 +208,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     /// <summary>Checks a block that a reader found damaged, and drops it when its memory is.</summary>
     public bool DropIfCorrupt(BlockKey key, ulong generation)
     {
-        using var lease = Store.TryLease(key);
+        using var lease = Store.TryHold(key);
         return lease is not null && lease.Generation == generation && DropIfDamaged(lease, lease.Layout.AllLayers);
     }
 

@@ -1,3 +1,4 @@
+using KvCache.Caching;
 using KvCache.Engine.Storage;
 using KvCache.Grains.Cluster;
 using KvCache.Orleans;
@@ -73,11 +74,20 @@ internal sealed partial class BlockWriter(
 {
     private static readonly Task<WriteGrant> Granted = Task.FromResult(new WriteGrant(BeginOutcome.Accepted, 0));
 
+    /// <summary>Names the request of a put, for eviction to learn from.</summary>
+    public long BeginRequest(in PutRequest put) => store.BeginRequest(
+        put.Namespace.Id, put.Lineage.Parent, put.Hashes,
+        new RequestFacts(put.Namespace.Layout.TokensPerBlock, put.Lineage.RequestId, put.Lineage.SuffixTokens));
+
     /// <summary>Reserves memory, and asks the grain while the bytes are on their way.</summary>
-    public PendingBlock Begin(BlockKey key, KvLayout layout, BlockLineage lineage, BlockTerms terms, CancellationToken cancellationToken)
+    public PendingBlock Begin(
+        BlockKey key, KvLayout layout, BlockLineage lineage, BlockTerms terms, CancellationToken cancellationToken, long request = 0)
     {
-        var outcome = store.TryBegin(key, layout, lineage, terms.Replace, out var write);
-        if (outcome == BeginOutcome.NoMemory && Arena.RoundUp(layout.BlockBytes) > store.Arena.Capacity)
+        var outcome =
+            store.TryBegin(
+            key, layout, lineage, terms.Replace, out var write, request,
+            insists: terms.Durability is { Persisted: true } or { Copies: > 1 });
+        if (write is null && outcome.IsNoRoom() && Arena.RoundUp(layout.BlockBytes) > store.Arena.Capacity)
             return new PendingBlock { Refusal = PutOutcome.TooLarge };
         if (write is null)
             return new PendingBlock { Refusal = RefusalOf(outcome) };
@@ -142,6 +152,9 @@ internal sealed partial class BlockWriter(
     {
         BeginOutcome.AlreadyStored => PutOutcome.AlreadyStored,
         BeginOutcome.BeingWritten => PutOutcome.BeingWritten,
+        BeginOutcome.NoRoomInPrefix => PutOutcome.NoRoomInPrefix,
+        BeginOutcome.NoRoomInShare => PutOutcome.NoRoomInShare,
+        BeginOutcome.NotWorthRoom => PutOutcome.NotWorthRoom,
         _ => PutOutcome.NoMemory,
     };
 

@@ -21,6 +21,7 @@ internal sealed partial class PutPipeline
         var ends = new Task<PutOutcome>[blocks.Length];
         var most = Math.Max(window, maxBytes / Arena.RoundUp(layout.BlockBytes));
         int prepared = 0, finished = 0;
+        _request = writer.BeginRequest(put);
         try
         {
             var received = new bool[blocks.Length]; // whole so far

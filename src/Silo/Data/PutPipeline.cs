@@ -19,6 +19,7 @@ namespace KvCache.Silo.Data;
 internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameSocket socket, Action betweenBlocks) : IDisposable
 {
     private readonly CancellationTokenSource _ended = new();
+    private long _request; // of the put that is being received, for the store
 
     /// <summary>Receives the payload of one put frame.</summary>
     /// <exception cref="SocketException">The connection broke; nothing that was not complete becomes visible.</exception>
@@ -42,6 +43,7 @@ internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameS
         var hashes = put.Hashes;
         var blocks = new PendingBlock[hashes.Length];
         var ends = new Task<PutOutcome>[hashes.Length];
+        _request = writer.BeginRequest(put);
         int prepared = 0, received = 0;
         try
         {
@@ -81,7 +83,8 @@ internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameS
             : put.Hashes[index - 1],
             Depth = put.Lineage.Depth + index
         };
-        return writer.Begin(new BlockKey(put.Namespace.Id, put.Hashes[index]), put.Namespace.Layout, place, put.Terms, _ended.Token);
+        return writer.Begin(
+            new BlockKey(put.Namespace.Id, put.Hashes[index]), put.Namespace.Layout, place, put.Terms, _ended.Token, _request);
     }
 
     private void GiveUp(ReadOnlySpan<PendingBlock> blocks)

@@ -18,7 +18,7 @@ internal sealed partial class Session
         try
         {
             // All blocks at once, as every one of them is read until the last layer: what a connection may hold bounds that.
-            LeaseRun(ns.Id, hashes, hashes.Length, flags, _holds.FreeBytes, _layerLeases);
+            LeaseRun(ns, hashes, hashes.Length, flags, _holds.FreeBytes, _layerLeases);
             SendLayers(requestId, ns.Layout, range);
         }
         finally

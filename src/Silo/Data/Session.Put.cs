@@ -93,7 +93,9 @@ internal sealed partial class Session
             reply.UInt8((byte)outcome);
         }
 
-        var alternatives = outcomes.Contains(PutOutcome.NoMemory) ? _server.Cluster.RoomierEndpoints(put.Namespace.Layout.BlockBytes) : [];
+        var alternatives = Array.Exists(outcomes, NoRoomOutcomes.IsNoRoom)
+            ? _server.Cluster.RoomierEndpoints(put.Namespace.Layout.BlockBytes)
+            : [];
         reply.UInt8((byte)alternatives.Count);
         foreach (var endpoint in alternatives)
             reply.Text(endpoint);

@@ -49,7 +49,7 @@ internal sealed partial class Session
         using var leases = new LeaseList();
         var perBlock = (2 * sizeof(ulong)) + (ns.Layout.Layers * sizeof(uint));
         var most = Math.Min(hashes.Length, (WireProtocol.MaxMetaBytes - 64) / perBlock);
-        LeaseRun(ns.Id, hashes, most, (byte)(flags & WireProtocol.GetLocalOnly),
+        LeaseRun(ns, hashes, most, (byte)(flags & WireProtocol.GetLocalOnly),
             Math.Min(_server.Mapped.FreeBytes(process), _account!.FreeToHold), leases);
 
         // Written while they are surely held: afterwards they are the process'.

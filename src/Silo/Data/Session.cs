@@ -235,10 +235,15 @@ internal sealed partial class Session : Connection
         var ns = ReadGet(
             meta, WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly, out var flags, out var range, out var hashes);
         var delivered = 0;
+        var request = BeginRequest(ns, hashes);
+        using var leases = new LeaseList();
         for (var i = 0; i < hashes.Length; i++)
         {
             ContinueFrame();
-            using var lease = Lease(ns.Id, hashes[i..], flags);
+            var lease = Lease(ns.Id, hashes[i..], flags, request);
+            leases.Dispose(); // the block before it, only now: what comes before both stays locked, and is not walked over again
+            if (lease is not null)
+                leases.Add(lease);
             var reply = Reply();
             reply.UInt32((uint)i);
             if (lease is null)
@@ -288,32 +293,33 @@ internal sealed partial class Session : Connection
     }
 
     // The first of some blocks of a chain: what this silo holds, or what it can get too.
-    private BlockLease? Lease(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, byte flags) =>
-        (flags & WireProtocol.GetLocalOnly) != 0 ? _server.Store.TryLease(new BlockKey(ns, hashes[0])) : _server.Fetcher.Fetch(ns, hashes);
+    private BlockLease? Lease(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, byte flags, long request) =>
+        (flags & WireProtocol.GetLocalOnly) != 0
+            ? _server.Store.TryLease(new BlockKey(ns, hashes[0]), request)
+            : _server.Fetcher.Fetch(ns, hashes, request);
+
+    private long BeginRequest(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes) =>
+        _server.Store.BeginRequest(ns.Id, default, hashes, new RequestFacts(ns.Layout.TokensPerBlock));
 
     // Leases from the first block on, up to the first that cannot be had or is too large for the bytes that are free.
-    private void LeaseRun(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, int most, byte flags, long free, LeaseList leases)
+    private void LeaseRun(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, int most, byte flags, long free, LeaseList leases)
     {
         var began = Stopwatch.GetTimestamp();
+        var request = BeginRequest(ns, hashes[..most]);
         for (var i = 0; i < most; i++)
         {
-            var lease = Lease(ns, hashes[i..], flags);
+            var lease = Lease(ns.Id, hashes[i..], flags, request);
             if (lease is null && (flags & WireProtocol.GetFollow) != 0)
-                lease = Follow(new BlockKey(ns, hashes[i]), _server.Options.FollowPatience - Stopwatch.GetElapsedTime(began));
+                lease = Follow(new BlockKey(ns.Id, hashes[i]), _server.Options.FollowPatience - Stopwatch.GetElapsedTime(began));
             if (lease is null)
             {
                 _server.Counters.MissAbsent(_account!);
                 return;
             }
 
-            if ((free -= lease.ArenaBytes) < 0)
-            {
-                lease.Dispose();
+            if (!leases.TryAdd(lease, free))
                 return;
-            }
-
             _server.Counters.Hit(_account!, lease.Layout.TokensPerBlock);
-            leases.Add(lease);
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.IO.Pipelines;
+using KvCache.Caching;
 using KvCache.Engine.Index;
 using KvCache.Engine.Wire;
 using KvCache.Grains.Cluster;
@@ -126,7 +127,7 @@ internal static class BlockEndpoints
         server.Counters.Moved(Math.Max(0, received), 0);
         if (received >= 0 && received != bytes)
             return WrongLength(space, received < bytes ? $"the body ended after {received} bytes" : "the body is longer").ToResult();
-        if (outcome == PutOutcome.NoMemory && server.Cluster.RoomierEndpoints(bytes) is { Count: > 0 } roomier)
+        if (outcome.IsNoRoom() && server.Cluster.RoomierEndpoints(bytes) is { Count: > 0 } roomier)
             http.Response.Headers[AlternativesHeader] = string.Join(", ", roomier);
         return Answer(outcome, key, bytes);
     }
@@ -198,6 +199,21 @@ internal static class BlockEndpoints
                 HttpProblem.LimitReached(
                 $"All memory of this silo is leased, pinned or being written; {bytes} bytes could not be had. Try another silo "
                 + $"({AlternativesHeader} names one that has room, if there is one), or go on without."),
+            PutOutcome.NoRoomInPrefix =>
+                HttpProblem.LimitReached(
+                $"The block before block {key.Hash} is not stored, or would have to go for it: a chain that does not fit keeps its head. "
+                    + "Try "
+                + $"another silo ({AlternativesHeader} names one that has room, if there is one), or go on without."),
+            PutOutcome.NotWorthRoom =>
+                HttpProblem.LimitReached(
+                $"All blocks that could go for block {key.Hash} are worth more, as far as this silo has learned of when blocks are used "
+                    + "again. "
+                + $"Try another silo ({AlternativesHeader} names one that has room, if there is one), or go on without."),
+            PutOutcome.NoRoomInShare =>
+                HttpProblem.LimitReached(
+                $"The tenant has all the memory of this silo that it may have; {bytes} bytes could not be had. Delete something, wait "
+                    + "until "
+                + "what is being read or written is done, or go on without."),
             PutOutcome.TooLarge =>
                 new HttpProblem(
                 StatusCodes.Status413PayloadTooLarge, "block-too-large", "The block is larger than the arena.",

@@ -1,3 +1,4 @@
+using KvCache.Caching;
 using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Data;
@@ -83,7 +84,7 @@ internal sealed partial class RespSession
 
         using var old = options.Get ? Values.Find(key) : null;
         var stored = Store(write, key, options);
-        if (!options.Get || stored is PutOutcome.NoMemory or PutOutcome.TooLarge or PutOutcome.Failed)
+        if (!options.Get || stored is PutOutcome.TooLarge or PutOutcome.Failed || stored.IsNoRoom())
             Answer(stored);
         else if (old is null)
             _writer.Null();
@@ -98,7 +99,7 @@ internal sealed partial class RespSession
         var stored = keyRead ? Finish(write, _server.Terms with { Replace = false }) : PutOutcome.Failed;
         if (!keyRead)
             _writer.Error(BadKey);
-        else if (stored is PutOutcome.NoMemory or PutOutcome.TooLarge or PutOutcome.Failed)
+        else if (stored is PutOutcome.TooLarge or PutOutcome.Failed || stored.IsNoRoom())
             Answer(stored);
         else
             _writer.Integer(stored == PutOutcome.Stored ? 1 : 0);
@@ -253,7 +254,8 @@ internal sealed partial class RespSession
             case PutOutcome.Stored:
                 _writer.Simple("OK"u8);
                 break;
-            case PutOutcome.NoMemory or PutOutcome.TooLarge:
+            case PutOutcome.TooLarge:
+            case var refused when refused.IsNoRoom():
                 _writer.Error(OutOfMemory);
                 break;
             case PutOutcome.Failed:

@@ -89,8 +89,8 @@ public sealed class SharedMemoryTests : IAsyncLifetime
 
         async Task FillAsync()
         {
-            for (var i = 0; i < 40; i++)
-                await _client.MustStoreAsync(Prefixes.New(Ns, 8)); // 80 MiB into 64 MiB
+            for (var i = 0; i < 320; i++)
+                await _client.MustStoreAsync(Prefixes.New(Ns, 1)); // 80 MiB into 64 MiB; the first block of a chain always gets room
         }
     }
 

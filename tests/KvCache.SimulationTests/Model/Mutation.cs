@@ -51,6 +51,8 @@ internal static class Mutations
         public bool MayPublish(BlockKey key, ulong generation) =>
             mutation == Mutation.PublishesTheDead || directory.MayPublish(key, generation);
 
+        public bool IsElsewhere(BlockKey key) => directory.IsElsewhere(key);
+
         public void Published(BlockKey key, ulong generation) => directory.Published(key, generation);
 
         public void Removed(BlockKey key, ulong generation)

@@ -24,7 +24,8 @@ internal static class TestBlocks
 
     public static int NumberOf(BlockKey key) => Array.IndexOf(Keys, key);
 
-    public static BlockLineage LineageOf(int block) => new(block == 0 ? default : Keys[block - 1].Hash, block, 0, 0);
+    /// <summary>Chains of two: a longer one would not fit in the smallest arena, and keep its head.</summary>
+    public static BlockLineage LineageOf(int block) => new(block % 2 == 0 ? default : Keys[block - 1].Hash, block % 2, 0, 0);
 
     public static void Fill(Span<byte> bytes, int block, ulong write)
     {

@@ -166,7 +166,7 @@ public sealed class LearnedPolicyTests
     }
 
     /// <summary>About the worst there is for a window that moves on.</summary>
-    private sealed class NewestGoes(int slots) : OrderedPolicy(slots)
+    private sealed class NewestGoes(int slots) : OrderedPolicy(new ChainLists(slots), slots)
     {
         private readonly List<int> _order = [];
 

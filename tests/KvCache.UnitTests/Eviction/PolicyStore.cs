@@ -13,6 +13,7 @@ internal sealed class PolicyStore(IEvictionPolicy policy, int capacity)
     private readonly string?[] _paths = new string?[capacity];
     private readonly Stack<int> _free = new(Enumerable.Range(0, capacity).Reverse());
     private readonly Dictionary<int, int> _held = [];
+    private readonly Dictionary<string, ChainUse> _uses = []; // by the path that was served
     private long _requests;
 
     public IReadOnlyCollection<string> Resident => _slots.Keys;
@@ -40,6 +41,8 @@ internal sealed class PolicyStore(IEvictionPolicy policy, int capacity)
         policy.Look(fingerprints, hits, last, ref use);
         foreach (var path in paths[..hits])
             policy.Touch(_slots[path], use);
+        for (var length = 1; length <= chain.Length; length++)
+            _uses[chain[..length]] = use;
         var stored = hits;
         if (last >= 0)
             Hold(last);
@@ -63,7 +66,7 @@ internal sealed class PolicyStore(IEvictionPolicy policy, int capacity)
         return hits;
     }
 
-    public void Tell(string path, AnswerEnd end) => policy.Tell(_slots[path], end);
+    public void Tell(string path, AnswerEnd end) => policy.Tell(_slots[path], _uses[path] with { End = end });
 
     public void Hold(string path) => Hold(_slots[path]);
 

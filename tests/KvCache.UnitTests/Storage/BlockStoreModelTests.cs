@@ -1,4 +1,5 @@
 using CsCheck;
+using KvCache.Eviction;
 using KvCache.UnitTests.Storage;
 using Xunit;
 
@@ -13,7 +14,7 @@ public sealed class BlockStoreModelTests
         Revoke,
         Abandon,
         Lease,
-        LeaseRun,
+        LeaseChain,
         Release,
         Remove,
         Pin,
@@ -31,7 +32,7 @@ public sealed class BlockStoreModelTests
         (2, Gen.Const(Kind.Revoke)),
         (2, Gen.Const(Kind.Abandon)),
         (12, Gen.Const(Kind.Lease)),
-        (4, Gen.Const(Kind.LeaseRun)),
+        (4, Gen.Const(Kind.LeaseChain)),
         (14, Gen.Const(Kind.Release)),
         (4, Gen.Const(Kind.Remove)),
         (6, Gen.Const(Kind.Pin)),
@@ -45,17 +46,23 @@ public sealed class BlockStoreModelTests
     private static readonly Gen<(Kind Kind, int Which, int Amount)[]> Operations =
         Gen.Select(Kinds, Gen.Int[0, 999], Gen.Int[0, 100]).Array[0, 250];
 
-    [Fact]
-    public void Every_operation_does_what_the_model_does() => Operations.Sample(Run, iter: 2000);
+    public static TheoryData<string> Policies => [.. EvictionPolicies.Names];
+
+    [Theory]
+    [MemberData(nameof(Policies))]
+    public void Every_operation_does_what_the_model_does(string policy) =>
+        Operations.Sample(operations => Run(policy, operations), iter: policy == EvictionPolicies.Default ? 2000 : 500);
 
     [Fact]
     public void Equal_blocks_are_evicted_as_the_model_says() =>
         Operations.Sample(
-            operations => Run([.. operations.Select(operation => operation with { Amount = (operation.Amount / 5 * 5) + 2 })]), iter: 500);
+            operations =>
+                Run(EvictionPolicies.Default,
+                [.. operations.Select(operation => operation with { Amount = (operation.Amount / 5 * 5) + 2 })]), iter: 500);
 
-    private static void Run((Kind Kind, int Which, int Amount)[] operations)
+    private static void Run(string policy, (Kind Kind, int Which, int Amount)[] operations)
     {
-        using var model = new StoreModel();
+        using var model = new StoreModel(policy);
         foreach (var (kind, which, amount) in operations)
         {
             switch (kind)
@@ -75,8 +82,8 @@ public sealed class BlockStoreModelTests
                 case Kind.Lease:
                     model.Lease(which);
                     break;
-                case Kind.LeaseRun:
-                    model.LeaseRun(which, amount);
+                case Kind.LeaseChain:
+                    model.LeaseChain(which, amount);
                     break;
                 case Kind.Release:
                     model.Release(which);

@@ -178,7 +178,7 @@ public sealed class BlockStoreTests
         for (var key = 0; key < Blocks; key++)
             fixture.Put(key, parent: key - 1);
         var hashes = Enumerable.Range(0, Blocks).Select(key => StoreFixture.Key(key).Hash).ToArray();
-        var leases = new List<BlockLease>(Blocks);
+        var leases = new LeaseList();
 
         Assert.Equal(0, Allocations.Of(() => fixture.Store.Match(Key.Namespace, hashes)));
         Assert.Equal(0, Allocations.Of(() => fixture.Store.Contains(Key)));
@@ -187,10 +187,9 @@ public sealed class BlockStoreTests
 
         void LeaseAll()
         {
-            fixture.Store.LeaseRun(Key.Namespace, hashes, long.MaxValue, leases);
-            for (var i = leases.Count - 1; i >= 0; i--)
-                leases[i].Dispose();
-            leases.Clear();
+            foreach (var hash in hashes)
+                leases.Add(fixture.Store.TryLease(Key with { Hash = hash })!);
+            leases.Dispose();
         }
     }
 

@@ -18,19 +18,13 @@ internal sealed class ModelBlock(int key, ulong generation, KvLayout layout, lon
     /// <summary>Every eight bytes of the block.</summary>
     public ulong Pattern { get; } = (generation * 0x9E3779B97F4A7C15) ^ (ulong)key;
 
-    public ModelBlock? Parent { get; set; }
-
     public bool Revoked { get; set; }
 
     public int Leases { get; set; }
 
-    public int LastUse { get; set; }
-
     public long ExpiresAt { get; set; } = long.MaxValue;
 
     public long PinnedUntil { get; set; }
-
-    public bool InRecency { get; set; }
 
     public static int PagesOf(KvLayout layout) => PageAllocator.RoundUp((layout.BlockBytes + Arena.PageBytes - 1) / Arena.PageBytes);
 }

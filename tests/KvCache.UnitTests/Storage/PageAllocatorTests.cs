@@ -105,18 +105,16 @@ public sealed class PageAllocatorTests
     }
 
     [Fact]
-    public void Neighbours_are_the_runs_beside()
+    public void Runs_follow_one_another()
     {
         var allocator = new PageAllocator(100);
         allocator.Grow(100);
         int first = allocator.Allocate(10), second = allocator.Allocate(20);
         allocator.Free(first);
-        Assert.True(allocator.TryGetNeighbour(second, backward: true, out var before));
-        Assert.Equal((0, 10, true), before);
-        Assert.True(allocator.TryGetNeighbour(second, backward: false, out var behind));
-        Assert.Equal((30, 70, true), behind);
-        Assert.False(allocator.TryGetNeighbour(first, backward: true, out _));
-        Assert.False(allocator.TryGetNeighbour(behind.Start, backward: false, out _));
+        var runs = new List<(int, int, bool)>();
+        for (int at = 0, length; allocator.TryGetRun(at, out length, out var free); at += length)
+            runs.Add((at, length, free));
+        Assert.Equal([(0, 10, true), (second, 20, false), (30, 70, true)], runs);
     }
 
     private sealed class Bitmap

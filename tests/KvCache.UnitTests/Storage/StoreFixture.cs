@@ -8,7 +8,9 @@ internal sealed class StoreFixture : IDisposable
 {
     private static readonly NamespaceId Namespace = new(new TenantId(1), 2);
 
-    public StoreFixture(int pages, BlockStoreOptions? options = null) => Store = new BlockStore(Memory.Arena(pages), options, Time);
+    /// <summary>Creates a store that evicts by plain recency, unless the options say otherwise.</summary>
+    public StoreFixture(int pages, BlockStoreOptions? options = null) =>
+        Store = new BlockStore(Memory.Arena(pages), options ?? new BlockStoreOptions { Eviction = "lru/t" }, Time);
 
     public ManualTime Time { get; } = new();
 

@@ -44,9 +44,6 @@ internal sealed partial class StoreModel
     {
         _leases.Add((lease, block));
         block.Leases++;
-        block.LastUse = ++_clock;
-        _recency.Remove(block);
-        block.InRecency = false;
         Verify(lease, block);
     }
 
@@ -60,31 +57,10 @@ internal sealed partial class StoreModel
         return null;
     }
 
-    private void Refresh(ModelBlock block)
-    {
-        if (block.Leases > 0 || block.PinnedUntil != 0)
-            return;
-        _recency.Add(block);
-        block.InRecency = true;
-    }
-
-    private void Unpin(ModelBlock block)
-    {
-        if (block.PinnedUntil == 0)
-            return;
-        block.PinnedUntil = 0;
-        Refresh(block);
-    }
-
     private void Gone(ModelBlock block)
     {
         _visible.Remove(block.Key);
-        _recency.Remove(block);
-        block.InRecency = false;
         block.PinnedUntil = 0;
-        block.Parent = null;
-        foreach (var child in _visible.Values.Where(child => child.Parent == block))
-            child.Parent = null;
         if (block.Leases == 0)
             _inMemory.Remove(block);
     }
@@ -95,12 +71,39 @@ internal sealed partial class StoreModel
         _expired++;
     }
 
-    private void Evict(ModelBlock block)
+    // Each goes as the end of its chain: nothing that stays comes behind it.
+    private void Evict(IReadOnlyCollection<ModelBlock> blocks)
     {
-        Gone(block);
-        _evicted++;
-        _evictedBytes += block.Layout.BlockBytes;
+        foreach (var block in blocks)
+        {
+            Gone(block);
+            _evicted++;
+            _evictedBytes += block.Layout.BlockBytes;
+        }
+
+        Assert.All(blocks, block => Assert.DoesNotContain(_visible.Keys, key => ParentOf(key) == block.Key));
     }
+
+    private List<ModelBlock> Evicted() =>
+        [.. _visible.Values.Where(block => _store.Describe(KeyOf(block.Key))?.Generation != block.Generation)];
+
+    private HashSet<ModelBlock> EvictableNow(Func<int, bool> isKept) => [.. _visible.Values.Where(block => CanGo(block, isKept))];
+
+    private bool CanGo(ModelBlock block, Func<int, bool> isKept) =>
+        _visible.GetValueOrDefault(block.Key) == block && block is { Leases: 0, PinnedUntil: 0 } && !isKept(block.Key);
+
+    private bool IsWritten(int key) => key == _reserving || _writes.Exists(write => write.Block.Key == key);
+
+    private bool IsHeld(int key) => _visible.GetValueOrDefault(key) is { } block && (block.Leases > 0 || block.PinnedUntil != 0);
+
+    private static IEnumerable<int> ChildrenOf(int key) => Enumerable.Range(0, Keys).Where(child => ParentOf(child) == key);
+
+    // What comes before a held block, or before one that is being written, in an unbroken chain.
+    private bool IsKeptForSure(int key) =>
+        ChildrenOf(key).Any(child => IsWritten(child) || (_visible.ContainsKey(child) && (IsHeld(child) || IsKeptForSure(child))));
+
+    // The same for a chain with holes, which the store may or may not have known when they were none.
+    private bool MayBeKept(int key) => ChildrenOf(key).Any(child => IsWritten(child) || IsHeld(child) || MayBeKept(child));
 
     private void Queue(ModelBlock block, long due) => _deadlines.Add((due, block));
 
@@ -114,7 +117,7 @@ internal sealed partial class StoreModel
             if (block.ExpiresAt <= Now)
                 Expire(block);
             else if (block.PinnedUntil <= Now)
-                Unpin(block);
+                block.PinnedUntil = 0;
         }
     }
 
@@ -128,36 +131,4 @@ internal sealed partial class StoreModel
             longest = Math.Max(longest, run = page ? 0 : run + 1);
         return longest;
     }
-
-    // The least recently used first, deepest block first, until a run is free; past twice the need, neighbours in memory.
-    private void EvictFor(int needed)
-    {
-        for (var evicted = 0; LongestRun(_ => false) < needed && evicted < 2 * needed;)
-        {
-            var victim = Victim();
-            evicted += victim.Pages;
-            Evict(victim);
-        }
-
-        if (LongestRun(_ => false) >= needed)
-            return;
-        var neighbours = _visible.Values.Where(block => _store.Describe(KeyOf(block.Key))?.Generation != block.Generation).ToArray();
-        Assert.All(neighbours, block => Assert.True(block.InRecency));
-        Assert.True(neighbours.Sum(block => block.Pages) - neighbours.Max(block => block.Pages) < needed,
-            "More was evicted than one run takes.");
-        foreach (var block in neighbours)
-            Evict(block);
-        Assert.True(LongestRun(_ => false) >= needed);
-    }
-
-    private ModelBlock Victim()
-    {
-        var leaves = _recency.ConvertAll(Deepest);
-        return leaves.Find(leaf => !_visible.Values.Any(block => block.Parent == leaf)) ?? leaves[0];
-    }
-
-    private ModelBlock Deepest(ModelBlock block) =>
-        _visible.Values.Where(child => child.Parent == block && child.InRecency).MinBy(child => child.LastUse) is { } child
-            ? Deepest(child)
-            : block;
 }

@@ -23,14 +23,14 @@ internal sealed partial class StoreModel : IDisposable
     private readonly BlockStore _store;
     private readonly Dictionary<int, ModelBlock> _visible = [];
     private readonly HashSet<ModelBlock> _inMemory = [];
-    private readonly List<ModelBlock> _recency = []; // oldest first
     private readonly List<(BlockWrite Write, ModelBlock Block)> _writes = [];
     private readonly List<(BlockLease Lease, ModelBlock Block)> _leases = [];
     private readonly List<(long Due, ModelBlock Block)> _deadlines = [];
     private long _published, _evicted, _evictedBytes, _expired, _deleted, _corrupt, _refused;
-    private int _clock, _pins;
+    private int _pins, _reserving = -1;
 
-    public StoreModel() => _store = new BlockStore(Memory.Arena(Pages), new BlockStoreOptions { MaxPinnedShare = 0.5 }, _time);
+    public StoreModel(string policy) =>
+        _store = new BlockStore(Memory.Arena(Pages), new BlockStoreOptions { MaxPinnedShare = 0.5, Eviction = policy }, _time);
 
     private long Now => _time.GetUtcNow().UtcTicks;
 
@@ -40,18 +40,31 @@ internal sealed partial class StoreModel : IDisposable
 
     public void Reserve(int number, int size)
     {
-        Sweep();
-        int key = number % Keys, needed = ModelBlock.PagesOf(Layouts[size]);
-        var possible = LongestRun(block => block.InRecency) >= needed;
-        var write = _store.TryReserve(KeyOf(key), Layouts[size], new BlockLineage(HashOf(ParentOf(key)), 0, 0, 0));
-        Assert.Equal(possible, write is not null);
+        SweepBoth();
+        int key = number % Keys, parent = ParentOf(key), needed = ModelBlock.PagesOf(Layouts[size]);
+        var isPrefixHere = parent < 0 || Find(parent) is not null || IsWritten(parent);
+        var free = LongestRun(_ => false);
+        _reserving = key;
+        var (surely, perhaps) = (LongestRun(block => CanGo(block, IsKeptForSure)), LongestRun(block => CanGo(block, MayBeKept)));
+        var before = EvictableNow(IsKeptForSure);
+        _reserving = -1;
+        var write = _store.TryReserve(KeyOf(key), Layouts[size], new BlockLineage(HashOf(parent), 0, 0, 0), request: 0, out var refusal);
         if (write is null)
         {
+            Assert.True((isPrefixHere ? perhaps : free) < needed, $"There was room, and not {refusal}.");
+            Assert.Empty(Evicted());
             _refused++;
             return;
         }
 
-        EvictFor(needed);
+        Assert.True((isPrefixHere ? surely : free) >= needed, "Something went that had to stay.");
+        var evicted = Evicted();
+        Assert.True(free < needed || evicted.Count == 0, "Something went that nobody needed.");
+        Assert.True(_inMemory.Any(block => block.Pages != needed) || evicted.Count <= 1, "More went than one block takes.");
+        Assert.All(evicted, block => Assert.Contains(block, before));
+        Assert.DoesNotContain(evicted, block => block.Key == parent);
+        Evict(evicted);
+        Assert.True(LongestRun(_ => false) >= needed);
         Look();
         var block = new ModelBlock(key, write.Generation, Layouts[size], write.Entry.Offset);
         Assert.DoesNotContain(
@@ -91,9 +104,6 @@ internal sealed partial class StoreModel : IDisposable
         Assert.Equal(PublishOutcome.Published, outcome);
         _published++;
         _visible.Add(block.Key, block);
-        block.Parent = Find(ParentOf(block.Key));
-        block.LastUse = ++_clock;
-        Refresh(block);
         if (life is { } span)
             Queue(block, block.ExpiresAt = Now + span.Ticks);
     }
@@ -129,18 +139,23 @@ internal sealed partial class StoreModel : IDisposable
             Leased(lease!, block);
     }
 
-    public void LeaseRun(int number, int pages)
+    public void LeaseChain(int number, int pages)
     {
-        int[] chain = ChainOf(number % Keys);
-        var leases = new List<BlockLease>();
-        var found = _store.LeaseRun(Namespace, [.. chain.Select(HashOf)], (long)pages * Arena.PageBytes, leases);
-        Assert.Equal(chain.TakeWhile(key => Find(key) is not null).Count(), found);
+        var leases = new LeaseList();
         long bytes = 0;
-        var expected = chain.Take(found).TakeWhile(key => (bytes += _visible[key].Pages * Arena.PageBytes) <= (long)pages * Arena.PageBytes)
-            .ToArray();
-        Assert.Equal(expected.Select(KeyOf), leases.Select(lease => lease.Key));
-        foreach (var (lease, key) in leases.Zip(expected))
-            Leased(lease, _visible[key]);
+        foreach (var key in ChainOf(number % Keys))
+        {
+            var lease = pages % 2 == 0 ? _store.TryHold(KeyOf(key)) : _store.TryLease(KeyOf(key));
+            var block = Find(key);
+            Assert.Equal(block is null, lease is null);
+            if (block is null)
+                break;
+            bytes += block.Pages * Arena.PageBytes;
+            Assert.Equal(bytes <= (long)pages * Arena.PageBytes, leases.TryAdd(lease!, (long)pages * Arena.PageBytes));
+            if (bytes > leases.Bytes)
+                break;
+            Leased(lease!, block);
+        }
     }
 
     public void Release(int number)
@@ -154,9 +169,7 @@ internal sealed partial class StoreModel : IDisposable
         Assert.Throws<ObjectDisposedException>(() => lease.Bytes.Length);
         if (--block.Leases > 0)
             return;
-        if (_visible.GetValueOrDefault(block.Key) == block)
-            Refresh(block);
-        else
+        if (_visible.GetValueOrDefault(block.Key) != block)
             _inMemory.Remove(block);
     }
 
@@ -190,15 +203,13 @@ internal sealed partial class StoreModel : IDisposable
         else if (duration == TimeSpan.Zero)
         {
             Assert.True(pinned);
-            Unpin(block);
+            block.PinnedUntil = 0;
         }
         else
         {
             Assert.Equal(block.PinnedUntil != 0 || PinnedBytes + (block.Pages * Arena.PageBytes) <= Pages * Arena.PageBytes / 2, pinned);
             if (!pinned)
                 return;
-            _recency.Remove(block);
-            block.InRecency = false;
             Queue(block, block.PinnedUntil = Now + duration.Ticks);
         }
     }
@@ -240,9 +251,14 @@ internal sealed partial class StoreModel : IDisposable
 
     public void Clear()
     {
-        Assert.Equal(_recency.Count, _store.Clear());
-        while (_recency.Count > 0)
-            Evict(_recency[0]);
+        SweepBoth();
+        var before = EvictableNow(IsKeptForSure);
+        var count = _store.Clear();
+        var evicted = Evicted();
+        Assert.Equal(evicted.Count, count);
+        Assert.All(evicted, block => Assert.Contains(block, before));
+        Evict(evicted);
+        Assert.Empty(EvictableNow(MayBeKept));
     }
 
     public void Check()
@@ -290,5 +306,6 @@ internal sealed partial class StoreModel : IDisposable
         Check();
         Assert.Equal(0, _store.Arena.UsedBytes);
         Assert.Equal(0, _store.Arena.Fragmentation);
+        Assert.Equal(0, _store.KnownKeys);
     }
 }

@@ -1,0 +1,114 @@
+using System.Runtime.CompilerServices;
+using KvCache.Eviction;
+using KvCache.Hashing;
+
+namespace KvCache.Engine.Storage;
+
+/// <summary>What the caller knows of a request.</summary>
+/// <param name="TokensPerBlock">Tokens of a block.</param>
+/// <param name="Id">Id that its client gave it; 0 for none.</param>
+/// <param name="SuffixTokens">Tokens that it appends behind what was cached; 0 when unknown: then its blocks tell.</param>
+internal readonly record struct RequestFacts(int TokensPerBlock, ulong Id = 0, int SuffixTokens = 0);
+
+/// <content>What the eviction policies are told of use.</content>
+internal sealed partial class BlockStore
+{
+    private readonly RunningRequests _requests = new();
+    private ulong[] _chain = new ulong[64];
+
+    /// <summary>
+    /// A request begins to read or to store blocks of a chain, or goes on behind those that it has just used. Names it for the calls that
+    /// follow. Without it, what is used block by block is taken for one request as long as it goes on in the order of the chain.
+    /// </summary>
+    /// <param name="ns">Namespace of the blocks.</param>
+    /// <param name="parent">Block before the first one; zero when there is none, or it is not known.</param>
+    /// <param name="hashes">The blocks.</param>
+    /// <param name="facts">What is known of it.</param>
+    public long BeginRequest(NamespaceId ns, BlockHash parent, ReadOnlySpan<BlockHash> hashes, in RequestFacts facts)
+    {
+        if (hashes.IsEmpty)
+            return 0;
+        lock (_lock)
+        {
+            if (_chain.Length < hashes.Length)
+                _chain = new ulong[2 * hashes.Length];
+            var account = Accounts.Of(ns);
+            BlockNode? before = null, last = null;
+            var resident = 0;
+            for (var i = 0; i < hashes.Length; i++)
+            {
+                var key = new BlockKey(ns, hashes[i]);
+                _chain[i] = KeyHash.Fingerprint(in key);
+                if (resident < i || !_nodes.TryGet(key, out var node))
+                    continue;
+                if (i == 0)
+                    before = node.Parent;
+                if (node.Entry is null || node.Account != account)
+                    continue;
+                last = node;
+                resident++;
+            }
+
+            if (!parent.IsZero)
+                _nodes.TryGet(new BlockKey(ns, parent), out before);
+            return BeginRequest(account, before, last, _chain.AsSpan(0, hashes.Length), resident, facts);
+        }
+    }
+
+    private long BeginRequest(
+        TenantAccount account, BlockNode? before, BlockNode? last, ReadOnlySpan<ulong> chain, int resident, in RequestFacts facts)
+    {
+        var now = _deadlines.NowMilliseconds;
+        ref var earlier = ref _requests.FindEndingAt(before, facts.Id, now);
+        var goesOn = !Unsafe.IsNullRef(ref earlier);
+        var use = new ChainUse
+        {
+            Request = goesOn ? earlier.Use.Request : _requests.Next(),
+            Now = now,
+            Tokens = chain.Length * facts.TokensPerBlock,
+            TokensPerBlock = facts.TokensPerBlock,
+        };
+        last ??= before is { Entry: not null } && before.Account == account ? before : null;
+        var policy = BlocksOf(account).Policy;
+        policy.Look(chain, resident, last?.Slot ?? -1, ref use);
+        if (goesOn)
+        {
+            if (resident == 0 && use.SuffixTokens == use.Tokens)
+                (use.Gap, use.Level) = (earlier.Use.Gap, earlier.Use.Level); // nothing more of it is known
+            use.SuffixTokens += earlier.Use.SuffixTokens;
+        }
+
+        if (facts.SuffixTokens > 0)
+            use.SuffixTokens = facts.SuffixTokens;
+        if (goesOn && before is { Entry: not null } && ReuseClass.With(0, earlier.Use) != ReuseClass.With(0, use))
+            policy.Tell(before.Slot, use);
+        _requests.Set(use, before, goesOn && facts.Id == 0 ? earlier.Id : facts.Id);
+        return use.Request;
+    }
+
+    // The request of a block that is used: the one that was named, or else the one that comes by it.
+    private ref RunningRequests.Running RequestOf(
+        BlockNode node, BlockNode? before, long request, int tokensPerBlock, in BlockLineage lineage)
+    {
+        ref var running = ref _requests.Find(request);
+        if (!Unsafe.IsNullRef(ref running))
+            return ref running;
+        var fingerprint = node.Fingerprint;
+        var resident = node.Entry is null ? 0 : 1;
+        return ref _requests.Find(BeginRequest(
+            node.Account, before, resident == 0 ? null : node, new ReadOnlySpan<ulong>(in fingerprint), resident,
+            new RequestFacts(tokensPerBlock, lineage.RequestId, resident == 0 ? lineage.SuffixTokens : 0)));
+    }
+
+    private void Use(BlockNode node, BlockEntry entry, long request)
+    {
+        ref var running = ref RequestOf(node, node.Parent, request, entry.Layout.TokensPerBlock, default);
+        entry.LastUse = ++_useClock;
+        running.Tail = node;
+        if (node.Request == running.Use.Request)
+            return; // one request uses it once
+        running.Use.Now = _deadlines.NowMilliseconds;
+        node.Request = running.Use.Request;
+        BlocksOf(node.Account).Policy.Touch(node.Slot, running.Use);
+    }
+}
