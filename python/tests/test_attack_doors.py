@@ -147,6 +147,7 @@ def _everything_over_http(silo, token):
                 ("POST", "/v1/namespaces", {"encoding": encoding}), ("POST", "/v1/match", {"namespaces": [encoding], **several}),
                 ("POST", "/v1/locate", {"namespace": encoding, **several}), ("POST", "/v1/pin", {"namespace": encoding, "seconds": 5, **several}),
                 ("PUT", f"/v1/blocks/{encoding}/{one}", bytes(SIZE)), ("DELETE", f"/v1/blocks/{encoding}/{one}", None),
+                ("POST", "/v1/expire", {"namespace": encoding, "seconds": 5, **several}), ("DELETE", f"/v1/blocks/{encoding}", None),
                 ("GET", "/metrics", None), ("GET", "/admin/stats", None), ("GET", "/admin/tenants", None), ("GET", "/admin/tenants/acme", None),
                 ("PUT", "/admin/tenants/acme", {"secret": SECRETS["evil"] + "!"}), ("DELETE", "/admin/tenants/acme", None)]
 

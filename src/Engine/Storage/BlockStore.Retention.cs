@@ -41,7 +41,7 @@ internal sealed partial class BlockStore
         }
     }
 
-    /// <summary>Sets the life of a block, from now on.</summary>
+    /// <summary>Sets the life of a block, from now on; <see cref="TimeSpan.MaxValue"/> is for as long as memory lasts.</summary>
     /// <returns>False when the block is not visible.</returns>
     public bool SetTimeToLive(BlockKey key, TimeSpan timeToLive)
     {
@@ -92,7 +92,7 @@ internal sealed partial class BlockStore
 
     private void SetDeadline(BlockEntry entry, TimeSpan life)
     {
-        Volatile.Write(ref entry.ExpiresAt, _deadlines.After(life));
+        Volatile.Write(ref entry.ExpiresAt, life == TimeSpan.MaxValue ? long.MaxValue : _deadlines.After(life));
         _deadlines.Update(entry);
     }
 

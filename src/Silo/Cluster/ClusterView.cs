@@ -140,9 +140,8 @@ internal sealed class ClusterView(
     public ItemOutcome[] SetTimeToLive(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, TimeSpan timeToLive) =>
         cluster.SetTimeToLiveAsync(KeysOf(ns, hashes), timeToLive).AsTask().GetAwaiter().GetResult();
 
-    /// <summary>Deletes all blocks of a namespace everywhere. Blocks the thread.</summary>
     /// <inheritdoc cref="NamespaceClears.ClearAsync(NamespaceId, TimeSpan)"/>
-    public DeleteResult Clear(NamespaceId ns, TimeSpan patience) => clears.ClearAsync(ns, patience).GetAwaiter().GetResult();
+    public Task<DeleteResult> ClearAsync(NamespaceId ns, TimeSpan patience) => clears.ClearAsync(ns, patience);
 
     private static BlockKey[] KeysOf(NamespaceId ns, ReadOnlySpan<BlockHash> hashes)
     {

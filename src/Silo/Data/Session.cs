@@ -357,7 +357,7 @@ internal sealed partial class Session : Connection
         var reader = new WireReader(meta);
         var ns = Namespace(ref reader);
         reader.End();
-        var result = _server.Cluster.Clear(ns.Id, _server.Options.FrameTimeout / 2);
+        var result = _server.Cluster.ClearAsync(ns.Id, _server.Options.FrameTimeout / 2).GetAwaiter().GetResult();
         var reply = Reply();
         reply.UInt32((uint)result.Deleted);
         reply.UInt8(result.IsConfirmed ? (byte)1 : (byte)0);

@@ -145,6 +145,14 @@ internal static class BlockEndpoints
         };
     }
 
+    public static async Task<IResult> ClearAsync(string ns, HttpContext http, NamespaceTable namespaces, BlockServer server)
+    {
+        var space = namespaces.Resolve(HttpGate.TenantOf(http), ns);
+        var result = await server.Cluster.ClearAsync(space.Id, server.Options.FrameTimeout / 2);
+        var reply = new ClearReply(result.Deleted);
+        return result.IsConfirmed ? TypedResults.Ok(reply) : TypedResults.Accepted((string?)null, reply); // it goes on
+    }
+
     // -1 when the bytes are not wanted, and so were not looked at.
     private static async Task<int> ReceiveAsync(PipeReader body, PendingBlock block, int bytes, CancellationToken cancellationToken)
     {

@@ -67,6 +67,43 @@ internal sealed record PinRequest
 internal sealed record PinReply(
     [property: Description("Blocks for which it worked: they are stored, and pins have not taken their share.")] int Pinned);
 
+/// <summary>Sets the life of blocks.</summary>
+internal sealed record ExpireRequest
+{
+    [Description("Id or encoding of the namespace.")]
+    public required string Namespace { get; set; }
+
+    [Description("Hashes of the blocks in hexadecimal, at most 16,384.")]
+    public required string[] Hashes { get; set; }
+
+    [Description("Life from now on; without it, for as long as memory lasts.")]
+    public double? Seconds { get; set; }
+
+    /// <exception cref="HttpProblemException">It is no life.</exception>
+    public TimeSpan ToLife() => LifeOf(Seconds, "seconds") ?? TimeSpan.MaxValue;
+
+    /// <summary>A life of so many seconds, in steps of a millisecond; null for as long as memory lasts.</summary>
+    /// <exception cref="HttpProblemException">It is no life.</exception>
+    public static TimeSpan? LifeOf(double? seconds, string name)
+    {
+        if (seconds is not { } life)
+            return null;
+        return life > 0 && life <= TimeSpan.MaxValue.TotalSeconds / 2
+            ? WireProtocol.Duration((ulong)Math.Ceiling(life * 1000))
+            : throw new HttpProblemException(
+                HttpProblem.Invalid(
+                $"The life of the blocks is {life} s; more than 0 was expected, or no '{name}' for as long as memory lasts."));
+    }
+}
+
+/// <summary>Blocks that have another life now.</summary>
+internal sealed record ExpireReply(
+    [property: Description("Blocks that have it everywhere.")] int Set,
+    [property: Description("Blocks that keep the life that they have on a silo, or in Redis, that did not answer.")] int NotConfirmed);
+
+/// <summary>What was deleted of a namespace.</summary>
+internal sealed record ClearReply([property: Description("Blocks that were stored and are deleted.")] int Deleted);
+
 /// <summary>What became of a block.</summary>
 internal sealed record PutBlockReply([property: Description("Stored, or AlreadyStored: then these bytes were not used.")] string Outcome);
 
@@ -126,16 +163,11 @@ internal readonly struct PutQuery
     /// <exception cref="HttpProblemException">A value is out of its bounds.</exception>
     public BlockTerms ToTerms()
     {
-        if (TimeToLive is { } life && !(life > 0 && life <= TimeSpan.MaxValue.TotalSeconds / 2))
-            throw new HttpProblemException(
-                HttpProblem.Invalid(
-                $"The life of the block is {TimeToLive} s; more than 0 was expected, or no 'ttl' for as long as memory lasts."));
+        var life = ExpireRequest.LifeOf(TimeToLive, "ttl");
         return Copies is < 1 or > WireProtocol.MaxCopies
             ? throw new HttpProblemException(
                 HttpProblem.Invalid($"The block is to have {Copies} copies; 1 to {WireProtocol.MaxCopies} were expected."))
-            : new BlockTerms(
-                TimeToLive is { } seconds ? WireProtocol.Duration((ulong)Math.Ceiling(seconds * 1000)) : null,
-                new BlockDurability(Copies ?? 1, Persisted ?? false), Replace ?? false);
+            : new BlockTerms(life, new BlockDurability(Copies ?? 1, Persisted ?? false), Replace ?? false);
     }
 
     /// <exception cref="HttpProblemException">A value is out of its bounds.</exception>
@@ -155,6 +187,9 @@ internal readonly struct PutQuery
 [JsonSerializable(typeof(MatchReply))]
 [JsonSerializable(typeof(PinRequest))]
 [JsonSerializable(typeof(PinReply))]
+[JsonSerializable(typeof(ExpireRequest))]
+[JsonSerializable(typeof(ExpireReply))]
+[JsonSerializable(typeof(ClearReply))]
 [JsonSerializable(typeof(PutBlockReply))]
 [JsonSerializable(typeof(LocateRequest))]
 [JsonSerializable(typeof(LocateReply))]

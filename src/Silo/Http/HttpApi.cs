@@ -83,6 +83,8 @@ internal static class HttpApi
             "Tells how many tokens of a prompt each node holds in which tier, with a score for routers. Not a use of any block.");
         api.MapPost("/pin", QueryEndpoints.PinAsync).WithMetadata(json).WithName("pin")
             .WithSummary("Keeps blocks from eviction for a time.");
+        api.MapPost("/expire", QueryEndpoints.ExpireAsync).WithMetadata(json).WithName("expire")
+            .WithSummary("Sets the life of blocks from now on, on every silo and in Redis.");
         api.MapGet("/stats", QueryEndpoints.Statistics).Produces<TenantStatistics>().WithName("statistics")
             .WithSummary("What the tenant has on this silo, and has used of it.");
 
@@ -99,5 +101,8 @@ internal static class HttpApi
             .AddOpenApiOperationTransformer(HttpApiDescription.DescribeBody);
         api.MapDelete(Block, BlockEndpoints.DeleteAsync).WithName("deleteBlock").WithSummary("Deletes a block on every silo and in Redis.")
             .Produces(204).Produces(202);
+        api.MapDelete("/blocks/{ns}", BlockEndpoints.ClearAsync).WithName("clearNamespace")
+            .WithSummary("Deletes all blocks of a namespace that are stored now, on every silo and in Redis.")
+            .Produces<ClearReply>(200).Produces<ClearReply>(202);
     }
 }

@@ -1,4 +1,5 @@
 using KvCache.Engine.Wire;
+using KvCache.Grains.Cluster;
 using KvCache.Silo.Cluster;
 using KvCache.Silo.Data;
 using KvCache.Silo.Telemetry;
@@ -63,6 +64,16 @@ internal static class QueryEndpoints
 
         Task<ItemOutcome> PinAsync(BlockHash hash) => server.CallGrainAsync(
             new BlockKey(ns.Id, hash), grain => grain.PinAsync(TimeSpan.FromSeconds(request.Seconds), cancellationToken));
+    }
+
+    public static async Task<Ok<ExpireReply>> ExpireAsync(
+        ExpireRequest request, HttpContext http, NamespaceTable namespaces, IClusterBlocks cluster, CancellationToken cancellationToken)
+    {
+        var ns = namespaces.Resolve(HttpGate.TenantOf(http), request.Namespace);
+        var keys = Array.ConvertAll(HexText.Hashes(request.Hashes), hash => new BlockKey(ns.Id, hash));
+        var outcomes = await cluster.SetTimeToLiveAsync(keys, request.ToLife(), cancellationToken);
+        return TypedResults.Ok(new ExpireReply(
+            outcomes.Count(outcome => outcome == ItemOutcome.Done), outcomes.Count(outcome => outcome == ItemOutcome.Unconfirmed)));
     }
 
     public static FileContentHttpResult Statistics(HttpContext http, BlockServer server) =>

@@ -99,6 +99,41 @@ public sealed class HttpApiTests(HttpApiTests.Silo shared) : IClassFixture<HttpA
     }
 
     [Fact]
+    public async Task Blocks_get_a_life_and_a_namespace_is_cleared()
+    {
+        var prefix = Prefixes.New(Ns, 3);
+        await using var client = _silo.Connect();
+        await client.StoreAsync(prefix, 0, prefix.Blocks());
+        var path = HttpSilo.Path(_ns, prefix.Chain.Hashes[1]);
+        Assert.Null(await EndOfLifeAsync());
+
+        foreach (var seconds in new double?[] { 3600, null })
+        {
+            using var expire = await _http.PostAsync(
+                "/v1/expire", new JsonObject { ["namespace"] = _ns, ["hashes"] = Hashes(prefix), ["seconds"] = seconds });
+            Assert.Equal("""{"set":3,"notConfirmed":0}""", await expire.Content.ReadAsStringAsync());
+            Assert.Equal(seconds is null, await EndOfLifeAsync() is null);
+        }
+
+        using (var cleared = await _http.Client.DeleteAsync($"/v1/blocks/{_ns}"))
+        {
+            Assert.Equal(HttpStatusCode.OK, cleared.StatusCode);
+            Assert.InRange((await HttpSilo.JsonAsync(cleared))["deleted"]!.GetValue<int>(), 3, int.MaxValue);
+        }
+
+        Assert.Equal(0, (await client.MatchAsync(prefix)).Blocks);
+        using (var expire = await _http.PostAsync(
+            "/v1/expire", new JsonObject { ["namespace"] = _ns, ["hashes"] = Hashes(prefix), ["seconds"] = 1 }))
+            Assert.Equal("""{"set":0,"notConfirmed":0}""", await expire.Content.ReadAsStringAsync());
+
+        async Task<DateTimeOffset?> EndOfLifeAsync()
+        {
+            using var get = await _http.Client.GetAsync(path);
+            return get.Content.Headers.Expires;
+        }
+    }
+
+    [Fact]
     public async Task A_prompt_is_located_by_its_tokens()
     {
         int[] tokens = [.. Enumerable.Range(7000, 70)];
@@ -165,7 +200,8 @@ public sealed class HttpApiTests(HttpApiTests.Silo shared) : IClassFixture<HttpA
         Assert.StartsWith("3.", document!["openapi"]!.GetValue<string>(), StringComparison.Ordinal);
         var paths = document["paths"]!.AsObject();
         Assert.Equal(
-            ["/v1/blocks/{ns}/{hash}", "/v1/locate", "/v1/match", "/v1/namespaces", "/v1/namespaces/{ns}", "/v1/pin", "/v1/stats"],
+            ["/v1/blocks/{ns}", "/v1/blocks/{ns}/{hash}", "/v1/expire", "/v1/locate", "/v1/match", "/v1/namespaces",
+                "/v1/namespaces/{ns}", "/v1/pin", "/v1/stats"],
             paths.Select(path => path.Key).Order(StringComparer.Ordinal));
         Assert.Equal(
             ["delete", "get", "head", "put"],

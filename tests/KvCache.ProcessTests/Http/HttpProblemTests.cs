@@ -66,6 +66,7 @@ public sealed class HttpProblemTests(HttpProblemTests.Silo shared) : IClassFixtu
     [InlineData("/v1/locate", """{"namespace":"{ns}","tokens":[]}""", 400, "The prompt is empty")]
     [InlineData("/v1/locate", """{"namespace":"{ns}","tokens":[1],"weights":{"redis":2}}""", 400, "outside of 0 to 1")]
     [InlineData("/v1/pin", """{"namespace":"{ns}","hashes":[],"seconds":-1}""", 400, "0 (which ends it) or more")]
+    [InlineData("/v1/expire", """{"namespace":"{ns}","hashes":[],"seconds":0}""", 400, "more than 0 was expected")]
     public async Task A_post_that_fails_says_why(string path, string body, int status, string detail)
     {
         using var content =

@@ -46,8 +46,12 @@ public sealed class HttpTenantTests(HttpTenantTests.Silo shared) : IClassFixture
                 await HttpSilo.ProblemAsync(get, 404, "namespace-unknown");
             using (var put = await globex.PutAsync(path, Content.Of(theirs, 0)))
                 await HttpSilo.ProblemAsync(put, 404, "namespace-unknown");
-            using (var delete = await globex.Client.DeleteAsync(path))
+            foreach (var deleted in new[] { path, $"/v1/blocks/{name}" })
+            {
+                using var delete = await globex.Client.DeleteAsync(deleted);
                 await HttpSilo.ProblemAsync(delete, 404, "namespace-unknown");
+            }
+
             using (var head = await globex.HeadAsync(path))
                 Assert.Equal(HttpStatusCode.NotFound, head.StatusCode);
             foreach (var (endpoint, body) in new[]
@@ -55,6 +59,7 @@ public sealed class HttpTenantTests(HttpTenantTests.Silo shared) : IClassFixture
                 ("/v1/match", new JsonObject { ["namespaces"] = new JsonArray(name), ["hashes"] = new JsonArray() }),
                 ("/v1/locate", new JsonObject { ["namespace"] = name, ["hashes"] = new JsonArray(hash.ToString()) }),
                 ("/v1/pin", new JsonObject { ["namespace"] = name, ["hashes"] = new JsonArray(), ["seconds"] = 1 }),
+                ("/v1/expire", new JsonObject { ["namespace"] = name, ["hashes"] = new JsonArray(hash.ToString()), ["seconds"] = 1 }),
             })
             {
                 using var post = await globex.PostAsync(endpoint, body);

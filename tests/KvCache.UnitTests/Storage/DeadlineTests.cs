@@ -49,6 +49,16 @@ public sealed class DeadlineTests
     }
 
     [Fact]
+    public void A_life_for_as_long_as_memory_lasts_is_none()
+    {
+        using var fixture = new StoreFixture(pages: 4);
+        fixture.Put(0, life: Second);
+        Assert.True(fixture.Store.SetTimeToLive(Key, TimeSpan.MaxValue));
+        using var lease = fixture.Store.TryLease(Key);
+        Assert.Null(lease!.ExpiresAt);
+    }
+
+    [Fact]
     public void A_life_longer_than_time_itself_never_ends()
     {
         using var fixture = new StoreFixture(pages: 4);
