@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, TypeVar, Union
@@ -88,7 +89,7 @@ class Cache:
         self.statistics = Statistics()
         self._has_asked = False
         self._lock = threading.Lock()
-        self._warned: Set[Optional[int]] = set()
+        self._warned: Set[Union[int, str, None]] = set()
         self._configured = [SiloClient(endpoint, self.options) for endpoint in self.options.endpoints]
         self._others: Dict[str, SiloClient] = {}
         self._threads = ReadThreads(self.options.read_threads)
@@ -347,9 +348,11 @@ class Cache:
         with self._lock:
             self.statistics.failed_calls += 1
             self.statistics.last_failure = str(error)
-            is_new = error.status is not None and error.status not in self._warned
-            self._warned.add(error.status)
-        # What a silo refuses, it refuses every time: one line is enough. Silos that are away are the breakers' to report.
+            kind = "tls" if isinstance(error.__cause__, ssl.SSLError) else error.status
+            is_new = kind is not None and kind not in self._warned
+            self._warned.add(kind)
+        # What a silo refuses, or this side of a silo's certificate, is refused every time: one line is enough. Silos that are away are
+        # the breakers' to report.
         logger.log(logging.WARNING if is_new else logging.DEBUG, "a call counts as a miss: %s", error)
 
     def _count(self, **counts: int) -> None:

@@ -55,6 +55,8 @@ class CacheOptions:
 
     def __post_init__(self) -> None:
         check_types(self, skip=("endpoints", "secret", "tls"))
+        if isinstance(self.endpoints, str):
+            raise ValueError(f"endpoints: a list of texts was expected, and is one text; write [{self.endpoints!r}]")
         if not self.endpoints:
             raise ValueError("endpoints: name at least one, for example tcp:127.0.0.1:7400")
         for endpoint in self.endpoints:

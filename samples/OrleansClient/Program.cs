@@ -1,8 +1,10 @@
 // A prefix is a virtual grain: this program obtains the grain of a prefix through the gateway of a silo, stores its KV once, and reads it
-// layer by layer.
+// layer by layer. docs/security.md has the same with TLS (KVCACHE_CA).
 //   KvCache__Tenants__acme__Secret='a secret of the tenant acme' dotnet KvCache.Silo.dll --gateway-port 7411
 //   KVCACHE_SECRET='a secret of the tenant acme' dotnet run --project samples/OrleansClient -- 127.0.0.1:7411 acme
 using System.Net;
+using System.Net.Security;
+using System.Security.Cryptography.X509Certificates;
 using KvCache;
 using KvCache.Orleans;
 using Microsoft.Extensions.DependencyInjection;
@@ -10,6 +12,7 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Orleans;
 using Orleans.Configuration;
+using Orleans.Connections.Security;
 using Orleans.Hosting;
 
 if (args is not [var gateway, var tenant])
@@ -20,21 +23,36 @@ if (args is not [var gateway, var tenant])
 }
 
 var builder = Host.CreateApplicationBuilder();
-builder.Logging.SetMinimumLevel(LogLevel.Error);
+builder.Logging.SetMinimumLevel(LogLevel.None); // what goes wrong is said below
 builder.UseOrleansClient(client =>
 {
     client.UseStaticClustering(IPEndPoint.Parse(gateway));
     client.Configure<ClusterOptions>(cluster => cluster.ClusterId = cluster.ServiceId = "kvcache"); // KvCache:Cluster:Name of the silos
     client.UseKvCacheTenant(tenant, Environment.GetEnvironmentVariable("KVCACHE_SECRET") ?? "");
+
+    // Where the silos have certificates: the authority that is trusted, and which name a silo's certificate must have.
+    if (Environment.GetEnvironmentVariable("KVCACHE_CA") is { Length: > 0 } authority)
+        client.UseTls(tls => tls.OnAuthenticateAsClient = (connection, handshake) =>
+        {
+            var ssl = (SslClientAuthenticationOptions)handshake.SslClientAuthenticationOptions;
+            ssl.TargetHost = ((IPEndPoint)connection.RemoteEndPoint!).Address.ToString();
+            ssl.CertificateChainPolicy = new X509ChainPolicy
+            {
+                TrustMode = X509ChainTrustMode.CustomRootTrust,
+                RevocationMode = X509RevocationMode.NoCheck,
+            };
+            ssl.CertificateChainPolicy.CustomTrustStore.ImportFromPemFile(authority);
+        });
 });
 using var host = builder.Build();
 try
 {
     await host.StartAsync();
 }
-catch (UnauthorizedAccessException e)
+catch (Exception e)
 {
-    Console.Error.WriteLine(e.Message);
+    // Refused: the message says why. Otherwise the innermost one does.
+    Console.Error.WriteLine((e is UnauthorizedAccessException ? e : e.GetBaseException()).Message);
     return 1;
 }
 

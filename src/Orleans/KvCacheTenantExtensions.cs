@@ -24,7 +24,8 @@ public static class KvCacheTenantExtensions
     /// so that a secret is exchanged without a restart; a file that cannot be used changes nothing.</param>
     /// <exception cref="ArgumentException">The name is empty or too long.</exception>
     /// <exception cref="IOException">The file cannot be used, or there are both a secret and a file.</exception>
-    /// <remarks>A client that no gateway lets in fails its start with a <see cref="UnauthorizedAccessException"/>.</remarks>
+    /// <remarks>A client that no gateway lets in fails its start with a <see cref="UnauthorizedAccessException"/>. Where the gateway speaks
+    /// TLS, call <c>UseTls</c> of Microsoft.Orleans.Connections.Security too, in any order (docs/security.md).</remarks>
     public static IClientBuilder UseKvCacheTenant(this IClientBuilder client, string tenant, string secret = "", string secretFile = "")
     {
         ArgumentException.ThrowIfNullOrEmpty(tenant);
@@ -34,7 +35,7 @@ public static class KvCacheTenantExtensions
             throw new ArgumentException($"A tenant's name has at most {CacheNamespace.MaxTextBytes} bytes of UTF-8.", nameof(tenant));
         var access = new TenantAccess(tenant, new ClientSecret(secret, secretFile));
         client.Services.AddSingleton(access);
-        client.Services.Configure<ClientConnectionOptions>(
+        client.Services.PostConfigure<ClientConnectionOptions>( // behind TLS, whichever of the two was called first
             options => options.ConfigureConnection(connection => connection.Use(access.Prove)));
         client.Services.AddSingleton<IOutgoingGrainCallFilter, TicketCalls>();
         client.Services.AddSingleton<IClientConnectionRetryFilter, RefusedStart>();

@@ -99,11 +99,7 @@ public sealed class CallGuardTests(ITestOutputHelper output)
                 silo.Services.Remove(placement);
             silo.Services.AddPlacementDirector<PrefixPlacement, PrefixPlacementDirector>();
         });
-        InProcessTestCluster cluster = null!;
-        TrustedClient.Configure(builder, () => cluster);
-        cluster = builder.Build();
-        await cluster.DeployAsync();
-        return cluster;
+        return await builder.DeployAsync();
     }
 
     private async Task<double> MeasureAsync(string name, IServiceProvider silo)

@@ -1,6 +1,7 @@
 using KvCache.ClusterTests.Infrastructure;
 using KvCache.Orleans;
 using KvCache.TorchSharp;
+using Microsoft.Extensions.DependencyInjection;
 using Orleans.Concurrency;
 
 namespace KvCache.ClusterTests;
@@ -13,8 +14,12 @@ public sealed class PrefixMisuseTests(OneSilo silo) : IClassFixture<OneSilo>
     [InlineData("0000000000000000000000000000000z/0000000000000000000000000000000000000000000000000000000000000000")]
     public async Task A_key_that_is_no_block_key_is_told_so(string key)
     {
-        var error = await Assert.ThrowsAnyAsync<Exception>(async () => await silo.Grains.GetGrain<IPrefixGrain>(key).DescribeAsync());
+        var inside = silo.Services.GetRequiredService<IGrainFactory>().GetGrain<IPrefixGrain>(key);
+        var error = await Assert.ThrowsAnyAsync<Exception>(async () => await inside.DescribeAsync());
+        var refusal = await Assert.ThrowsAsync<UnauthorizedAccessException>(
+            async () => await silo.Grains.GetGrain<IPrefixGrain>(key).DescribeAsync());
 
+        Assert.Contains($"'{key}' is refused: it is no prefix of the tenant", refusal.Message, StringComparison.Ordinal);
         Assert.Contains($"'{key}' is not the key of a prefix grain; 32 hexadecimal digits", error.ToString(), StringComparison.Ordinal);
     }
 

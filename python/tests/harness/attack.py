@@ -25,7 +25,7 @@ CLUSTER_SECRET, SCRAPER, ADMINISTRATOR = "a secret of all the silos", "the scrap
 KIB, MIB = 1 << 10, 1 << 20
 #: The long form has the numbers of the outside attack, the short one is for every run of the tests.
 LONG = bool(os.environ.get("KVCACHE_ATTACK_LONG"))
-MAP_ARENA, GET_MAPPED = 13, 14
+MAP_ARENA, GET_MAPPED, PUT_MAPPED = 13, 14, 15
 
 
 def some(short: int, long: int) -> int:
@@ -169,6 +169,19 @@ def door(silo: SiloProcess, name: str) -> Tuple[str, int]:
 def stranger(silo: SiloProcess, name: str) -> socket.socket:
     """A connection from another address than the well-behaved client's: of one address, strangers push out each other."""
     return socket.create_connection(door(silo, name), 20, ("127.0.0.2", 0))
+
+
+def subscriber(silo: SiloProcess, tenant: str) -> socket.socket:
+    """A subscriber of KV events that has proved a tenant's secret (ZMTP 3.0, PLAIN)."""
+    connection, name, secret = socket.create_connection(door(silo, "events"), 20), tenant.encode(), SECRETS[tenant].encode()
+    connection.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"PLAIN".ljust(20, b"\0") + bytes(32))
+    connection.recv(64, socket.MSG_WAITALL)
+    for command, answer in ((b"\x05HELLO%c%s%c%s" % (len(name), name, len(secret), secret), b"\x07WELCOME"),
+                            (b"\x08INITIATE\x0bSocket-Type\0\0\0\x03SUB", b"\x05READY")):
+        connection.sendall(b"\x04%c" % len(command) + command)
+        head = connection.recv(2, socket.MSG_WAITALL)
+        assert connection.recv(head[1], socket.MSG_WAITALL).startswith(answer)
+    return connection
 
 
 def doors(silo: SiloProcess) -> List[str]:

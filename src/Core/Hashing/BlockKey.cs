@@ -11,7 +11,7 @@ public readonly record struct BlockKey(NamespaceId Namespace, BlockHash Hash)
     /// <inheritdoc/>
     public override int GetHashCode() => (int)KeyHash.Of(in this);
 
-    /// <summary>Key of the grain that has authority over the block: <c>{namespace}/{hash}</c>, both in hexadecimal.</summary>
+    /// <summary>Key of the grain that has authority over the block: <c>{namespace}/{hash}</c>, both in lower-case hexadecimal.</summary>
     public string ToGrainKey() => $"{Namespace}/{Hash}";
 
     /// <summary>Parses <see cref="ToGrainKey"/>.</summary>
@@ -20,6 +20,8 @@ public readonly record struct BlockKey(NamespaceId Namespace, BlockHash Hash)
         key = default;
         if (text is not { Length: (NamespaceId.Size * 2) + 1 + (BlockHash.Size * 2) } || text[NamespaceId.Size * 2] != '/')
             return false;
+        if (text.AsSpan().ContainsAnyInRange('A', 'F'))
+            return false; // the same block would have two grains
         if (!NamespaceId.TryParse(text.AsSpan(0, NamespaceId.Size * 2), out var id)
             || !BlockHash.TryParse(text.AsSpan((NamespaceId.Size * 2) + 1), out var hash))
             return false;

@@ -69,8 +69,8 @@ internal sealed partial class PrefixGrain(
         var outcome = _authority.MayBegin(stored, last == WriteState.Running, now);
         if (outcome != BeginOutcome.Accepted)
             return new WriteGrant(outcome, 0);
-        DropInlineWrite();
         await RevokeWriterAsync();
+        DropInlineWrite(); // behind what is waited for: whoever calls says in a message's head whether calls may overlap
         var generation = intent.Generation;
         if (generation == 0)
         {

@@ -71,7 +71,9 @@ internal sealed class TenantAccess(string tenant, ClientSecret secret)
         {
             connection.Abort();
             if (e is not DoorRefusedException)
-                throw new ConnectionAbortedException($"The gateway {connection.RemoteEndPoint} did not end the proof: {e.Message}", e);
+                throw new ConnectionAbortedException(
+                    $"The gateway {connection.RemoteEndPoint} did not end the proof: {e.Message} Where it speaks TLS, the client needs "
+                    + "UseTls.", e);
             Refusal = $"The gateway {connection.RemoteEndPoint} refuses the Orleans client of tenant '{tenant}'. {e.Message} "
                 + "The tenant is unknown there, or its secret is another one.";
             throw new ConnectionAbortedException(Refusal, e);

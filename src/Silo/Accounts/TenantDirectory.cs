@@ -115,8 +115,9 @@ internal sealed class TenantDirectory
         if (_configured.Count == 0)
             return $"This silo has no tenants: whoever reaches it is the tenant '{TenantRegistry.DefaultTenant}'. Configure one, "
                 + $"{TenantOptions.Section}:NAME:Secret, on every silo.";
-        return TenantOptions.Explain(
-            Merged(book).Where(tenant => !tenant.Value.Deleted).ToDictionary(tenant => tenant.Key, tenant => tenant.Value.ToOptions()));
+        var tenants =
+            Merged(book).Where(tenant => !tenant.Value.Deleted).ToDictionary(tenant => tenant.Key, tenant => tenant.Value.ToOptions());
+        return TenantOptions.Explain(tenants) ?? _registry.ExplainOtherUse(tenants);
     }
 
     private Dictionary<string, TenantEntry> Merged(Dictionary<string, TenantEntry> book)

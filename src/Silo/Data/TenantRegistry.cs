@@ -17,22 +17,26 @@ internal sealed class TenantRegistry : ILiveFiles
     private readonly Dictionary<string, LiveFile<IReadOnlyList<byte[]>>> _files = new(StringComparer.Ordinal);
     private readonly IReadOnlyList<byte[]> _decoy = [RandomNumberGenerator.GetBytes(32)];
     private readonly ClusterSecrets _cluster;
+    private readonly OperatorTokens _operators;
     private volatile Known _known;
 
-    /// <exception cref="FormatException">A file of secrets cannot be used; the message is one sentence.</exception>
-    public TenantRegistry(IOptions<TenantOptions> options, ClusterSecrets cluster)
+    /// <exception cref="FormatException">A secret, or a file of secrets, cannot be used; the message is one sentence.</exception>
+    public TenantRegistry(IOptions<TenantOptions> options, ClusterSecrets cluster, OperatorTokens operators)
     {
         _cluster = cluster;
+        _operators = operators;
+        if (ExplainOtherUse(options.Value.Tenants) is { } problem)
+            throw new FormatException(problem);
         HasSecrets = options.Value.Tenants.Count > 0;
         _known = Learn(options.Value.Tenants.Where(tenant => tenant.Value.SecretFile.Length == 0));
         foreach (var (name, tenant) in options.Value.Tenants.Where(tenant => tenant.Value.SecretFile.Length > 0))
         {
             _files.Add(name,
                 SecretFiles.Load(
-                $"{TenantOptions.Section}:{name}:SecretFile", tenant.SecretFile, secrets => FindOwner(name, secrets) is { } other
+                $"{TenantOptions.Section}:{name}:SecretFile", tenant.SecretFile, check: secrets => FindOwner(name, secrets) is { } other
                 ? $"it has a secret of the tenant '{other}', so that a token would not tell them apart. Give every tenant secrets of its "
                     + "own."
-                : null));
+                : ExplainOtherUse(name, secrets)));
             _known = Learn(options.Value.Tenants.Where(known => known.Value.SecretFile.Length == 0 || _files.ContainsKey(known.Key)));
         }
     }
@@ -42,6 +46,10 @@ internal sealed class TenantRegistry : ILiveFiles
 
     /// <summary>Makes these the tenants that are let in, from now on. Not for a silo without configured tenants.</summary>
     public void Apply(IEnumerable<KeyValuePair<string, TenantOptions.Tenant>> tenants) => _known = Learn(tenants);
+
+    /// <summary>Which tenant has a secret that is somebody else's too, who may do more, in a sentence; null when none has.</summary>
+    public string? ExplainOtherUse(IEnumerable<KeyValuePair<string, TenantOptions.Tenant>> tenants) =>
+        tenants.Select(tenant => ExplainOtherUse(tenant.Key, BytesOf(tenant.Value))).FirstOrDefault(problem => problem is not null);
 
     /// <summary>Whether tenants are configured; without, whoever reaches the silo is the default tenant.</summary>
     public bool HasSecrets { get; }
@@ -91,9 +99,27 @@ internal sealed class TenantRegistry : ILiveFiles
     {
         if (tenant.SecretFile.Length > 0)
             return _files.TryGetValue(name, out var file) ? () => file.Value : () => _decoy;
-        IReadOnlyList<byte[]> secrets =
-            [.. new[] { tenant.Secret, tenant.OtherSecret }.Where(secret => secret.Length > 0).Select(Encoding.UTF8.GetBytes)];
+        var secrets = BytesOf(tenant);
         return () => secrets;
+    }
+
+    private static IReadOnlyList<byte[]> BytesOf(TenantOptions.Tenant tenant) =>
+        [.. new[] { tenant.Secret, tenant.OtherSecret }.Where(secret => secret.Length > 0).Select(Encoding.UTF8.GetBytes)];
+
+    private string? ExplainOtherUse(string name, IReadOnlyList<byte[]> secrets)
+    {
+        foreach (var secret in secrets)
+        {
+            if (_cluster.All.Any(known => known.AsSpan().SequenceEqual(secret)))
+                return $"The secret of tenant '{name}' is that of the silos among themselves, who read every tenant's blocks. Give it "
+                    + "another one.";
+            var digest = SHA256.HashData(secret);
+            if (_operators.Administrator.Concat(_operators.Scraper).Any(known => known.AsSpan().SequenceEqual(digest)))
+                return $"The secret of tenant '{name}' is a token of who runs the silo ({AccountOptions.Section}), which would be worth "
+                    + "nothing. Give it another one.";
+        }
+
+        return null;
     }
 
     private string? FindOwner(string name, IReadOnlyList<byte[]> secrets) => _known.Tenants.FirstOrDefault(

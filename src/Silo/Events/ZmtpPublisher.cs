@@ -20,7 +20,7 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
 
     // Small: a subscriber connects once.
     private const int MaxUnproven = 64, MaxUnprovenPerAddress = 16;
-    private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(5), Look = TimeSpan.FromMilliseconds(250);
 
     private readonly int _maxSubscribers, _maxQueued;
     private readonly EventAccess _access;
@@ -31,6 +31,7 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
     private readonly List<Subscriber> _subscribers = [];
     private readonly Socket _listener;
     private readonly Task _accepting;
+    private readonly Timer _watch;
 
     /// <exception cref="IOException">The address cannot be listened on.</exception>
     public ZmtpPublisher(
@@ -55,6 +56,7 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
         }
 
         _accepting = AcceptAsync();
+        _watch = new Timer(_ => EndClosed(), null, Look, Look);
     }
 
     /// <summary>Where it listens.</summary>
@@ -67,9 +69,8 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
         {
             foreach (var subscriber in _subscribers)
             {
-                if (_access.IsClosed(subscriber.Tenant))
-                    subscriber.Socket.Dispose();
-                else if (subscriber.Wants(topic) && !subscriber.Queue.Writer.TryWrite([topic, number, batch]))
+                if (!_access.IsClosed(subscriber.Tenant) && subscriber.Wants(topic)
+                    && !subscriber.Queue.Writer.TryWrite([topic, number, batch]))
                     _counters.DroppedBatch();
             }
         }
@@ -78,6 +79,7 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _stopping.CancelAsync();
+        await _watch.DisposeAsync();
         _listener.Dispose();
         await _accepting;
         Subscriber[] left;
@@ -86,6 +88,19 @@ internal sealed partial class ZmtpPublisher : IAsyncDisposable
         foreach (var subscriber in left)
             subscriber.Socket.Dispose();
         _stopping.Dispose();
+    }
+
+    // Whose tenant was disabled or deleted.
+    private void EndClosed()
+    {
+        lock (_subscribers)
+        {
+            foreach (var subscriber in _subscribers)
+            {
+                if (_access.IsClosed(subscriber.Tenant))
+                    subscriber.Socket.Dispose();
+            }
+        }
     }
 
     private async Task AcceptAsync()

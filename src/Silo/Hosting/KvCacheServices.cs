@@ -95,6 +95,7 @@ internal static class KvCacheServices
         services.AddSingleton<LoopHealth>();
         services.AddSingleton<SiloCounters>();
         services.AddSingleton<TenantRegistry>();
+        services.AddSingleton<OperatorTokens>();
         services.AddSingleton(provider => new TenantAccounts(time: provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<TenantQuotas>();
         services.AddSingleton<WrongProofs>();
@@ -125,6 +126,7 @@ internal static class KvCacheServices
         silo.Services.AddSingleton(tls).AddSingleton(tls.Peers).AddSingleton<ILiveFiles>(tls);
         silo.Services.AddSingleton<ILiveFiles>(provider => provider.GetRequiredService<TenantRegistry>());
         silo.Services.AddSingleton<ILiveFiles>(provider => provider.GetRequiredService<ClusterSecrets>());
+        silo.Services.AddSingleton<ILiveFiles>(provider => provider.GetRequiredService<OperatorTokens>());
         AddLoop<FileReloader>(silo.Services);
     }
 

@@ -4,6 +4,7 @@ using System.Text;
 using KvCache.Silo.Accounts;
 using KvCache.Silo.Data;
 using KvCache.Silo.Options;
+using KvCache.Silo.Security;
 using Microsoft.Extensions.Options;
 
 namespace KvCache.Silo.Http;
@@ -22,9 +23,9 @@ internal enum OperatorRole
 }
 
 /// <summary>Tells who runs the silo: its figures show what all tenants do, so that no tenant's secret is enough for them.</summary>
-internal sealed class Operators(IOptions<AccountOptions> options, TenantRegistry tenants, HttpConnections connections, AuditLog audit)
+internal sealed class Operators(
+    IOptions<AccountOptions> options, OperatorTokens tokens, TenantRegistry tenants, HttpConnections connections, AuditLog audit)
 {
-    private readonly byte[]? _administrator = Digest(options.Value.AdminToken), _scraper = Digest(options.Value.ScrapeToken);
     private readonly bool _showLoopback = options.Value.ShowLoopback ?? !tenants.HasSecrets;
 
     /// <summary>As whom a request comes.</summary>
@@ -38,9 +39,9 @@ internal sealed class Operators(IOptions<AccountOptions> options, TenantRegistry
             var given = SHA256.HashData(Encoding.UTF8.GetBytes(header[Scheme.Length..].Trim()));
             if (tenants.FindBySecret(header.AsSpan(Scheme.Length).Trim()) is not null)
                 return OperatorRole.None; // whatever else it is: a tenant knows it
-            if (_administrator is not null && CryptographicOperations.FixedTimeEquals(given, _administrator))
+            if (Knows(tokens.Administrator, given))
                 return OperatorRole.Administrator;
-            if (_scraper is not null && CryptographicOperations.FixedTimeEquals(given, _scraper))
+            if (Knows(tokens.Scraper, given))
                 return OperatorRole.Scraper;
         }
 
@@ -62,7 +63,7 @@ internal sealed class Operators(IOptions<AccountOptions> options, TenantRegistry
                 : HttpProblem.Busy(
                     $"{connections.Most} connections are open, which is all that {HttpApiOptions.Section}:MaxConnections and the "
                     + "process's limit of open files allow.");
-        if (_administrator is null && (least == OperatorRole.Administrator || _scraper is null))
+        if (tokens.Administrator.Count == 0 && (least == OperatorRole.Administrator || tokens.Scraper.Count == 0))
         {
             return HttpProblem.Forbidden(least == OperatorRole.Administrator
                 ? $"Nobody administers this silo over HTTP. Set {AccountOptions.Section}:AdminToken."
@@ -83,5 +84,6 @@ internal sealed class Operators(IOptions<AccountOptions> options, TenantRegistry
             : "The token is neither the administrator's nor the scraper's.");
     }
 
-    private static byte[]? Digest(string token) => token.Length == 0 ? null : SHA256.HashData(Encoding.UTF8.GetBytes(token));
+    private static bool Knows(IReadOnlyList<byte[]> digests, byte[] given) =>
+        digests.Any(digest => CryptographicOperations.FixedTimeEquals(digest, given));
 }

@@ -14,9 +14,16 @@ internal sealed class AccountOptions : IValidatableObject
     /// </summary>
     public string AdminToken { get; set; } = "";
 
+    /// <summary>File with that token, and with a second one that is valid too in a second line, instead of the setting. Default empty. Read
+    /// again when it changes.</summary>
+    public string AdminTokenFile { get; set; } = "";
+
     /// <summary>Bearer token of whoever may see the silo's figures, and change nothing, at least 16 bytes. Default empty: the administrator
     /// alone.</summary>
     public string ScrapeToken { get; set; } = "";
+
+    /// <summary>File with that token, as <see cref="AdminTokenFile"/>. Default empty.</summary>
+    public string ScrapeTokenFile { get; set; } = "";
 
     /// <summary>
     /// Whether whoever comes over the loopback interface sees the silo's figures without a token. Default empty: where no tenant has a
@@ -35,12 +42,18 @@ internal sealed class AccountOptions : IValidatableObject
     /// <inheritdoc/>
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
-        if (AdminToken.Length > 0 && Encoding.UTF8.GetByteCount(AdminToken) < TenantOptions.MinSecretBytes)
-            yield return new ValidationResult(
-                $"{Section}:AdminToken is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [nameof(AdminToken)]);
-        if (ScrapeToken.Length > 0 && Encoding.UTF8.GetByteCount(ScrapeToken) < TenantOptions.MinSecretBytes)
-            yield return new ValidationResult(
-                $"{Section}:ScrapeToken is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [nameof(ScrapeToken)]);
+        foreach (var (name, token, file) in new[]
+        {
+            (nameof(AdminToken), AdminToken, AdminTokenFile), (nameof(ScrapeToken), ScrapeToken, ScrapeTokenFile),
+        })
+        {
+            if (token.Length > 0 && Encoding.UTF8.GetByteCount(token) < TenantOptions.MinSecretBytes)
+                yield return new ValidationResult(
+                    $"{Section}:{name} is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.", [name]);
+            if (token.Length > 0 && file.Length > 0)
+                yield return new ValidationResult($"{Section} has {name} and {name}File; one of them was expected.", [name]);
+        }
+
         if (ScrapeToken.Length > 0 && ScrapeToken == AdminToken)
             yield return new ValidationResult(
                 $"{Section}:ScrapeToken is the administrator's, so that whoever reads figures could change tenants. Choose another one.",
@@ -48,9 +61,9 @@ internal sealed class AccountOptions : IValidatableObject
         if (File.Length > 0 && !Path.IsPathFullyQualified(File))
             yield return new ValidationResult(
                 $"{Section}:File is '{File}'; an absolute path was expected, for example /var/lib/kvcache/tenants.json.", [nameof(File)]);
-        if (AdminToken.Length > 0 && File.Length == 0)
+        if (AdminToken.Length + AdminTokenFile.Length > 0 && File.Length == 0)
             yield return new ValidationResult(
-                $"{Section}:AdminToken is set, and {Section}:File is empty; what the administrator changes would be gone with the silo. "
-                + "Name a file.", [nameof(File)]);
+                $"There is a token of an administrator, and {Section}:File is empty; what the administrator changes would be gone with the "
+                + "silo. Name a file.", [nameof(File)]);
     }
 }

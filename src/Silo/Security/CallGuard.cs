@@ -69,7 +69,7 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter
     {
         object? mark = null;
         context?.TryGetValue(CallMarks.Key, out mark);
-        if (ReferenceEquals(mark, Mark) || IsSilo(mark))
+        if (target.Type != ClientMessages.Nowhere && (ReferenceEquals(mark, Mark) || IsSilo(mark)))
             return;
         if (IsTenants(mark, target))
         {
@@ -83,7 +83,10 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter
         }
 
         LogRefused("An activation", target);
-        throw new UnauthorizedAccessException($"A call of {target} is refused: {Reason(mark)}");
+        throw new UnauthorizedAccessException(target.Type == ClientMessages.Nowhere
+            ? $"A call of '{target.Key}' is refused: it is no prefix of the tenant that the connection belongs to "
+                + "(BlockKey.ToGrainKey makes their keys), and nothing else is for clients."
+            : $"A call of {target} is refused: {Reason(mark)}");
     }
 
     private static string Reason(object? mark) => mark is TenantTicket

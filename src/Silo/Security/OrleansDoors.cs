@@ -99,6 +99,7 @@ internal sealed partial class OrleansDoors(
         ConnectionDelegate next)
     {
         string? reason = "its proof is wrong", name = null;
+        byte[] preamble = [];
         var address = (connection.RemoteEndPoint as IPEndPoint)?.Address;
         var place = (Place)connection.Items[typeof(Place)]!;
         try
@@ -111,8 +112,11 @@ internal sealed partial class OrleansDoors(
                 limit);
             if (name is null)
                 await PartAsync(connection);
-            else if (door == OrleansDoor.Gateway && await NamesASiloAsync(connection.Transport.Input, limit))
-                reason = "it takes the name of a silo";
+            else if (door == OrleansDoor.Gateway)
+            {
+                preamble = await PreambleAsync(connection.Transport.Input, limit);
+                reason = NamesASilo(preamble) ? "it takes the name of a silo" : null;
+            }
             else
                 reason = null;
         }
@@ -137,18 +141,28 @@ internal sealed partial class OrleansDoors(
         {
             try
             {
-                await next(connection);
+                if (door == OrleansDoor.Silo)
+                    await next(connection);
+                else
+                    reason = await ServeAsync(connection, name!, preamble, next);
             }
             finally
             {
                 _admitted.Remove(connection);
             }
 
-            return;
+            if (reason is null)
+                return;
         }
 
         LogTurnedAway(connection.RemoteEndPoint?.ToString() ?? "somebody", door, reason);
         connection.Abort();
+    }
+
+    private static async Task<string?> ServeAsync(ConnectionContext connection, string tenant, byte[] preamble, ConnectionDelegate next)
+    {
+        using var messages = new ClientMessages(TenantId.Of(tenant), preamble);
+        return await messages.RunAsync(connection, next);
     }
 
     private async Task PlaceAsync(ConnectionContext connection, UnprovenConnections<ConnectionContext> unproven, ConnectionDelegate next)
@@ -178,9 +192,8 @@ internal sealed partial class OrleansDoors(
         }
     }
 
-    // A client says in its preamble who it is. As a silo's own client it would get the answers to that silo's calls, and the mark that goes
-    // with them.
-    private static async Task<bool> NamesASiloAsync(PipeReader reader, CancellationToken cancellationToken)
+    // With its length, and left where it is.
+    private static async Task<byte[]> PreambleAsync(PipeReader reader, CancellationToken cancellationToken)
     {
         var head = await reader.ReadAtLeastAsync(sizeof(int), cancellationToken);
         if (head.Buffer.Length < sizeof(int))
@@ -190,10 +203,16 @@ internal sealed partial class OrleansDoors(
         if (length is < 0 or > MaxPreambleBytes)
             throw new InvalidDataException($"it sent a preamble of {length} bytes");
         var preamble = await reader.ReadAtLeastAsync(sizeof(int) + length, cancellationToken);
-        var text = preamble.Buffer.Slice(0, Math.Min(preamble.Buffer.Length, sizeof(int) + length)).ToArray();
+        if (preamble.Buffer.Length < sizeof(int) + length)
+            throw new EndOfStreamException("it closed the connection in its preamble");
+        var bytes = preamble.Buffer.Slice(0, sizeof(int) + length).ToArray();
         reader.AdvanceTo(preamble.Buffer.Start);
-        return text.AsSpan().IndexOf("hosted-"u8) >= 0;
+        return bytes;
     }
+
+    // A client says in its preamble who it is. As a silo's own client it would get the answers to that silo's calls, and the mark that goes
+    // with them.
+    private static bool NamesASilo(byte[] preamble) => preamble.AsSpan().IndexOf("hosted-"u8) >= 0;
 
     [LoggerMessage(
         Level = LogLevel.Warning,

@@ -13,9 +13,11 @@ internal static class SecretFiles
     /// <summary>Reads a file of secrets, and follows it.</summary>
     /// <param name="name">The setting, for messages.</param>
     /// <param name="file">The file.</param>
-    /// <param name="check">What else is wrong with secrets, in a sentence; null when nothing is.</param>
+    /// <param name="keep">What is kept of a secret; null for itself.</param>
+    /// <param name="check">What else is wrong with what is kept, in a sentence; null when nothing is.</param>
     /// <exception cref="FormatException">It cannot be used; the message is one sentence and no secret.</exception>
-    public static LiveFile<IReadOnlyList<byte[]>> Load(string name, string file, Func<IReadOnlyList<byte[]>, string?>? check = null) =>
+    public static LiveFile<IReadOnlyList<byte[]>> Load(
+        string name, string file, Func<byte[], byte[]>? keep = null, Func<IReadOnlyList<byte[]>, string?>? check = null) =>
         new(name, [file], contents =>
     {
         byte[][] secrets =
@@ -27,6 +29,8 @@ internal static class SecretFiles
         if (Array.Exists(secrets, secret => secret.Length < TenantOptions.MinSecretBytes))
             throw new FormatException(
                 $"{name}: a secret in '{file}' is too short; at least {TenantOptions.MinSecretBytes} bytes were expected.");
+        if (keep is not null)
+            secrets = Array.ConvertAll(secrets, secret => keep(secret));
         return check?.Invoke(secrets) is { } problem ? throw new FormatException($"{name}: {problem}") : secrets;
     });
 }

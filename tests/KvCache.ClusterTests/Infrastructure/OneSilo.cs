@@ -42,9 +42,7 @@ public sealed class OneSilo : IAsyncLifetime
             silo.Services.AddSingleton<TimeProvider>(Clock);
             silo.AddMemoryGrainStorage(PrefixDescriptor.StorageName).AddKvCache(configuration);
         });
-        TrustedClient.Configure(builder, () => _cluster!);
-        _cluster = builder.Build();
-        await _cluster.DeployAsync();
+        _cluster = await builder.DeployAsync();
         await Eventually.TrueAsync("the whole arena is committed", () => Store.Arena.CommittedBytes == Store.Arena.Capacity);
     }
 

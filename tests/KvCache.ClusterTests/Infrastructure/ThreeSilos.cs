@@ -41,9 +41,7 @@ public sealed class ThreeSilos : IAsyncLifetime
         }).Build();
         var builder = new InProcessTestClusterBuilder(Count);
         builder.ConfigureSilo((_, silo) => silo.AddMemoryGrainStorage(PrefixDescriptor.StorageName).AddKvCache(configuration));
-        TrustedClient.Configure(builder, () => _cluster!);
-        _cluster = builder.Build();
-        await _cluster.DeployAsync();
+        _cluster = await builder.DeployAsync();
         var readers = Enumerable.Range(0, Count).Select(Connect).ToArray();
         for (var silo = 0; silo < Count; silo++)
         {

@@ -7,11 +7,13 @@ using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
 using KvCache.Engine.Security;
 using KvCache.Engine.Wire;
+using KvCache.Orleans;
 using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.ProcessTests.Security;
 using KvCache.Silo.LmCache;
 using KvCache.Testing;
+using Orleans.Connections.Security;
 
 namespace KvCache.ProcessTests;
 
@@ -66,7 +68,8 @@ public sealed class TlsTests : IDisposable
     [Fact]
     public async Task A_certificate_stands_for_its_tenant_and_no_other_on_every_port()
     {
-        await using var silo = await SiloProcess.StartAsync(TlsSilo.Settings(_authority, TlsSilo.Tenants(_authority)));
+        await using var silo =
+            await SiloProcess.StartAsync(TlsSilo.Settings(_authority, TlsSilo.Tenants(_authority)) with { GatewayPort = "0" });
         var prefix = Prefixes.New(Prefixes.Namespace("tls", Layout, "acme"), 2);
         await using (var acme = silo.Connect(configure: TlsSilo.Trusting(_authority, "engine.acme", "acme")))
         {
@@ -101,6 +104,24 @@ public sealed class TlsTests : IDisposable
         var (visitor, visitorKey) = _authority.Issue("visitor");
         using var without = Https(silo, X509Certificate2.CreateFromPemFile(visitor, visitorKey));
         Assert.Equal(HttpStatusCode.Unauthorized, (await without.GetAsync(new Uri("/v1/stats", UriKind.Relative), Token)).StatusCode);
+
+        // Behind the gateway the secret counts; a certificate opens the door to it.
+        using var visiting = X509Certificate2.CreateFromPemFile(visitor, visitorKey);
+        await using var orleans = await OrleansClient.StartAsync(silo.Ready.GatewayPort, "acme", TlsSilo.AcmeSecret, client => client.UseTls(
+            visiting, tls => tls.OnAuthenticateAsClient = (_, handshake) =>
+            {
+                var ssl = (SslClientAuthenticationOptions)handshake.SslClientAuthenticationOptions;
+                ssl.TargetHost = "127.0.0.1";
+                ssl.CertificateChainPolicy = new X509ChainPolicy
+                {
+                    TrustMode = X509ChainTrustMode.CustomRootTrust,
+                    RevocationMode = X509RevocationMode.NoCheck,
+                };
+                ssl.CertificateChainPolicy.CustomTrustStore.ImportFromPemFile(_authority.CaFile);
+            }));
+        Assert.NotNull(await orleans.Grains.GetPrefix(prefix.Key(0)).DescribeAsync());
+        await using var plain = OrleansClient.Create(silo.Ready.GatewayPort, "acme", TlsSilo.AcmeSecret);
+        Assert.NotNull(await Record.ExceptionAsync(() => plain.StartAsync(TimeSpan.FromSeconds(3))));
         silo.AssertHealthy();
     }
 

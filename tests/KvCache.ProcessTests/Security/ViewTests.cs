@@ -74,6 +74,31 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
     }
 
     [Fact]
+    public async Task A_token_is_exchanged_while_the_silo_serves()
+    {
+        const string New = "the scraper's next token";
+        using HttpSilo old = new(Process, Scraper), next = new(Process, New);
+
+        shared.WriteScrapeToken(New);
+        await Eventually.TrueAsync("the new token is taken", () => SeesFiguresAsync(next));
+        Assert.False(await SeesFiguresAsync(old));
+
+        shared.WriteScrapeToken(Administrator); // changes nothing
+        await Eventually.TrueAsync(
+            "a file that cannot be used is told", () => Process.Log.Contains("Choose another one", StringComparison.Ordinal));
+        Assert.True(await SeesFiguresAsync(next));
+
+        shared.WriteScrapeToken(Scraper);
+        await Eventually.TrueAsync("the old token is back", () => SeesFiguresAsync(old));
+
+        static async Task<bool> SeesFiguresAsync(HttpSilo silo)
+        {
+            using var response = await silo.Client.GetAsync("/admin/stats");
+            return response.IsSuccessStatusCode;
+        }
+    }
+
+    [Fact]
     public async Task Whoever_sees_figures_changes_nothing()
     {
         using var scraper = new HttpSilo(Process, Scraper);
@@ -129,17 +154,20 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
         return answer.ToString();
     }
 
-    [Fact]
-    public async Task A_token_that_is_a_tenants_secret_too_is_worth_nothing()
+    [Theory]
+    [InlineData(Administrator)]
+    [InlineData(Scraper)]
+    [InlineData("a secret of all the silos")]
+    public async Task A_tenant_gets_no_secret_that_is_somebodys_who_may_do_more(string secret)
     {
-        await using var silo = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
-        {
-            ["KvCache:Tenants:acme:Secret"] = TwoTenants.AcmeSecret,
-            ["KvCache:Accounts:ScrapeToken"] = TwoTenants.AcmeSecret,
-        }));
-        using var acme = new HttpSilo(silo, TwoTenants.AcmeSecret);
-        using var response = await acme.Client.GetAsync("/metrics");
-        await HttpSilo.ProblemAsync(response, 401, "unauthenticated");
+        using var admin = new HttpSilo(Process, Administrator);
+        using var put = await admin.Client.PutAsync(
+            "/admin/tenants/careless",
+            new StringContent(new JsonObject { ["secret"] = secret }.ToJsonString(), new MediaTypeHeaderValue("application/json")));
+        var problem = await put.Content.ReadAsStringAsync();
+        Assert.Equal(HttpStatusCode.BadRequest, put.StatusCode);
+        Assert.Contains("Give it another one.", problem, StringComparison.Ordinal);
+        Assert.DoesNotContain("careless", await admin.Client.GetStringAsync("/admin/tenants"), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -212,13 +240,24 @@ public sealed class ViewTests(ViewTests.Silo shared) : IClassFixture<ViewTests.S
 
         internal SiloProcess Process { get; private set; } = null!;
 
+        internal string WriteScrapeToken(params string[] tokens)
+        {
+            var path = Path.Combine(_folder.FullName, "scrape-token");
+            File.WriteAllLines(path + ".new", tokens);
+            File.Move(path + ".new", path, overwrite: true);
+            return path;
+        }
+
         public async ValueTask InitializeAsync() =>
             Process = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false, Settings: new Dictionary<string, string>
             {
                 ["KvCache:Tenants:acme:Secret"] = TwoTenants.AcmeSecret,
                 ["KvCache:Tenants:evil:Secret"] = TwoTenants.EvilSecret,
+                ["KvCache:Cluster:Mode"] = "Localhost",
+                ["KvCache:Cluster:Secret"] = "a secret of all the silos",
                 ["KvCache:Accounts:AdminToken"] = Administrator,
-                ["KvCache:Accounts:ScrapeToken"] = Scraper,
+                ["KvCache:Accounts:ScrapeTokenFile"] = WriteScrapeToken(Scraper),
+                ["KvCache:Reload:Interval"] = "100ms",
                 ["KvCache:Accounts:File"] = Path.Combine(_folder.FullName, "tenants.json"),
                 ["KvCache:Http:Hosts:0"] = "kvcache.example",
                 ["KvCache:Resp:Listen"] = "127.0.0.1:0",
