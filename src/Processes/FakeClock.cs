@@ -20,7 +20,11 @@ internal static class FakeClock
         // under a number that nobody knows.
         var start = new ProcessStartInfo(
             "/usr/bin/env",
-            [$"LD_PRELOAD={Library}", $"FAKETIME={offset}", "FAKETIME_DONT_FAKE_MONOTONIC=1", command.FileName, .. command.ArgumentList])
+            [
+                // Without the last one it reads its settings anew every few seconds, in every thread.
+                $"LD_PRELOAD={Library}", $"FAKETIME={offset}", "FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_CACHE_DURATION=3600",
+                command.FileName, .. command.ArgumentList,
+            ])
         {
             WorkingDirectory = command.WorkingDirectory,
         };

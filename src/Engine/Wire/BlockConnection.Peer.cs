@@ -9,7 +9,7 @@ namespace KvCache.Engine.Wire;
 /// <param name="Key">The block.</param>
 /// <param name="Generation">The write that produced the bytes.</param>
 /// <param name="Layout">Shape of the block.</param>
-/// <param name="ExpiresAt">End of its life; null for as long as memory lasts.</param>
+/// <param name="ExpiresAt">End of its life by the clock of who reads this; null for as long as memory lasts.</param>
 /// <param name="Durability">What its writer asked for.</param>
 /// <param name="Lineage">Where it stands in its prefix.</param>
 internal sealed record PeerBlockHeader(
@@ -125,7 +125,9 @@ internal sealed partial class BlockConnection
     {
         writer.UInt32((uint)index);
         writer.UInt64(lease.Generation);
-        writer.UInt64((ulong)(lease.ExpiresAt?.ToUnixTimeMilliseconds() ?? 0));
+
+        // What is left, and not a time of day: the clocks of two silos may be hours apart.
+        writer.UInt64(lease.ExpiresAt is { } end ? (ulong)Math.Max(1, (end - DateTimeOffset.UtcNow).TotalMilliseconds) : 0);
         writer.UInt8(lease.Durability.Persisted ? WireProtocol.PutPersisted : (byte)0);
         writer.UInt8((byte)lease.Durability.Copies);
         writer.Hashes([lease.Lineage.Parent]);
@@ -135,11 +137,18 @@ internal sealed partial class BlockConnection
         lease.Layout.WriteTo(writer);
     }
 
+    private static DateTimeOffset EndOf(ulong milliseconds)
+    {
+        var now = DateTimeOffset.UtcNow;
+        return milliseconds < (DateTimeOffset.MaxValue - now).TotalMilliseconds - 1 ? now.AddMilliseconds(milliseconds)
+            : DateTimeOffset.MaxValue;
+    }
+
     private static PeerBlockHeader ReadPeerHeader(ReadOnlySpan<BlockKey> keys, ref WireReader reader)
     {
         var index = reader.Count(keys.Length - 1, "index");
         var generation = reader.UInt64();
-        var expires = (long)reader.UInt64();
+        var left = reader.UInt64();
         var persisted = (reader.UInt8() & WireProtocol.PutPersisted) != 0;
         var copies = reader.UInt8();
         var lineage = new BlockLineage(reader.Hashes(1)[0], (int)reader.UInt32(), reader.UInt64(), (int)reader.UInt32());
@@ -147,7 +156,7 @@ internal sealed partial class BlockConnection
             keys[index],
             generation,
             KvLayout.Read(ref reader),
-            expires == 0 ? null : DateTimeOffset.FromUnixTimeMilliseconds(expires),
+            left == 0 ? null : EndOf(left),
             new BlockDurability(copies, persisted),
             lineage);
     }

@@ -53,6 +53,7 @@ internal static class ForeignLines
         or TimeoutException or OperationCanceledException or SocketException or ConnectionResetException or ConnectionAbortedException
         or UnauthorizedAccessException or KvCache.Silo.Tiers.Redis.RedisException or StackExchange.Redis.RedisException
         || exception.GetType().FullName is "Orleans.Runtime.Messaging.ConnectionFailedException"
+            or "Orleans.Runtime.OrleansLifecycleCanceledException" // it was asked to end while it started
             or "Orleans.Networking.Shared.SocketConnectionException"
                 or "Orleans.Runtime.GrainDirectory.LocalGrainDirectoryPartitionException";
 }
