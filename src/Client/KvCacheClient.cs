@@ -102,6 +102,15 @@ public sealed partial class KvCacheClient : IKvCache
         return match;
     }
 
+    /// <summary>Tells which silos hold a prompt's blocks, and what only Redis has: for routers (<see cref="KvRouter"/>). Not a use of any
+    /// block.</summary>
+    /// <param name="prefix">The prompt.</param>
+    /// <param name="cancellationToken">Cancels.</param>
+    /// <returns>The holders, from the first block up to the first that nobody has; null when no silo has answered within
+    /// <see cref="KvCacheClientOptions.MatchTimeout"/>.</returns>
+    public ValueTask<BlockLocations?> LocateAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
+        new ClusterLocate(_silos, prefix, new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken)).RunAsync();
+
     /// <inheritdoc/>
     public async ValueTask<LoadResult> LoadAsync(
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,

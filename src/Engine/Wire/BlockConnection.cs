@@ -117,10 +117,17 @@ internal sealed partial class BlockConnection : IDisposable
     /// <summary>Asks which silos hold a chain.</summary>
     /// <param name="ns">Namespace.</param>
     /// <param name="hashes">The chain, at most <see cref="WireProtocol.MaxBlocksPerRequest"/> blocks.</param>
-    public BlockLocations Locate(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes)
+    /// <param name="isRead">Whether the blocks are about to be read. The silo takes copies of what is often read from afar.</param>
+    public BlockLocations Locate(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, bool isRead = true)
     {
         var handle = Open(ns);
         var request = Begin();
+        if (!isRead)
+        {
+            WireFields.Add(request, WireFields.NotARead, []);
+            WireFields.End(request);
+        }
+
         request.UInt32(handle);
         request.UInt32((uint)hashes.Length);
         request.Hashes(hashes);

@@ -27,6 +27,9 @@ internal static class WireFields
     /// answer of such a silo.</summary>
     public const ushort Leaving = 2;
 
+    /// <summary>Nothing is about to be read, without a value. In a locate of somebody who only wants to know.</summary>
+    public const ushort NotARead = 3;
+
     private const int HeadBytes = 8;
 
     /// <summary>Appends a field. Fields come right behind the room for the header, before everything else; <see cref="End"/> ends

@@ -217,7 +217,8 @@ internal sealed partial class Session : Connection
         var ns = ReadBlocks(meta, hasNumber: false, out _, out var hashes);
         var masks = Masks(hashes.Length);
         var found = _server.Cluster.Match(ns, hashes, masks);
-        _server.Cluster.NoteReads(ns, hashes[..found], masks);
+        if (!WireFields.TryFind(_socket.Fields, WireFields.NotARead, out _))
+            _server.Cluster.NoteReads(ns, hashes[..found], masks);
         var reply = Reply();
         _server.Cluster.WriteLocations(reply, masks[..found], _server.Endpoints);
         _socket.Send(reply, FrameType.LocateReply, WireStatus.Ok, requestId);

@@ -130,16 +130,30 @@ public sealed class SharedBlocksTests(SharedBlocksTests.Cluster shared) : IClass
         await using var writer = Silos.Connect(0);
         await writer.MustStoreAsync(prefix);
         using var connection = Connect(2);
-        await Eventually.TrueAsync("the reader's silo knows it", () => connection.Locate(Small, prefix.Chain.Hashes).Found == 3);
+        await using var router = Silos.Connect(2);
+        BlockLocations? locations = null;
+        await Eventually.TrueAsync(
+            "the reader's silo knows it", async () => (locations = await router.LocateAsync(prefix)) is { Found: 3 });
+        var best = KvRouter.Rank(locations!, 3 * Small.Layout.TokensPerBlock, Small.Layout.TokensPerBlock)[0];
+        Assert.Equal((Silos[0].Tcp, 1), (best.Silo.Endpoints.Single(), best.Plan.Memory / (3 * Small.Layout.TokensPerBlock)));
+
+        // Who only wants to know reads nothing: of what is read later, there is a copy before.
+        for (var i = 0; i < 20; i++)
+            await router.LocateAsync(prefix);
+        var other = Prefixes.New(Small, 1);
+        await writer.MustStoreAsync(other);
+        await Eventually.TrueAsync("the reader's silo has a copy of the other one", () => IsCopied(other));
+        Assert.Equal(0, Silos.BlocksAt(2, prefix));
 
         // A reader asks where blocks are, and reads them there.
-        await Eventually.TrueAsync("the reader's silo has a copy", () =>
-        {
-            connection.Locate(Small, prefix.Chain.Hashes);
-            return Silos.BlocksAt(2, prefix) == 3;
-        });
-
+        await Eventually.TrueAsync("the reader's silo has a copy", () => IsCopied(prefix));
         Assert.Equal(3, Silos.BlocksAt(0, prefix));
+
+        bool IsCopied(KvPrefix read)
+        {
+            connection.Locate(Small, read.Chain.Hashes);
+            return Silos.BlocksAt(2, read) == read.BlockCount;
+        }
     }
 
     [Fact]
