@@ -64,7 +64,7 @@ public sealed class KvCacheClientOptions
 
     /// <summary>
     /// Time that an open breaker answers with misses at once, before one call may try again. Default 1 s; it doubles with every
-    /// failed try, up to 30 s.
+    /// failed try, up to 30 s. Meanwhile the client connects by itself, every 2 s at least, and whichever succeeds closes the breaker.
     /// </summary>
     public TimeSpan BreakerDelay { get; set; } = TimeSpan.FromSeconds(1);
 

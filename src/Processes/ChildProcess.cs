@@ -33,8 +33,21 @@ internal sealed partial class ChildProcess : IDisposable, IAsyncDisposable
     /// <summary>Process id of the program.</summary>
     public int Id { get; }
 
-    /// <summary>Whether it has ended.</summary>
-    public bool HasExited => _keeper.HasExited;
+    /// <summary>Whether it has ended, or was disposed.</summary>
+    public bool HasExited
+    {
+        get
+        {
+            try
+            {
+                return _keeper.HasExited;
+            }
+            catch (InvalidOperationException)
+            {
+                return true; // disposed, perhaps at this moment
+            }
+        }
+    }
 
     /// <summary>Memory that it occupies in bytes; 0 when it has ended.</summary>
     public long ResidentBytes

@@ -18,12 +18,13 @@ public sealed class FailoverTests
         using var old = RedisProcess.Start();
         using var next = RedisProcess.Start();
         using var name = new RedisProxy(old);
-        await using var fixture = new TierFixture(name.Address);
+        await using var fixture = new TierFixture(name.Address, configure: options => options.Readers = 1);
         await fixture.PersistAsync(TierFixture.Key(1), Small);
+        Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(TierFixture.Key(1), Small)); // those who read are connected too
         Assert.True(fixture.Tier.IsAvailable);
 
-        // Nobody closes the connections: the old one goes on answering, as a replica.
-        Assert.Equal("+OK", old.Command("REPLICAOF", "127.0.0.1", $"{next.Port}"));
+        // Nobody closes the connections: the old one goes on answering, as a replica that does not reach its master.
+        Assert.Equal("+OK", old.Command("REPLICAOF", "127.0.0.1", $"{LoopbackPort.FindFree()}"));
         name.PointTo(next);
 
         var began = Stopwatch.GetTimestamp();
@@ -32,6 +33,8 @@ public sealed class FailoverTests
             await fixture.WriteAsync(fixture.Put(TierFixture.Key(number++), Small)) == PersistOutcome.Persisted);
         Promised.Within(TimeSpan.FromSeconds(10), Stopwatch.GetElapsedTime(began), "a write to the new master");
         await Eventually.TrueAsync("the tier says so", () => fixture.Tier.IsAvailable);
+        fixture.Store.Remove(TierFixture.Key(number - 1));
+        Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(TierFixture.Key(number - 1), Small));
         await Eventually.TrueAsync("a deletion reaches it", async () =>
             await fixture.Tier.DeleteAsync([TierFixture.Key(number - 1)], TestContext.Current.CancellationToken));
         Assert.False(await fixture.Tier.ExistsAsync(TierFixture.Key(number - 1)));
@@ -60,7 +63,8 @@ public sealed class FailoverTests
         await fixture.PersistAsync(TierFixture.Key(1), Small);
 
         redis.Freeze();
-        await Eventually.TrueAsync("the tier notices by itself", () => !fixture.Tier.IsAvailable);
+        Promised.Within(
+            TimeSpan.FromSeconds(5), await Eventually.TrueAsync("the tier notices by itself", () => !fixture.Tier.IsAvailable), "noticed");
         redis.Thaw();
         await Eventually.TrueAsync("the tier notices that it is back", () => fixture.Tier.IsAvailable);
     }

@@ -17,6 +17,9 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     private const int LaneStackBytes = 256 * 1024;
     private static readonly TimeSpan LeavingMemory = TimeSpan.FromSeconds(5);
 
+    // A silo that is back is found so soon, at the latest.
+    private static readonly TimeSpan LongestProbeDelay = TimeSpan.FromSeconds(2), ProbeTime = TimeSpan.FromSeconds(2);
+
     private readonly SiloEndpoint _endpoint;
     private readonly KvCacheClientOptions _options;
     private readonly Credentials _credentials;
@@ -32,6 +35,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     private long _failures;
     private long _leaving; // when it said so last, as a timestamp; 0 for never
     private int _disposed;
+    private Task _probing = Task.CompletedTask;
 
     public ConnectionLanes(
         SiloEndpoint endpoint, KvCacheClientOptions options, Credentials credentials, int max, bool bulk, CircuitBreaker breaker,
@@ -100,7 +104,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         Task[] ends;
         lock (_lanes)
             ends = [.. _lanes.Select(lane => lane.Ended.Task)];
-        await Task.WhenAll(ends).ConfigureAwait(false);
+        await Task.WhenAll([.. ends, Volatile.Read(ref _probing)]).ConfigureAwait(false);
         while (_queue.TryTake(out var call))
         {
             if (call.TryStart())
@@ -176,9 +180,48 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         }
 
         Interlocked.Increment(ref _failures);
-        if (_breaker.Failed())
-            LogOpened(_endpoint.Text);
+        if (!_breaker.Failed())
+            return;
+        LogOpened(_endpoint.Text);
+        Volatile.Write(ref _probing, Task.Run(ProbeAsync));
     }
+
+    // Behind the callers' backs: while other silos answer them, none of them finds out that this one is back.
+    private async Task ProbeAsync()
+    {
+        for (var delay = _options.BreakerDelay; ; delay *= 2)
+        {
+            delay = delay < LongestProbeDelay ? delay : LongestProbeDelay;
+            await Task.Delay(delay, _stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (_stopping.IsCancellationRequested || !_breaker.IsOpen)
+                return;
+            try
+            {
+                await Task.Factory.StartNew(Probe, _stopping.Token, TaskCreationOptions.LongRunning, TaskScheduler.Default)
+                    .ConfigureAwait(false);
+                _breaker.Succeeded();
+                return;
+            }
+            catch (Exception e) when (e is SocketException or IOException or ObjectDisposedException or OperationCanceledException)
+            {
+                // It is still away.
+            }
+            catch (Exception e) when (e is SiloException or KvFormatException)
+            {
+                return; // what it refuses, it would refuse again
+            }
+        }
+    }
+
+    private void Probe()
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_stopping.Token);
+        limit.CancelAfter(ProbeTime);
+        Connect(limit.Token).Dispose();
+    }
+
+    private BlockConnection Connect(CancellationToken cancellationToken) => BlockConnection.Connect(
+        _endpoint, _credentials.Tenant, _credentials.Secret.Value, _credentials.Tls, (int)_options.SocketBuffer.Bytes, cancellationToken);
 
     private MissReason Serve(SiloCall call, Lane lane)
     {
@@ -186,12 +229,14 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(call.Token, _stopping.Token);
         try
         {
-            var connection =
-                lane.Connection ??= BlockConnection.Connect(
-                _endpoint, _credentials.Tenant, _credentials.Secret.Value, _credentials.Tls, (int)_options.SocketBuffer.Bytes,
-                ending.Token);
-            using (ending.Token.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
-                reason = call.Body(connection);
+            var connection = lane.Connection;
+            if (connection is null || !TryRun(call, connection, ending.Token, out reason))
+            {
+                Drop(lane);
+                connection = lane.Connection = Connect(ending.Token);
+                reason = Run(call, connection, ending.Token);
+            }
+
             if (connection.IsLeaving)
                 Volatile.Write(ref _leaving, Stopwatch.GetTimestamp());
             if (ending.IsCancellationRequested)
@@ -226,6 +271,28 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
         }
 
         return reason;
+    }
+
+    private static MissReason Run(SiloCall call, BlockConnection connection, CancellationToken ending)
+    {
+        using (ending.UnsafeRegister(static c => ((BlockConnection)c!).Abort(), connection))
+            return call.Body(connection);
+    }
+
+    // A connection that the other side closed while it was idle, as a silo does that is restarted, says nothing of how the silo is now.
+    private static bool TryRun(SiloCall call, BlockConnection idle, CancellationToken ending, out MissReason reason)
+    {
+        reason = MissReason.Unavailable;
+        var received = idle.ReceivedBytes;
+        try
+        {
+            reason = Run(call, idle, ending);
+            return true;
+        }
+        catch (Exception e) when (e is SocketException or IOException && idle.ReceivedBytes == received && !ending.IsCancellationRequested)
+        {
+            return false;
+        }
     }
 
     private void Fail(Lane lane, SiloCall call)

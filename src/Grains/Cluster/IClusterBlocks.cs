@@ -9,6 +9,9 @@ internal interface IClusterBlocks
     /// <summary>Whether there are other silos, as far as this one knows.</summary>
     bool HasOthers { get; }
 
+    /// <summary>Whether all of them have spoken lately.</summary>
+    bool HearsAll { get; }
+
     /// <summary>A silo that lives and has the block according to the index, this one first; null when there is none.</summary>
     SiloAddress? HolderOf(BlockKey key);
 

@@ -30,6 +30,8 @@ internal sealed partial class ClusterBlocks(
 
     public bool HasOthers => members.Peers.Length > 0;
 
+    public bool HearsAll => members.Reachable == members.Peers.Length;
+
     public SiloAddress? HolderOf(BlockKey key)
     {
         var holders = directory.Index.HoldersOf(key);

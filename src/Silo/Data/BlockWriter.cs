@@ -179,7 +179,7 @@ internal sealed partial class BlockWriter(
         try
         {
             return await grains.GetPrefix(write.Key).BeginAsync(intent, cancellationToken).AsTask()
-                .WaitAsync(options.Value.AskTimeout, cancellationToken);
+                .WaitAsync(cluster.HearsAll ? options.Value.AskTimeout : options.Value.UnheardAskTimeout, cancellationToken);
         }
         catch (Exception e) when (LostCalls.IsLost(e, cancellationToken))
         {

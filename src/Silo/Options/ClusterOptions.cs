@@ -81,6 +81,13 @@ internal sealed class ClusterOptions : IValidatableObject
     public TimeSpan AskTimeout { get; set; } = TimeSpan.FromSeconds(2);
 
     /// <summary>
+    /// Limit of a put's question to the grain of its block while some silo is not heard, as the grain may be there. Default 250 ms, which
+    /// is less than a client's patience; then the block is stored without an answer.
+    /// </summary>
+    [Range(typeof(TimeSpan), "00:00:00.010", "00:01:00")]
+    public TimeSpan UnheardAskTimeout { get; set; } = TimeSpan.FromMilliseconds(250);
+
+    /// <summary>
     /// Silence after which another silo's blocks are left out of answers until it speaks again. Default 2.5 s. It speaks at least once a
     /// second; death is Orleans' to declare.
     /// </summary>

@@ -14,6 +14,33 @@ public sealed class KilledSiloTests
 {
     private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(3);
 
+    [Fact]
+    public async Task A_silo_that_is_back_is_used_at_once_and_also_after_its_breaker_has_opened()
+    {
+        var prefix = Prefixes.New(Prefixes.Namespace("back", KvLayout.Opaque(4096, 16)), 1);
+        var first = await SiloProcess.StartAsync(new SiloSettings(UseUnix: false));
+        var settings = new SiloSettings(UseUnix: false, Tcp: first.Tcp["tcp:".Length..]);
+        await using var client = first.Connect(configure: options =>
+        {
+            options.BreakerDelay = TimeSpan.FromMinutes(10); // no call tries before
+            options.BreakerFailures = 3;
+        });
+        Assert.Equal(MissReason.Absent, await ReasonAsync());
+
+        // While the client's connections are idle: it does not even notice.
+        await first.KillAsync();
+        await first.DisposeAsync();
+        await using (await SiloProcess.StartAsync(settings))
+            Assert.Equal(MissReason.Absent, await ReasonAsync());
+
+        for (var call = 0; call < 4; call++)
+            Assert.Equal(MissReason.Unavailable, await ReasonAsync());
+        await using var third = await SiloProcess.StartAsync(settings);
+        await Eventually.TrueAsync("the client has found out by itself", async () => await ReasonAsync() == MissReason.Absent);
+
+        async Task<MissReason> ReasonAsync() => (await client.MatchAsync(prefix)).Reason;
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -24,6 +24,7 @@ internal sealed class ModelSilo : ILocalSiloDetails, IServiceProvider, IDisposab
     private static readonly IOptions<ClusterOptions> Options = Microsoft.Extensions.Options.Options.Create(new ClusterOptions
     {
         AskTimeout = Timeout.InfiniteTimeSpan,
+        UnheardAskTimeout = Timeout.InfiniteTimeSpan,
         SilenceLimit = TimeSpan.FromDays(1),
         CutOffLimit = TimeSpan.Zero, // who crashes is silent at once
     });

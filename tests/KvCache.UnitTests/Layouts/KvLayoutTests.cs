@@ -41,10 +41,19 @@ public sealed class KvLayoutTests
         Gen.Select(Any, Gen.OneOf(Gen.Int[-2, 6], Gen.Int), Gen.OneOf(Gen.Int[-2, 6], Gen.Int)).Sample((layout, first, count) =>
         {
             var range = new LayerRange(first, count);
-            var inside = count > 0 && first >= 0 && (long)first + count <= layout.Layers;
-            Assert.Equal(inside, layout.Contains(range));
-            if (inside)
-                Assert.Equal(Enumerable.Range(first, count).Sum(layout.LayerBytes), layout.RangeBytes(range));
+            Assert.Equal(count > 0 && first >= 0 && (long)first + count <= layout.Layers, layout.Contains(range));
+        });
+
+    [Fact]
+    public void A_run_of_layers_has_the_bytes_of_its_layers() =>
+        Any.Sample(layout =>
+        {
+            for (var first = 0; first < layout.Layers; first++)
+            {
+                for (var count = 1; first + count <= layout.Layers; count++)
+                    Assert.Equal(
+                        Enumerable.Range(first, count).Sum(layout.LayerBytes), layout.RangeBytes(new LayerRange(first, count)));
+            }
         });
 
     [Fact]
