@@ -128,14 +128,16 @@ class Cache:
         self._count(matched_blocks=found.count)
         return found
 
-    def locate(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None) -> Optional[Location]:
-        """Which silos have the blocks of a chain; None when no silo could say."""
+    def locate(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None,
+               is_read: bool = False) -> Optional[Location]:
+        """Which silos have the blocks of a chain; None when no silo could say. ``is_read`` says that they are about to be read: silos
+        take copies of what is often read from afar."""
         if not hashes:
             return Location((), ())
         parts: List[Location] = []
 
         def locate(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
-            location = session.open(namespace, deadline).locate(part, deadline)
+            location = session.open(namespace, deadline).locate(part, deadline, is_read)
             parts.append(location)
             return len(location.holders) == len(part)
         self._in_parts(hashes, locate, timeout)
@@ -153,7 +155,7 @@ class Cache:
         deadline = Deadline.of(timeout, self.options.load_timeout)
         read = Read(namespace, hashes, targets, first_layer, layers, past_misses, arrived)
         if self.options.locate_bytes and len(hashes) > 1 and read.bytes >= self.options.locate_bytes:
-            located = self.locate(namespace, hashes, deadline.at_most(self.options.match_timeout))
+            located = self.locate(namespace, hashes, deadline.at_most(self.options.match_timeout), is_read=True)
             if located is not None and len(located.silos) > 1:
                 self._threads.read(read, located, self._data_of, deadline)
         while not read.is_answered and self._data(read.next, deadline):

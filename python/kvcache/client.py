@@ -147,9 +147,9 @@ class Client:
         finally:
             lock.release()
 
-    def request(self, kind: int, meta: bytes) -> bytes:
+    def request(self, kind: int, meta: bytes, fields: bytes = b"") -> bytes:
         """A request that is answered by one frame without a payload; only inside ``call``."""
-        return self._connection.receive(self._connection.send(kind, meta), kind | REPLY)[1]
+        return self._connection.receive(self._connection.send(kind, meta, fields=fields), kind | REPLY)[1]
 
     def number(self, kind: int, meta: bytes) -> int:
         """A request that is answered by one number; only inside ``call``."""

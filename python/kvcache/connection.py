@@ -34,14 +34,15 @@ class Connection:
         """Gives up this process's end. Where a fork has shared the socket, the other process goes on with it."""
         self._socket.close()
 
-    def send(self, kind: int, meta: bytes, payload: Iterable[Any] = (), payload_length: int = 0) -> int:
-        """Sends one frame and returns its request id."""
+    def send(self, kind: int, meta: bytes, payload: Iterable[Any] = (), payload_length: int = 0, fields: bytes = b"") -> int:
+        """Sends one frame, with tagged fields in front of its meta part if there are any, and returns its request id."""
         self._last_id = self._last_id % ((1 << 64) - 1) + 1  # 0 stands for the whole connection
-        fields = [MAGIC, kind, 0, 0, self._last_id, len(meta), 0, payload_length]
-        fields[6] = zlib.crc32(meta, zlib.crc32(HEADER.pack(*fields)))
+        meta = fields + meta
+        header = [MAGIC, kind, 0, len(fields) // FIELD_UNIT, self._last_id, len(meta), 0, payload_length]
+        header[6] = zlib.crc32(meta, zlib.crc32(HEADER.pack(*header)))
         try:
             self._set_timeout()
-            self._socket.sendall(HEADER.pack(*fields) + meta)
+            self._socket.sendall(HEADER.pack(*header) + meta)
             for piece in payload:
                 self._set_timeout()
                 self._socket.sendall(piece)

@@ -10,8 +10,8 @@ from .buffers import cut, split, view_of, views_of_block
 from .connection import Connection
 from .deadline import Timeout
 from .hashing import Namespace
-from .wire import (CLEAR, DELETE, EXPIRE, GET, GET_END, KEEPS_LIFE, LOCAL_ONLY, LOCATE, PAST_MISSES, PERSISTED, PIN, PUT,
-                   REDIS_BIT, REPLY, VERIFY, Item, Outcome, Status, milliseconds, pack)
+from .wire import (CLEAR, DELETE, EXPIRE, GET, GET_END, KEEPS_LIFE, LOCAL_ONLY, LOCATE, NOT_A_READ, PAST_MISSES, PERSISTED, PIN,
+                   PUT, REDIS_BIT, REPLY, VERIFY, Item, Outcome, Status, milliseconds, pack)
 
 if TYPE_CHECKING:
     from .client import Client
@@ -64,12 +64,13 @@ class OpenNamespace:
         """How many blocks of a chain are stored. With ``hold_ms`` they stay until the hold ends; see ``Match``."""
         return self.client.match([self], hashes, hold_ms, timeout)
 
-    def locate(self, hashes: Sequence[bytes], timeout: Timeout = None) -> Location:
-        """Where the blocks of a chain are, up to the first that is nowhere."""
+    def locate(self, hashes: Sequence[bytes], timeout: Timeout = None, is_read: bool = False) -> Location:
+        """Where the blocks of a chain are, up to the first that is nowhere. ``is_read`` says that they are about to be read: silos
+        take copies of what is often read from afar."""
         self.client.check_blocks(len(hashes), COUNT_FIELDS)
         meta = pack("<II", self.handle, len(hashes)) + join(hashes)
         with self.client.call(timeout):
-            return _location(self.client.request(LOCATE, meta), len(hashes))
+            return _location(self.client.request(LOCATE, meta, b"" if is_read else NOT_A_READ), len(hashes))
 
     def get_into(self, hashes: Sequence[bytes], buffer: Any, offset: int = 0, first_layer: int = 0,
                  layers: Optional[int] = None, past_misses: bool = False, local_only: bool = False,

@@ -27,6 +27,8 @@ FIELD_UNIT = 16
 MUST_BE_KNOWN = 0x8000
 #: The silo is about to leave.
 LEAVING = 2
+#: Nothing is about to be read: the tagged fields of a locate of somebody who only wants to know.
+NOT_A_READ = struct.pack("<HHI8x", 3, 0, 0)
 #: Bit of a location that stands for Redis; the others are silos.
 REDIS_BIT = 63
 #: Most namespaces of one match.

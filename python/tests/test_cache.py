@@ -402,8 +402,10 @@ def test_what_is_over_the_limits_of_a_request_goes_in_parts():
         silo.holders = {name: 2 - i // 200 for i, name in enumerate(hashes)}  # the first two parts are at the other one
         targets = [bytearray(1) for _ in hashes]
         assert cache.get(space, hashes, targets) == [True] * 250 and targets == blocks
-        assert (other.count(GET), silo.count(GET)) == (2, 1)
+        assert (other.count(GET), silo.count(GET)) == (2, 1) and all(silo.is_read)
+        silo.is_read.clear()
         assert len(cache.locate(space, hashes).holders) == 250 and len(cache.locate(space, hashes).silos) == 2
+        assert silo.is_read and not any(silo.is_read)
         assert cache.locate(space, []).holders == ()
         del silo.blocks[space.id, hashes[130]]
         assert cache.match(space, hashes).count == 130

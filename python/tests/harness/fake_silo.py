@@ -34,6 +34,8 @@ class FakeSilo:
         self.tenant, self.secret = tenant, secret
         self.blocks: Dict[Tuple[bytes, bytes], bytes] = {}
         self.requests: List[Tuple[int, bytes]] = []
+        #: Of every locate, whether it says that the blocks are about to be read.
+        self.is_read: List[bool] = []
         self.puts: List[dict] = []
         self.released: List[int] = []
         #: Blocks of a get after which the connection breaks.
@@ -119,9 +121,12 @@ class _Session:
         self.namespaces: List[Tuple[bytes, List[int]]] = []
 
     def step(self) -> bool:
-        magic, kind, _, _, request_id, meta_length, _, payload_length = HEADER.unpack(self.receive(HEADER.size))
+        magic, kind, _, units, request_id, meta_length, _, payload_length = HEADER.unpack(self.receive(HEADER.size))
         assert magic == MAGIC
         meta, payload = self.receive(meta_length), self.receive(payload_length)
+        fields, meta = meta[:16 * units], meta[16 * units:]
+        if kind == LOCATE:
+            self.silo.is_read.append(fields[:2] != b"\x03\x00")
         if kind > AUTHENTICATE:
             self.silo.requests.append((kind, meta))
             instead = self.silo.before(kind) if self.silo.before else None

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Buffers.Binary;
 using System.IO.Pipelines;
+using System.Net;
 using KvCache.Grains.Prefixes;
 using Microsoft.AspNetCore.Connections;
 using Orleans;
@@ -12,7 +13,8 @@ namespace KvCache.Silo.Security;
 /// <summary>
 /// What a client's connection may bring into the cluster, looked at before Orleans reads it: requests of its own tenant's prefixes and
 /// tickets, and of what a client needs to start. Orleans believes the head of a message: a message may say where a grain is, so that it is
-/// activated without a placement, it may be the answer to somebody else's call, and it may come with a hash code of the sender's choice.
+/// activated without a placement, or to which address the silo shall connect; it may be the answer to somebody else's call, and it may come
+/// with a hash code of the sender's choice.
 /// </summary>
 /// <remarks>
 /// A request of anything else goes on with a target that is nowhere (<see cref="Nowhere"/>): Orleans looks for a place for it, and
@@ -20,9 +22,10 @@ namespace KvCache.Silo.Security;
 /// activate it for whoever calls, is not asked for it.
 /// </remarks>
 /// <param name="tenant">Who has proved its secret on the connection.</param>
+/// <param name="gateway">Address of this gateway.</param>
 /// <param name="preamble">What the client has said of itself, its name among it.</param>
 /// <param name="patience">Time in which the client takes an answer; null for <see cref="ClientAnswers.Patience"/>.</param>
-internal sealed class ClientMessages(TenantId tenant, byte[] preamble, TimeSpan? patience = null) : IDisposable
+internal sealed class ClientMessages(TenantId tenant, SiloAddress gateway, byte[] preamble, TimeSpan? patience = null) : IDisposable
 {
     /// <summary>Longest head of a message: a request context is in it, and with that the ticket.</summary>
     internal const int MostHeadBytes = 16 * 1024;
@@ -86,8 +89,9 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble, TimeSpan?
     {
         var reader = Reader.Create(head, null!);
         GrainId sender, target;
+        SiloAddress? silo;
         uint flags;
-        int targetAt, targetEnd;
+        int targetAt, siloAt, rest;
         try
         {
             flags = reader.ReadUInt32();
@@ -95,7 +99,10 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble, TimeSpan?
             sender = ReadId(ref reader);
             targetAt = (int)reader.Position;
             target = ReadId(ref reader);
-            targetEnd = (int)reader.Position;
+            reader.Skip(reader.ReadVarUInt32()); // the sender's silo, which is this one
+            siloAt = (int)reader.Position;
+            silo = ReadSilo(ref reader);
+            rest = (int)reader.Position;
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
@@ -112,17 +119,15 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble, TimeSpan?
             return null; // no silo asks a client for anything
         if ((flags & Direction) is not (Request or OneWay))
             return "it sent a message that is no request";
-        if (IsForClients(target))
-        {
-            passed.Write(head);
-            return null;
-        }
-
+        var isManifest = target.Type == Manifest && IsHere(silo);
         passed.Write(head[..targetAt]);
         var writer = Writer.Create(passed, null!);
-        WriteId(ref writer, new GrainId(Nowhere, target.Key));
+        WriteId(ref writer, isManifest || IsOwn(target) ? target : new GrainId(Nowhere, target.Key));
+        writer.WriteVarUInt32(0);
+        if (!isManifest)
+            writer.WriteVarUInt32(0);
         writer.Commit();
-        passed.Write(head[targetEnd..]);
+        passed.Write(head[(isManifest ? siloAt : rest)..]);
         return null;
     }
 
@@ -143,6 +148,17 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble, TimeSpan?
         return new GrainId(new GrainType(type), IdSpanCodec.ReadRaw(ref reader));
     }
 
+    // Length, hash code, address, port and generation. Null for none, and for a hash code that is another one.
+    private static SiloAddress? ReadSilo<TInput>(ref Reader<TInput> reader)
+    {
+        if (reader.ReadVarUInt32() == 0)
+            return null;
+        var hash = reader.ReadInt32();
+        var address = new IPAddress(reader.ReadBytes(reader.ReadVarUInt32()));
+        var silo = SiloAddress.New(address, (ushort)reader.ReadVarUInt32(), reader.ReadInt32());
+        return silo.GetConsistentHashCode() == hash ? silo : null;
+    }
+
     private static void WriteId<TOutput>(ref Writer<TOutput> writer, GrainId id)
         where TOutput : IBufferWriter<byte>
     {
@@ -156,10 +172,14 @@ internal sealed class ClientMessages(TenantId tenant, byte[] preamble, TimeSpan?
     private static bool IsTrue(IdSpan span) =>
         span.IsDefault || new IdSpan(span.AsSpan().ToArray()).GetHashCode() == span.GetHashCode();
 
-    private bool IsForClients(GrainId target) =>
+    private bool IsOwn(GrainId target) =>
         (target.Type == PrefixGrain.Type && BlockKey.TryParseGrainKey(target.Key.ToString(), out var key) && key.Namespace.Tenant == tenant)
-        || (target.Type == TicketGrain.Type && target.Key.ToString() == _tickets)
-        || target.Type == Manifest;
+        || (target.Type == TicketGrain.Type && target.Key.ToString() == _tickets);
+
+    // Whoever asks another silo is sent there by Orleans, wherever it is: the silo would connect to an address of the client's choice.
+    private bool IsHere(SiloAddress? silo) => silo is not null && silo.Generation == gateway.Generation
+        && silo.Endpoint.Port == gateway.Endpoint.Port
+        && (silo.Endpoint.Address.Equals(gateway.Endpoint.Address) || IPAddress.IsLoopback(silo.Endpoint.Address));
 
     private static async Task<string?> EndAsync(Task<string?> passing, ConnectionContext connection, PipeReader from, PipeWriter to)
     {

@@ -12,6 +12,7 @@ using KvCache.Silo.Options;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
+using Orleans.Runtime;
 
 namespace KvCache.Silo.Security;
 
@@ -28,6 +29,7 @@ internal sealed partial class OrleansDoors(
     ClusterEntry entry,
     TenantQuotas quotas,
     AuditLog audit,
+    ILocalSiloDetails silo,
     IOptions<OrleansDoorOptions> options,
     ILogger<OrleansDoors> logger)
     : IDisposable
@@ -159,9 +161,9 @@ internal sealed partial class OrleansDoors(
         connection.Abort();
     }
 
-    private static async Task<string?> ServeAsync(ConnectionContext connection, string tenant, byte[] preamble, ConnectionDelegate next)
+    private async Task<string?> ServeAsync(ConnectionContext connection, string tenant, byte[] preamble, ConnectionDelegate next)
     {
-        using var messages = new ClientMessages(TenantId.Of(tenant), preamble);
+        using var messages = new ClientMessages(TenantId.Of(tenant), silo.GatewayAddress, preamble);
         return await messages.RunAsync(connection, next);
     }
 

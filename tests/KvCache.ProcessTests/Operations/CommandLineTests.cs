@@ -70,6 +70,14 @@ public sealed class CommandLineTests
     [Theory]
     [InlineData("{ \"KvCache\": { \"Arena\": { ", "settings.json")]
     [InlineData("{ \"KvCache\": { \"Tenants\": { \"acme\": { \"Secret\": \"short\" } } } }", "The secret of tenant 'acme' is too short")]
+    [InlineData(
+        "{ \"KvCache\": { \"Tenants\": { \"a\": { \"Secret\": \"a secret of tenant a\", \"Share\": 0.6 }, "
+            + "\"b\": { \"Secret\": \"a secret of tenant b\", \"Share\": 0.5 } } } }",
+        "The tenants' shares are 1.1 together; at most 1 can be guaranteed")]
+    [InlineData(
+        "{ \"KvCache\": { \"Tenants\": { \"a\": { \"Secret\": \"a token of two people\" } }, "
+            + "\"Accounts\": { \"ScrapeToken\": \"a token of two people\" } } }",
+        "The secret of tenant 'a' is a token of who runs the silo")]
     [InlineData("{ \"KvCache\": { \"DataPlane\": { \"FrameTimeout\": \"-1\" } } }", "FrameTimeout")]
     [InlineData("{ \"KvCache\": { \"DataPlane\": { \"MaxConnections\": \"many\" } } }", "MaxConnections")]
     public async Task A_wrong_settings_file_is_told(string settings, string sentence)

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Buffers.Binary;
 using System.IO.Pipelines;
+using System.Net;
 using System.Text;
 using KvCache.Silo.Security;
 using KvCache.Testing;
@@ -91,6 +92,8 @@ public sealed class ClientAnswersTests
             IdSpanCodec.WriteRaw(ref writer, id.Key);
         }
 
+        writer.WriteVarUInt32(0);
+        writer.WriteVarUInt32(0);
         writer.Commit();
         bytes.Write(new byte[body]);
         var frame = bytes.WrittenSpan.ToArray();
@@ -111,7 +114,7 @@ public sealed class ClientAnswersTests
         public Door(TimeSpan patience)
         {
             Client = new End(_answers.Reader, _requests.Writer);
-            _messages = new ClientMessages(Acme, Preamble, patience);
+            _messages = new ClientMessages(Acme, SiloAddress.New(IPAddress.Loopback, 7411, 0), Preamble, patience);
             _requests.Writer.Write(Preamble);
             _running = _messages.RunAsync(new Aborting(this, new End(_requests.Reader, _answers.Writer)), async context =>
             {

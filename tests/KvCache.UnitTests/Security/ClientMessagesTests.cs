@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Net;
 using System.Text;
 using KvCache.Silo.Security;
 using Orleans.Runtime;
@@ -15,8 +16,9 @@ public sealed class ClientMessagesTests : IDisposable
 
     private static readonly TenantId Acme = TenantId.Of("acme"), Evil = TenantId.Of("evil");
     private static readonly byte[] Rest = [1, 2, 3, 4, 5];
+    private static readonly SiloAddress Gateway = SiloAddress.New(IPAddress.Parse("10.1.2.3"), 7411, 0);
 
-    private readonly ClientMessages _messages = new(Acme, [.. "a preamble with the name "u8, .. Encoding.UTF8.GetBytes(Client)]);
+    private readonly ClientMessages _messages = new(Acme, Gateway, [.. "a preamble with the name "u8, .. Encoding.UTF8.GetBytes(Client)]);
 
     public void Dispose() => _messages.Dispose();
 
@@ -24,7 +26,17 @@ public sealed class ClientMessagesTests : IDisposable
     {
         { "prefix", KeyOf(Acme) },
         { "kvcache.tickets", Acme.ToString() },
-        { "sys.svc.manifest", "127.0.0.1:7410@1" },
+    };
+
+    public static TheoryData<string, int, int, bool> Addresses() => new()
+    {
+        { "10.1.2.3", 7411, 0, true },
+        { "127.0.0.1", 7411, 0, true },
+        { "10.1.2.3", 7411, 5, false },
+        { "10.1.2.3", 7410, 0, false },
+        { "127.0.0.1", 22, 0, false },
+        { "192.0.2.1", 7411, 0, false },
+        { "::1", 7411, 0, true },
     };
 
     public static TheoryData<string, string> Foreign() => new()
@@ -33,6 +45,7 @@ public sealed class ClientMessagesTests : IDisposable
         { "prefix", KeyOf(Acme).ToUpperInvariant() }, // another grain for Orleans, of the same block
         { "kvcache.tickets", Evil.ToString() },
         { "sys.svc.silo-control", "127.0.0.1:7410@1" },
+        { "sys.svc.manifest", "127.0.0.1:7410@1" },
         { "management", "0" },
         { "sys.client", Other },
         { "kvcache.nowhere", KeyOf(Acme) },
@@ -48,6 +61,22 @@ public sealed class ClientMessagesTests : IDisposable
             Assert.Null(Pass(head, out var passed));
             Assert.Equal(head, passed);
         }
+    }
+
+    [Theory]
+    [MemberData(nameof(Addresses))]
+    public void What_a_client_needs_to_start_it_asks_this_silo_and_no_address_of_its_choice(string ip, int port, int generation, bool here)
+    {
+        var (sender, address) = (GrainId.Create("sys.client", Client), SiloAddress.New(IPAddress.Parse(ip), port, generation));
+        var manifest = GrainId.Create("sys.svc.manifest", "127.0.0.1:7410@1");
+        Assert.Null(Pass(Head(Request, sender, manifest, to: address, from: address), out var passed));
+        Assert.Equal(here ? Head(Request, sender, manifest, to: address) : Head(Request, sender, new(ClientMessages.Nowhere, manifest.Key)), passed);
+
+        Assert.Null(Pass(Head(Request, sender, manifest), out passed));
+        Assert.Equal(Head(Request, sender, new(ClientMessages.Nowhere, manifest.Key)), passed);
+        var own = GrainId.Create("prefix", KeyOf(Acme));
+        Assert.Null(Pass(Head(Request, sender, own, to: address, from: address), out passed));
+        Assert.Equal(Head(Request, sender, own), passed);
     }
 
     [Theory]
@@ -106,7 +135,7 @@ public sealed class ClientMessagesTests : IDisposable
 
     private static string KeyOf(TenantId tenant) => new BlockKey(new NamespaceId(tenant, 7), new BlockHash(new byte[32])).ToGrainKey();
 
-    private static byte[] Head(uint flags, GrainId sender, GrainId target)
+    private static byte[] Head(uint flags, GrainId sender, GrainId target, SiloAddress? from = null, SiloAddress? to = null)
     {
         var bytes = new ArrayBufferWriter<byte>();
         var writer = Writer.Create(bytes, null!);
@@ -116,6 +145,19 @@ public sealed class ClientMessagesTests : IDisposable
         {
             IdSpanCodec.WriteRaw(ref writer, id.Type.Value);
             IdSpanCodec.WriteRaw(ref writer, id.Key);
+        }
+
+        foreach (var silo in new[] { from, to })
+        {
+            var address = silo?.Endpoint.Address.GetAddressBytes() ?? [];
+            writer.WriteVarUInt32(silo is null ? 0 : (uint)(4 + 1 + address.Length + (silo.Endpoint.Port < 128 ? 1 : 2) + 4));
+            if (silo is null)
+                continue;
+            writer.WriteInt32(silo.GetConsistentHashCode());
+            writer.WriteVarUInt32((uint)address.Length);
+            writer.Write(address);
+            writer.WriteVarUInt32((uint)silo.Endpoint.Port);
+            writer.WriteInt32(silo.Generation);
         }
 
         writer.Commit();
