@@ -54,9 +54,7 @@ internal sealed partial class ClusterBlocks(
 
     public ValueTask<WriteState> StateOfWriteAsync(SiloAddress silo, BlockKey key, ulong generation) => silo.Equals(members.Local)
         ? new ValueTask<WriteState>(SiloAgent.StateOf(store, key, generation))
-        : members.Find(silo) is null // a client says which silo: only members are connected to
-            ? new ValueTask<WriteState>(WriteState.Gone)
-            : AskAsync(silo, agent => agent.StateOfWriteAsync(key, generation));
+        : AskAsync(silo, agent => agent.StateOfWriteAsync(key, generation));
 
     public async ValueTask RevokeAsync(SiloAddress silo, BlockKey key, ulong generation)
     {
@@ -66,8 +64,6 @@ internal sealed partial class ClusterBlocks(
             return;
         }
 
-        if (members.Find(silo) is null)
-            return;
         await AskAsync(silo, async agent =>
         {
             await agent.RevokeAsync(key, generation);

@@ -60,7 +60,8 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter
             return context.Invoke();
         var call = $"{context.Request.GetInterfaceName()}.{context.Request.GetMethodName()}";
         LogRefused(call, context.TargetId);
-        return Task.FromException(new UnauthorizedAccessException($"{call} of {context.TargetId} is refused: {Reason(mark)}"));
+        return Task.FromException(new UnauthorizedAccessException($"{call} of {context.TargetId} is refused: "
+            + (NamesSilo(context.Request) ? "only silos say where memory was reserved; leave 'Silo' out." : Reason(mark))));
     }
 
     /// <summary>Refuses to place an activation for a call that would be refused: nothing is activated for it.</summary>
@@ -97,9 +98,21 @@ internal sealed partial class CallGuard : IIncomingGrainCallFilter
         && (type == typeof(IPrefixGrain) || type == typeof(ITicketGrain)
             || type.FullName == "Orleans.Runtime.IGrainCallCancellationExtension");
 
+    // Whoever is named there is connected to and asked: a client would send silos to any address.
+    private static bool NamesSilo(IInvokable request)
+    {
+        for (var i = 0; i < request.GetArgumentCount(); i++)
+        {
+            if (request.GetArgument(i) is WriteIntent { Silo: not null })
+                return true;
+        }
+
+        return false;
+    }
+
     private bool IsAllowed(object? mark, IIncomingGrainCallContext context) =>
         IsSilo(mark)
-        || (IsTenants(mark, context.TargetId) && IsForClients(context.Request))
+        || (IsTenants(mark, context.TargetId) && IsForClients(context.Request) && !NamesSilo(context.Request))
         || IsManifest(context.Request)
         || IsTimer(context);
 

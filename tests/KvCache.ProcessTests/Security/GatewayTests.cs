@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Security.Cryptography;
@@ -47,6 +48,18 @@ public sealed partial class GatewayTests(GatewayTests.Silos silos) : IClassFixtu
         Assert.True(await grain.SetTimeToLiveAsync(TimeSpan.FromHours(1)));
         Assert.True(await grain.DeleteAsync());
         Assert.Null(await grain.DescribeAsync());
+    }
+
+    [Fact]
+    public async Task A_client_does_not_say_on_which_silo_memory_was_reserved()
+    {
+        await using var client = await silos.ConnectAsync("acme", AcmeSecret);
+        var intent = new WriteIntent { Namespace = Acme.Encoded.ToArray(), Silo = SiloAddress.New(IPAddress.Loopback, 1, 1) };
+
+        var refused = await Assert.ThrowsAsync<UnauthorizedAccessException>(
+            async () => await client.Grains.GetPrefix(Acme, [.. Enumerable.Range(71_000, 16)]).BeginAsync(intent));
+
+        Assert.Contains("only silos say where memory was reserved", refused.Message, StringComparison.Ordinal);
     }
 
     [Fact]
