@@ -12,7 +12,7 @@ internal static class Schedules
     /// <summary>Says how many schedules are run.</summary>
     public const string CountVariable = "KVCACHE_SIM_SCHEDULES";
 
-    private const int DefaultCount = 20_000;
+    private const int DefaultCount = 10_000;
 
     /// <summary>Seed that is asked for, or null.</summary>
     public static ulong? Seed =>
