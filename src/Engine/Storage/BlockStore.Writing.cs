@@ -84,7 +84,8 @@ internal sealed partial class BlockStore
     {
         lock (_lock)
         {
-            if (_closed || !_writes.TryGetValue(generation, out var write) || write.Key != key || write.Revoked)
+            // A silo that stood still may have missed deletions, and what replaces would be newer than they are.
+            if (_closed || Term.IsOver || !_writes.TryGetValue(generation, out var write) || write.Key != key || write.Revoked)
                 return PublishOutcome.Gone;
             var (entry, node) = (write.Entry, write.Node);
             var outcome = MakeVisible(write, replace, timeToLive, durability);

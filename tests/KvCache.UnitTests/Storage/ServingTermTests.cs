@@ -27,6 +27,24 @@ public sealed class ServingTermTests
         Assert.False(fixture.Store.Term.IsOver);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void What_was_begun_before_the_end_of_its_term_does_not_become_visible_behind_it(bool replace)
+    {
+        using var fixture = new StoreFixture(pages: 2);
+        using (var write = fixture.Reserve(1)!)
+        {
+            fixture.Store.Term.EndsAfter(Stopwatch.GetTimestamp() - Stopwatch.Frequency, TimeSpan.FromMilliseconds(500));
+            Assert.Equal(PublishOutcome.Gone, fixture.Store.Publish(write.Key, write.Generation, replace: replace));
+        }
+
+        fixture.Store.Term.HasNoEnd();
+        Assert.False(fixture.Store.Contains(StoreFixture.Key(1)));
+        Assert.Equal(0, fixture.Store.Arena.UsedBytes);
+        Assert.True(fixture.Put(1));
+    }
+
     [Fact]
     public void Leases_of_a_list_are_released_whatever_goes_wrong_before_they_are_handed_over()
     {
