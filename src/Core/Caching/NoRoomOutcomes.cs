@@ -3,10 +3,6 @@ namespace KvCache.Caching;
 /// <summary>Which outcomes say that there was no room, whatever the reason.</summary>
 internal static class NoRoomOutcomes
 {
-    public static bool IsNoRoom(this BeginOutcome outcome) =>
-        outcome is BeginOutcome.NoMemory or BeginOutcome.NoRoomInPrefix or BeginOutcome.NoRoomInShare
-            or BeginOutcome.NotWorthRoom;
-
     /// <summary>Another silo may have room for such a block.</summary>
     public static bool IsNoRoom(this PutOutcome outcome) =>
         outcome is PutOutcome.NoMemory or PutOutcome.NoRoomInPrefix or PutOutcome.NoRoomInShare or PutOutcome.NotWorthRoom;

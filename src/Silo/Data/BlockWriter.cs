@@ -87,10 +87,15 @@ internal sealed partial class BlockWriter(
             store.TryBegin(
             key, layout, lineage, terms.Replace, out var write, request,
             insists: terms.Durability is { Persisted: true } or { Copies: > 1 });
-        if (write is null && outcome.IsNoRoom() && Arena.RoundUp(layout.BlockBytes) > store.Arena.Capacity)
-            return new PendingBlock { Refusal = PutOutcome.TooLarge };
         if (write is null)
-            return new PendingBlock { Refusal = RefusalOf(outcome) };
+        {
+            var refusal = RefusalOf(outcome);
+            return new PendingBlock
+            {
+                Refusal = refusal.IsNoRoom() && Arena.RoundUp(layout.BlockBytes) > store.Arena.Capacity ? PutOutcome.TooLarge : refusal,
+            };
+        }
+
         return new PendingBlock { Write = write, Terms = terms, Begin = terms.Replace ? Granted : AskAsync(write, cancellationToken) };
     }
 

@@ -76,8 +76,7 @@ internal sealed class TenantRegistry : ILiveFiles
 
     /// <summary>
     /// Secrets that are valid for a tenant, or for the silos among themselves. An unknown tenant gets a random one, so that its proof fails
-    /// like any
-    /// wrong proof and names cannot be told from secrets.
+    /// like any wrong proof and names cannot be told from secrets.
     /// </summary>
     public IReadOnlyList<byte[]> SecretsOf(string tenant) => _known.Secrets.TryGetValue(tenant, out var secrets) ? secrets() : _decoy;
 
@@ -110,11 +109,11 @@ internal sealed class TenantRegistry : ILiveFiles
     {
         foreach (var secret in secrets)
         {
-            if (_cluster.All.Any(known => known.AsSpan().SequenceEqual(secret)))
+            if (_cluster.All.Knows(secret))
                 return $"The secret of tenant '{name}' is that of the silos among themselves, who read every tenant's blocks. Give it "
                     + "another one.";
             var digest = SHA256.HashData(secret);
-            if (_operators.Administrator.Concat(_operators.Scraper).Any(known => known.AsSpan().SequenceEqual(digest)))
+            if (_operators.Administrator.Knows(digest) || _operators.Scraper.Knows(digest))
                 return $"The secret of tenant '{name}' is a token of who runs the silo ({AccountOptions.Section}), which would be worth "
                     + "nothing. Give it another one.";
         }
@@ -123,7 +122,7 @@ internal sealed class TenantRegistry : ILiveFiles
     }
 
     private string? FindOwner(string name, IReadOnlyList<byte[]> secrets) => _known.Tenants.FirstOrDefault(
-        other => other != name && SecretsOf(other).Any(theirs => secrets.Any(secret => secret.AsSpan().SequenceEqual(theirs))));
+        other => other != name && SecretsOf(other).Any(secrets.Knows));
 
     private sealed record Known(Dictionary<string, Func<IReadOnlyList<byte[]>>> Secrets, string[] Tenants);
 }

@@ -50,15 +50,19 @@ internal sealed record MatchReply(
     [property: Description("Tokens in them.")] int Tokens,
     [property: Description("Full blocks of the prompt.")] int Of);
 
-/// <summary>Keeps blocks from eviction.</summary>
-internal sealed record PinRequest
+/// <summary>Names blocks of a namespace.</summary>
+internal abstract record BlocksRequest
 {
     [Description("Id or encoding of the namespace.")]
     public required string Namespace { get; set; }
 
     [Description("Hashes of the blocks in hexadecimal, at most 16,384.")]
     public required string[] Hashes { get; set; }
+}
 
+/// <summary>Keeps blocks from eviction.</summary>
+internal sealed record PinRequest : BlocksRequest
+{
     [Description("Length of the pin from now on; 0 ends it.")]
     public required int Seconds { get; set; }
 }
@@ -68,14 +72,8 @@ internal sealed record PinReply(
     [property: Description("Blocks for which it worked: they are stored, and pins have not taken their share.")] int Pinned);
 
 /// <summary>Sets the life of blocks.</summary>
-internal sealed record ExpireRequest
+internal sealed record ExpireRequest : BlocksRequest
 {
-    [Description("Id or encoding of the namespace.")]
-    public required string Namespace { get; set; }
-
-    [Description("Hashes of the blocks in hexadecimal, at most 16,384.")]
-    public required string[] Hashes { get; set; }
-
     [Description("Life from now on; without it, for as long as memory lasts.")]
     public double? Seconds { get; set; }
 

@@ -39,9 +39,9 @@ internal sealed class Operators(
             var given = SHA256.HashData(Encoding.UTF8.GetBytes(header[Scheme.Length..].Trim()));
             if (tenants.FindBySecret(header.AsSpan(Scheme.Length).Trim()) is not null)
                 return OperatorRole.None; // whatever else it is: a tenant knows it
-            if (Knows(tokens.Administrator, given))
+            if (tokens.Administrator.Knows(given))
                 return OperatorRole.Administrator;
-            if (Knows(tokens.Scraper, given))
+            if (tokens.Scraper.Knows(given))
                 return OperatorRole.Scraper;
         }
 
@@ -83,7 +83,4 @@ internal sealed class Operators(
             ? "The token is not the administrator's."
             : "The token is neither the administrator's nor the scraper's.");
     }
-
-    private static bool Knows(IReadOnlyList<byte[]> digests, byte[] given) =>
-        digests.Any(digest => CryptographicOperations.FixedTimeEquals(digest, given));
 }

@@ -37,7 +37,7 @@ internal sealed class OperatorTokens : ILiveFiles
         file.Length == 0
             ? null
             : SecretFiles.Load($"{AccountOptions.Section}:{name}", file, SHA256.HashData, digests =>
-                others().Any(other => digests.Any(digest => digest.AsSpan().SequenceEqual(other)))
+                others().Any(digests.Knows)
                     ? $"'{file}' has a token that is the administrator's and the scraper's, so that whoever reads figures could change "
                         + "tenants. Choose another one."
                     : null);

@@ -11,16 +11,9 @@ public sealed class AbsentKeyTests : IDisposable
 {
     private const int Absent = 16_384;
 
-    private readonly BlockDirectory _directory = new(new PrefixIndex(), new IndexLog(), new Tombstones());
-    private readonly BlockStore _store;
+    private readonly DirectoryFixture _fixture = new();
 
-    public AbsentKeyTests()
-    {
-        _store = new BlockStore(Memory.Arena(4), observer: _directory);
-        _directory.Attach(_store);
-    }
-
-    public void Dispose() => _store.Dispose();
+    public void Dispose() => _fixture.Dispose();
 
     [Fact]
     public void Deletions_of_absent_keys_leave_few_tombstones_and_no_delta()
@@ -28,30 +21,30 @@ public sealed class AbsentKeyTests : IDisposable
         for (var i = 0; i < Absent; i++)
             Assert.Equal(
                 (false, false),
-                (_directory.Delete(Keys.Key(i), _store.NewGeneration()) is var deletion ? deletion.Removed : true, deletion.Known));
-        Assert.Equal((Tombstones.MaxAbsent, 0UL), (_directory.Tombstones.Count, _directory.Log.Next));
+                (_fixture.Directory.Delete(Keys.Key(i), _fixture.Store.NewGeneration()) is var deletion ? deletion.Removed : true, deletion.Known));
+        Assert.Equal((Tombstones.MaxAbsent, 0UL), (_fixture.Directory.Tombstones.Count, _fixture.Directory.Log.Next));
     }
 
     [Fact]
     public void A_visible_block_is_known_removed_and_told_of_once()
     {
         Store(1);
-        var told = _directory.Log.Next;
-        var deletion = _directory.Delete(Keys.Key(1), _store.NewGeneration());
+        var told = _fixture.Directory.Log.Next;
+        var deletion = _fixture.Directory.Delete(Keys.Key(1), _fixture.Store.NewGeneration());
         Assert.Equal((true, true), (deletion.Removed, deletion.Known));
-        Assert.Equal(told + 1, _directory.Log.Next); // that it is gone here
-        _directory.Announce(Keys.Key(1), deletion.Stamp);
-        Assert.Equal(told + 2, _directory.Log.Next);
-        Assert.False(_directory.MayPublish(Keys.Key(1), deletion.Stamp - 1));
+        Assert.Equal(told + 1, _fixture.Directory.Log.Next); // that it is gone here
+        _fixture.Directory.Announce(Keys.Key(1), deletion.Stamp);
+        Assert.Equal(told + 2, _fixture.Directory.Log.Next);
+        Assert.False(_fixture.Directory.MayPublish(Keys.Key(1), deletion.Stamp - 1));
     }
 
     [Fact]
     public void A_block_that_is_being_written_does_not_become_visible_behind_its_deletion()
     {
         using var write = Reserve(1);
-        var deletion = _directory.Delete(Keys.Key(1), _store.NewGeneration());
+        var deletion = _fixture.Directory.Delete(Keys.Key(1), _fixture.Store.NewGeneration());
         Assert.Equal((false, true), (deletion.Removed, deletion.Known));
-        Assert.Equal(PublishOutcome.Gone, _store.Publish(write.Key, write.Generation));
+        Assert.Equal(PublishOutcome.Gone, _fixture.Store.Publish(write.Key, write.Generation));
     }
 
     [Fact]
@@ -60,29 +53,29 @@ public sealed class AbsentKeyTests : IDisposable
         var writes = new[] { Reserve(1), Reserve(1), Reserve(1) };
         foreach (var i in (int[])[1, 0, 2])
         {
-            Assert.True(_store.Knows(Keys.Key(1)));
+            Assert.True(_fixture.Store.Knows(Keys.Key(1)));
             writes[i].Dispose();
         }
 
-        Assert.False(_store.Knows(Keys.Key(1)));
-        Assert.False(_directory.Delete(Keys.Key(1), _store.NewGeneration()).Known);
+        Assert.False(_fixture.Store.Knows(Keys.Key(1)));
+        Assert.False(_fixture.Directory.Delete(Keys.Key(1), _fixture.Store.NewGeneration()).Known);
     }
 
     [Fact]
     public void A_block_that_another_silo_has_or_that_is_on_its_way_is_known()
     {
-        _directory.Index.Add(Keys.Key(1), 5);
-        _directory.UnderWay.Add(key => key == Keys.Key(2));
-        Assert.True(_directory.Delete(Keys.Key(1), _store.NewGeneration()).Known);
-        Assert.True(_directory.Delete(Keys.Key(2), _store.NewGeneration()).Known);
-        Assert.Equal(2, _directory.Tombstones.Count);
+        _fixture.Directory.Index.Add(Keys.Key(1), 5);
+        _fixture.Directory.UnderWay.Add(key => key == Keys.Key(2));
+        Assert.True(_fixture.Directory.Delete(Keys.Key(1), _fixture.Store.NewGeneration()).Known);
+        Assert.True(_fixture.Directory.Delete(Keys.Key(2), _fixture.Store.NewGeneration()).Known);
+        Assert.Equal(2, _fixture.Directory.Tombstones.Count);
     }
 
-    private BlockWrite Reserve(int key) => _store.TryReserve(Keys.Key(key), KvLayout.Opaque(16, 1), default)!;
+    private BlockWrite Reserve(int key) => _fixture.Store.TryReserve(Keys.Key(key), KvLayout.Opaque(16, 1), default)!;
 
     private void Store(int key)
     {
         using var write = Reserve(key);
-        Assert.Equal(PublishOutcome.Published, _store.Publish(write.Key, write.Generation));
+        Assert.Equal(PublishOutcome.Published, _fixture.Store.Publish(write.Key, write.Generation));
     }
 }

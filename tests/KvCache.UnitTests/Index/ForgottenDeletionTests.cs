@@ -12,53 +12,46 @@ public sealed class ForgottenDeletionTests : IDisposable
     private const int Remembered = 8;
     private static readonly KvLayout Layout = KvLayout.Opaque(16, 1);
 
-    private readonly BlockDirectory _directory = new(new PrefixIndex(), new IndexLog(), new Tombstones(capacity: Remembered));
-    private readonly BlockStore _store;
+    private readonly DirectoryFixture _fixture = new(new Tombstones(capacity: Remembered));
 
-    public ForgottenDeletionTests()
-    {
-        _store = new BlockStore(Memory.Arena(4), observer: _directory);
-        _directory.Attach(_store);
-    }
-
-    public void Dispose() => _store.Dispose();
+    public void Dispose() => _fixture.Dispose();
 
     [Fact]
     public void A_put_that_was_under_way_does_not_become_visible()
     {
-        using var write = _store.TryReserve(Keys.Key(1), Layout, default)!;
+        using var write = _fixture.Store.TryReserve(Keys.Key(1), Layout, default)!;
         DeleteAndForget(Keys.Key(1));
-        Assert.Equal(PublishOutcome.Gone, _store.Publish(write.Key, write.Generation));
+        Assert.Equal(PublishOutcome.Gone, _fixture.Store.Publish(write.Key, write.Generation));
     }
 
     [Fact]
     public void A_copy_or_a_payload_of_a_deleted_generation_does_not_become_visible()
     {
-        var generation = _store.NewGeneration();
-        _directory.Index.Add(Keys.Key(1), 5); // another silo has it
+        var generation = _fixture.Store.NewGeneration();
+        _fixture.Directory.Index.Add(Keys.Key(1), 5); // another silo has it
         DeleteAndForget(Keys.Key(1));
-        using var copy = _store.TryReserve(Keys.Key(1), Layout, default, generation)!;
-        Assert.Equal(PublishOutcome.Gone, _store.Publish(copy.Key, copy.Generation));
+        using var copy = _fixture.Store.TryReserve(Keys.Key(1), Layout, default, generation)!;
+        Assert.Equal(PublishOutcome.Gone, _fixture.Store.Publish(copy.Key, copy.Generation));
     }
 
     [Fact]
     public void What_begins_behind_it_becomes_visible()
     {
-        _directory.Index.Add(Keys.Key(1), 5);
+        _fixture.Directory.Index.Add(Keys.Key(1), 5);
         DeleteAndForget(Keys.Key(1));
-        using var write = _store.TryReserve(Keys.Key(1), Layout, default)!;
-        Assert.Equal(PublishOutcome.Published, _store.Publish(write.Key, write.Generation));
+        using var write = _fixture.Store.TryReserve(Keys.Key(1), Layout, default)!;
+        Assert.Equal(PublishOutcome.Published, _fixture.Store.Publish(write.Key, write.Generation));
     }
 
     private void DeleteAndForget(BlockKey key)
     {
-        Assert.True(_directory.Delete(key, _store.NewGeneration()).Known);
+        Assert.True(_fixture.Directory.Delete(key, _fixture.Store.NewGeneration()).Known);
         for (var other = 100; other < 100 + (2 * Remembered); other++)
         {
-            _directory.Index.Add(Keys.Key(other), 5);
-            _directory.Delete(Keys.Key(other), _store.NewGeneration());
+            _fixture.Directory.Index.Add(Keys.Key(other), 5);
+            _fixture.Directory.Delete(Keys.Key(other), _fixture.Store.NewGeneration());
         }
 
-        Assert.Equal(Remembered, _directory.Tombstones.Count);
+        Assert.Equal(Remembered, _fixture.Directory.Tombstones.Count);
     }
 }
