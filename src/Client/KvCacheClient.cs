@@ -21,8 +21,7 @@ namespace KvCache.Client;
 /// <para>
 /// Bytes move on threads of this client straight between the socket and the caller's memory. Every call has a deadline
 /// (<see cref="KvCacheClientOptions"/>); a silo that stands still is given up for another one before it, and one that fails several times
-/// in a row is left
-/// alone for a while.
+/// in a row is left alone for a while.
 /// </para>
 /// </remarks>
 public sealed partial class KvCacheClient : IKvCache
@@ -147,8 +146,7 @@ public sealed partial class KvCacheClient : IKvCache
 
     /// <summary>
     /// Leases consecutive blocks where they lie, in the memory of the home silo, which takes what it lacks from other silos and Redis: no
-    /// byte is copied or crosses a
-    /// socket for this client.
+    /// byte is copied or crosses a socket for this client.
     /// </summary>
     /// <param name="prefix">The prefix.</param>
     /// <param name="firstBlock">Index of the first block.</param>

@@ -9,8 +9,8 @@ public sealed class KvCacheClientOptions
 {
     /// <summary>
     /// Data-plane addresses of silos, in order of preference: <c>tcp:host:port</c>, <c>tls:host:port</c> or <c>unix:/path</c>. The first
-    /// that
-    /// answers is the home silo: it is asked where blocks are and gets what is stored. Further silos of its cluster are found through it.
+    /// that answers is the home silo: it is asked where blocks are and gets what is stored. Further silos of its cluster are found through
+    /// it.
     /// </summary>
     public IList<string> Endpoints { get; } = [];
 
@@ -76,15 +76,13 @@ public sealed class KvCacheClientOptions
 
     /// <summary>
     /// Whether blocks of a silo of this machine are read in its memory instead of through its Unix socket. Default off; the silo has to
-    /// share its memory too, and a
-    /// silo that does not is read through the socket.
+    /// share its memory too, and a silo that does not is read through the socket.
     /// </summary>
     public bool SharedMemory { get; set; }
 
     /// <summary>
     /// Whether blocks that are copied out of shared memory are compared with their checksums. Default true. Off is faster by a third to a
-    /// half, and trusts the
-    /// memory of the machine.
+    /// half, and trusts the memory of the machine.
     /// </summary>
     public bool VerifySharedMemory { get; set; } = true;
 

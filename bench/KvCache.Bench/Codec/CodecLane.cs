@@ -5,8 +5,7 @@ namespace KvCache.Bench.Codec;
 
 /// <summary>
 /// Warm memory with the blocks of a sample, repeated until it is full, and room for each way of compressing them. Blocks are encoded one by
-/// one, as a cache does:
-/// that a block is repeated helps no compressor.
+/// one, as a cache does: that a block is repeated helps no compressor.
 /// </summary>
 internal sealed class CodecLane : IDisposable
 {

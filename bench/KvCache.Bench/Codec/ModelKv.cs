@@ -37,8 +37,7 @@ internal static class ModelKv
 
     /// <summary>
     /// Lets a model read a prompt and write on, drawing from its own distribution, and takes the KV of all whole blocks. It is computed in
-    /// float32 and rounded,
-    /// so that both types hold the same numbers.
+    /// float32 and rounded, so that both types hold the same numbers.
     /// </summary>
     /// <returns>A sample of each type; none, and a line of the log, when the model does not load.</returns>
     public static IEnumerable<KvSample> Compute(FileSystemInfo source, Action<string> log, CancellationToken cancellation)

@@ -4,9 +4,8 @@ namespace KvCache.Bench.Codec;
 
 /// <summary>
 /// What an ideal coder would reach that knows the frequencies of each plane and nothing else: the entropy of order 0 (Shannon, 1948). The
-/// upper bytes of
-/// the elements, rotated left by a bit, are coded; the lower ones are stored as they are. Keys and values of each layer have frequencies of
-/// their own, which cost nothing here.
+/// upper bytes of the elements, rotated left by a bit, are coded; the lower ones are stored as they are. Keys and values of each layer have
+/// frequencies of their own, which cost nothing here.
 /// </summary>
 internal static class PlaneEntropy
 {

@@ -7,8 +7,7 @@ namespace KvCache.Bench.FirstToken;
 
 /// <summary>
 /// A prompt on a model: a prefix that is cached, and new tokens behind it. One session serves all runs, as the KV memory of an engine is
-/// allocated
-/// once and written again and again; fresh pages would cost more than a load.
+/// allocated once and written again and again; fresh pages would cost more than a load.
 /// </summary>
 internal sealed class TtftPrompt : IDisposable
 {

@@ -4,8 +4,7 @@ namespace KvCache.Bench.FirstToken;
 
 /// <summary>
 /// A round: the whole prefill once, as it takes seconds, and everything else several times in turns, as a load adds less to a computation
-/// than one computation
-/// differs from the next.
+/// than one computation differs from the next.
 /// </summary>
 /// <param name="runs">Times of every contender in milliseconds, turn by turn.</param>
 internal sealed class TtftRound(IReadOnlyDictionary<string, double[]> runs)

@@ -4,8 +4,7 @@ namespace KvCache.Bench.Lookup;
 
 /// <summary>
 /// The blocks of <c>lookup</c>: prompts of 128k tokens. They follow from their number, so that the silo's process and the one that asks
-/// agree
-/// without exchanging them.
+/// agree without exchanging them.
 /// </summary>
 internal sealed class LookupChains
 {

@@ -5,8 +5,7 @@ namespace KvCache.Bench.Measuring;
 
 /// <summary>
 /// One call over and over; the figure of a round is its median call in microseconds. The slow ones are kept apart: on a machine that others
-/// use
-/// too, a mean would mostly tell about them.
+/// use too, a mean would mostly tell about them.
 /// </summary>
 /// <param name="name">Row name.</param>
 /// <param name="comparedWith">Names of the yardsticks.</param>

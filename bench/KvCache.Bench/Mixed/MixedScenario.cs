@@ -147,8 +147,7 @@ internal sealed class MixedScenario : Scenario
     }
 
     // One match after the other takes a fair share of a processor for itself, and where there are few of them waits for its turn like
-    // everybody
-    // who does. A scheduler of an engine asks once per request instead: the paced one rests for a millisecond in between.
+    // everybody who does. A scheduler of an engine asks once per request instead: the paced one rests for a millisecond in between.
     private static void Match(TimedLane match, bool paced) => Crew.Run(
     [
         () =>

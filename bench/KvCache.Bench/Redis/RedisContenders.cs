@@ -11,8 +11,7 @@ internal static class RedisContenders
     /// <param name="address">Where it listens.</param>
     /// <param name="turns">
     /// Requests that take turns, each with keys and memory of its own: as many as what is compared has under way, as one block that is
-    /// moved
-    /// again and again stays in the processor's cache.
+    /// moved again and again stays in the processor's cache.
     /// </param>
     /// <param name="log">Receives the settings that were found best.</param>
     /// <param name="cancellation">Ends the search for the best settings.</param>

@@ -65,8 +65,7 @@ internal sealed class StoreScenario : Scenario
         var buffers = Enumerable.Range(0, ranks).Select(_ => owned.Add(new LaneBuffers(payload.RequestBytes, withTarget: false))).ToList();
 
         // Room for two prompts: from the third on every block evicts one, as in any cache that has run for a while. Blocks of two sizes
-        // would
-        // make each other's memory fragmented, so the small ones have a silo of their own.
+        // would make each other's memory fragmented, so the small ones have a silo of their own.
         var silo = owned.Add(BenchSilo.Start(new ByteSize(Math.Max(256L << 20, 2 * ranks * payload.RequestBytes)), cancellation));
         var controlSilo =
             owned.Add(BenchSilo.Start(new ByteSize(Math.Max(256L << 20, 2L * ranks * LookupChains.Length * 4096)), cancellation));

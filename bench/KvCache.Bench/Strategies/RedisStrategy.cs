@@ -7,8 +7,7 @@ namespace KvCache.Bench.Strategies;
 
 /// <summary>
 /// All nodes keep blocks in a Redis that evicts the least recently used, by a C-class client: it asks for all blocks in one pipeline, then
-/// gets
-/// those up to the first that is missing, in another.
+/// gets those up to the first that is missing, in another.
 /// </summary>
 internal sealed class RedisStrategy : ICacheStrategy
 {

@@ -12,8 +12,7 @@ namespace KvCache.Bench.Transfer;
 
 /// <summary>
 /// A block of a silo as a tensor over the silo's memory, by way of the public client: a lease, a view, and the end of both. All sizes run
-/// in the same rounds, as the
-/// question is whether they differ.
+/// in the same rounds, as the question is whether they differ.
 /// </summary>
 internal sealed class TensorView : IDisposable
 {

@@ -4,8 +4,7 @@ namespace KvCache.InferenceNode.Models;
 
 /// <summary>
 /// A run of tokens on its way through the layers. It owns its tensors, outside of every dispose scope: scopes belong to a thread, and a run
-/// that waits for
-/// the KV of a layer may go on on another one.
+/// that waits for the KV of a layer may go on on another one.
 /// </summary>
 internal sealed class LlamaRun(int first, int count, torch.Tensor hidden, RotaryPositions positions, torch.Tensor? mask) : IDisposable
 {

@@ -5,9 +5,8 @@ namespace KvCache.Client.Cluster;
 
 /// <summary>
 /// One match: a question to the home silo, which knows what the whole cluster holds. With a hold, the other silos that have found blocks
-/// are asked to
-/// keep them too; one that does not answer in time keeps nothing, and the match is good all the same. A chain that is longer than a request
-/// is asked for in pieces.
+/// are asked to keep them too; one that does not answer in time keeps nothing, and the match is good all the same. A chain that is longer
+/// than a request is asked for in pieces.
 /// </summary>
 internal sealed class ClusterMatch
 {

@@ -5,9 +5,8 @@ namespace KvCache.Client.Cluster;
 
 /// <summary>
 /// Decides which silo is asked for which blocks of a load: the home silo for what it holds, otherwise the holder with the least to do;
-/// after a
-/// failure another holder; when none is left, the home silo fetches the block itself. A block is asked of one silo at a time, so that one
-/// attempt at a time writes its memory.
+/// after a failure another holder; when none is left, the home silo fetches the block itself. A block is asked of one silo at a time, so
+/// that one attempt at a time writes its memory.
 /// </summary>
 /// <remarks>Pure bookkeeping: no I/O, no clock, and not thread-safe.</remarks>
 internal sealed class FetchPlan

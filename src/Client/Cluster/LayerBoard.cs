@@ -4,8 +4,7 @@ namespace KvCache.Client.Cluster;
 
 /// <summary>
 /// Where the layers of a load meet: those who load blocks say what has arrived, the one who reads waits for the next layer. A layer is
-/// announced when every
-/// block that can still be had has it.
+/// announced when every block that can still be had has it.
 /// </summary>
 /// <remarks>
 /// A block comes from one generation: once a layer was announced, a block that is lost stays lost; before, another silo may begin with it

@@ -9,8 +9,7 @@ namespace KvCache.Client.Cluster;
 /// </summary>
 /// <remarks>
 /// As in <see cref="ClusterLoad"/> a block is asked of one silo at a time, and the load ends when every call that it made has ended, so
-/// that nothing writes the
-/// caller's memory behind it.
+/// that nothing writes the caller's memory behind it.
 /// </remarks>
 internal sealed class LayerLoad(
     SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CallBudget budget,

@@ -5,8 +5,8 @@ internal static class RequestPieces
 {
     /// <summary>
     /// Most blocks of a request that does something for each of them. Bounds what is allocated for it to what fits beside the large object
-    /// heap, and its time to
-    /// what a silo allows a frame and a caller waits for: 2,048 blocks of 64 KiB are 128 MiB, and as many grain calls.
+    /// heap, and its time to what a silo allows a frame and a caller waits for: 2,048 blocks of 64 KiB are 128 MiB, and as many grain
+    /// calls.
     /// </summary>
     public const int MostMoved = 2048;
 

@@ -7,8 +7,7 @@ public sealed record KvRoute(BlockHolder Silo, RoutePlan Plan);
 
 /// <summary>
 /// Ranks nodes for a prompt by where its blocks are. It knows the tiers of the cache; what lies in GPUs is known to the silos that hear the
-/// engines' events
-/// (<c>/v1/locate</c>, docs/events.md).
+/// engines' events (<c>/v1/locate</c>, docs/events.md).
 /// </summary>
 public static class KvRouter
 {

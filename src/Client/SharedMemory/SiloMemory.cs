@@ -6,8 +6,7 @@ namespace KvCache.Client.SharedMemory;
 
 /// <summary>
 /// The memory of a silo of this machine, mapped read-only, and this process's leases on blocks in it. A lease is kept a little longer than
-/// it is
-/// used: reading a block again then asks nobody.
+/// it is used: reading a block again then asks nobody.
 /// </summary>
 /// <remarks>
 /// Thread-safe, but for the connections that are passed in. What is not needed any more is released with the next question to the silo, or

@@ -7,9 +7,8 @@ namespace KvCache;
 /// <summary>Encodes all layers of a block into one run of bytes from which any layers can be decoded without touching the others.</summary>
 /// <remarks>
 /// The bytes are a header with a checksummed layer table, then every layer as an encoded tensor of <see cref="TensorSerializer"/> with its
-/// own checksum;
-/// see docs/serialization.md. A layer has shape <c>[part, token, head, dim]</c>; of an opaque layout, <c>[bytes]</c>.
-/// What <see cref="TensorSerializer"/> says about corrupt and forged input is true here, too.
+/// own checksum; see docs/serialization.md. A layer has shape <c>[part, token, head, dim]</c>; of an opaque layout, <c>[bytes]</c>. What
+/// <see cref="TensorSerializer"/> says about corrupt and forged input is true here, too.
 /// </remarks>
 public static class BatchTensorSerializer
 {

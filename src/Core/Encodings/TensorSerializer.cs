@@ -9,9 +9,8 @@ namespace KvCache;
 /// <para>The byte format is in docs/serialization.md. Elements are little-endian. Decoding gives the original data type back;
 /// with <see cref="ElementEncoding.Raw"/> also the original bytes.</para>
 /// <para>The checksum is verified before anything is decompressed or written: corrupt bytes never reach the caller's memory. CRC-32 finds
-/// accidents,
-/// not forgeries; a forged input can decode to wrong elements, but reads no memory outside of it and writes no more than the caller
-/// allows.</para>
+/// accidents, not forgeries; a forged input can decode to wrong elements, but reads no memory outside of it and writes no more than the
+/// caller allows.</para>
 /// </remarks>
 public static class TensorSerializer
 {

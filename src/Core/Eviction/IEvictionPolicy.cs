@@ -52,8 +52,7 @@ internal interface IEvictionPolicy
 
     /// <summary>A block is no longer resident.</summary>
     /// <param name="slot">Its slot. Where resident blocks come behind it, as after a deletion, it may be used again for the same block, and
-    /// for
-    /// another one when they are gone.</param>
+    /// for another one when they are gone.</param>
     /// <param name="evicted">Whether it was evicted; what was deleted or has expired is not worth remembering.</param>
     /// <param name="now">Time, in milliseconds of the caller's clock.</param>
     void Remove(int slot, bool evicted, long now);

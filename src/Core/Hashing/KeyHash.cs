@@ -6,8 +6,7 @@ namespace KvCache.Hashing;
 
 /// <summary>
 /// 64-bit hash of a block key, over all of its bytes, by folded 64×64-bit multiplication, as in wyhash. Clients choose the bytes of keys,
-/// so the
-/// multiplicands carry secrets of this process: nobody outside can choose shard or slot.
+/// so the multiplicands carry secrets of this process: nobody outside can choose shard or slot.
 /// </summary>
 internal static class KeyHash
 {

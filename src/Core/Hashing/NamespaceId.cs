@@ -5,8 +5,7 @@ namespace KvCache;
 
 /// <summary>
 /// 16-byte id of a <see cref="CacheNamespace"/>: eight bytes that name its tenant, then eight of a SHA-256 over all fields. A key, wherever
-/// it
-/// is met, so tells whose it is: an id of another tenant cannot be made by choosing fields, however many are tried.
+/// it is met, so tells whose it is: an id of another tenant cannot be made by choosing fields, however many are tried.
 /// </summary>
 /// <param name="Tenant">First eight bytes: whose namespace it is.</param>
 /// <param name="Fields">Last eight bytes, little-endian: which of the tenant's namespaces. A tenant that looks for collisions finds them

@@ -17,8 +17,7 @@ public sealed partial class KvLayout
 
     /// <summary>
     /// Appends the canonical encoding (docs/hashing.md, field 8): kind, tokens and layers, then heads, head dim, parts and element type of
-    /// a
-    /// layout with a known shape, or the end of every layer of an opaque one. It says itself where it ends.
+    /// a layout with a known shape, or the end of every layer of an opaque one. It says itself where it ends.
     /// </summary>
     internal void WriteTo(WireWriter writer)
     {

@@ -77,8 +77,8 @@ public sealed record CacheNamespace
 
     /// <summary>
     /// The engine's own name of how numbers are encoded ("fp8_e4m3", "nvfp4"), where the layout's element type does not say it: engines
-    /// keep several formats
-    /// in tensors of bytes, and equal shapes with unequal formats must not meet. Empty when the layout says everything.
+    /// keep several formats in tensors of bytes, and equal shapes with unequal formats must not meet. Empty when the layout says
+    /// everything.
     /// </summary>
     public string NumberFormat { get; init; } = "";
 

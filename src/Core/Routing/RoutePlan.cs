@@ -2,8 +2,7 @@ namespace KvCache;
 
 /// <summary>
 /// Where one node would get the tokens of a prompt from, each from the cheapest tier that has it: its GPU, the silo beside it, another
-/// silo, Redis, and
-/// the rest by computing.
+/// silo, Redis, and the rest by computing.
 /// </summary>
 /// <param name="Gpu">Tokens in the engine's own memory.</param>
 /// <param name="Memory">Tokens from the silo beside it.</param>

@@ -4,13 +4,12 @@ namespace KvCache.Engine.Events;
 
 /// <summary>
 /// What lies in one engine's GPU memory, from its events. Blocks are found by tokens, whatever the engine hashes with: an event carries its
-/// blocks' tokens and the
-/// hash of the block before, and that is enough to give every block this cache's own name (with the engine's block size).
+/// blocks' tokens and the hash of the block before, and that is enough to give every block this cache's own name (with the engine's block
+/// size).
 /// </summary>
 /// <remarks>
 /// It is advice. Events that were lost leave blocks that are not there any more, or hide some; the engine's own look-up is the truth. Only
-/// the first KV cache group is
-/// followed: a prefix that the others do not have is seldom. All members are thread-safe.
+/// the first KV cache group is followed: a prefix that the others do not have is seldom. All members are thread-safe.
 /// </remarks>
 internal sealed class EngineBlocks
 {

@@ -4,8 +4,7 @@ namespace KvCache.Engine.Events;
 
 /// <summary>
 /// Reads batches of KV events of any version: positional arrays up to vLLM 0.23, maps with a member <c>type</c> from 0.24. Members that it
-/// does not know are
-/// skipped, events of an unknown type too.
+/// does not know are skipped, events of an unknown type too.
 /// </summary>
 internal static class KvEventReader
 {

@@ -6,9 +6,8 @@ namespace KvCache.Engine.Index;
 /// </summary>
 /// <remarks>
 /// <para>Past the capacity the tenant that has the most loses its oldest, and gets a floor instead: nothing of it that began before that
-/// deletion may become
-/// visible, for as long as the tombstone would have been kept. So a tenant that deletes much makes its own late copies misses, and nobody
-/// else's.</para>
+/// deletion may become visible, for as long as the tombstone would have been kept. So a tenant that deletes much makes its own late copies
+/// misses, and nobody else's.</para>
 /// <para>Of deletions whose block nobody had, the last few of each tenant are kept too, and forgotten without a floor: only a silo that
 /// nobody had heard of yet can have
 /// such a block, and it hears of them when it is met.</para>

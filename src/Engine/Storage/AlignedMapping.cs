@@ -4,8 +4,7 @@ namespace KvCache.Engine.Storage;
 
 /// <summary>
 /// Mappings that begin at a huge page, and memory in huge pages. A block that lies in pages of 4 KiB is copied more slowly: the processor
-/// looks 512 times as many
-/// addresses up, and fetches nothing ahead over the end of a page.
+/// looks 512 times as many addresses up, and fetches nothing ahead over the end of a page.
 /// </summary>
 internal static partial class AlignedMapping
 {

@@ -35,8 +35,7 @@ internal sealed class BlockNode(BlockKey key, TenantAccount account)
 
     /// <summary>
     /// What keeps the block from being evicted: leases and a pin of its own, running writes of children, and, where its account counts
-    /// them,
-    /// children that are kept themselves.
+    /// them, children that are kept themselves.
     /// </summary>
     public int Locks;
 

@@ -46,8 +46,7 @@ internal sealed partial class BlockStore
     /// <summary>Takes a lease on a block and counts a use.</summary>
     /// <param name="key">Key of the block.</param>
     /// <param name="request">The request, from <see cref="BeginRequest(NamespaceId, BlockHash, ReadOnlySpan{BlockHash}, in
-    /// RequestFacts)"/>;
-    /// 0 when nobody has named it.</param>
+    /// RequestFacts)"/>; 0 when nobody has named it.</param>
     /// <returns>The lease, or null when the block is not visible, or its tenant has all that it may have out of reach of
     /// eviction.</returns>
     public BlockLease? TryLease(BlockKey key, long request = 0)

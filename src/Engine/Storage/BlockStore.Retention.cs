@@ -56,8 +56,7 @@ internal sealed partial class BlockStore
 
     /// <summary>
     /// Drops expired blocks and ends pins whose time is over. Reserving does it too, as far as it needs memory; a timer makes idle stores
-    /// do
-    /// it.
+    /// do it.
     /// </summary>
     /// <remarks>
     /// In slices, so that nobody waits for long, and no more at once than others can be told of: those who follow this store's log would

@@ -13,8 +13,7 @@ internal sealed partial class BlockStore
     /// <param name="copy">The block is held by another silo too: it is evicted first, and such copies have a bounded share of the
     /// arena.</param>
     /// <param name="request">The request, from <see cref="BeginRequest(NamespaceId, BlockHash, ReadOnlySpan{BlockHash}, in
-    /// RequestFacts)"/>;
-    /// 0 when nobody has named it.</param>
+    /// RequestFacts)"/>; 0 when nobody has named it.</param>
     /// <returns>The reservation, or null when there is no room for it, or that generation is being written already.</returns>
     public BlockWrite? TryReserve(
         BlockKey key, KvLayout layout, BlockLineage lineage, ulong? generation = null, bool copy = false, long request = 0)
@@ -148,8 +147,7 @@ internal sealed partial class BlockStore
 
     /// <summary>
     /// Keeps a running write from ever becoming visible. Its memory stays with the writer until it gives it back. A write of another key is
-    /// left
-    /// alone: an id is easily guessed, and must not end what somebody else stores.
+    /// left alone: an id is easily guessed, and must not end what somebody else stores.
     /// </summary>
     /// <param name="key">Key of the block.</param>
     /// <param name="generation">Id of the write.</param>

@@ -70,10 +70,8 @@ internal sealed partial class BlockStore : IDisposable
 
     /// <summary>
     /// An id for a write, or a stamp of a deletion: Unix milliseconds shifted left by <see cref="GenerationClockShift"/> bits, a count, and
-    /// a random
-    /// number of this store. It is larger than every id that this store has given or seen (a hybrid logical clock; Kulkarni et al.,
-    /// "Logical
-    /// Physical Clocks", OPODIS 2014), so that ids of several silos can be compared.
+    /// a random number of this store. It is larger than every id that this store has given or seen (a hybrid logical clock; Kulkarni et
+    /// al., "Logical Physical Clocks", OPODIS 2014), so that ids of several silos can be compared.
     /// </summary>
     public ulong NewGeneration()
     {
@@ -278,8 +276,7 @@ internal sealed partial class BlockStore : IDisposable
     }
 
     // 8 bits of a millisecond are counted, from a random number on; who gives away more borrows from the next one. The rest names the
-    // store: one
-    // whose clock is behind goes on from an id that it has seen, and so does the store that gave it.
+    // store: one whose clock is behind goes on from an id that it has seen, and so does the store that gave it.
     private ulong NextGeneration()
     {
         var clock = ((ulong)(_deadlines.UtcNow - DateTime.UnixEpoch.Ticks) / TimeSpan.TicksPerMillisecond) << GenerationClockShift;

@@ -15,8 +15,8 @@ internal sealed class BlockStoreOptions
 
     /// <summary>
     /// Largest share of a tenant's part of the arena that may be being written, 0.01 to 1. Default 0.5. A tenant's part is its guaranteed
-    /// share, or an equal part of
-    /// what is guaranteed to nobody; without configured tenants it is the whole arena. One block at a time may be larger.
+    /// share, or an equal part of what is guaranteed to nobody; without configured tenants it is the whole arena. One block at a time may
+    /// be larger.
     /// </summary>
     [Range(0.01, 1.0)]
     public double MaxWritingShare { get; set; } = 0.5;

@@ -6,8 +6,7 @@ namespace KvCache.Engine.Storage;
 /// </summary>
 /// <remarks>
 /// Walks over the arena from where the last search ended, over so many runs of memory at most. What is behind a block in its chain goes
-/// with
-/// it, and before it.
+/// with it, and before it.
 /// </remarks>
 /// <param name="arena">Memory of the blocks.</param>
 /// <param name="byOffset">Every block that has memory, unfinished and removed ones included.</param>

@@ -17,8 +17,7 @@ internal sealed record TenantLimits
 
     /// <summary>
     /// Most that may be out of reach of eviction: being written, leased, pinned. It is the tenant's share and its part of what is in
-    /// nobody's, so that
-    /// memory that is lent can always be taken back.
+    /// nobody's, so that memory that is lent can always be taken back.
     /// </summary>
     public long Locked { get; init; } = long.MaxValue;
 

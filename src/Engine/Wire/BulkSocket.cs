@@ -18,8 +18,7 @@ internal static class BulkSocket
 
     /// <summary>
     /// Sets how many bytes a receive waits for, where the kernel can do that (TCP on Linux). Whoever empties a socket faster than its peer
-    /// fills it is
-    /// otherwise woken for every piece, and on a virtual machine the peer pays for each wake-up.
+    /// fills it is otherwise woken for every piece, and on a virtual machine the peer pays for each wake-up.
     /// </summary>
     /// <param name="socket">A connected socket.</param>
     /// <param name="bytes">The number. More than the peer is certain to send is waited for until it closes the connection.</param>

@@ -7,8 +7,7 @@ namespace KvCache.Engine.Wire;
 
 /// <summary>
 /// Frames over one connected stream socket, plain or encrypted, with blocking calls on the thread that owns the connection: straight out
-/// of, and
-/// into, the memory that the caller names.
+/// of, and into, the memory that the caller names.
 /// </summary>
 /// <remarks>
 /// Blocking calls, because bytes are moved fastest by a thread that does nothing else: an asynchronous receive costs a wake-up
@@ -131,8 +130,7 @@ internal sealed class FrameSocket : IDisposable
 
     /// <summary>
     /// Waits until some bytes have come, and leaves them where they are: what was only announced is worth no memory. A peer that closes the
-    /// connection ends the
-    /// wait too; the next receive tells.
+    /// connection ends the wait too; the next receive tells.
     /// </summary>
     /// <exception cref="SocketException">The connection broke or was aborted.</exception>
     public void WaitForBytes() => _channel.WaitForBytes();

@@ -11,8 +11,7 @@ namespace KvCache.Engine.Wire;
 internal static unsafe partial class GatheredSend
 {
     // A kernel that is built without preemption lets nobody else run before a call ends, and where several threads send, calls are shorter
-    // for the sake of those
-    // that wait. One thread alone moved 0.8 of the bytes over TCP with calls of 256 KiB; four threads moved as many.
+    // for the sake of those that wait. One thread alone moved 0.8 of the bytes over TCP with calls of 256 KiB; four threads moved as many.
     private const int MostBytes = 1 << 20, MostBytesOfSeveral = 256 * 1024;
 
     private const int NoSignal = 0x4000, MoreFollows = 0x8000;

@@ -2,8 +2,7 @@ namespace KvCache.Engine.Wire;
 
 /// <summary>
 /// What one frame of a layer-major answer carries: a run of layers of all blocks, or, where a layer of all blocks is too much for a frame,
-/// one layer of
-/// a run of blocks. Inside a frame the layers follow one another, each block by block.
+/// one layer of a run of blocks. Inside a frame the layers follow one another, each block by block.
 /// </summary>
 /// <param name="Layer">First layer.</param>
 /// <param name="Layers">Number of layers.</param>

@@ -6,13 +6,11 @@ namespace KvCache.Engine.Wire;
 
 /// <summary>
 /// Sends bytes by lending their pages to the kernel (<c>vmsplice</c> into a pipe, <c>splice</c> from there to the socket) instead of
-/// copying them: the
-/// one copy that is left is the receiver's.
+/// copying them: the one copy that is left is the receiver's.
 /// </summary>
 /// <remarks>
 /// Until the peer has answered, the kernel may read the bytes again: they must stay where they are, and as they are. Small runs are copied,
-/// so their memory may be
-/// reused at once. Used by the thread that owns the connection.
+/// so their memory may be reused at once. Used by the thread that owns the connection.
 /// </remarks>
 internal sealed unsafe partial class PagePipe : IDisposable
 {

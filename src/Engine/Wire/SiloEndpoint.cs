@@ -62,8 +62,7 @@ internal sealed record SiloEndpoint(string Text, EndPoint EndPoint)
 
     /// <summary>
     /// Waits for the look-up of a name. A name server that does not answer holds a blocking look-up for many seconds, and nothing ends
-    /// that;
-    /// the caller's deadline has to.
+    /// that; the caller's deadline has to.
     /// </summary>
     /// <exception cref="OperationCanceledException">The token ended the wait; the look-up goes on by itself.</exception>
     internal static IPAddress[] Await(Task<IPAddress[]> lookUp, CancellationToken cancellationToken) =>

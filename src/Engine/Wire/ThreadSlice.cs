@@ -4,8 +4,7 @@ namespace KvCache.Engine.Wire;
 
 /// <summary>
 /// How long the kernel lets a thread of the data plane run at a time before others are looked at. All threads keep the same share of the
-/// processors; one with
-/// short slices gets its share sooner, in more pieces.
+/// processors; one with short slices gets its share sooner, in more pieces.
 /// </summary>
 /// <remarks>
 /// Linux 6.12 and later (<c>sched_setattr</c>, whose runtime is the slice of a normal thread in the scheduler EEVDF); elsewhere these calls

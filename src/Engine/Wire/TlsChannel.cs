@@ -9,8 +9,7 @@ namespace KvCache.Engine.Wire;
 /// <summary>A socket with TLS: bytes are encrypted out of, and decrypted into, the memory that the caller names.</summary>
 /// <remarks>
 /// <see cref="SslStream"/> does the work, over a stream that collects its records (<see cref="TlsRecords"/>). All buffers are pooled; <see
-/// cref="SslStream"/> itself
-/// allocates about 70 bytes for each record of 16 KiB.
+/// cref="SslStream"/> itself allocates about 70 bytes for each record of 16 KiB.
 /// </remarks>
 internal sealed unsafe class TlsChannel : ByteChannel
 {

@@ -38,8 +38,7 @@ internal static class WireProtocol
 
     /// <summary>
     /// Payloads of blocks begin at a multiple of this in their frame, so that they lie aligned in the kernel's socket buffers: copies out
-    /// of step by a few
-    /// bytes take up to a fifth longer.
+    /// of step by a few bytes take up to a fifth longer.
     /// </summary>
     public const int PayloadAlignment = WireWriter.Alignment;
 

@@ -6,8 +6,7 @@ namespace KvCache.Grains.Cluster;
 
 /// <summary>
 /// A prefix grain goes where its block is; a new one goes beside its writer, unless hardly any memory is left there: then to the better of
-/// two
-/// other silos.
+/// two other silos.
 /// </summary>
 [GenerateSerializer, Immutable, Alias("KvCache.PrefixPlacement")]
 internal sealed class PrefixPlacement : PlacementStrategy

@@ -14,8 +14,7 @@ internal sealed class PrefixGrainOptions
 
     /// <summary>
     /// Time that grain storage has to keep, give or forget a descriptor. Default 500 ms. Past it the descriptor is lost, and the grain call
-    /// goes on:
-    /// a slow storage does not make stores and pins slow.
+    /// goes on: a slow storage does not make stores and pins slow.
     /// </summary>
     [Range(typeof(TimeSpan), "00:00:00.010", "00:01:00")]
     public TimeSpan StorageTimeout { get; set; } = TimeSpan.FromMilliseconds(500);

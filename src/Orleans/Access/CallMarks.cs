@@ -2,8 +2,7 @@ namespace KvCache.Orleans.Access;
 
 /// <summary>
 /// What goes along with every grain call, in the request context: the mark of a silo of this cluster, or the ticket of a tenant. One key
-/// for both,
-/// so that a silo that calls on behalf of a client replaces the client's ticket by its own mark.
+/// for both, so that a silo that calls on behalf of a client replaces the client's ticket by its own mark.
 /// </summary>
 internal static class CallMarks
 {

@@ -8,14 +8,12 @@ namespace KvCache.Orleans.Access;
 
 /// <summary>
 /// The mutual proof ahead of Orleans' own bytes, on its silo port and its gateway (docs/security.md): whoever connects proves the secret
-/// first, so
-/// that an unproven peer gets nothing that depends on it, then the silo does, which at the gateway hands out a ticket.
+/// first, so that an unproven peer gets nothing that depends on it, then the silo does, which at the gateway hands out a ticket.
 /// </summary>
 /// <remarks>
 /// hello: magic (8), door (1), length of the name (2, little-endian), nonce (32), name; challenge: nonce (32); proof: HMAC-SHA-256 (32);
-/// answer: 0, or 1 with the
-/// silo's proof (32), life of the ticket in seconds (u32, little-endian), its length (1) and the ticket. Each proof covers role, door, both
-/// nonces and name.
+/// answer: 0, or 1 with the silo's proof (32), life of the ticket in seconds (u32, little-endian), its length (1) and the ticket. Each
+/// proof covers role, door, both nonces and name.
 /// </remarks>
 internal static class DoorHandshake
 {

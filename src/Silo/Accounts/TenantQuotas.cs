@@ -11,8 +11,7 @@ namespace KvCache.Silo.Accounts;
 /// What each tenant may have of this silo: limits of its account in the store, places for connections, segments of shared memory.
 /// Everything follows from its
 /// part: its guaranteed share, or an equal part of what is guaranteed to nobody, whichever is more. The parts add up to the whole silo at
-/// most, so that what
-/// follows from them is bounded for the silo too, however many connections and tenants there are.
+/// most, so that what follows from them is bounded for the silo too, however many connections and tenants there are.
 /// </summary>
 internal sealed class TenantQuotas : IDisposable
 {

@@ -6,8 +6,7 @@ namespace KvCache.Silo.Accounts;
 
 /// <summary>
 /// Makes who guesses wait: the answer to a wrong proof comes the later, the more wrong ones have come from its address or for its tenant
-/// lately. A right proof
-/// never waits. What is remembered is bounded, and forgotten after a quiet minute.
+/// lately. A right proof never waits. What is remembered is bounded, and forgotten after a quiet minute.
 /// </summary>
 internal sealed class WrongProofs(TimeProvider time)
 {

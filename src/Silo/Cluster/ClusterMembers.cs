@@ -105,8 +105,7 @@ internal sealed class ClusterMembers
 
     /// <summary>
     /// The better of two silos, chosen at random, by available memory (Mitzenmacher, "The power of two choices in randomized load
-    /// balancing", 2001):
-    /// nearly as even as the best of all, without everybody running to the same one.
+    /// balancing", 2001): nearly as even as the best of all, without everybody running to the same one.
     /// </summary>
     /// <param name="bytes">Memory that it must have.</param>
     /// <param name="without">Silos that are out of the question, beside those that are about to leave.</param>

@@ -8,8 +8,7 @@ namespace KvCache.Silo.Cluster;
 
 /// <summary>
 /// Counts reads of blocks that lie on other silos, in a table of fixed size, and takes copies of those that are read often. Two blocks that
-/// share a
-/// place in the table count as one; that costs a needless copy now and then, and no memory.
+/// share a place in the table count as one; that costs a needless copy now and then, and no memory.
 /// </summary>
 internal sealed class RemoteReads(BlockFetcher fetcher, BlockStore store, IOptions<ClusterOptions> options) : ILoop
 {

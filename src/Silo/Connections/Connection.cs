@@ -66,8 +66,7 @@ internal abstract partial class Connection : IDisposable
 
     /// <summary>
     /// Whether the protocol asks for a proof. Where it does not, a connection is admitted with its first whole request, and may be silent
-    /// before as long as nobody
-    /// needs its place.
+    /// before as long as nobody needs its place.
     /// </summary>
     public virtual bool AsksProof => true;
 

@@ -9,8 +9,7 @@ internal interface ITransport
 
     /// <summary>
     /// Says how many bytes are on their way for certain, before they are received: for many, waking up for each piece can be avoided. Said
-    /// again
-    /// before every receive, and with 0 when they are all there, or what follows them would be waited for in vain.
+    /// again before every receive, and with 0 when they are all there, or what follows them would be waited for in vain.
     /// </summary>
     void Expect(int bytes);
 

@@ -6,10 +6,8 @@ namespace KvCache.Silo.Connections;
 
 /// <summary>
 /// The connections of a listener that have not proved who they are. They have a small number of places of their own, and each address a
-/// part of them: who wants
-/// one where all are taken gets the place of the one that has waited the longest, of the address that has the most. So silent connections
-/// push out one
-/// another, and never somebody else.
+/// part of them: who wants one where all are taken gets the place of the one that has waited the longest, of the address that has the most.
+/// So silent connections push out one another, and never somebody else.
 /// </summary>
 /// <param name="most">Places.</param>
 /// <param name="mostOfAddress">Places of one address; an IPv6 network of 64 bits counts as one.</param>

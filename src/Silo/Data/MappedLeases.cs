@@ -5,8 +5,7 @@ namespace KvCache.Silo.Data;
 
 /// <summary>
 /// Leases on blocks that other processes read in the mapped arena. They end when the process releases them or is gone, not when its
-/// connection
-/// breaks: a process that lost its connection still reads.
+/// connection breaks: a process that lost its connection still reads.
 /// </summary>
 /// <param name="maxBytes">Most arena bytes that one process may keep.</param>
 internal sealed class MappedLeases(long maxBytes)

@@ -7,8 +7,7 @@ internal sealed partial class PutPipeline
 {
     /// <summary>
     /// Receives the payload of a put by layers. A block is reserved when its first bytes come, and all are before the second layer: every
-    /// one of them gets its first
-    /// layer before any gets its second.
+    /// one of them gets its first layer before any gets its second.
     /// </summary>
     /// <param name="put">The put.</param>
     /// <param name="maxBytes">Most arena memory that is reserved at a time, but for the blocks that every put may prepare; blocks behind it

@@ -13,8 +13,7 @@ namespace KvCache.Silo.Data;
 /// <remarks>
 /// Blocks are published in the order of their chain, so that a block finds its parent in the store. At most
 /// <see cref="DataPlaneOptions.PutWindow"/> blocks are prepared ahead, and as many wait for their grant. What was only announced gets no
-/// memory: the first block
-/// is prepared when its first byte has come, and no more ahead than have come before.
+/// memory: the first block is prepared when its first byte has come, and no more ahead than have come before.
 /// </remarks>
 internal sealed partial class PutPipeline(BlockWriter writer, int window, FrameSocket socket, Action betweenBlocks) : IDisposable
 {

@@ -11,8 +11,8 @@ namespace KvCache.Silo.Events;
 
 /// <summary>
 /// Tells subscribers what becomes visible and what goes on this silo, from the log that other silos follow too. The log is the queue: it is
-/// bounded, appending never
-/// waits, and when this reader has fallen behind it, subscribers hear that everything is gone and then what is there.
+/// bounded, appending never waits, and when this reader has fallen behind it, subscribers hear that everything is gone and then what is
+/// there.
 /// </summary>
 internal sealed partial class KvEventPublisher(
     BlockDirectory directory, BlockStore store, TimeProvider time, EventCounters counters, EventAccess access, LoopHealth loops,

@@ -9,8 +9,8 @@ namespace KvCache.Silo.Events;
 
 /// <summary>
 /// A PUB socket: whoever connects gets the messages whose first part begins with a topic that it has subscribed to. Nobody is waited for:
-/// what does not fit
-/// in a subscriber's queue is dropped for it. Where subscribers prove to be tenants, each gets topics of its own tenant only.
+/// what does not fit in a subscriber's queue is dropped for it. Where subscribers prove to be tenants, each gets topics of its own tenant
+/// only.
 /// </summary>
 internal sealed partial class ZmtpPublisher : IAsyncDisposable
 {

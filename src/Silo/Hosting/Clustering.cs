@@ -53,8 +53,7 @@ internal static class Clustering
         silo.Configure<global::Orleans.Configuration.ClusterOptions>(orleans => orleans.ClusterId = orleans.ServiceId = options.Name);
 
         // A crash must neither stall the registration of grains nor lose what the survivors know: duplicate activations are harmless here,
-        // for
-        // blocks are immutable and the store decides what is visible.
+        // for blocks are immutable and the store decides what is visible.
 #pragma warning disable ORLEANSEXP003 // The directory that loses nothing in a crash is still marked as experimental.
         silo.AddDistributedGrainDirectory();
 #pragma warning restore ORLEANSEXP003

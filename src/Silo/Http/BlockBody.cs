@@ -6,8 +6,7 @@ namespace KvCache.Silo.Http;
 
 /// <summary>
 /// Moves the bytes of a block between an HTTP body and the arena. They pass through the server's pooled pieces of a few KiB, never through
-/// a managed array of
-/// the block's size.
+/// a managed array of the block's size.
 /// </summary>
 internal static class BlockBody
 {

@@ -20,8 +20,8 @@ internal sealed class HttpApiOptions
 
     /// <summary>
     /// Most connections at a time whose requests have shown a token. Default 512, and at most a quarter of the files that the process may
-    /// open: the rest is for the
-    /// data plane. Those without one have places of their own (<see cref="ConnectionOptions.MaxUnproven"/> of the data plane).
+    /// open: the rest is for the data plane. Those without one have places of their own (<see cref="ConnectionOptions.MaxUnproven"/> of the
+    /// data plane).
     /// </summary>
     [Range(1, 65_536)]
     public int MaxConnections { get; set; } = 512;
@@ -32,8 +32,8 @@ internal sealed class HttpApiOptions
 
     /// <summary>
     /// Names by which the silo is asked for, in the header Host, beside <c>localhost</c>, the loopback addresses and the address that a
-    /// request has come to: of a
-    /// service, for example. Default none. A name that a stranger chose could make a browser take the silo for the stranger's own site.
+    /// request has come to: of a service, for example. Default none. A name that a stranger chose could make a browser take the silo for
+    /// the stranger's own site.
     /// </summary>
     public IList<string> Hosts { get; } = [];
 

@@ -5,8 +5,7 @@ namespace KvCache.Silo.Http;
 
 /// <summary>
 /// Refuses what a web page makes its visitor's browser send: requests under a name that is not the silo's (the page's own name, made to
-/// point here: DNS
-/// rebinding), and requests from a page of another origin. An address of our own in Host is no such name.
+/// point here: DNS rebinding), and requests from a page of another origin. An address of our own in Host is no such name.
 /// </summary>
 internal sealed class HttpOrigins(IOptions<HttpApiOptions> options, ProblemWriter problems)
 {

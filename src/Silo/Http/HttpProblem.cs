@@ -5,8 +5,7 @@ namespace KvCache.Silo.Http;
 
 /// <summary>
 /// A refusal of the HTTP API, as problem details (RFC 9457). The type is a stable name for programs; the detail says what was wrong, what
-/// was expected and
-/// what to do.
+/// was expected and what to do.
 /// </summary>
 /// <param name="Status">HTTP status.</param>
 /// <param name="Name">Last part of the type, <c>urn:kvcache:problem:{Name}</c>.</param>

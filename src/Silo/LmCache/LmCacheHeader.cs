@@ -15,8 +15,7 @@ internal enum LmCacheCommand
 
 /// <summary>
 /// The integers that describe a value: format, element type, four dimensions and location. Versions pad shapes of fewer dimensions
-/// differently
-/// and number formats as they like, so that they are kept as they came and never read.
+/// differently and number formats as they like, so that they are kept as they came and never read.
 /// </summary>
 [InlineArray(Count)]
 internal struct LmCacheShape

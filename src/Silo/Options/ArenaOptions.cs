@@ -24,8 +24,7 @@ internal sealed class ArenaOptions : IValidatableObject
 
     /// <summary>
     /// Mode of the file, octal. Default 0600: the silo's user alone. Engines of other users that read in place need 0640 and a group;
-    /// whoever may open the file
-    /// sees every tenant's blocks.
+    /// whoever may open the file sees every tenant's blocks.
     /// </summary>
     public string Mode { get; set; } = "0600";
 

@@ -13,8 +13,7 @@ internal abstract class ConnectionOptions
 
     /// <summary>
     /// Time that a frame (a request, with its answer) may take beyond what <see cref="MinBytesPerSecond"/> allows for its size. Default 20
-    /// s: a
-    /// peer that stops in the middle of one loses its connection then.
+    /// s: a peer that stops in the middle of one loses its connection then.
     /// </summary>
     [Range(typeof(TimeSpan), "00:00:00.100", "01:00:00")]
     public TimeSpan FrameTimeout { get; set; } = TimeSpan.FromSeconds(20);
@@ -36,8 +35,7 @@ internal abstract class ConnectionOptions
 
     /// <summary>
     /// Places for connections that have not proved who they are, beside <see cref="MaxConnections"/>. Default 256. When all are taken, who
-    /// has waited the longest of
-    /// the address that has the most makes room for a new one.
+    /// has waited the longest of the address that has the most makes room for a new one.
     /// </summary>
     [Range(1, 100_000)]
     public int MaxUnproven { get; set; } = 256;

@@ -56,8 +56,7 @@ internal sealed class DataPlaneOptions : ConnectionOptions, IValidatableObject
 
     /// <summary>
     /// Whether clients on the Unix socket may map the arena and read blocks in place. Default off: a mapping shows the whole arena, every
-    /// tenant's blocks
-    /// included, so it is for clients that are trusted with all of them. Needs a Unix socket and an arena file.
+    /// tenant's blocks included, so it is for clients that are trusted with all of them. Needs a Unix socket and an arena file.
     /// </summary>
     public bool SharedMemory { get; set; }
 

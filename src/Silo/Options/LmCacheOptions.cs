@@ -22,8 +22,7 @@ internal sealed class LmCacheOptions : ConnectionOptions, IValidatableObject
 
     /// <summary>
     /// Whether <see cref="Listen"/> may be an address that other machines reach. Default false: whoever reaches it reads and writes the
-    /// tenant's
-    /// values.
+    /// tenant's values.
     /// </summary>
     public bool AllowRemote { get; set; }
 

@@ -17,8 +17,7 @@ internal sealed class RespOptions : ConnectionOptions, IValidatableObject
 
     /// <summary>
     /// TCP address, <c>ip:port</c>; port 0 takes a free one. Default empty: off. An address that other machines reach needs tenants with
-    /// secrets, and
-    /// a network that nobody listens in on: Redis' AUTH sends the secret itself.
+    /// secrets, and a network that nobody listens in on: Redis' AUTH sends the secret itself.
     /// </summary>
     public string Listen { get; set; } = "";
 

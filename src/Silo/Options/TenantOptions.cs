@@ -72,8 +72,7 @@ internal sealed class TenantOptions
     {
         /// <summary>
         /// Shared secret of the tenant's clients, at least 16 bytes of UTF-8 and different for every tenant. It never travels on the data
-        /// plane; in the HTTP API it
-        /// is the bearer token.
+        /// plane; in the HTTP API it is the bearer token.
         /// </summary>
         public string Secret { get; set; } = "";
 

@@ -2,8 +2,7 @@ namespace KvCache.Silo.Resp;
 
 /// <summary>
 /// Redis' patterns: <c>*</c>, <c>?</c>, <c>[abc]</c>, <c>[^a-z]</c>, and a backslash before what is meant literally. Works on bytes. The
-/// time
-/// is at most the product of both lengths: a star is tried again only from the last one on.
+/// time is at most the product of both lengths: a star is tried again only from the last one on.
 /// </summary>
 internal static class GlobPattern
 {

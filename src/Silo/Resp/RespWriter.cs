@@ -6,8 +6,7 @@ namespace KvCache.Silo.Resp;
 
 /// <summary>
 /// Writes replies of Redis' protocol, version 2 or 3. Small ones are collected, so that the answers of a pipeline leave together; a value
-/// leaves
-/// with what was collected before it in one call, straight from where it lies.
+/// leaves with what was collected before it in one call, straight from where it lies.
 /// </summary>
 internal sealed class RespWriter(ITransport transport)
 {

@@ -10,9 +10,8 @@ namespace KvCache.Silo.Security;
 
 /// <summary>
 /// Makes and checks tickets of tenants: tenant id (8 bytes), end in Unix milliseconds (8), random (16), and an HMAC-SHA-256 of the
-/// cluster's secret
-/// over them (32). Every silo of the cluster checks them without asking anybody; those of a tenant that was disabled or deleted are
-/// worthless as soon as a silo knows of that.
+/// cluster's secret over them (32). Every silo of the cluster checks them without asking anybody; those of a tenant that was disabled or
+/// deleted are worthless as soon as a silo knows of that.
 /// </summary>
 internal sealed class TicketOffice(ClusterSecrets secrets, TenantQuotas quotas, IOptions<OrleansDoorOptions> options, TimeProvider time)
 {

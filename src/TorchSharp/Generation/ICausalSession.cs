@@ -28,8 +28,7 @@ public interface ICausalSession : IDisposable
     /// <param name="prefixTokens">Tokens of the prefix, which follow <see cref="Length"/>; at least one.</param>
     /// <param name="fill">
     /// Is called once a layer, in order: fills the layer's KV of the prefix, shape <c>[parts, tokens, heads, dim]</c>, and says whether it
-    /// could
-    /// (<see cref="LayerTensors.CopyToAsync"/> does).
+    /// could (<see cref="LayerTensors.CopyToAsync"/> does).
     /// </param>
     /// <returns>
     /// Logits of the last token, as <see cref="Forward"/> gives them; null when a layer did not come, and then the sequence is as it was.

@@ -10,8 +10,7 @@ namespace KvCache.TorchSharp;
 /// <remarks>
 /// <para>
 /// With a CUDA device the buffers are pinned, so that the device copies by itself while this thread goes on. TorchSharp has neither streams
-/// nor events: copies
-/// run in the device's current stream, in order with what is computed there, and a buffer is used again after
+/// nor events: copies run in the device's current stream, in order with what is computed there, and a buffer is used again after
 /// <c>torch.cuda.synchronize</c>, which waits for that too.
 /// With any other device the buffers are ordinary memory and the calling thread copies, still while the next buffer is under way.
 /// </para>

@@ -15,8 +15,7 @@ internal sealed record LmShape(int Format, int Type, int Location, int D0, int D
 
 /// <summary>
 /// A client of the lm:// endpoint as LMCache's is: 186 bytes of request, 36 bytes of reply, nothing behind a PUT. Written from the
-/// description
-/// of the protocol, not from its source.
+/// description of the protocol, not from its source.
 /// </summary>
 internal sealed class LmCachePeer : IDisposable
 {

@@ -9,8 +9,7 @@ internal sealed record RangeMark(string Label, double Median, double Min, double
 
 /// <summary>
 /// Points with their ranges, as inline SVG: on a logarithmic axis where figures lie far apart, up to a thousandfold, otherwise on one that
-/// begins at zero. Points
-/// rather than bars, as the length of a bar means nothing on an axis without zero.
+/// begins at zero. Points rather than bars, as the length of a bar means nothing on an axis without zero.
 /// </summary>
 internal static class RangePlot
 {

@@ -11,8 +11,7 @@ namespace KvCache.Encodings.Planes;
 /// </summary>
 /// <remarks>
 /// Exponents of activations take about 2.6 of their 8 bits, mantissas nearly all of theirs (Hershcovitch et al., "ZipNN: Lossless
-/// Compression for AI Models",
-/// arXiv:2411.05239). General compressors look for repeated strings, of which there are none here.
+/// Compression for AI Models", arXiv:2411.05239). General compressors look for repeated strings, of which there are none here.
 /// </remarks>
 internal static unsafe class FloatPlaneCodec
 {

@@ -5,9 +5,8 @@ namespace KvCache.Encodings.Planes;
 
 /// <summary>
 /// Takes 16-bit floats apart into two planes of bytes and puts them together again. An element is rotated left by one bit: its upper byte
-/// is then the exponent
-/// of a bfloat16, or the exponent and three bits of the mantissa of a float16; its lower byte the rest of the mantissa, with the sign as
-/// the lowest bit.
+/// is then the exponent of a bfloat16, or the exponent and three bits of the mantissa of a float16; its lower byte the rest of the
+/// mantissa, with the sign as the lowest bit.
 /// </summary>
 internal static class FloatPlanes
 {

@@ -7,8 +7,7 @@ namespace KvCache.Encodings.Planes;
 
 /// <summary>
 /// How often each byte value occurs in a plane, scaled to <see cref="Total"/>: the model of the entropy coder. Integers only, so that every
-/// machine
-/// makes the same table, and with it the same bytes.
+/// machine makes the same table, and with it the same bytes.
 /// </summary>
 internal static class FrequencyTable
 {

@@ -8,10 +8,9 @@ namespace KvCache.Encodings.Planes;
 /// <summary>Decodes a plane that <see cref="RansEncoder"/> wrote.</summary>
 /// <remarks>
 /// Asymmetric numeral systems (Duda, "Asymmetric numeral systems", arXiv:1311.2540) in the range form, with <see cref="Lanes"/> states that
-/// take turns and share
-/// one stream of words (Giesen, "Interleaved entropy coders", arXiv:1402.3392): what one lane reads depends on no other lane's value, only
-/// on how many
-/// lanes before it read, so that vectors decode many lanes at once. All ways of decoding take the same bytes and give the same answer.
+/// take turns and share one stream of words (Giesen, "Interleaved entropy coders", arXiv:1402.3392): what one lane reads depends on no
+/// other lane's value, only on how many lanes before it read, so that vectors decode many lanes at once. All ways of decoding take the same
+/// bytes and give the same answer.
 /// </remarks>
 internal static unsafe class RansDecoder
 {

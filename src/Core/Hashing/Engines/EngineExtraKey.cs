@@ -5,8 +5,7 @@ namespace KvCache;
 
 /// <summary>
 /// What makes KV of equal tokens different in vLLM's block hashes. The keys of a block are, in this order: the LoRA adapter's name, the
-/// multimodal
-/// items that lie in the block, the salt (in the first block of a prompt only) and the hashes of prompt embeddings.
+/// multimodal items that lie in the block, the salt (in the first block of a prompt only) and the hashes of prompt embeddings.
 /// </summary>
 public abstract class EngineExtraKey
 {

@@ -5,13 +5,12 @@ namespace KvCache;
 
 /// <summary>
 /// SGLang's keys of HiCache pages (srt/mem_cache/hicache_storage.py): <c>SHA256(hash of the page before ‖ tokens as u32 little-endian)</c>,
-/// where the first page
-/// has nothing before it. The engine writes them as 64 lower-case hexadecimal digits, which is what <see cref="BlockHash.ToString"/> gives.
+/// where the first page has nothing before it. The engine writes them as 64 lower-case hexadecimal digits, which is what <see
+/// cref="BlockHash.ToString"/> gives.
 /// </summary>
 /// <remarks>
 /// The results are keys of the engine's own, not block hashes of this cache. They name neither model nor, in older versions, adapter and
-/// salt: all of these
-/// have to be in the namespace.
+/// salt: all of these have to be in the namespace.
 /// </remarks>
 public static class SglangPageHasher
 {

@@ -12,8 +12,7 @@ namespace KvCache;
 /// </summary>
 /// <remarks>
 /// The results are keys of the engine's own, not block hashes of this cache: <see cref="PrefixHasher.HashEngineKey"/> turns their 32 bytes,
-/// and the number of
-/// the KV cache group, into one. They name neither model nor adapter revision; the namespace does.
+/// and the number of the KV cache group, into one. They name neither model nor adapter revision; the namespace does.
 /// </remarks>
 public static class VllmBlockHasher
 {

@@ -15,9 +15,8 @@ internal static class RedisStorageServices
 {
     /// <summary>
     /// Adds the grain storage named <see cref="PrefixDescriptor.StorageName"/>: in Redis where <c>KvCache:Redis:ConnectionString</c> is
-    /// set,
-    /// beside the payloads and under the same key prefix, else in memory. The former needs the <see cref="RedisTier"/>
-    /// (<see cref="RedisTierServices.AddRedisTier"/>).
+    /// set, beside the payloads and under the same key prefix, else in memory. The former needs the <see cref="RedisTier"/> (<see
+    /// cref="RedisTierServices.AddRedisTier"/>).
     /// </summary>
     /// <param name="silo">The silo.</param>
     /// <param name="configuration">Configuration with the section <c>KvCache</c>.</param>

@@ -38,8 +38,7 @@ internal readonly record struct PayloadSealing(PayloadKey? Key, bool Encrypts);
 /// </para>
 /// <para>
 /// A sealed payload names its key by an id, and has random bytes, from which the key of its body is derived (<see cref="PayloadSeal"/>):
-/// the MAC of the head, which
-/// covers them, vouches for the body too.
+/// the MAC of the head, which covers them, vouches for the body too.
 /// </para>
 /// </remarks>
 internal static class PayloadFormat

@@ -7,9 +7,8 @@ namespace KvCache.Silo.Tiers.Persisting;
 /// </summary>
 /// <remarks>
 /// For one key only one thing happens at a time: a write waits until an earlier write, the deletions and the changes of its key are
-/// through, a
-/// deletion removes queued writes and waits for the one that runs. So the last of them that was asked for is what Redis has in the end.
-/// All members are thread-safe; outcomes are told outside of the lock.
+/// through, a deletion removes queued writes and waits for the one that runs. So the last of them that was asked for is what Redis has in
+/// the end. All members are thread-safe; outcomes are told outside of the lock.
 /// </remarks>
 internal sealed partial class PersistQueue(long maxBytes, int maxChanges, RedisHealth health, RedisTierCounters counters)
 {
