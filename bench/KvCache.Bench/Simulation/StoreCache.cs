@@ -13,11 +13,14 @@ internal sealed class StoreCache : IDisposable
     private static readonly KvLayout Layout = KvLayout.Opaque([0, Arena.PageBytes], TraceRequest.TokensPerBlock);
     private readonly TraceClock _clock = new();
     private readonly BlockStore _store;
+    private readonly bool _hints;
 
     /// <param name="capacity">Blocks that it holds.</param>
     /// <param name="policy">Name of its eviction policy.</param>
-    public StoreCache(int capacity, string policy)
+    /// <param name="hints">Whether it is told how answers ended, behind the put, as clients do.</param>
+    public StoreCache(int capacity, string policy, bool hints)
     {
+        _hints = hints;
         var arena = Arena.CreatePrivate((long)capacity * Arena.PageBytes);
         arena.Commit();
         _store = new BlockStore(arena, new BlockStoreOptions { Eviction = policy }, _clock);
@@ -35,6 +38,8 @@ internal sealed class StoreCache : IDisposable
         var hits = Read(hashes);
         if (hits < hashes.Length)
             Store(hashes, hits);
+        if (_hints && request.End != AnswerEnd.Unknown)
+            _store.Tell(default, hashes, new CacheHint { End = request.End });
         return hits;
     }
 

@@ -113,7 +113,8 @@ internal sealed class ClusterLoad
 
         var reason = await _budget.RunAsync(
             home.Data,
-            connection => home.Read(connection, _prefix.Namespace, Hashes(_delivered, _end), _range, _destinations, ref _delivered),
+            connection => home.Read(
+                connection, _prefix.Namespace, Hashes(_delivered, _end), _range, _destinations, ref _delivered, _prefix.Hint),
             isLast).ConfigureAwait(false);
         home.Loaded(_delivered - before);
         return reason;
@@ -156,7 +157,8 @@ internal sealed class ClusterLoad
             var delivered = 0;
             var reason = await _budget.RunAsync(
                 silo.Data,
-                connection => connection.Get(_prefix.Namespace, hashes, _range, memory, 0, localOnly: !isThroughHome, ref delivered),
+                connection => connection.Get(
+                    _prefix.Namespace, hashes, _range, memory, 0, localOnly: !isThroughHome, ref delivered, _prefix.Hint),
                 isPatient: isThroughHome).ConfigureAwait(false);
             silo.Loaded(delivered);
             return (step, delivered, reason);

@@ -42,7 +42,8 @@ internal sealed class LayerLoad(
         var source = new LayerSource(board, Blocks(0), giveUp: true);
         return budget.RunAsync(
             silos.Homes[0].Data,
-            connection => connection.GetLayers(prefix.Namespace, Hashes(0), range, destinations, localOnly: false, source, follow: true),
+            connection => connection.GetLayers(
+                prefix.Namespace, Hashes(0), range, destinations, localOnly: false, source, follow: true, prefix.Hint),
             isPatient: true);
     }
 
@@ -92,7 +93,7 @@ internal sealed class LayerLoad(
         {
             var outcome = await budget.RunAsync(
                 home.Data,
-                connection => home.ReadLayers(connection, prefix.Namespace, Hashes(0), range, destinations, source),
+                connection => home.ReadLayers(connection, prefix.Namespace, Hashes(0), range, destinations, source, prefix.Hint),
                 isLast).ConfigureAwait(false);
             var intact = Intact(source, outcome);
             home.Loaded(intact);
@@ -158,7 +159,8 @@ internal sealed class LayerLoad(
         var source = new LayerSource(board, step.Blocks);
         var reason = await budget.RunAsync(
             silo.Data,
-            connection => connection.GetLayers(prefix.Namespace, hashes, range, memory, localOnly: !isThroughHome, source),
+            connection => connection.GetLayers(
+                prefix.Namespace, hashes, range, memory, localOnly: !isThroughHome, source, hint: prefix.Hint),
             isPatient: isThroughHome).ConfigureAwait(false);
         var intact = Intact(source, reason);
         silo.Loaded(intact);

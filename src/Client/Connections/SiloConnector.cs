@@ -54,13 +54,13 @@ internal sealed partial class SiloConnector : IAsyncDisposable
     /// <inheritdoc cref="BlockConnection.Get"/>
     public MissReason Read(
         BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range,
-        IReadOnlyList<Memory<byte>> destinations, ref int delivered)
+        IReadOnlyList<Memory<byte>> destinations, ref int delivered, CacheHint? hint)
     {
         if (_memory is { } memory)
         {
             try
             {
-                return memory.Copy(connection, ns, hashes, range, destinations, ref delivered);
+                return memory.Copy(connection, ns, hashes, range, destinations, ref delivered, hint);
             }
             catch (Exception e) when (SiloMemory.IsNotShared(e))
             {
@@ -68,20 +68,20 @@ internal sealed partial class SiloConnector : IAsyncDisposable
             }
         }
 
-        return connection.Get(ns, hashes, range, destinations, delivered, localOnly: true, ref delivered);
+        return connection.Get(ns, hashes, range, destinations, delivered, localOnly: true, ref delivered, hint);
     }
 
     /// <summary>Reads blocks that the silo holds, layer by layer: in its memory, or through the socket.</summary>
     /// <inheritdoc cref="BlockConnection.GetLayers"/>
     public MissReason ReadLayers(
         BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range,
-        IReadOnlyList<Memory<byte>> destinations, ILayerSink sink)
+        IReadOnlyList<Memory<byte>> destinations, ILayerSink sink, CacheHint? hint)
     {
         if (_memory is { } memory)
         {
             try
             {
-                return memory.CopyLayers(connection, ns, hashes, range, destinations, sink);
+                return memory.CopyLayers(connection, ns, hashes, range, destinations, sink, hint);
             }
             catch (Exception e) when (SiloMemory.IsNotShared(e))
             {
@@ -89,7 +89,7 @@ internal sealed partial class SiloConnector : IAsyncDisposable
             }
         }
 
-        return connection.GetLayers(ns, hashes, range, destinations, localOnly: true, sink);
+        return connection.GetLayers(ns, hashes, range, destinations, localOnly: true, sink, hint: hint);
     }
 
     /// <summary>The silo's memory cannot be read in place: from here on everything comes through the socket.</summary>

@@ -15,6 +15,7 @@ internal sealed class BlockStoreCounters
     public long Deleted;
     public long Corrupt;
     public long Refused;
+    public long Hints;
 
     public BlockStoreStatistics Snapshot(int writing, Arena arena) => new()
     {
@@ -35,5 +36,6 @@ internal sealed class BlockStoreCounters
         Deleted = Deleted,
         Corrupt = Corrupt,
         Refused = Refused,
+        Hints = Hints,
     };
 }

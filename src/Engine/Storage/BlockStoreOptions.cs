@@ -39,6 +39,13 @@ internal sealed class BlockStoreOptions
     /// </summary>
     [EvictionPolicyName]
     public string Eviction { get; set; } = EvictionPolicies.Default;
+
+    /// <summary>
+    /// Longest time that a hint may retain blocks after their last use, 0 to 7 days. Default 1 h; a longer one is cut, and zero grants
+    /// none. Retained blocks go after all others of their tenant; only <c>default</c> knows them.
+    /// </summary>
+    [Range(typeof(TimeSpan), "0", "7.00:00:00")]
+    public TimeSpan MaxRetention { get; set; } = TimeSpan.FromHours(1);
 }
 
 /// <summary>A name of <see cref="EvictionPolicies"/>.</summary>

@@ -94,12 +94,14 @@ internal sealed partial class BlockConnection : IDisposable
     /// <param name="namespaces">Namespaces of the ranks; what all of them have is found.</param>
     /// <param name="hashes">The chain, at most <see cref="WireProtocol.MaxBlocksPerRequest"/> blocks.</param>
     /// <param name="hold">Time to keep the found blocks; zero only looks.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     /// <returns>Blocks found, and the id of the hold or 0.</returns>
-    public (int Found, ulong HoldId) Match(ReadOnlySpan<CacheNamespace> namespaces, ReadOnlySpan<BlockHash> hashes, TimeSpan hold)
+    public (int Found, ulong HoldId) Match(
+        ReadOnlySpan<CacheNamespace> namespaces, ReadOnlySpan<BlockHash> hashes, TimeSpan hold, CacheHint? hint = null)
     {
         foreach (var ns in namespaces)
             Open(ns);
-        var request = Begin();
+        var request = Begin(hint);
         request.UInt32((uint)hold.TotalMilliseconds);
         request.UInt32((uint)namespaces.Length);
         foreach (var ns in namespaces)
@@ -158,13 +160,14 @@ internal sealed partial class BlockConnection : IDisposable
     /// <param name="firstDestination">Index of the first block's memory.</param>
     /// <param name="localOnly">Only what this silo holds; otherwise it fetches what it lacks from other silos and Redis.</param>
     /// <param name="delivered">Is raised for each block that is complete and verified, also when an exception is thrown later.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     /// <returns>Whether everything was delivered, a block was missing, or one was damaged.</returns>
     public MissReason Get(
         CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, int firstDestination,
-        bool localOnly, ref int delivered)
+        bool localOnly, ref int delivered, CacheHint? hint = null)
     {
         var handle = Open(ns);
-        var request = Begin();
+        var request = Begin(hint);
         request.UInt32(handle);
         request.UInt8(localOnly ? WireProtocol.GetLocalOnly : (byte)0);
         request.UInt32((uint)range.First);
@@ -214,13 +217,14 @@ internal sealed partial class BlockConnection : IDisposable
     /// <param name="blocks">Bytes of blocks.</param>
     /// <param name="firstBlock">Index of the first block's bytes.</param>
     /// <param name="options">Time to live and what eviction should know.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     /// <returns>One outcome a block, and where there is more room.</returns>
     public PutReply Put(
         CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, IReadOnlyList<ReadOnlyMemory<byte>> blocks,
-        int firstBlock, StoreOptions options)
+        int firstBlock, StoreOptions options, CacheHint? hint = null)
     {
         var handle = Open(ns);
-        var request = Begin();
+        var request = Begin(hint);
         WritePut(request, handle, hashes, parent, depth, options);
         request.Align();
         _socket.SendPut(request, NextRequestId(), blocks, firstBlock, hashes.Length, ns.Layout);
@@ -264,6 +268,21 @@ internal sealed partial class BlockConnection : IDisposable
         request.UInt32((uint)hashes.Length);
         request.Hashes(hashes);
         return CountDone(FrameType.Expire, FrameType.ExpireReply, hashes.Length);
+    }
+
+    /// <summary>Tells what is known of a chain after it was used.</summary>
+    /// <param name="ns">Namespace.</param>
+    /// <param name="hashes">The chain, or its end, at most <see cref="WireProtocol.MaxBlocksPerRequest"/> blocks.</param>
+    /// <param name="hint">What is known.</param>
+    /// <returns>Blocks of it that somebody has, counted from the first one given.</returns>
+    public int Hint(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, CacheHint hint)
+    {
+        var handle = Open(ns);
+        var request = Begin(hint);
+        request.UInt32(handle);
+        request.UInt32((uint)hashes.Length);
+        request.Hashes(hashes);
+        return Count(FrameType.Hint, FrameType.HintReply);
     }
 
     /// <summary>Deletes all blocks of a namespace.</summary>
@@ -414,10 +433,11 @@ internal sealed partial class BlockConnection : IDisposable
         return endpoints;
     }
 
-    private WireWriter Begin()
+    private WireWriter Begin(CacheHint? hint = null)
     {
         _request.Reset();
         _request.Take(FrameHeader.Size);
+        HintField.Write(_request, hint);
         return _request;
     }
 

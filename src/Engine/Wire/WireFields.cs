@@ -30,6 +30,9 @@ internal static class WireFields
     /// <summary>Nothing is about to be read, without a value. In a locate of somebody who only wants to know.</summary>
     public const ushort NotARead = 3;
 
+    /// <summary>A hint (<see cref="HintField"/>): in a match, get, put or hint of whatever form.</summary>
+    public const ushort Hint = 4;
+
     private const int HeadBytes = 8;
 
     /// <summary>Appends a field. Fields come right behind the room for the header, before everything else; <see cref="End"/> ends
