@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using KvCache.Engine.Recording;
 using KvCache.Eviction;
 using KvCache.Hashing;
 
@@ -15,7 +16,19 @@ internal readonly record struct RequestFacts(int TokensPerBlock, ulong Id = 0, i
 internal sealed partial class BlockStore
 {
     private readonly RunningRequests _requests = new();
+    private RequestRecording? _recording;
     private ulong[] _chain = new ulong[64];
+
+    /// <summary>Begins to tell a recording of all requests; there is one at a time.</summary>
+    /// <returns>False when there is another one.</returns>
+    public bool TryRecord(RequestRecording recording) => Interlocked.CompareExchange(ref _recording, recording, null) is null;
+
+    /// <summary>Ends a recording.</summary>
+    public void EndRecording(RequestRecording recording)
+    {
+        Interlocked.CompareExchange(ref _recording, null, recording);
+        recording.Stop();
+    }
 
     /// <summary>
     /// A request begins to read or to store blocks of a chain, or goes on behind those that it has just used. Names it for the calls that
@@ -89,6 +102,8 @@ internal sealed partial class BlockStore
             use.SuffixTokens = facts.SuffixTokens;
         if (goesOn && before is { Entry: not null } && ReuseClass.With(0, earlier.Use) != ReuseClass.With(0, use))
             policy.Tell(before.Slot, use);
+        if (_recording is { } recording)
+            recording.Add(new RecordedPart(use.Request, now, before?.Fingerprint ?? 0, chain, facts.TokensPerBlock, facts.Hint));
         _requests.Set(use, before, goesOn && facts.Id == 0 ? earlier.Id : facts.Id);
         return use.Request;
     }
@@ -115,6 +130,7 @@ internal sealed partial class BlockStore
                 BlocksOf(node.Account).Policy.Tell(node.Slot, use);
                 if (isKnown)
                     running.Told(hint.End, use.Keep, ends);
+                _recording?.Add(new RecordedPart(node.Request, use.Now, 0, [], 0, hint));
                 _counters.Hints++;
                 return true;
             }

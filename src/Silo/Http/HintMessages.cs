@@ -1,4 +1,5 @@
 using System.ComponentModel;
+using KvCache.Caching;
 using Microsoft.AspNetCore.Mvc;
 
 namespace KvCache.Silo.Http;
@@ -62,32 +63,18 @@ internal readonly struct HintQuery
 /// <summary>Hints as HTTP spells them.</summary>
 internal static class HintText
 {
-    private static readonly Dictionary<string, AnswerEnd> Ends = new()
-    {
-        ["tool_call"] = AnswerEnd.ToolCall,
-        ["end_of_turn"] = AnswerEnd.EndOfTurn,
-        ["one_shot"] = AnswerEnd.OneShot,
-    };
-
-    private static readonly Dictionary<string, TokenKind> Kinds = new()
-    {
-        ["system_prompt"] = TokenKind.SystemPrompt,
-        ["document"] = TokenKind.Document,
-        ["conversation"] = TokenKind.Conversation,
-    };
-
     /// <exception cref="HttpProblemException">A value is out of its bounds.</exception>
     public static CacheHint ToHint(string? end, int? priority, double? retention, string? kind) => priority is < 0 or > 100
         ? throw new HttpProblemException(HttpProblem.Invalid($"The priority is {priority}; 0 to 100 was expected."))
         : new CacheHint
         {
-            End = Find(Ends, end, "end"),
+            End = Find(HintNames.Ends, end, "end"),
             Priority = priority,
             Retention = ExpireRequest.TimeOf(retention, $"The retention is {retention} s; more than 0 was expected, or no 'retention'."),
-            Kind = Find(Kinds, kind, "kind"),
+            Kind = Find(HintNames.Kinds, kind, "kind"),
         };
 
-    private static T Find<T>(Dictionary<string, T> known, string? text, string name)
+    private static T Find<T>(IReadOnlyDictionary<string, T> known, string? text, string name)
         where T : struct => text is null ? default
         : known.TryGetValue(text, out var value) ? value
         : throw new HttpProblemException(HttpProblem.Invalid(

@@ -91,6 +91,7 @@ internal static class HttpApi
             .WithSummary("What the tenant has on this silo, and has used of it.");
 
         app.MapTenants(json);
+        app.MapRecording();
         const string Block = "/blocks/{ns}/{hash}";
         api.MapGet(Block, BlockEndpoints.GetAsync).WithName("getBlock").WithSummary("The bytes of a block, or of a run of its layers.")
             .Produces<FileStreamHttpResult>(200, "application/octet-stream");
