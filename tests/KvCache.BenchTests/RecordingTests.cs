@@ -26,7 +26,7 @@ public sealed class RecordingTests
         {
             var chain = new List<int> { 1 + random.Next(3) };
             while (chain.Count < 12 && random.Next(6) > 0)
-                chain.Add((chain[^1] * 4) + random.Next(1 + chain.Count));
+                chain.Add((chain[^1] * 4) + random.Next(4));
             return new TraceRequest(
                 second * 500, chain.Count * TraceRequest.TokensPerBlock, 1, [.. chain],
                 End: second % 3 == 0 ? "tool_use" : second % 3 == 1 ? "end_turn" : null, Priority: second % 7 == 0 ? 80 : null,
@@ -68,8 +68,8 @@ public sealed class RecordingTests
         {
             using var cache = new StoreCache(capacity, policy, hints: true);
             var recording = new RequestRecording(limits);
-            Assert.True(cache.Store.TryRecord(recording));
-            Assert.False(cache.Store.TryRecord(new RequestRecording(limits)));
+            Assert.True(cache.Blocks.TryRecord(recording));
+            Assert.False(cache.Blocks.TryRecord(new RequestRecording(limits)));
             Task<RecordingResult> writing;
             long hits = 0;
             await using (var output = File.Create(file))
@@ -82,7 +82,7 @@ public sealed class RecordingTests
                         await Task.Yield();
                 }
 
-                cache.Store.EndRecording(recording);
+                cache.Blocks.EndRecording(recording);
                 await writing;
             }
 

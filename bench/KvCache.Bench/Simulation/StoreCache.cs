@@ -27,7 +27,7 @@ internal sealed class StoreCache : IDisposable
     }
 
     /// <summary>The store.</summary>
-    public BlockStore Store => _store;
+    public BlockStore Blocks => _store;
 
     /// <summary>Looks a chain up as a prefix, up to the first miss, then stores all of its blocks.</summary>
     /// <returns>Blocks found.</returns>

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Diagnostics;
 using System.IO.Compression;
 using System.Text.Json;
@@ -74,8 +75,8 @@ internal sealed class RequestRecording
     {
         var counted = new CountingStream(output);
         var zip = new GZipStream(counted, CompressionLevel.Fastest, leaveOpen: true);
-        var (requests, reason) = (0L, "it was stopped");
-        var line = new System.Buffers.ArrayBufferWriter<byte>(4096);
+        var (requests, reason, isFull) = (0L, "it was stopped", false);
+        var line = new ArrayBufferWriter<byte>(4096);
         var began = Stopwatch.GetTimestamp();
         long now = 0;
         using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -88,11 +89,12 @@ internal sealed class RequestRecording
                 {
                     now = Take(part);
                     await WriteBeforeAsync(now - (long)_limits.Patience.TotalMilliseconds).ConfigureAwait(false);
-                    if (counted.Bytes >= _limits.Bytes || _chains.IsFull)
+                    isFull = counted.Bytes >= _limits.Bytes || _chains.IsFull;
+                    if (isFull)
                         break;
                 }
 
-                if (counted.Bytes < _limits.Bytes && !_chains.IsFull)
+                if (!isFull)
                     continue;
                 reason = _chains.IsFull ? $"it has {_limits.Blocks} different blocks" : $"it has {counted.Bytes} bytes";
                 break;
@@ -106,7 +108,13 @@ internal sealed class RequestRecording
 
         Stop();
         while (_parts.Reader.TryRead(out var part))
-            Take(part);
+        {
+            if (isFull)
+                part.Return();
+            else
+                Take(part);
+        }
+
         await WriteBeforeAsync(long.MaxValue).ConfigureAwait(false);
         await zip.DisposeAsync().ConfigureAwait(false);
         await output.FlushAsync(CancellationToken.None).ConfigureAwait(false);
@@ -133,7 +141,7 @@ internal sealed class RequestRecording
         return part.Now;
     }
 
-    private void Write(System.Buffers.ArrayBufferWriter<byte> line, RecordedRequest request)
+    private void Write(ArrayBufferWriter<byte> line, RecordedRequest request)
     {
         using (var json = new Utf8JsonWriter(line))
         {

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using KvCache.Binary;
 
 namespace KvCache.Engine.Wire;
 

@@ -11,7 +11,7 @@ public sealed class HintTests : IDisposable
     private const int Pages = 16;
     private static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
 
-    private readonly StoreFixture _fixture = new(Pages, new BlockStoreOptions { MaxRetention = TimeSpan.FromHours(1) });
+    private readonly StoreFixture _fixture = new(Pages, new BlockStoreOptions { MaxRetention = 5 * Minute });
 
     public void Dispose() => _fixture.Dispose();
 
@@ -37,8 +37,9 @@ public sealed class HintTests : IDisposable
         Fill(0, Pages);
         Tell(0, Pages, new CacheHint { Retention = 5 * Minute });
         Fill(Pages, Pages + 3);
-        Assert.Equal(3, _fixture.Visible(Pages + 3).Count(key => key >= Pages));
-        Assert.InRange(_fixture.Visible(Pages).Length, Pages - 3, Pages - 1);
+        // One of the retained ones, and from then on what is not retained.
+        Assert.Contains(Pages + 2, _fixture.Visible(Pages + 3));
+        Assert.Equal(Pages - 1, _fixture.Visible(Pages).Length);
     }
 
     [Fact]
@@ -73,10 +74,10 @@ public sealed class HintTests : IDisposable
     {
         Fill(0, 1);
         Tell(0, 1, new CacheHint { Retention = TimeSpan.FromDays(365) });
-        _fixture.Time.Advance(TimeSpan.FromMinutes(59));
+        _fixture.Time.Advance(4 * Minute);
         Fill(1, 100);
         Assert.Equal([0], _fixture.Visible(1));
-        _fixture.Time.Advance(2 * Minute);
+        _fixture.Time.Advance(30 * Minute);
         Fill(100, 200);
         Assert.Empty(_fixture.Visible(1));
     }
@@ -157,33 +158,6 @@ public sealed class HintTests : IDisposable
         int Visible(string tenant) => Enumerable.Range(0, 100).Count(number => store.Contains(Key(tenant, number)));
 
         static BlockKey Key(string tenant, int number) => new(new NamespaceId(TenantId.Of(tenant), 1), StoreFixture.Key(number).Hash);
-    }
-
-    [Fact]
-    public void A_tenant_that_says_everything_there_is_to_say_costs_no_more_than_so_much()
-    {
-        const int slots = 64;
-        var store = new StoreFixture(slots);
-        using (store)
-        {
-            var before = GC.GetTotalMemory(forceFullCollection: true);
-            var random = new Random(5);
-            using var full = new StoreFixture(slots, new BlockStoreOptions { MaxRetention = TimeSpan.FromDays(7) });
-            for (var i = 0; i < 20_000; i++)
-            {
-                var key = i % 200;
-                full.Put(key);
-                full.Time.Advance(TimeSpan.FromMilliseconds(random.Next(1, 100_000)));
-                full.Store.Tell(StoreFixture.Key(key).Namespace, [StoreFixture.Key(key).Hash], new CacheHint
-                {
-                    End = (AnswerEnd)random.Next(4),
-                    Priority = random.Next(101),
-                    Retention = TimeSpan.FromSeconds(random.Next(1, 600_000)),
-                });
-            }
-
-            Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, 0, 32 << 20);
-        }
     }
 
     private void Fill(int first, int end)
