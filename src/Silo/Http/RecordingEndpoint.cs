@@ -41,7 +41,7 @@ internal static partial class RecordingEndpoint
             using var end = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
             http.Response.ContentType = "application/gzip";
             http.Response.Headers.ContentDisposition = "attachment; filename=\"kvcache.jsonl.gz\"";
-            await http.Response.StartAsync(CancellationToken.None);
+            await http.Response.Body.FlushAsync(CancellationToken.None); // so that its asker knows that it has begun
             var result = await recording.WriteAsync(http.Response.Body, end.Token);
             LogEnded(logger, result.Requests, result.Bytes, result.Reason, result.Lost);
         }

@@ -11,10 +11,14 @@ using KvCache.TorchSharp;
 namespace KvCache.ProcessTests;
 
 /// <summary>A silo writes down its load for whoever administers it.</summary>
-public sealed class RecordingTests
+public sealed class RecordingTests : IDisposable
 {
     private const string Token = "the administrator's token", Scraper = "a token that only looks";
     private static readonly CacheNamespace Ns = Prefixes.Namespace("recorded", KvLayout.Opaque(16 << 10, 16));
+
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("kvcache-recording-");
+
+    public void Dispose() => _folder.Delete(recursive: true);
 
     [Fact]
     public async Task The_administrator_gets_requests_with_their_hints_and_without_names()
@@ -23,6 +27,7 @@ public sealed class RecordingTests
         {
             ["KvCache:Accounts:AdminToken"] = Token,
             ["KvCache:Accounts:ScrapeToken"] = Scraper,
+            ["KvCache:Accounts:File"] = Path.Combine(_folder.FullName, "tenants.json"),
         }));
         using var admin = Http(silo, Token);
         using var scraper = Http(silo, Scraper);

@@ -125,7 +125,7 @@ public sealed class HintTests : IDisposable
         _fixture.Put(0);
         var chain = Enumerable.Range(0, 5).Select(key => StoreFixture.Key(key).Hash).ToArray();
         Assert.True(_fixture.Store.Tell(StoreFixture.Key(0).Namespace, chain, new CacheHint { Retention = 5 * Minute }));
-        Assert.False(_fixture.Store.Tell(StoreFixture.Key(0).Namespace, chain[1..], new CacheHint { Retention = 5 * Minute }));
+        Assert.False(_fixture.Store.Tell(StoreFixture.Key(0).Namespace, chain.AsSpan(1), new CacheHint { Retention = 5 * Minute }));
         Fill(10, 100);
         Assert.Equal([0], _fixture.Visible(1));
     }
