@@ -61,6 +61,39 @@ public sealed class StoreStressTests
     }
 
     [Fact]
+    public void A_block_that_was_leased_a_moment_ago_is_not_evicted()
+    {
+        const int Pages = 4;
+        using var fixture = new StoreFixture(Pages);
+        var newest = 0;
+        var seen = new int[Threads];
+        Together(thread =>
+        {
+            for (var number = 0; Volatile.Read(ref newest) < 100_000; number++)
+            {
+                if (thread == 0)
+                {
+                    if (fixture.Put(number)) // it takes the place of the oldest one
+                        Volatile.Write(ref newest, number);
+                    continue;
+                }
+
+                using var lease = fixture.Store.TryHold(StoreFixture.Key(Volatile.Read(ref newest) - Pages + 1));
+                if (lease is null)
+                    continue;
+                seen[thread]++;
+                var first = lease.Bytes[0];
+                Thread.SpinWait(number % 64);
+                Assert.Equal(-1, lease.Bytes.IndexOfAnyExcept(first));
+            }
+        });
+        Assert.True(seen.Sum() > 0);
+        Assert.Equal(0, fixture.Store.GetStatistics().LeasedBlocks);
+        fixture.Store.Clear();
+        Assert.Equal(0, fixture.Store.Arena.UsedBytes);
+    }
+
+    [Fact]
     public void Leases_of_a_tenant_never_keep_more_than_it_may_lock()
     {
         const int Blocks = 64, Most = 5;
