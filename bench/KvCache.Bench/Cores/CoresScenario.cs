@@ -42,7 +42,7 @@ internal sealed class CoresScenario : Scenario
 
     public override string Name => "cores";
 
-    public override string Description => "Operations of one block store by one thread and by several; puts into a full and an empty arena.";
+    public override string Description => "One block store, used by one thread and by several; puts into a full and an empty arena.";
 
     public override IEnumerable<Option> Options => [_blocks, _threads];
 

@@ -122,5 +122,6 @@ internal sealed class GhostTable
 
     private int SetOf(ulong fingerprint) => (int)(((fingerprint >> 32) * _sets) >> 32);
 
-    private Span<Entry> Set(int number) => _pages[number / SetsOfPage] is { } page ? page.AsSpan(number % SetsOfPage * Ways, Ways) : default;
+    private Span<Entry> Set(int number) =>
+        _pages[number / SetsOfPage] is { } page ? page.AsSpan(number % SetsOfPage * Ways, Ways) : default;
 }

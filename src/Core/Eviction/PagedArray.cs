@@ -1,8 +1,8 @@
 namespace KvCache.Eviction;
 
 /// <summary>
-/// An array that grows by pages, so that what is in it stays where it is: whoever holds a lock while it grows waits for one page and not for
-/// a copy of all. Below a page it grows like any other.
+/// An array that grows by pages, so that what is in it stays where it is: whoever holds a lock while it grows waits for one page and not
+/// for a copy of all. Below a page it grows like any other.
 /// </summary>
 /// <param name="length">Elements at first.</param>
 internal struct PagedArray<T>(int length)

@@ -9,8 +9,8 @@ internal enum BlockState : byte
     Removed,
 }
 
-/// <summary>One generation of a block. Fields are guarded by the store's lock, but for <see cref="Leases"/>; what a reader needs is constant
-/// once it is sealed.</summary>
+/// <summary>One generation of a block. Fields are guarded by the store's lock, but for <see cref="Leases"/>; what a reader needs is
+/// constant once it is sealed.</summary>
 internal sealed class BlockEntry(BlockNode node, KvLayout layout, ulong generation, long offset, BlockLineage lineage, bool isCopy)
 {
     public readonly BlockNode Node = node;
