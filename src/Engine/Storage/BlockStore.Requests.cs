@@ -17,7 +17,9 @@ internal sealed partial class BlockStore
 {
     private readonly RunningRequests _requests = new();
     private RequestRecording? _recording;
-    private ulong[] _chain = new ulong[64];
+
+    [ThreadStatic]
+    private static ulong[]? _chain;
 
     /// <summary>Begins to tell a recording of all requests; there is one at a time.</summary>
     /// <returns>False when there is another one.</returns>
@@ -42,37 +44,42 @@ internal sealed partial class BlockStore
     {
         if (hashes.IsEmpty)
             return 0;
-        lock (_lock)
+        var chain = _chain?.Length >= hashes.Length ? _chain : _chain = new ulong[Math.Max(64, 2 * hashes.Length)];
+        for (var i = 0; i < hashes.Length; i++)
         {
-            if (_chain.Length < hashes.Length)
-                _chain = new ulong[2 * hashes.Length];
-            var account = Accounts.Of(ns);
-            BlockNode? before = null, last = null;
-            var resident = 0;
-            for (var i = 0; i < hashes.Length; i++)
-            {
-                var key = new BlockKey(ns, hashes[i]);
-                _chain[i] = KeyHash.Fingerprint(in key);
-                if (resident < i || !_nodes.TryGet(key, out var node))
-                    continue;
-                if (i == 0)
-                    before = node.Parent;
-                if (node.Entry is null || node.Account != account)
-                    continue;
-                last = node;
-                resident++;
-            }
+            var key = new BlockKey(ns, hashes[i]);
+            chain[i] = KeyHash.Fingerprint(in key);
+        }
 
-            if (!parent.IsZero)
-                _nodes.TryGet(new BlockKey(ns, parent), out before);
-            return BeginRequest(account, before, last, _chain.AsSpan(0, hashes.Length), resident, facts);
+        var account = Accounts.Of(ns);
+        var resident = CountResident(account, ns, hashes, out var last);
+        using (Enter())
+        {
+            if (last is { Entry: null })
+                resident = CountResident(account, ns, hashes, out last); // it went while others were looked for
+            var before = parent.IsZero ? _nodes.Find(new BlockKey(ns, hashes[0]))?.Parent : _nodes.Find(new BlockKey(ns, parent));
+            return BeginRequest(account, before, last, chain.AsSpan(0, hashes.Length), resident, facts, _deadlines.NowMilliseconds);
         }
     }
 
-    private long BeginRequest(
-        TenantAccount account, BlockNode? before, BlockNode? last, ReadOnlySpan<ulong> chain, int resident, in RequestFacts facts)
+    private int CountResident(TenantAccount account, NamespaceId ns, ReadOnlySpan<BlockHash> hashes, out BlockNode? last)
     {
-        var now = _deadlines.NowMilliseconds;
+        last = null;
+        for (var i = 0; i < hashes.Length; i++)
+        {
+            var node = _nodes.Find(new BlockKey(ns, hashes[i]));
+            if (node?.Visible is null || node.Account != account)
+                return i;
+            last = node;
+        }
+
+        return hashes.Length;
+    }
+
+    private long BeginRequest(
+        TenantAccount account, BlockNode? before, BlockNode? last, ReadOnlySpan<ulong> chain, int resident, in RequestFacts facts,
+        long now)
+    {
         ref var earlier = ref _requests.FindEndingAt(before, facts.Id, now);
         var goesOn = !Unsafe.IsNullRef(ref earlier);
         var use = new ChainUse
@@ -117,11 +124,11 @@ internal sealed partial class BlockStore
     /// <returns>Whether a block of it is here.</returns>
     public bool Tell(NamespaceId ns, ReadOnlySpan<BlockHash> chain, CacheHint hint, bool ends = true)
     {
-        lock (_lock)
+        using (Enter())
         {
             for (var i = chain.Length - 1; i >= 0; i--)
             {
-                if (!_nodes.TryGet(new BlockKey(ns, chain[i]), out var node) || node.Entry is null)
+                if (_nodes.Find(new BlockKey(ns, chain[i])) is not { Entry: not null } node)
                     continue;
                 ref var running = ref _requests.Find(node.Request);
                 var isKnown = !Unsafe.IsNullRef(ref running);
@@ -146,7 +153,7 @@ internal sealed partial class BlockStore
 
     // The request of a block that is used: the one that was named, or else the one that comes by it.
     private ref RunningRequests.Running RequestOf(
-        BlockNode node, BlockNode? before, long request, int tokensPerBlock, in BlockLineage lineage)
+        BlockNode node, BlockNode? before, long request, int tokensPerBlock, in BlockLineage lineage, long now)
     {
         ref var running = ref _requests.Find(request);
         if (!Unsafe.IsNullRef(ref running))
@@ -155,18 +162,19 @@ internal sealed partial class BlockStore
         var resident = node.Entry is null ? 0 : 1;
         return ref _requests.Find(BeginRequest(
             node.Account, before, resident == 0 ? null : node, new ReadOnlySpan<ulong>(in fingerprint), resident,
-            new RequestFacts(tokensPerBlock, lineage.RequestId, resident == 0 ? lineage.SuffixTokens : 0)));
+            new RequestFacts(tokensPerBlock, lineage.RequestId, resident == 0 ? lineage.SuffixTokens : 0), now));
     }
 
-    private void Use(BlockNode node, BlockEntry entry, long request)
+    private void Use(BlockNode node, BlockEntry entry, long request, long now)
     {
-        ref var running = ref RequestOf(node, node.Parent, request, entry.Layout.TokensPerBlock, default);
+        ref var running = ref RequestOf(node, node.Parent, request, entry.Layout.TokensPerBlock, default, now);
         entry.LastUse = ++_useClock;
+        BlocksOf(node.Account).RenewCopy(node);
         running.Tail = node;
         if (node.Request == running.Use.Request)
             return; // one request uses it once
-        running.Use.Now = _deadlines.NowMilliseconds;
+        running.Use.Now = Math.Max(running.Use.Now, now);
         node.Request = running.Use.Request;
-        BlocksOf(node.Account).Policy.Touch(node.Slot, running.Use);
+        BlocksOf(node.Account).Touch(node, running.Use);
     }
 }
