@@ -55,6 +55,19 @@ internal sealed partial class BlockStore
         }
     }
 
+    /// <summary>A block that is leased already is used, as by a <see cref="TryLease"/> of its key.</summary>
+    /// <returns>False when it must not be read any more: it was deleted, replaced, or is at the end of its life.</returns>
+    public bool TryUse(BlockLease lease, long request)
+    {
+        lock (_lock)
+        {
+            if (Term.IsOver || Find(lease.Entry.Node) != lease.Entry)
+                return false;
+            Use(lease.Entry.Node, lease.Entry, request);
+            return true;
+        }
+    }
+
     private long BeginRequest(
         TenantAccount account, BlockNode? before, BlockNode? last, ReadOnlySpan<ulong> chain, int resident, in RequestFacts facts)
     {

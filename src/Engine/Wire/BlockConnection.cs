@@ -94,12 +94,22 @@ internal sealed partial class BlockConnection : IDisposable
     /// <param name="namespaces">Namespaces of the ranks; what all of them have is found.</param>
     /// <param name="hashes">The chain, at most <see cref="WireProtocol.MaxBlocksPerRequest"/> blocks.</param>
     /// <param name="hold">Time to keep the found blocks; zero only looks.</param>
+    /// <param name="locations">Receives where the found blocks of each namespace are, of the first ones at least; empty when nobody wants
+    /// to know, as nothing is to be read.</param>
     /// <returns>Blocks found, and the id of the hold or 0.</returns>
-    public (int Found, ulong HoldId) Match(ReadOnlySpan<CacheNamespace> namespaces, ReadOnlySpan<BlockHash> hashes, TimeSpan hold)
+    public (int Found, ulong HoldId) Match(
+        ReadOnlySpan<CacheNamespace> namespaces, ReadOnlySpan<BlockHash> hashes, TimeSpan hold,
+        Span<BlockLocations?> locations = default)
     {
         foreach (var ns in namespaces)
             Open(ns);
         var request = Begin();
+        if (!locations.IsEmpty)
+        {
+            WireFields.Add(request, WireFields.WithLocations, []);
+            WireFields.End(request);
+        }
+
         request.UInt32((uint)hold.TotalMilliseconds);
         request.UInt32((uint)namespaces.Length);
         foreach (var ns in namespaces)
@@ -110,6 +120,8 @@ internal sealed partial class BlockConnection : IDisposable
         var found = reader.Count(hashes.Length, "found");
         var holdId = reader.UInt64();
         _ = reader.UInt32(); // granted time: holds end by themselves
+        for (var i = 0; i < locations.Length && reader.Remaining > 0; i++)
+            locations[i] = ReadLocations(ref reader, found);
         reader.End();
         return (found, holdId);
     }
@@ -132,7 +144,14 @@ internal sealed partial class BlockConnection : IDisposable
         request.UInt32((uint)hashes.Length);
         request.Hashes(hashes);
         var reader = Exchange(FrameType.Locate, FrameType.LocateReply);
-        var found = reader.Count(hashes.Length, "found");
+        var locations = ReadLocations(ref reader, hashes.Length);
+        reader.End();
+        return locations;
+    }
+
+    private static BlockLocations ReadLocations(ref WireReader reader, int most)
+    {
+        var found = reader.Count(most, "found");
         var silos = new BlockHolder[reader.UInt8()];
         for (var i = 0; i < silos.Length; i++)
             silos[i] = new BlockHolder(reader.UInt8() == 1, Endpoints(ref reader));
@@ -144,7 +163,6 @@ internal sealed partial class BlockConnection : IDisposable
             blocks += runs[i].Blocks;
         }
 
-        reader.End();
         return blocks == found
             ? new BlockLocations(found, silos, runs)
             : throw new KvFormatException($"The silo found {found} blocks and located {blocks}.");
@@ -158,15 +176,16 @@ internal sealed partial class BlockConnection : IDisposable
     /// <param name="firstDestination">Index of the first block's memory.</param>
     /// <param name="localOnly">Only what this silo holds; otherwise it fetches what it lacks from other silos and Redis.</param>
     /// <param name="delivered">Is raised for each block that is complete and verified, also when an exception is thrown later.</param>
+    /// <param name="hold">What a match holds of them.</param>
     /// <returns>Whether everything was delivered, a block was missing, or one was damaged.</returns>
     public MissReason Get(
         CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, int firstDestination,
-        bool localOnly, ref int delivered)
+        bool localOnly, ref int delivered, HoldToRead hold = default)
     {
         var handle = Open(ns);
-        var request = Begin();
+        var request = BeginRead(hold);
         request.UInt32(handle);
-        request.UInt8(localOnly ? WireProtocol.GetLocalOnly : (byte)0);
+        request.UInt8((byte)((localOnly ? WireProtocol.GetLocalOnly : 0) | (hold.Ends ? WireProtocol.GetEndsHold : 0)));
         request.UInt32((uint)range.First);
         request.UInt32((uint)range.Count);
         request.UInt32((uint)hashes.Length);
@@ -412,6 +431,18 @@ internal sealed partial class BlockConnection : IDisposable
         for (var i = 0; i < endpoints.Length; i++)
             endpoints[i] = reader.Text(SiloEndpoint.MaxTextBytes, "endpoint");
         return endpoints;
+    }
+
+    private WireWriter BeginRead(HoldToRead hold)
+    {
+        var request = Begin();
+        if (hold.Id != 0)
+        {
+            WireFields.Add(request, WireFields.Hold, hold.Id);
+            WireFields.End(request);
+        }
+
+        return request;
     }
 
     private WireWriter Begin()
