@@ -64,9 +64,9 @@ public sealed class SealTests : IDisposable
 
     // What is sealed is believed as well as Redis: a life ends too early where the writer's clock is behind, never too late.
     [Theory]
-    [InlineData(1, PromoteOutcome.Promoted)]
-    [InlineData(-1, PromoteOutcome.Expired)]
-    public async Task A_writer_whose_clock_is_wrong_makes_no_life_longer(int hours, PromoteOutcome expected)
+    [InlineData(1)]
+    [InlineData(-1)]
+    public async Task A_writer_whose_clock_is_wrong_makes_no_life_longer(int hours)
     {
         using var redis = RedisProcess.Start();
         WriteKeys(NewKey(1));
@@ -76,7 +76,7 @@ public sealed class SealTests : IDisposable
         await writing.PersistAsync(Key, Layout, end);
         var promoted = await reading.Tier.PromoteAsync(Key, Layout, TestContext.Current.CancellationToken);
         using var lease = promoted.Lease;
-        Assert.Equal(expected, promoted.Outcome);
+        Assert.Equal(hours > 0 ? PromoteOutcome.Promoted : PromoteOutcome.Expired, promoted.Outcome);
         if (lease is not null)
             TierFixture.AssertLife(end, lease);
     }

@@ -128,7 +128,7 @@ public sealed class HoldTableTests : IDisposable
     public void Nobody_reads_or_ends_the_hold_of_another_tenant_or_ends_that_of_another_connection()
     {
         var id = Hold(0, until: 100);
-        var stranger = _fixture.Store.Accounts.Of("stranger");
+        var stranger = new TenantAccounts().Others;
         using var foreign = new HoldTable(_all, MaxBytes) { Account = stranger };
         using var sibling = new HoldTable(_all, MaxBytes) { Account = _holds.Account };
 
