@@ -41,7 +41,8 @@ public sealed class StagingTests : IAsyncDisposable
         using var ring = new StagingRing(Namespace.Layout, torch.CPU, blocks: 2);
         using var known = await StoreAsync(0, 3);
         using var target = torch.zeros([1, 2, 24, 2, 4], torch.ScalarType.BFloat16);
-        Assert.Equal(3, (await _cache.LoadAsync(Prefix(0, 3), 0, Parts(target, 3), ring, new LayerRange(1, 1), cancellationToken: Token)).Blocks);
+        Assert.Equal(
+            3, (await _cache.LoadAsync(Prefix(0, 3), 0, Parts(target, 3), ring, new LayerRange(1, 1), cancellationToken: Token)).Blocks);
         using var layer = known.narrow(0, 1, 1).contiguous();
         Assert.True(layer.bytes.SequenceEqual(target.bytes));
     }
@@ -86,7 +87,8 @@ public sealed class StagingTests : IAsyncDisposable
             Assert.True(known.bytes.SequenceEqual(target.bytes));
         }
 
-        await Assert.ThrowsAsync<ArgumentException>(async () => await _cache.LoadLayerTensorsAsync(Prefix(0, 5), 0, 5, ring, cancellationToken: Token));
+        await Assert.ThrowsAsync<ArgumentException>(
+            async () => await _cache.LoadLayerTensorsAsync(Prefix(0, 5), 0, 5, ring, cancellationToken: Token));
     }
 
     [Fact]
@@ -134,7 +136,8 @@ public sealed class StagingTests : IAsyncDisposable
         using torch.Tensor wide = torch.zeros(Shape), narrow = torch.zeros([3, 2, 8, 2, 3], torch.ScalarType.BFloat16),
             nowhere = torch.zeros(Shape, torch.ScalarType.BFloat16, torch.META);
         foreach (var tensor in new[] { wide, narrow, nowhere })
-            await Assert.ThrowsAsync<ArgumentException>(async () => await _cache.LoadAsync(Prefix(0, 1), 0, [tensor], ring, cancellationToken: Token));
+            await Assert.ThrowsAsync<ArgumentException>(
+                async () => await _cache.LoadAsync(Prefix(0, 1), 0, [tensor], ring, cancellationToken: Token));
         Assert.Throws<ArgumentException>(() => new StagingRing(KvLayout.Opaque([0, 64], 8), torch.CPU, blocks: 1));
         Assert.Throws<ArgumentOutOfRangeException>(() => new StagingRing(Namespace.Layout, torch.CPU, blocks: 1, buffers: 1));
     }

@@ -21,7 +21,8 @@ public sealed class RedisConnectionTests
 
     [Fact]
     public void A_line_without_an_end_is_an_error() =>
-        Assert.Equal(RedisFailure.Protocol, Fails(AnyLife + "$" + new string('1', 100_000), connection => connection.Get("key"u8, out _, Soon())).Failure);
+        Assert.Equal(RedisFailure.Protocol, Fails(AnyLife + "$" + new string('1', 100_000), connection => connection.Get("key"u8, out _,
+            Soon())).Failure);
 
     [Theory]
     [InlineData("")]

@@ -252,7 +252,8 @@ public sealed class SealTests : IDisposable
         }
     }
 
-    private TierFixture Sealed(RedisProcess redis, bool encrypt = false, TimeProvider? time = null) => new(redis.Tcp, time: time, configure: options =>
+    private TierFixture Sealed(RedisProcess redis, bool encrypt = false, TimeProvider? time = null) => new(redis.Tcp, time: time,
+        configure: options =>
     {
         options.SealFile = SealFile;
         options.Encrypt = encrypt;

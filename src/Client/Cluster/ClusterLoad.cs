@@ -122,7 +122,8 @@ internal sealed class ClusterLoad
         var reason = await _budget.RunAsync(
             home.Data,
             connection => home.Read(
-                connection, _prefix.Namespace, Hashes(_delivered, _end), _range, _destinations, ref _delivered, matched, _firstBlock + _end),
+                connection, _prefix.Namespace, Hashes(_delivered, _end), _range, _destinations, ref _delivered, matched,
+                    _firstBlock + _end),
             isLast).ConfigureAwait(false);
         home.Loaded(_delivered - before);
         return reason;

@@ -35,8 +35,8 @@ public interface IKvCache : IAsyncDisposable
     /// <param name="firstBlock">Index of the first block to load.</param>
     /// <param name="destinations">Memory for each block, exactly as large as <paramref name="layers"/> of a block.</param>
     /// <param name="layers">Layers to load; null for all.</param>
-    /// <param name="match">A match of this cache with a hold, which is then read in one round trip: nothing is looked for once more, and the
-    /// hold ends with the last block that it has found. Null for none.</param>
+    /// <param name="match">A match of this cache with a hold, which is then read in one round trip: nothing is looked for once more, and
+    /// the hold ends with the last block that it has found. Null for none.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>How many blocks are complete and verified. The memory of the others has undefined content.</returns>
     /// <exception cref="ArgumentException">Sizes do not fit the layout, or there are more destinations than blocks.</exception>

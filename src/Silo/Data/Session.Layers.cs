@@ -14,7 +14,8 @@ internal sealed partial class Session
 
     private void GetLayers(ulong requestId, ReadOnlySpan<byte> meta)
     {
-        var ns = ReadGet(meta, WireProtocol.GetLocalOnly | WireProtocol.GetFollow | WireProtocol.GetEndsHold, out var flags, out var range, out var hashes);
+        var ns = ReadGet(meta, WireProtocol.GetLocalOnly | WireProtocol.GetFollow | WireProtocol.GetEndsHold, out var flags,
+            out var range, out var hashes);
         try
         {
             // All blocks at once, as every one of them is read until the last layer: what a connection may hold bounds that. What a match

@@ -249,7 +249,8 @@ internal sealed partial class Session : Connection
     private void Get(ulong requestId, ReadOnlySpan<byte> meta)
     {
         var ns = ReadGet(
-            meta, WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly | WireProtocol.GetEndsHold, out var flags, out var range, out var hashes);
+            meta, WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly | WireProtocol.GetEndsHold, out var flags,
+                out var range, out var hashes);
         var delivered = 0;
         var request = BeginRequest(ns, hashes);
         using var hold = UseHold(flags);

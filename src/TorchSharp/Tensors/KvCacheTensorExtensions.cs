@@ -85,7 +85,8 @@ public static class KvCacheTensorExtensions
     /// for none.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     public static ValueTask<LoadResult> LoadAsync(
-        this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> destinations, LayerRange? layers = null, CacheMatch? match = null,
+        this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> destinations, LayerRange? layers = null,
+            CacheMatch? match = null,
         CancellationToken cancellationToken = default) =>
         cache.LoadAsync(
             prefix, firstBlock, destinations.Select(tensor => new TensorMemory(tensor).Memory).ToArray(), layers, match, cancellationToken);

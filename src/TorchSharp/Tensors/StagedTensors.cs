@@ -87,7 +87,8 @@ public static class StagedTensors
     /// <exception cref="ArgumentException">The layout is another one than the ring's, the run is outside the prefix, or there are too many
     /// blocks for the ring, or none.</exception>
     public static async ValueTask<LayerTensors> LoadLayerTensorsAsync(
-        this IKvCache cache, KvPrefix prefix, int firstBlock, int count, StagingRing staging, LayerRange? layers = null, CacheMatch? match = null,
+        this IKvCache cache, KvPrefix prefix, int firstBlock, int count, StagingRing staging, LayerRange? layers = null,
+            CacheMatch? match = null,
             CancellationToken cancellationToken = default)
     {
         var range = layers ?? staging.Layout.AllLayers;

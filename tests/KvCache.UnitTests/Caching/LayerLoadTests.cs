@@ -58,7 +58,8 @@ public sealed class LayerLoadTests : IAsyncDisposable
         byte[][] memory = [new byte[32], new byte[32]];
         var range = new LayerRange(1, 2);
         LoadedLayer[] expected = [new(1, 2, MissReason.None), new(2, 2, MissReason.None)];
-        Assert.Equal(expected, await _tiered.LoadLayersAsync(_prefix, 2, Blocks.ToLoad(memory), range, cancellationToken: Token).ToArrayAsync(Token));
+        Assert.Equal(expected, await _tiered.LoadLayersAsync(_prefix, 2, Blocks.ToLoad(memory), range,
+            cancellationToken: Token).ToArrayAsync(Token));
         Assert.Equal([_blocks[2][16..], _blocks[3][16..]], memory);
         Assert.Equal(0, (await _near.MatchAsync(_prefix, default, Token)).Blocks);
     }
@@ -70,7 +71,8 @@ public sealed class LayerLoadTests : IAsyncDisposable
         LoadedLayer[] expected = [new(0, 2, MissReason.Absent), new(1, 2, MissReason.Absent), new(2, 2, MissReason.Absent)];
         foreach (IKvCache cache in (IKvCache[])[_far, _tiered])
             Assert.Equal(
-                expected, await cache.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), cancellationToken: Token).ToArrayAsync(Token));
+                expected, await cache.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)),
+                    cancellationToken: Token).ToArrayAsync(Token));
         var other = Names.Prefix(1, seed: 9);
         Assert.Equal(
             [new LoadedLayer(0, 0, MissReason.Absent)],
@@ -117,7 +119,8 @@ public sealed class LayerLoadTests : IAsyncDisposable
     [Fact]
     public async Task Misuse_is_told_at_once_and_a_closed_cache_is_a_miss()
     {
-        Assert.Throws<ArgumentException>(() => _far.LoadLayersAsync(_prefix, 3, Blocks.ToLoad(Blocks.Empty(_prefix)), cancellationToken: Token));
+        Assert.Throws<ArgumentException>(
+            () => _far.LoadLayersAsync(_prefix, 3, Blocks.ToLoad(Blocks.Empty(_prefix)), cancellationToken: Token));
         using var cancelled = new CancellationTokenSource();
         await cancelled.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(

@@ -33,7 +33,8 @@ public sealed class LocalKvCacheTests
 
         byte[][] middle = [new byte[16]];
         Assert.Equal(
-            new LoadResult(1, MissReason.None), await cache.LoadAsync(prefix, 2, Blocks.ToLoad(middle), new LayerRange(1, 1), cancellationToken: Token));
+            new LoadResult(1, MissReason.None), await cache.LoadAsync(prefix, 2, Blocks.ToLoad(middle), new LayerRange(1, 1),
+                cancellationToken: Token));
         Assert.Equal(blocks[2][16..32], middle[0]);
     }
 
@@ -59,7 +60,8 @@ public sealed class LocalKvCacheTests
         await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)[..1]), null, Token);
         await cache.StoreAsync(prefix, 2, Blocks.ToStore(Blocks.Of(prefix, 1)[2..]), null, Token);
         Assert.Equal(
-            new LoadResult(1, MissReason.Absent), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), cancellationToken: Token));
+            new LoadResult(1, MissReason.Absent), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)),
+                cancellationToken: Token));
         await using var match = await cache.MatchAsync(prefix, default, Token);
         Assert.Equal((1, 2, MissReason.Absent, false), (match.Blocks, match.Tokens, match.Reason, match.Held));
     }
@@ -72,7 +74,8 @@ public sealed class LocalKvCacheTests
         await StoreAsync(cache, prefix);
         var other = prefix with { Namespace = prefix.Namespace with { Salt = "other" } };
         Assert.Equal(
-            new LoadResult(0, MissReason.Absent), await cache.LoadAsync(other, 0, Blocks.ToLoad(Blocks.Empty(other)), cancellationToken: Token));
+            new LoadResult(0, MissReason.Absent), await cache.LoadAsync(other, 0, Blocks.ToLoad(Blocks.Empty(other)),
+                cancellationToken: Token));
     }
 
     [Fact]
@@ -213,7 +216,8 @@ public sealed class LocalKvCacheTests
         await cache.DisposeAsync();
         await cache.DisposeAsync();
         Assert.Equal(
-            new LoadResult(0, MissReason.Unavailable), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), cancellationToken: Token));
+            new LoadResult(0, MissReason.Unavailable), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)),
+                cancellationToken: Token));
         Assert.Equal(MissReason.Unavailable, (await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)), null, Token)).Reason);
         Assert.Equal(
             (0, MissReason.Unavailable), await cache.MatchAsync(prefix, Second, Token) is var match
@@ -263,7 +267,8 @@ public sealed class LocalKvCacheTests
             "Blocks 1..2 do not lie in a prefix of 2 blocks.", () =>
             cache.StoreAsync(prefix, 1, [new byte[48], new byte[48]], null, Token));
         await ExpectAsync(
-            "Blocks -1..-1 do not lie in a prefix of 2 blocks.", () => cache.LoadAsync(prefix, -1, [new byte[48]], cancellationToken: Token));
+            "Blocks -1..-1 do not lie in a prefix of 2 blocks.", () => cache.LoadAsync(prefix, -1, [new byte[48]],
+                cancellationToken: Token));
         await ExpectAsync(
             "The memory for block 1 has 48 bytes; layers [0..1) have 16.", () =>
             cache.LoadAsync(prefix, 1, [new byte[48]], new LayerRange(0, 1), cancellationToken: Token));

@@ -64,7 +64,8 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
         await StoreAsync(_far);
         byte[][] layer = [new byte[16]];
         Assert.Equal(
-            new LoadResult(1, MissReason.None), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(layer), new LayerRange(2, 1), cancellationToken: Token));
+            new LoadResult(1, MissReason.None), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(layer), new LayerRange(2, 1),
+                cancellationToken: Token));
         Assert.Equal(_blocks[0][32..], layer[0]);
         Assert.Equal(0, await CountAsync(_near));
     }
@@ -186,7 +187,8 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
         await _near.StoreAsync(_prefix, 0, Blocks.ToStore(_blocks[..1]), null, Token);
         await _far.DisposeAsync();
         var loaded = Blocks.Empty(_prefix);
-        Assert.Equal(new LoadResult(1, MissReason.Unavailable), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), cancellationToken: Token));
+        Assert.Equal(
+            new LoadResult(1, MissReason.Unavailable), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), cancellationToken: Token));
         Assert.Equal(_blocks[0], loaded[0]);
         Assert.Equal(1, (await _cache.MatchAsync(_prefix, default, Token)).Blocks);
         Assert.Equal(MissReason.Unavailable, (await StoreAsync(_cache)).Reason);
@@ -215,7 +217,8 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
     [Fact]
     public async Task Arguments_that_do_not_fit_are_errors()
     {
-        await Assert.ThrowsAsync<ArgumentException>(async () => await _cache.LoadAsync(_prefix, 1, Blocks.ToLoad(_blocks), cancellationToken: Token));
+        await Assert.ThrowsAsync<ArgumentException>(
+            async () => await _cache.LoadAsync(_prefix, 1, Blocks.ToLoad(_blocks), cancellationToken: Token));
         await Assert.ThrowsAsync<ArgumentException>(async () => await _cache.StoreAsync(_prefix, 0, [new byte[1]], null, Token));
     }
 
@@ -248,7 +251,8 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
     private async Task CheckLoadAsync(int blocks)
     {
         var loaded = Blocks.Empty(_prefix);
-        Assert.Equal(new LoadResult(blocks, MissReason.None), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), cancellationToken: Token));
+        Assert.Equal(
+            new LoadResult(blocks, MissReason.None), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), cancellationToken: Token));
         Assert.Equal(_blocks, loaded);
     }
 

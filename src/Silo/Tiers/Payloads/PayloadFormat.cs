@@ -18,9 +18,9 @@ internal readonly record struct PayloadHeader(
     BlockKey Key, ulong Generation, KvLayout Layout, BlockLineage Lineage, byte Copies, long ExpiresAt)
 {
     /// <summary>
-    /// What is left of the block's life. Redis tells it by a clock that is the same for all silos; the payload names a time of its writer's.
-    /// Only the latter can be sealed: where it is, nobody who sets lives in Redis makes one longer, and a clock that is ahead of the writer's
-    /// makes it shorter.
+    /// What is left of the block's life. Redis tells it by a clock that is the same for all silos; the payload names a time of its
+    /// writer's. Only the latter can be sealed: where it is, nobody who sets lives in Redis makes one longer, and a clock that is ahead of
+    /// the writer's makes it shorter.
     /// </summary>
     /// <param name="byRedis">What is left of the life of its key in Redis; null when that has no end.</param>
     /// <param name="now">The time.</param>
