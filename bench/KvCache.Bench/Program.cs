@@ -1,5 +1,6 @@
 using KvCache.Bench.Cli;
 using KvCache.Bench.Codec;
+using KvCache.Bench.Cores;
 using KvCache.Bench.FirstToken;
 using KvCache.Bench.Lookup;
 using KvCache.Bench.Mixed;
@@ -15,6 +16,7 @@ Scenario[] scenarios =
     new TransferScenario(),
     new LookupScenario(),
     new StoreScenario(),
+    new CoresScenario(),
     new PersistScenario(),
     new RespScenario(),
     new MixedScenario(),

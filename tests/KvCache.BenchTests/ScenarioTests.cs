@@ -1,5 +1,6 @@
 using System.CommandLine;
 using KvCache.Bench.Cli;
+using KvCache.Bench.Cores;
 using KvCache.Bench.FirstToken;
 using KvCache.Bench.Persist;
 using KvCache.Bench.Reports;
@@ -32,6 +33,18 @@ public sealed class ScenarioTests : IDisposable
             Assert.Contains(report.Ratios!, row => row.Name == $"ttft.warm.{transport}.whole/ttft.cold");
             Assert.Contains(_log, line => line.StartsWith($"ttft.warm.{transport}.whole: first token", StringComparison.Ordinal));
         }
+    }
+
+    [Fact]
+    public async Task Operations_of_one_store_are_told_beside_what_spinning_threads_gain()
+    {
+        var report = await RunAsync(new CoresScenario(), "--blocks", "16384", "--threads", "2");
+        foreach (var name in new[] { "spin", "lease", "put" })
+            Assert.Equal([1, 2], report.Rows.OfType<RateRow>().Where(row => row.Name == name).Select(row => row.Connections));
+        Assert.All(report.Rows.OfType<RateRow>(), row => Assert.True(row.Median > 0, row.Name));
+        Assert.Equal(
+            ["spin.2/spin.1", "lease.2/lease.1", "put.2/put.1", "lease/spin", "put/spin", "put.full.p99/put.empty.p99"],
+            report.Ratios!.Select(ratio => ratio.Name));
     }
 
     [Fact]

@@ -9,7 +9,7 @@ internal sealed class ArcPolicy : OrderedPolicy
     private const int Once = 0, Again = 1;
     private readonly ChainLists _order;
     private readonly FingerprintQueue[] _gone = [new(), new()];
-    private ulong[] _fingerprints;
+    private PagedArray<ulong> _fingerprints;
     private int _capacity;
     private double _onceShare; // blocks that the first list may have
 
@@ -23,14 +23,14 @@ internal sealed class ArcPolicy : OrderedPolicy
         : base(order, slots)
     {
         _order = order;
-        _fingerprints = new ulong[slots];
+        _fingerprints = new PagedArray<ulong>(slots);
         SetCapacity(slots);
     }
 
     public override void Grow(int slots)
     {
         base.Grow(slots);
-        Array.Resize(ref _fingerprints, slots);
+        _fingerprints.Grow(slots);
     }
 
     public override void SetCapacity(int blocks)

@@ -10,7 +10,7 @@ internal sealed class CandidateCells
 {
     private readonly ReuseLearner _learner;
     private readonly SlotLinks _links;
-    private int[] _listOf; // by slot: list + 1, 0 = in none
+    private PagedArray<int> _listOf; // by slot: list + 1, 0 = in none
     private readonly long[] _ages = new long[Slices.Max]; // by slice id
     private int[] _cells = []; // by class and slice id: list, -1 = empty
     private SlotList[] _lists = [];
@@ -25,13 +25,13 @@ internal sealed class CandidateCells
     {
         _learner = learner;
         _links = new SlotLinks(slots);
-        _listOf = new int[slots];
+        _listOf = new PagedArray<int>(slots);
     }
 
     public void Grow(int slots)
     {
         _links.Grow(slots);
-        Array.Resize(ref _listOf, slots);
+        _listOf.Grow(slots);
     }
 
     /// <summary>Whether a block is among the candidates.</summary>

@@ -17,13 +17,13 @@ internal sealed class ChainLists(int slots, int lists = 1, bool tailFirst = true
     private readonly SlotLinks _links = new(slots);
     private readonly SlotList[] _lists = [.. Enumerable.Repeat(SlotList.Empty, lists)];
     private readonly int[] _counts = new int[lists]; // what is set aside included
-    private Place[] _places = new Place[slots];
+    private PagedArray<Place> _places = new(slots);
 
     /// <summary>Makes room for more slots.</summary>
     public void Grow(int slots)
     {
         _links.Grow(slots);
-        Array.Resize(ref _places, slots);
+        _places.Grow(slots);
     }
 
     /// <summary>Blocks of a list.</summary>

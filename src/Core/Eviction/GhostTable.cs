@@ -19,7 +19,8 @@ internal sealed class GhostTable
 {
     private const int Ways = 8;
     private const int UnitBits = 4; // times in units of 16 ms: 32 bits are two years
-    private readonly Entry[] _entries;
+    private const int SetsOfPage = 512;
+    private readonly Entry[]?[] _pages; // each made when it is needed: a large table costs nobody who waits a pause
     private readonly uint _sets;
 
     private struct Entry
@@ -35,11 +36,11 @@ internal sealed class GhostTable
     public GhostTable(int capacity)
     {
         _sets = (uint)Math.Max(1, (capacity + Ways - 1) / Ways);
-        _entries = new Entry[_sets * Ways];
+        _pages = new Entry[]?[(_sets + SetsOfPage - 1) / SetsOfPage];
     }
 
     /// <summary>Blocks that it remembers.</summary>
-    public int Capacity => _entries.Length;
+    public int Capacity => (int)_sets * Ways;
 
     public bool TryGet(ulong fingerprint, out Trail trail)
     {
@@ -66,7 +67,9 @@ internal sealed class GhostTable
     /// <returns>Whether another one was forgotten for it.</returns>
     public bool Add(ulong fingerprint, in Trail trail, out Trail forgotten)
     {
-        var set = Set(fingerprint);
+        var number = SetOf(fingerprint);
+        _pages[number / SetsOfPage] ??= new Entry[Math.Min(SetsOfPage, (int)_sets - (number / SetsOfPage * SetsOfPage)) * Ways];
+        var set = Set(number);
         var at = 0;
         for (var i = 0; i < set.Length && set[at].Tag != 0; i++)
         {
@@ -90,10 +93,13 @@ internal sealed class GhostTable
     /// <summary>All that is remembered.</summary>
     public IEnumerable<Trail> All()
     {
-        foreach (var entry in _entries)
+        foreach (var page in _pages)
         {
-            if (entry.Tag != 0)
-                yield return TrailOf(entry);
+            foreach (var entry in page ?? [])
+            {
+                if (entry.Tag != 0)
+                    yield return TrailOf(entry);
+            }
         }
     }
 
@@ -105,7 +111,7 @@ internal sealed class GhostTable
     private ref Entry Find(ulong fingerprint)
     {
         var tag = TagOf(fingerprint);
-        foreach (ref var entry in Set(fingerprint))
+        foreach (ref var entry in Set(SetOf(fingerprint)))
         {
             if (entry.Tag == tag)
                 return ref entry;
@@ -114,5 +120,8 @@ internal sealed class GhostTable
         return ref Unsafe.NullRef<Entry>();
     }
 
-    private Span<Entry> Set(ulong fingerprint) => _entries.AsSpan((int)(((fingerprint >> 32) * _sets) >> 32) * Ways, Ways);
+    private int SetOf(ulong fingerprint) => (int)(((fingerprint >> 32) * _sets) >> 32);
+
+    private Span<Entry> Set(int number) =>
+        _pages[number / SetsOfPage] is { } page ? page.AsSpan(number % SetsOfPage * Ways, Ways) : default;
 }

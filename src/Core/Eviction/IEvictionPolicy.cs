@@ -15,7 +15,7 @@ internal interface IEvictionPolicy
     /// <summary>Blocks that were looked at to find victims, since the start.</summary>
     long Steps { get; }
 
-    /// <summary>Makes room for more slots: theirs are then 0 to <paramref name="slots"/> - 1. Copies what is kept by slot.</summary>
+    /// <summary>Makes room for more slots: theirs are then 0 to <paramref name="slots"/> - 1. Copies nothing but a page or two.</summary>
     void Grow(int slots);
 
     /// <summary>Says how many blocks the store holds when it is full, as far as is known by now.</summary>

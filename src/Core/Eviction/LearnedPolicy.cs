@@ -12,6 +12,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
 
     private const long SliceEvery = 256, LearnEvery = 4096; // milliseconds, at least
     private const int LearnEveryRequests = 32;
+    private const int MostForgotten = 4096; // at once
     private const long TimeUnit = 16; // ghosts remember no finer times, and all must agree
 
     private const int Aside = -2; // in the list of recency: passed over, until it can go
@@ -20,13 +21,14 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     private readonly CandidateCells _candidates;
     private readonly SlotLinks _recencyLinks;
     private readonly bool _learns;
-    private Block[] _blocks;
+    private PagedArray<Block> _blocks;
     private GhostTable _ghosts;
     private LearnedPolicy? _shadow;
     private PolicyContest? _contest;
     private SlotList _recency = SlotList.Empty; // tail first
     private long _origin = long.MinValue, _sliced = -SliceEvery, _learned;
     private int _requests;
+    private IEnumerator<Trail>? _forgotten; // of a smaller table: they are counted little by little
 
     /// <param name="slots">Slots of the store.</param>
     public LearnedPolicy(int slots)
@@ -43,7 +45,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     private LearnedPolicy(int slots, ReuseLearner learner, bool learns)
     {
         (_learner, _learns) = (learner, learns);
-        _blocks = new Block[slots];
+        _blocks = new PagedArray<Block>(slots);
         _tree = new ResidentTree(slots);
         _candidates = new CandidateCells(_learner, slots);
         _ghosts = new GhostTable(slots * GhostsPerSlot);
@@ -57,7 +59,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
 
     public void Grow(int slots)
     {
-        Array.Resize(ref _blocks, slots);
+        _blocks.Grow(slots);
         _tree.Grow(slots);
         _candidates.Grow(slots);
         _recencyLinks.Grow(slots);
@@ -67,8 +69,8 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     {
         if (_ghosts.Capacity < blocks * GhostsPerSlot)
         {
-            foreach (var trail in _ghosts.All())
-                End(trail.Class, trail.Touched, Math.Max(trail.Touched, _sliced), reused: false);
+            Forget(int.MaxValue);
+            _forgotten = _ghosts.All().GetEnumerator();
             _ghosts = new GhostTable(blocks * GhostsPerSlot);
         }
 
@@ -197,6 +199,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         if (now - _sliced < SliceEvery)
             return;
         _sliced = now;
+        Forget(MostForgotten);
         _learner.Advance(now);
         if (_requests >= LearnEveryRequests && now - _learned >= LearnEvery)
         {
@@ -206,6 +209,17 @@ internal sealed class LearnedPolicy : IEvictionPolicy
 
         _candidates.Rescore(now);
         _shadow?._candidates.Rescore(now);
+    }
+
+    private void Forget(int most)
+    {
+        for (; _forgotten is not null && most > 0; most--)
+        {
+            if (_forgotten.MoveNext())
+                End(_forgotten.Current.Class, _forgotten.Current.Touched, Math.Max(_forgotten.Current.Touched, _sliced), reused: false);
+            else
+                _forgotten = null;
+        }
     }
 
     private Trail Recall(ulong fingerprint, in ChainUse use)

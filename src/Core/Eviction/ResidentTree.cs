@@ -4,7 +4,7 @@ namespace KvCache.Eviction;
 /// <param name="slots">Slots of the store.</param>
 internal sealed class ResidentTree(int slots)
 {
-    private Node[] _nodes = new Node[slots];
+    private PagedArray<Node> _nodes = new(slots);
 
     private struct Node
     {
@@ -16,7 +16,7 @@ internal sealed class ResidentTree(int slots)
     /// <summary>How often it was asked who can go.</summary>
     public long Steps { get; private set; }
 
-    public void Grow(int slots) => Array.Resize(ref _nodes, slots);
+    public void Grow(int slots) => _nodes.Grow(slots);
 
     public void Add(int slot, int parent)
     {

@@ -11,8 +11,8 @@ internal sealed class S3FifoPolicy : OrderedPolicy
     private const byte MostUses = 3;
     private readonly ChainLists _queues;
     private readonly FingerprintQueue _gone = new();
-    private ulong[] _fingerprints;
-    private byte[] _uses;
+    private PagedArray<ulong> _fingerprints;
+    private PagedArray<byte> _uses;
     private int _smallTarget;
 
     /// <param name="slots">Slots of the store.</param>
@@ -25,16 +25,16 @@ internal sealed class S3FifoPolicy : OrderedPolicy
         : base(queues, slots)
     {
         _queues = queues;
-        _fingerprints = new ulong[slots];
-        _uses = new byte[slots];
+        _fingerprints = new PagedArray<ulong>(slots);
+        _uses = new PagedArray<byte>(slots);
         SetCapacity(slots);
     }
 
     public override void Grow(int slots)
     {
         base.Grow(slots);
-        Array.Resize(ref _fingerprints, slots);
-        Array.Resize(ref _uses, slots);
+        _fingerprints.Grow(slots);
+        _uses.Grow(slots);
     }
 
     public override void SetCapacity(int blocks)

@@ -3,13 +3,13 @@ namespace KvCache.Eviction;
 /// <summary>Room for lists of slots in which every slot is in at most one: links by slot.</summary>
 internal sealed class SlotLinks(int slots)
 {
-    public int[] Older = new int[slots];
-    public int[] Newer = new int[slots];
+    public PagedArray<int> Older = new(slots);
+    public PagedArray<int> Newer = new(slots);
 
     public void Grow(int slots)
     {
-        Array.Resize(ref Older, slots);
-        Array.Resize(ref Newer, slots);
+        Older.Grow(slots);
+        Newer.Grow(slots);
     }
 }
 

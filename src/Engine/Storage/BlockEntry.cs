@@ -9,7 +9,8 @@ internal enum BlockState : byte
     Removed,
 }
 
-/// <summary>One generation of a block. All fields are guarded by the store's lock; bytes and checksums are constant once sealed.</summary>
+/// <summary>One generation of a block. Fields are guarded by the store's lock, but for <see cref="Leases"/>; what a reader needs is
+/// constant once it is sealed.</summary>
 internal sealed class BlockEntry(BlockNode node, KvLayout layout, ulong generation, long offset, BlockLineage lineage, bool isCopy)
 {
     public readonly BlockNode Node = node;
@@ -25,7 +26,7 @@ internal sealed class BlockEntry(BlockNode node, KvLayout layout, ulong generati
     public ulong Generation = generation; // constant once sealed
     public BlockState State;
     public BlockDurability Durability;
-    public int Leases;
+    public LeaseWord Leases;
     public long ExpiresAt = long.MaxValue; // on the clock of DeadlineQueue
     public long PinnedUntil; // on that clock; 0 = not pinned
     public long LastUse;

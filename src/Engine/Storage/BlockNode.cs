@@ -4,7 +4,7 @@ namespace KvCache.Engine.Storage;
 
 /// <summary>
 /// A key's place in the tree of prefixes: the visible block, the writes that run, and what comes before and behind. It is there for as long
-/// as there is any of these. Guarded by the store's lock.
+/// as there is any of these. Changed under the store's lock; without it, what <see cref="Visible"/> answers can be read.
 /// </summary>
 internal sealed class BlockNode(BlockKey key, TenantAccount account)
 {
@@ -13,8 +13,14 @@ internal sealed class BlockNode(BlockKey key, TenantAccount account)
     /// <summary>Who pays for its block. A whole tree belongs to one account.</summary>
     public readonly TenantAccount Account = account;
 
-    /// <summary>The visible block.</summary>
+    /// <summary>The visible block, for whoever has the store's lock.</summary>
     public BlockEntry? Entry;
+
+    /// <summary>One visible block takes the place of another.</summary>
+    public volatile bool IsReplacing;
+
+    /// <summary>Next one of <see cref="NodeTable"/>.</summary>
+    public BlockNode? NextInTable;
 
     /// <summary>The first of the running writes; the others hang on it.</summary>
     public BlockWrite? Writes;
@@ -52,4 +58,19 @@ internal sealed class BlockNode(BlockKey key, TenantAccount account)
 
     /// <summary>What policies know it by.</summary>
     public ulong Fingerprint => KeyHash.Fingerprint(in Key);
+
+    /// <summary>The visible block, without the store's lock. What is being replaced is never seen to be absent.</summary>
+    public BlockEntry? Visible
+    {
+        get
+        {
+            if (Volatile.Read(ref Entry) is { } entry)
+                return entry;
+            for (var wait = new SpinWait(); IsReplacing; wait.SpinOnce())
+            {
+            }
+
+            return Volatile.Read(ref Entry);
+        }
+    }
 }

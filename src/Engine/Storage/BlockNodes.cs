@@ -1,5 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
-
 namespace KvCache.Engine.Storage;
 
 /// <summary>
@@ -14,16 +12,15 @@ internal sealed class BlockNodes(TenantAccounts accounts, Func<TenantAccount, Te
 {
     private const int LongestCheck = 1 << 16; // blocks up to the root, where a link could close a circle
 
-    private readonly Dictionary<BlockKey, BlockNode> _nodes = [];
+    private readonly NodeTable _nodes = new();
 
     /// <summary>Blocks that a lock, or its end, has walked over on its way to the root.</summary>
     public long Steps { get; private set; }
 
     public int Count => _nodes.Count;
 
-    public void EnsureCapacity(int nodes) => _nodes.EnsureCapacity(nodes);
-
-    public bool TryGet(BlockKey key, [NotNullWhen(true)] out BlockNode? node) => _nodes.TryGetValue(key, out node);
+    /// <summary>The node of a key, or null. Any thread.</summary>
+    public BlockNode? Find(in BlockKey key) => _nodes.Find(in key);
 
     /// <summary>The node of a block that comes behind another one.</summary>
     public BlockNode GetOrAdd(BlockKey key, BlockHash parent)
@@ -82,15 +79,18 @@ internal sealed class BlockNodes(TenantAccounts accounts, Func<TenantAccount, Te
             Unlink(node);
             if (node.Slot >= 0)
                 blocksOf(node.Account).FreeSlot(node);
-            _nodes.Remove(node.Key);
+            _nodes.Remove(node);
             node = parent;
         }
     }
 
     private BlockNode GetOrAdd(BlockKey key)
     {
-        ref var node = ref System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrAddDefault(_nodes, key, out _);
-        return node ??= new BlockNode(key, accounts.Of(key.Namespace));
+        if (_nodes.Find(in key) is { } known)
+            return known;
+        var node = new BlockNode(key, accounts.Of(key.Namespace));
+        _nodes.Add(node);
+        return node;
     }
 
     private void Link(BlockNode node, BlockNode parent)

@@ -14,7 +14,7 @@ internal sealed partial class BlockStore
     {
         get
         {
-            lock (_lock)
+            using (Enter())
                 return Arena.CommittedBytes - Arena.UsedBytes + Accounts.Evictable.Bytes;
         }
     }
@@ -28,11 +28,11 @@ internal sealed partial class BlockStore
         {
             while (true)
             {
-                lock (_lock)
+                using (Enter())
                 {
                     var before = count;
-                    for (; count - before < Slice && SelectOwn(account) is { } victim; count++)
-                        Evict(victim);
+                    while (count - before < Slice && SelectOwn(account) is { } victim)
+                        count += Evict(victim) > 0 ? 1 : 0;
                     if (count == before)
                         break;
                 }
@@ -95,8 +95,12 @@ internal sealed partial class BlockStore
 
         if (_window.Find(node.Account, needed))
         {
+            // What is behind a block goes before it; where that was leased a moment ago, it stays.
             foreach (var block in _window.Blocks)
-                Evict(block.Node);
+            {
+                if (Evict(block.Node) == 0)
+                    break;
+            }
         }
 
         return Arena.TryAllocate(bytes, out offset) ? NoRoom.None : NoRoom.InUse;
@@ -164,9 +168,16 @@ internal sealed partial class BlockStore
         return best ?? taker.Visible?.OldestCopy;
     }
 
+    // Returns 0 when somebody has leased it a moment ago: then it cannot go, as the tree knows from now on.
     private long Evict(BlockNode node)
     {
         var entry = node.Entry!;
+        if (!entry.Leases.TryClose())
+        {
+            TellLeases(entry);
+            return 0;
+        }
+
         RemoveEntry(entry, evicted: true);
         _counters.Evicted++;
         _counters.EvictedBytes += entry.Length;

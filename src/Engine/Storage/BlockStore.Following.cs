@@ -30,19 +30,19 @@ internal sealed partial class BlockStore
 
     private FollowedBlock? TryFollow(BlockKey key)
     {
-        lock (_lock)
+        using (Enter())
         {
             if (Term.IsOver)
                 return null;
             if (Find(key) is { } entry)
-                return MayRead(entry) ? new FollowedBlock(this, Lease(entry, request: 0), write: null) : null;
-            for (var write = _nodes.TryGet(key, out var node) ? node.Writes : null; write is not null; write = write.NextOfKey)
+                return LeaseIfAllowed(entry, request: 0, held: false) is { } lease ? new FollowedBlock(this, lease, write: null) : null;
+            for (var write = _nodes.Find(in key)?.Writes; write is not null; write = write.NextOfKey)
             {
                 if (write.FollowableLayers is null or 0)
                     continue;
                 if (!_followed.Contains(write))
                     _followed.Add(write);
-                return new FollowedBlock(this, LeaseUnfinished(write.Entry), write);
+                return new FollowedBlock(this, Lease(write.Entry, BlockUse.None), write);
             }
 
             return null;

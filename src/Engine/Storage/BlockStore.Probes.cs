@@ -4,11 +4,8 @@ namespace KvCache.Engine.Storage;
 internal sealed partial class BlockStore
 {
     /// <summary>Shape and end of life of the visible block, or null. Neither extends its life nor counts as use.</summary>
-    public (KvLayout Layout, DateTimeOffset? ExpiresAt)? Peek(BlockKey key)
-    {
-        lock (_lock)
-            return !Term.IsOver && Find(key) is { } entry ? (entry.Layout, EndOf(entry)) : null;
-    }
+    public (KvLayout Layout, DateTimeOffset? ExpiresAt)? Peek(BlockKey key) =>
+        !Term.IsOver && Look(key) is { } entry ? (entry.Layout, EndOf(entry)) : null;
 
     internal DateTimeOffset? EndOf(BlockEntry entry) =>
         Volatile.Read(ref entry.ExpiresAt) is var deadline and < long.MaxValue ? _deadlines.Utc(deadline) : null;
@@ -16,19 +13,23 @@ internal sealed partial class BlockStore
     /// <summary>Copies a small layer of the visible block. Neither extends its life nor counts as use.</summary>
     /// <param name="key">Key of the block.</param>
     /// <param name="fromEnd">Which layer: 1 for the last.</param>
-    /// <param name="destination">Receives it; the store waits meanwhile, so it is for a few KiB.</param>
+    /// <param name="destination">Receives it.</param>
     /// <returns>Bytes of the layer; 0 when the block is not visible, or the layer is not there or longer than the destination.</returns>
     public int CopyLayer(BlockKey key, int fromEnd, Span<byte> destination)
     {
-        lock (_lock)
+        if (TryTake(key) is not { } entry)
+            return 0;
+        try
         {
-            if (Term.IsOver || Find(key) is not { } entry || entry.Layout.Layers - fromEnd is not (>= 0 and var layer))
+            if (entry.Layout.Layers - fromEnd is not (>= 0 and var layer) || entry.Layout.LayerBytes(layer) > destination.Length)
                 return 0;
-            var bytes = entry.Layout.LayerBytes(layer);
-            if (bytes > destination.Length)
-                return 0;
-            Arena.Span(entry.Offset, entry.Length).Slice(entry.Layout.LayerOffset(layer), bytes).CopyTo(destination);
-            return bytes;
+            var bytes = Arena.Span(entry.Offset, entry.Length).Slice(entry.Layout.LayerOffset(layer), entry.Layout.LayerBytes(layer));
+            bytes.CopyTo(destination);
+            return bytes.Length;
+        }
+        finally
+        {
+            Release(entry);
         }
     }
 }

@@ -14,7 +14,9 @@ internal readonly record struct RequestFacts(int TokensPerBlock, ulong Id = 0, i
 internal sealed partial class BlockStore
 {
     private readonly RunningRequests _requests = new();
-    private ulong[] _chain = new ulong[64];
+
+    [ThreadStatic]
+    private static ulong[]? _chain;
 
     /// <summary>
     /// A request begins to read or to store blocks of a chain, or goes on behind those that it has just used. Names it for the calls that
@@ -28,50 +30,42 @@ internal sealed partial class BlockStore
     {
         if (hashes.IsEmpty)
             return 0;
-        lock (_lock)
+        var chain = _chain?.Length >= hashes.Length ? _chain : _chain = new ulong[Math.Max(64, 2 * hashes.Length)];
+        for (var i = 0; i < hashes.Length; i++)
         {
-            if (_chain.Length < hashes.Length)
-                _chain = new ulong[2 * hashes.Length];
-            var account = Accounts.Of(ns);
-            BlockNode? before = null, last = null;
-            var resident = 0;
-            for (var i = 0; i < hashes.Length; i++)
-            {
-                var key = new BlockKey(ns, hashes[i]);
-                _chain[i] = KeyHash.Fingerprint(in key);
-                if (resident < i || !_nodes.TryGet(key, out var node))
-                    continue;
-                if (i == 0)
-                    before = node.Parent;
-                if (node.Entry is null || node.Account != account)
-                    continue;
-                last = node;
-                resident++;
-            }
+            var key = new BlockKey(ns, hashes[i]);
+            chain[i] = KeyHash.Fingerprint(in key);
+        }
 
-            if (!parent.IsZero)
-                _nodes.TryGet(new BlockKey(ns, parent), out before);
-            return BeginRequest(account, before, last, _chain.AsSpan(0, hashes.Length), resident, facts);
+        var account = Accounts.Of(ns);
+        var resident = CountResident(account, ns, hashes, out var last);
+        using (Enter())
+        {
+            if (last is { Entry: null })
+                resident = CountResident(account, ns, hashes, out last); // it went while others were looked for
+            var before = parent.IsZero ? _nodes.Find(new BlockKey(ns, hashes[0]))?.Parent : _nodes.Find(new BlockKey(ns, parent));
+            return BeginRequest(account, before, last, chain.AsSpan(0, hashes.Length), resident, facts, _deadlines.NowMilliseconds);
         }
     }
 
-    /// <summary>A block that is leased already is used, as by a <see cref="TryLease"/> of its key.</summary>
-    /// <returns>False when it must not be read any more: it was deleted, replaced, or is at the end of its life.</returns>
-    public bool TryUse(BlockLease lease, long request)
+    private int CountResident(TenantAccount account, NamespaceId ns, ReadOnlySpan<BlockHash> hashes, out BlockNode? last)
     {
-        lock (_lock)
+        last = null;
+        for (var i = 0; i < hashes.Length; i++)
         {
-            if (Term.IsOver || Find(lease.Entry.Node) != lease.Entry)
-                return false;
-            Use(lease.Entry.Node, lease.Entry, request);
-            return true;
+            var node = _nodes.Find(new BlockKey(ns, hashes[i]));
+            if (node?.Visible is null || node.Account != account)
+                return i;
+            last = node;
         }
+
+        return hashes.Length;
     }
 
     private long BeginRequest(
-        TenantAccount account, BlockNode? before, BlockNode? last, ReadOnlySpan<ulong> chain, int resident, in RequestFacts facts)
+        TenantAccount account, BlockNode? before, BlockNode? last, ReadOnlySpan<ulong> chain, int resident, in RequestFacts facts,
+        long now)
     {
-        var now = _deadlines.NowMilliseconds;
         ref var earlier = ref _requests.FindEndingAt(before, facts.Id, now);
         var goesOn = !Unsafe.IsNullRef(ref earlier);
         var use = new ChainUse
@@ -101,7 +95,7 @@ internal sealed partial class BlockStore
 
     // The request of a block that is used: the one that was named, or else the one that comes by it.
     private ref RunningRequests.Running RequestOf(
-        BlockNode node, BlockNode? before, long request, int tokensPerBlock, in BlockLineage lineage)
+        BlockNode node, BlockNode? before, long request, int tokensPerBlock, in BlockLineage lineage, long now)
     {
         ref var running = ref _requests.Find(request);
         if (!Unsafe.IsNullRef(ref running))
@@ -110,18 +104,19 @@ internal sealed partial class BlockStore
         var resident = node.Entry is null ? 0 : 1;
         return ref _requests.Find(BeginRequest(
             node.Account, before, resident == 0 ? null : node, new ReadOnlySpan<ulong>(in fingerprint), resident,
-            new RequestFacts(tokensPerBlock, lineage.RequestId, resident == 0 ? lineage.SuffixTokens : 0)));
+            new RequestFacts(tokensPerBlock, lineage.RequestId, resident == 0 ? lineage.SuffixTokens : 0), now));
     }
 
-    private void Use(BlockNode node, BlockEntry entry, long request)
+    private void Use(BlockNode node, BlockEntry entry, long request, long now)
     {
-        ref var running = ref RequestOf(node, node.Parent, request, entry.Layout.TokensPerBlock, default);
+        ref var running = ref RequestOf(node, node.Parent, request, entry.Layout.TokensPerBlock, default, now);
         entry.LastUse = ++_useClock;
+        BlocksOf(node.Account).RenewCopy(node);
         running.Tail = node;
         if (node.Request == running.Use.Request)
             return; // one request uses it once
-        running.Use.Now = _deadlines.NowMilliseconds;
+        running.Use.Now = Math.Max(running.Use.Now, now);
         node.Request = running.Use.Request;
-        BlocksOf(node.Account).Policy.Touch(node.Slot, running.Use);
+        BlocksOf(node.Account).Touch(node, running.Use);
     }
 }

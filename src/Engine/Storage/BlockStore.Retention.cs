@@ -11,7 +11,7 @@ internal sealed partial class BlockStore
     /// <returns>False when the block is not visible or pins would exceed their share of the arena, or its tenant's budget.</returns>
     public bool Pin(BlockKey key, TimeSpan duration)
     {
-        lock (_lock)
+        using (Enter())
         {
             SweepDeadlines(Slice); // pins that ended no longer count
             if (Find(key) is not { } entry)
@@ -27,12 +27,11 @@ internal sealed partial class BlockStore
                 var account = entry.Account;
                 if (_counters.PinnedBytes + entry.ArenaBytes > _options.MaxPinnedShare * Arena.Capacity
                     || account.PinnedBytes + entry.ArenaBytes > account.Limits.Pinned
-                    || !MayHold(entry))
+                    || !MayPin(entry))
                     return false;
                 _counters.PinnedBytes += entry.ArenaBytes;
                 account.PinnedBytes += entry.ArenaBytes;
-                if (entry.Leases == 0)
-                    _nodes.Lock(entry.Node);
+                _nodes.Lock(entry.Node);
             }
 
             entry.PinnedUntil = _deadlines.After(duration);
@@ -45,7 +44,7 @@ internal sealed partial class BlockStore
     /// <returns>False when the block is not visible.</returns>
     public bool SetTimeToLive(BlockKey key, TimeSpan timeToLive)
     {
-        lock (_lock)
+        using (Enter())
         {
             if (Find(key) is not { } entry)
                 return false;
@@ -67,7 +66,7 @@ internal sealed partial class BlockStore
     {
         for (var swept = 0; swept < MostSwept; swept += Slice)
         {
-            lock (_lock)
+            using (Enter())
             {
                 if (SweepDeadlines(Slice) < Slice)
                     return false;
@@ -85,8 +84,7 @@ internal sealed partial class BlockStore
         _counters.PinnedBytes -= entry.ArenaBytes;
         entry.Account.PinnedBytes -= entry.ArenaBytes;
         _deadlines.Update(entry);
-        if (entry.Leases == 0)
-            _nodes.Unlock(entry.Node);
+        _nodes.Unlock(entry.Node);
     }
 
     private void SetDeadline(BlockEntry entry, TimeSpan life)

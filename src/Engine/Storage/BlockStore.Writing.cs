@@ -18,14 +18,14 @@ internal sealed partial class BlockStore
     public BlockWrite? TryReserve(
         BlockKey key, KvLayout layout, BlockLineage lineage, ulong? generation = null, bool copy = false, long request = 0)
     {
-        lock (_lock)
+        using (Enter())
             return Reserve(key, layout, lineage, generation, copy, request, insists: generation is not null, out _);
     }
 
     /// <summary>As the other one, for a new write; tells why there is no room.</summary>
     public BlockWrite? TryReserve(BlockKey key, KvLayout layout, BlockLineage lineage, long request, out NoRoom refusal)
     {
-        lock (_lock)
+        using (Enter())
             return Reserve(key, layout, lineage, generation: null, copy: false, request, insists: false, out refusal);
     }
 
@@ -42,13 +42,19 @@ internal sealed partial class BlockStore
     public BeginOutcome TryBegin(
         BlockKey key, KvLayout layout, BlockLineage lineage, bool replace, out BlockWrite? write, long request = 0, bool insists = false)
     {
-        lock (_lock)
+        write = null;
+        if (!replace && Look(key) is not null)
+            return BeginOutcome.AlreadyStored;
+        using (Enter())
         {
-            write = null;
-            if (!replace && Find(key) is not null)
-                return BeginOutcome.AlreadyStored;
-            if (!replace && _nodes.TryGet(key, out var node) && node.Writer is not null)
-                return BeginOutcome.BeingWritten;
+            if (!replace && _nodes.Find(in key) is { } node)
+            {
+                if (Find(node) is not null)
+                    return BeginOutcome.AlreadyStored;
+                if (node.Writer is not null)
+                    return BeginOutcome.BeingWritten;
+            }
+
             write = Reserve(key, layout, lineage, generation: null, copy: false, request, insists || replace, out var refusal);
             if (write is null)
             {
@@ -81,16 +87,17 @@ internal sealed partial class BlockStore
     public PublishOutcome Publish(
         BlockKey key, ulong generation, TimeSpan? timeToLive = null, BlockDurability durability = default, bool replace = false)
     {
-        lock (_lock)
+        using (Enter())
         {
             // A silo that stood still may have missed deletions, and what replaces would be newer than they are.
-            if (_closed || Term.IsOver || !_writes.TryGetValue(generation, out var write) || write.Key != key || write.Revoked)
+            if (_closed || Term.IsOver || FindWrite(key, generation) is not { Revoked: false } write)
                 return PublishOutcome.Gone;
-            var (entry, node) = (write.Entry, write.Node);
+            var node = write.Node;
             var outcome = MakeVisible(write, replace, timeToLive, durability);
-            EndWrite(write, generation);
+            node.IsReplacing = false;
+            EndWrite(write);
             if (outcome != PublishOutcome.Published)
-                Discard(entry);
+                Close(write.Entry); // it was never visible
             _nodes.DropUnused(node);
             return outcome;
         }
@@ -100,10 +107,11 @@ internal sealed partial class BlockStore
     {
         var (entry, node) = (write.Entry, write.Node);
         if (replace)
-            entry.Generation = NextGeneration();
+            entry.Generation = _clock.Next();
         var dead = _observer?.MayPublish(node.Key, entry.Generation) == false;
         if (!dead && replace && Find(node) is { } older)
         {
+            node.IsReplacing = true;
             RemoveEntry(older, evicted: false);
             _counters.Deleted++;
         }
@@ -111,10 +119,13 @@ internal sealed partial class BlockStore
         write.End = dead ? WriteEnd.Failed : WriteEnd.Complete;
         if (dead || Find(node) is not null)
             return dead ? PublishOutcome.Gone : PublishOutcome.AlreadyStored;
+        TellLeases(entry); // of followers that are still there
         entry.State = BlockState.Sealed;
         entry.Durability = durability;
         entry.LastUse = ++_useClock;
-        node.Entry = entry;
+        if (timeToLive is { } life)
+            SetDeadline(entry, life);
+        Volatile.Write(ref node.Entry, entry);
         _counters.Blocks++;
         _counters.BlockBytes += entry.Length;
         _counters.Published++;
@@ -125,13 +136,12 @@ internal sealed partial class BlockStore
             node.Account.WrittenTokens += entry.Layout.TokensPerBlock;
         }
 
-        ref var running = ref RequestOf(node, node.Parent, write.Request, entry.Layout.TokensPerBlock, entry.Lineage);
-        running.Use.Now = _deadlines.NowMilliseconds;
+        var now = _deadlines.NowMilliseconds;
+        ref var running = ref RequestOf(node, node.Parent, write.Request, entry.Layout.TokensPerBlock, entry.Lineage, now);
+        running.Use.Now = now;
         BlocksOf(node.Account).Add(node, running.Use);
-        if (entry.Leases > 0)
-            _nodes.Lock(node); // followers that are still there
-        if (timeToLive is { } life)
-            SetDeadline(entry, life);
+        if (entry.Leases.IsTold)
+            _nodes.Lock(node);
         _observer?.Published(node.Key, entry.Generation);
         return PublishOutcome.Published;
     }
@@ -141,8 +151,8 @@ internal sealed partial class BlockStore
     /// <param name="generation">Id of the write.</param>
     public bool IsWriting(BlockKey key, ulong generation)
     {
-        lock (_lock)
-            return _writes.TryGetValue(generation, out var write) && write.Key == key && !write.Revoked;
+        using (Enter())
+            return FindWrite(key, generation) is { Revoked: false };
     }
 
     /// <summary>
@@ -153,9 +163,9 @@ internal sealed partial class BlockStore
     /// <param name="generation">Id of the write.</param>
     public void Revoke(BlockKey key, ulong generation)
     {
-        lock (_lock)
+        using (Enter())
         {
-            if (!_writes.TryGetValue(generation, out var write) || write.Key != key)
+            if (FindWrite(key, generation) is not { } write)
                 return;
             write.Revoked = true;
             write.End = WriteEnd.Failed;
@@ -165,13 +175,15 @@ internal sealed partial class BlockStore
 
     internal void Abandon(BlockWrite write)
     {
-        lock (_lock)
+        if (write.HasEnded)
+            return;
+        using (Enter())
         {
-            if (!_writes.TryGetValue(write.Generation, out var running) || running != write)
+            if (write.HasEnded)
                 return;
             write.End = WriteEnd.Failed;
-            EndWrite(write, write.Generation);
-            Discard(write.Entry);
+            EndWrite(write);
+            Close(write.Entry);
             _nodes.DropUnused(write.Node);
         }
     }
@@ -182,15 +194,14 @@ internal sealed partial class BlockStore
         out NoRoom refusal)
     {
         refusal = NoRoom.InUse;
-        if (_closed || (generation is { } known && _writes.ContainsKey(known)))
+        if (_closed || (generation is { } known && FindWrite(key, known) is not null))
             return null;
         if (generation is { } taken)
-            _lastGeneration = Math.Max(_lastGeneration, taken);
-        ExpectBlocksOf(layout);
+            _clock.Witness(taken);
         var node = _nodes.GetOrAdd(key, lineage.Parent);
         var (account, before) = (node.Account, node.Parent);
         var path = BlockNodes.BytesToLock(before);
-        ref var running = ref RequestOf(node, before, request, layout.TokensPerBlock, lineage);
+        ref var running = ref RequestOf(node, before, request, layout.TokensPerBlock, lineage, _deadlines.NowMilliseconds);
         var use = running.Use;
         running.Tail = node;
         if (node.Entry is null)
@@ -203,7 +214,7 @@ internal sealed partial class BlockStore
         var found = TryAllocate(node, layout, use, copy, path, claim, out var offset, out refusal);
         node.IsReserving = false;
         if (found)
-            return AddWrite(new BlockEntry(node, layout, generation ?? NextGeneration(), offset, lineage, copy), use.Request);
+            return AddWrite(new BlockEntry(node, layout, generation ?? _clock.Next(), offset, lineage, copy), use.Request);
         _nodes.Unlock(before);
         if (node.Entry is null)
             BlocksOf(account).Policy.Pass(new ArrivingBlock(node.Fingerprint, -1, Partial: false), use);
@@ -240,23 +251,24 @@ internal sealed partial class BlockStore
         if (entry.IsCopy)
             _counters.CopiedBytes += entry.ArenaBytes;
         var write = new BlockWrite(this, entry, request) { NextOfKey = entry.Node.Writes };
-        _byOffset.Add(entry.Offset, entry);
-        _writes.Add(entry.Generation, write);
+        _byOffset.Add(entry);
+        _counters.Writing++;
         entry.Node.Writes = write;
         return write;
     }
 
-    // What was never visible: its memory is free when no follower reads it.
-    private void Discard(BlockEntry entry)
+    private BlockWrite? FindWrite(in BlockKey key, ulong generation)
     {
-        entry.State = BlockState.Removed;
-        if (entry.Leases == 0)
-            FreeMemory(entry);
+        var write = _nodes.Find(in key)?.Writes;
+        while (write is not null && write.Generation != generation)
+            write = write.NextOfKey;
+        return write;
     }
 
-    private void EndWrite(BlockWrite write, ulong generation)
+    private void EndWrite(BlockWrite write)
     {
-        _writes.Remove(generation);
+        write.HasEnded = true;
+        _counters.Writing--;
         Unchain(write);
         write.Entry.Account.WritingBytes -= write.Entry.ArenaBytes;
         _followed.Remove(write);
@@ -282,16 +294,5 @@ internal sealed partial class BlockStore
     {
         if (write.Node.Writer == write)
             write.Node.Writer = null;
-    }
-
-    // Tables that grow are copied under the lock; most stores have blocks of one size, and so a known number of them.
-    private void ExpectBlocksOf(KvLayout layout)
-    {
-        if (_expected)
-            return;
-        _expected = true;
-        var blocks = (int)Math.Min(MostExpected, Arena.Capacity / Arena.RoundUp(layout.BlockBytes));
-        _nodes.EnsureCapacity(blocks);
-        _byOffset.EnsureCapacity(blocks);
     }
 }

@@ -9,29 +9,22 @@ namespace KvCache.Engine.Storage;
 /// <para>What is evicted is chosen by a policy (<see cref="Eviction.IEvictionPolicy"/>), one for each account. It is always the end of a
 /// chain, so that what stays can be reached from its first token. Leased, pinned and unfinished blocks are never taken, nor is what comes
 /// before them.</para>
-/// <para>One lock guards everything: operations are short and never wait. All members are thread-safe.</para>
+/// <para>Readers find and lease blocks without a lock. What the policies have to hear of it they write down, and whoever changes something
+/// tells them first (<see cref="UseLog"/>). One lock guards all that is changed: operations are short and never wait. All members are
+/// thread-safe. docs/eviction.md says what it costs.</para>
 /// </remarks>
 internal sealed partial class BlockStore : IDisposable
 {
-    /// <summary>Bits of a generation below its milliseconds.</summary>
-    public const int GenerationClockShift = 20;
-
-    private const int StoreIdBits = 12;
-    private const int MostExpected = 1 << 17; // blocks that tables are made for before they are there
-
     private readonly Lock _lock = new();
     private readonly BlockNodes _nodes;
-    private readonly Dictionary<long, BlockEntry> _byOffset = [];
-    private readonly Dictionary<ulong, BlockWrite> _writes = [];
+    private readonly EntriesByOffset _byOffset = new();
     private readonly DeadlineQueue _deadlines;
+    private readonly GenerationClock _clock;
     private readonly BlockStoreCounters _counters = new();
     private readonly BlockStoreOptions _options;
     private readonly IBlockObserver? _observer;
-    private readonly Random _random;
-    private readonly ulong _id;
-    private ulong _lastGeneration;
     private long _useClock;
-    private bool _closed, _expected;
+    private bool _closed;
 
     /// <summary>Creates a store over an arena, which it owns from then on.</summary>
     /// <param name="arena">Memory of the blocks.</param>
@@ -51,8 +44,7 @@ internal sealed partial class BlockStore : IDisposable
         Accounts = accounts ?? new TenantAccounts();
         Arena = arena;
         _observer = observer;
-        _random = random ?? Random.Shared;
-        _id = (ulong)_random.Next(1 << StoreIdBits);
+        _clock = new GenerationClock(time ?? TimeProvider.System, random ?? Random.Shared);
         _options = options ?? new BlockStoreOptions();
         _deadlines = new DeadlineQueue(time ?? TimeProvider.System);
         _nodes = new BlockNodes(Accounts, BlocksOf);
@@ -68,47 +60,20 @@ internal sealed partial class BlockStore : IDisposable
     /// <summary>Until when blocks may be read here.</summary>
     public ServingTerm Term { get; } = new();
 
-    /// <summary>
-    /// An id for a write, or a stamp of a deletion: Unix milliseconds shifted left by <see cref="GenerationClockShift"/> bits, a count, and
-    /// a random number of this store. It is larger than every id that this store has given or seen (a hybrid logical clock; Kulkarni et
-    /// al., "Logical Physical Clocks", OPODIS 2014), so that ids of several silos can be compared.
-    /// </summary>
-    public ulong NewGeneration()
-    {
-        lock (_lock)
-            return NextGeneration();
-    }
+    /// <summary>An id for a write, or a stamp of a deletion; see <see cref="GenerationClock"/>.</summary>
+    public ulong NewGeneration() => _clock.Next();
 
     /// <summary>The latest id that this store has given or seen: what a silo tells others of its clock.</summary>
-    public ulong Clock
-    {
-        get
-        {
-            lock (_lock)
-                return _lastGeneration;
-        }
-    }
+    public ulong Clock => _clock.Last;
 
     /// <summary>
     /// A stamp for a deletion that another silo has stamped: its own stamp, unless this store has given or seen later ids. Nothing that is
     /// here, or on its way here, is as late.
     /// </summary>
-    public ulong StampFrom(ulong stamp)
-    {
-        lock (_lock)
-        {
-            if (_lastGeneration > stamp)
-                return _lastGeneration = (((_lastGeneration >> StoreIdBits) + 1) << StoreIdBits) | _id;
-            return _lastGeneration = stamp;
-        }
-    }
+    public ulong StampFrom(ulong stamp) => _clock.From(stamp);
 
     /// <summary>Takes notice of an id of another silo: later ids of this store are larger.</summary>
-    public void Witness(ulong generation)
-    {
-        lock (_lock)
-            _lastGeneration = Math.Max(_lastGeneration, generation);
-    }
+    public void Witness(ulong generation) => _clock.Witness(generation);
 
     /// <summary>Takes a block out of sight. Its memory is reused when the last lease is released.</summary>
     /// <param name="key">Key of the block.</param>
@@ -117,7 +82,7 @@ internal sealed partial class BlockStore : IDisposable
     /// <returns>False when no such block is visible.</returns>
     public bool Remove(BlockKey key, RemovalReason reason = RemovalReason.Deleted, ulong? generation = null)
     {
-        lock (_lock)
+        using (Enter())
         {
             if (Find(key) is not { } entry || (generation is { } wanted && wanted != entry.Generation))
                 return false;
@@ -131,9 +96,9 @@ internal sealed partial class BlockStore : IDisposable
     /// <returns>False when no such block is visible.</returns>
     public bool Bury(BlockKey key, ulong stamp)
     {
-        lock (_lock)
+        _clock.Witness(stamp);
+        using (Enter())
         {
-            _lastGeneration = Math.Max(_lastGeneration, stamp);
             TellFollowers(key, stamp);
             if (Find(key) is not { } entry || entry.Generation >= stamp)
                 return false;
@@ -144,19 +109,11 @@ internal sealed partial class BlockStore : IDisposable
     }
 
     /// <summary>Silos that should keep a block, as its writer asked; 0 when it is not visible. Does not count as use.</summary>
-    public int WantedCopies(BlockKey key)
-    {
-        lock (_lock)
-            return Find(key) is { } entry ? Math.Max(1, entry.Durability.Copies) : 0;
-    }
+    public int WantedCopies(BlockKey key) => Look(key) is { } entry ? Math.Max(1, entry.Durability.Copies) : 0;
 
     /// <summary>The block before a block in its chain; zero when there is none or the block is not visible. Does not count as
     /// use.</summary>
-    public BlockHash ParentOf(BlockKey key)
-    {
-        lock (_lock)
-            return Find(key)?.Lineage.Parent ?? default;
-    }
+    public BlockHash ParentOf(BlockKey key) => Look(key)?.Lineage.Parent ?? default;
 
     /// <summary>Keys of the visible blocks that more than one silo should keep.</summary>
     public void CollectCopied(ICollection<BlockKey> keys) => Collect(entry => entry.Durability.Copies > 1, keys);
@@ -169,7 +126,7 @@ internal sealed partial class BlockStore : IDisposable
     {
         get
         {
-            lock (_lock)
+            using (Enter())
                 return _nodes.Steps + _window.Steps + Accounts.All.Sum(account => account.Visible?.Policy.Steps ?? 0);
         }
     }
@@ -179,7 +136,7 @@ internal sealed partial class BlockStore : IDisposable
     {
         get
         {
-            lock (_lock)
+            using (Enter())
                 return _nodes.Count;
         }
     }
@@ -187,8 +144,8 @@ internal sealed partial class BlockStore : IDisposable
     /// <summary>A consistent snapshot of the counters.</summary>
     public BlockStoreStatistics GetStatistics()
     {
-        lock (_lock)
-            return _counters.Snapshot(_writes.Count, Arena);
+        using (Enter())
+            return _counters.Snapshot(Arena);
     }
 
     /// <summary>Keys of an account's visible blocks.</summary>
@@ -218,7 +175,7 @@ internal sealed partial class BlockStore : IDisposable
         {
             for (var (slot, more) = (0, true); more;)
             {
-                lock (_lock)
+                using (Enter())
                 {
                     if (account.Visible is not { } blocks)
                         break;
@@ -238,7 +195,7 @@ internal sealed partial class BlockStore : IDisposable
     /// <summary>A consistent snapshot of a tenant's account.</summary>
     public TenantStatistics GetStatistics(TenantAccount account)
     {
-        lock (_lock)
+        using (Enter())
             return account.Snapshot();
     }
 
@@ -248,7 +205,7 @@ internal sealed partial class BlockStore : IDisposable
     /// </summary>
     public void Dispose()
     {
-        lock (_lock)
+        using (Enter())
         {
             _closed = true;
             foreach (var account in Accounts.All)
@@ -265,27 +222,38 @@ internal sealed partial class BlockStore : IDisposable
         }
     }
 
-    private BlockEntry? Find(BlockKey key) => _nodes.TryGet(key, out var node) ? Find(node) : null;
+    // Takes the lock, and tells what readers have written down.
+    private Lock.Scope Enter()
+    {
+        var scope = _lock.EnterScope();
+        if (_uses.HasNews)
+            TellUses();
+        return scope;
+    }
+
+    // Under the lock.
+    private BlockEntry? Find(BlockKey key) => _nodes.Find(in key) is { } node ? Find(node) : null;
 
     private BlockEntry? Find(BlockNode node)
     {
-        if (node.Entry is not { } entry || entry.ExpiresAt == long.MaxValue || entry.ExpiresAt > _deadlines.Now)
+        if (node.Entry is not { } entry || !IsOver(entry))
             return node.Entry;
         Expire(entry);
         return null;
     }
 
-    // 8 bits of a millisecond are counted, from a random number on; who gives away more borrows from the next one. The rest names the
-    // store: one whose clock is behind goes on from an id that it has seen, and so does the store that gave it.
-    private ulong NextGeneration()
+    // Without it.
+    private BlockEntry? Look(BlockKey key)
     {
-        var clock = ((ulong)(_deadlines.UtcNow - DateTime.UnixEpoch.Ticks) / TimeSpan.TicksPerMillisecond) << GenerationClockShift;
-        var counted = _lastGeneration >= clock
-            ? (_lastGeneration >> StoreIdBits) + 1
-            : (clock >> StoreIdBits) | (uint)_random.Next(1 << (GenerationClockShift - StoreIdBits - 1));
-        _lastGeneration = (counted << StoreIdBits) | _id;
-        return _lastGeneration;
+        if (_nodes.Find(in key)?.Visible is not { } entry)
+            return null;
+        if (!IsOver(entry))
+            return entry;
+        using (Enter())
+            return Find(entry.Node);
     }
+
+    private bool IsOver(BlockEntry entry) => Volatile.Read(ref entry.ExpiresAt) is var end and < long.MaxValue && end <= _deadlines.Now;
 
     private void Expire(BlockEntry entry)
     {
@@ -300,27 +268,36 @@ internal sealed partial class BlockStore : IDisposable
         _counters.BlockBytes -= entry.Length;
         account.Blocks--;
         BlocksOf(account).Remove(node, entry, evicted, _deadlines.NowMilliseconds);
-        node.Entry = null;
-        if (entry.Leases > 0 || entry.PinnedUntil != 0)
-            _nodes.Unlock(node); // it kept what comes before it, too
+        Volatile.Write(ref node.Entry, null);
         if (entry.PinnedUntil != 0)
         {
+            _nodes.Unlock(node); // it kept what comes before it, too
             _counters.PinnedBytes -= entry.ArenaBytes;
             account.PinnedBytes -= entry.ArenaBytes;
             entry.PinnedUntil = 0;
         }
 
+        if (entry.Leases.IsTold)
+            _nodes.Unlock(node);
         _deadlines.Remove(entry);
-        entry.State = BlockState.Removed;
         _observer?.Removed(entry.Key, entry.Generation);
-        if (entry.Leases == 0)
-            FreeMemory(entry);
+        Close(entry);
         _nodes.DropUnused(node);
+    }
+
+    // Nobody gets a lease any more. The memory is free at once, or with the last one.
+    private void Close(BlockEntry entry)
+    {
+        entry.State = BlockState.Removed;
+        var (leased, told) = entry.Leases.Close();
+        _counters.LeasedBlocks += (leased ? 1 : 0) - (told ? 1 : 0);
+        if (!leased)
+            FreeMemory(entry);
     }
 
     private void FreeMemory(BlockEntry entry)
     {
-        _byOffset.Remove(entry.Offset);
+        _byOffset.Remove(entry);
         entry.Account.UsedBytes -= entry.ArenaBytes;
         if (entry.IsCopy)
             _counters.CopiedBytes -= entry.ArenaBytes;

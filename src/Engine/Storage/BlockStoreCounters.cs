@@ -8,6 +8,7 @@ internal sealed class BlockStoreCounters
     public long PinnedBytes;
     public long CopiedBytes;
     public int LeasedBlocks;
+    public int Writing;
     public long Published;
     public long Evicted;
     public long EvictedBytes;
@@ -16,14 +17,14 @@ internal sealed class BlockStoreCounters
     public long Corrupt;
     public long Refused;
 
-    public BlockStoreStatistics Snapshot(int writing, Arena arena) => new()
+    public BlockStoreStatistics Snapshot(Arena arena) => new()
     {
         Blocks = Blocks,
         BlockBytes = BlockBytes,
         LeasedBlocks = LeasedBlocks,
         PinnedBytes = PinnedBytes,
         CopiedBytes = CopiedBytes,
-        Writing = writing,
+        Writing = Writing,
         ArenaBytes = arena.Capacity,
         ArenaCommittedBytes = arena.CommittedBytes,
         ArenaUsedBytes = arena.UsedBytes,

@@ -10,6 +10,7 @@ internal sealed class BlockWrite : IDisposable
     private readonly BlockStore _store;
     private int _completeLayers;
     private volatile WriteEnd _end;
+    private volatile bool _hasEnded;
 
     internal BlockWrite(BlockStore store, BlockEntry entry, long request)
     {
@@ -32,6 +33,13 @@ internal sealed class BlockWrite : IDisposable
 
     /// <summary>Guarded by the store's lock.</summary>
     internal bool Revoked { get; set; }
+
+    /// <summary>It was published or given back. Set under the store's lock, and for good.</summary>
+    internal bool HasEnded
+    {
+        get => _hasEnded;
+        set => _hasEnded = value;
+    }
 
     /// <summary>Another running write of the same key; guarded by the store's lock.</summary>
     internal BlockWrite? NextOfKey { get; set; }

@@ -33,6 +33,15 @@ internal sealed class CopyList
         }
     }
 
+    /// <summary>A copy was used.</summary>
+    public void Renew(BlockNode node)
+    {
+        if (!node.IsListedCopy)
+            return;
+        Remove(node);
+        Add(node);
+    }
+
     public void Remove(BlockNode node)
     {
         if (!node.IsListedCopy)

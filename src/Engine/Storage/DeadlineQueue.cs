@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using KvCache.Eviction;
 
 namespace KvCache.Engine.Storage;
 
@@ -9,7 +10,7 @@ namespace KvCache.Engine.Storage;
 internal sealed class DeadlineQueue(TimeProvider time)
 {
     private readonly long _began = time.GetTimestamp();
-    private (long Due, BlockEntry Entry)[] _heap = new (long, BlockEntry)[16];
+    private PagedArray<(long Due, BlockEntry Entry)> _heap = new(16);
     private int _count;
 
     /// <summary>
@@ -44,7 +45,7 @@ internal sealed class DeadlineQueue(TimeProvider time)
         if (entry.Deadline < 0)
         {
             if (_count == _heap.Length)
-                Array.Resize(ref _heap, 2 * _count);
+                _heap.Grow(_heap.NextLength);
             entry.Deadline = _count++;
         }
 

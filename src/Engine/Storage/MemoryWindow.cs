@@ -10,7 +10,7 @@ namespace KvCache.Engine.Storage;
 /// </remarks>
 /// <param name="arena">Memory of the blocks.</param>
 /// <param name="byOffset">Every block that has memory, unfinished and removed ones included.</param>
-internal sealed class MemoryWindow(Arena arena, Dictionary<long, BlockEntry> byOffset)
+internal sealed class MemoryWindow(Arena arena, EntriesByOffset byOffset)
 {
     private const int MostRuns = 4096;
     private const int MostBehind = 1024; // blocks that go because they are behind one that lies in the window
@@ -39,7 +39,7 @@ internal sealed class MemoryWindow(Arena arena, Dictionary<long, BlockEntry> byO
 
     private bool Search(TenantAccount taker, long needed)
     {
-        long began = byOffset.ContainsKey(_rover) ? _rover : 0, at = began, start = at;
+        long began = byOffset.Find(_rover) is null ? 0 : _rover, at = began, start = at;
         var wrapped = false;
         Restart();
         for (var looked = 0; looked < MostRuns && !(wrapped && start >= began); looked++, Steps++)
@@ -54,7 +54,7 @@ internal sealed class MemoryWindow(Arena arena, Dictionary<long, BlockEntry> byO
             }
 
             at += bytes;
-            if (!free && !TryAdd(taker, byOffset.GetValueOrDefault(at - bytes)))
+            if (!free && !TryAdd(taker, byOffset.Find(at - bytes)))
             {
                 Restart();
                 (start, _rover) = (at, at - bytes);
@@ -70,7 +70,7 @@ internal sealed class MemoryWindow(Arena arena, Dictionary<long, BlockEntry> byO
 
     private bool TryAdd(TenantAccount taker, BlockEntry? entry)
     {
-        if (entry is not { State: BlockState.Sealed, Node.Locks: 0 })
+        if (entry is not { State: BlockState.Sealed, Node.Locks: 0, Leases.Leases: 0 })
             return false;
         if (entry.Search == _search)
             return true;

@@ -11,6 +11,7 @@ internal sealed class TenantAccount
     private TenantLimits _limits;
     private long _heldBytes, _readBlocks, _readTokens, _missedBlocks;
     private long _usedBytes, _settled; // since when so many bytes are used
+    private long _lockedBytes, _chargedBytes;
     private double _byteSeconds;
 
     internal TenantAccount(TenantId id, string name, TenantLimits limits, EvictableBytes evictable, TimeProvider time)
@@ -56,6 +57,7 @@ internal sealed class TenantAccount
         {
             _evictable.Bytes += value - field;
             field = value;
+            Volatile.Write(ref _lockedBytes, _usedBytes - value);
         }
     }
 
@@ -67,6 +69,7 @@ internal sealed class TenantAccount
         {
             Settle();
             _usedBytes = value;
+            Volatile.Write(ref _lockedBytes, value - EvictableBytes);
         }
     }
 
@@ -87,8 +90,11 @@ internal sealed class TenantAccount
     /// <summary>What a search for a window has collected of this tenant; see <see cref="MemoryWindow"/>.</summary>
     internal long WindowBytes { get; set; }
 
-    /// <summary>Memory that cannot be evicted now.</summary>
-    internal long LockedBytes => UsedBytes - EvictableBytes;
+    /// <summary>Memory that cannot be evicted now, what was charged in advance left aside.</summary>
+    internal long LockedBytes => Volatile.Read(ref _lockedBytes);
+
+    // What readers have charged a moment ago included.
+    private long OutOfReach => LockedBytes + Volatile.Read(ref _chargedBytes);
 
     /// <summary>A block was served.</summary>
     public void Read(int tokens)
@@ -148,13 +154,29 @@ internal sealed class TenantAccount
     /// <summary>Ends what <see cref="TryHold"/> has charged.</summary>
     public void EndHold(long bytes) => Interlocked.Add(ref _heldBytes, -bytes);
 
+    /// <summary>Charges a lease that the store has not been told of yet. Any thread.</summary>
+    /// <returns>False, and nothing is charged, when it might be too much: then it has to be asked under the store's lock.</returns>
+    internal bool TryCharge(long bytes)
+    {
+        if (Interlocked.Add(ref _chargedBytes, bytes) + LockedBytes <= Limits.Locked)
+            return true;
+        Uncharge(bytes);
+        return false;
+    }
+
+    /// <summary>The store was told of what <see cref="TryCharge"/> has charged.</summary>
+    internal void Uncharge(long bytes) => Interlocked.Add(ref _chargedBytes, -bytes);
+
     /// <summary>Whether so many more bytes may become ones that cannot be evicted.</summary>
-    internal bool MayLock(long bytes) => LockedBytes + bytes <= Limits.Locked || LockedBytes == 0;
+    internal bool MayLock(long bytes) => OutOfReach + bytes <= Limits.Locked || HasNothingLocked;
+
+    /// <summary>Whether nothing is out of reach: one block may be, however large it is.</summary>
+    internal bool HasNothingLocked => OutOfReach == 0;
 
     /// <summary>Whether a block of so many bytes may be begun, its cap left aside. One block at a time may be larger than the
     /// budget.</summary>
     /// <param name="bytes">Memory of the block.</param>
     /// <param name="path">What its write alone keeps from eviction, of what comes before it.</param>
     internal bool MayWrite(long bytes, long path) =>
-        (LockedBytes + bytes <= Limits.Locked || LockedBytes == path) && (WritingBytes + bytes <= Limits.Writing || WritingBytes == 0);
+        (OutOfReach + bytes <= Limits.Locked || LockedBytes == path) && (WritingBytes + bytes <= Limits.Writing || WritingBytes == 0);
 }

@@ -12,8 +12,8 @@ internal sealed class TenantBlocks(TenantAccount account, string policy)
     private const int FirstSlots = 64;
 
     private readonly CopyList _copies = new();
-    private BlockNode?[] _bySlot = new BlockNode?[FirstSlots];
-    private int[] _free = new int[FirstSlots];
+    private PagedArray<BlockNode?> _bySlot = new(FirstSlots);
+    private PagedArray<int> _free = new(FirstSlots);
     private int _freeCount, _used, _capacity = FirstSlots;
 
     /// <summary>What decides among the blocks.</summary>
@@ -64,6 +64,12 @@ internal sealed class TenantBlocks(TenantAccount account, string policy)
             OfferCopy(parent);
     }
 
+    /// <summary>A request used a visible block.</summary>
+    public void Touch(BlockNode node, in ChainUse use) => Policy.Touch(node.Slot, use);
+
+    /// <summary>A copy was used last of all blocks.</summary>
+    public void RenewCopy(BlockNode node) => _copies.Renew(node);
+
     /// <summary>A visible block must stay from now on.</summary>
     public void Hold(BlockNode node)
     {
@@ -84,7 +90,7 @@ internal sealed class TenantBlocks(TenantAccount account, string policy)
     {
         _bySlot[node.Slot] = null;
         if (_freeCount == _free.Length)
-            Array.Resize(ref _free, 2 * _freeCount);
+            _free.Grow(_free.NextLength);
         _free[_freeCount++] = node.Slot;
         node.Slot = -1;
     }
@@ -113,8 +119,8 @@ internal sealed class TenantBlocks(TenantAccount account, string policy)
         {
             if (_used == _bySlot.Length)
             {
-                Array.Resize(ref _bySlot, 2 * _used);
-                Policy.Grow(2 * _used);
+                _bySlot.Grow(_bySlot.NextLength);
+                Policy.Grow(_bySlot.Length);
             }
 
             node.Slot = _used++;

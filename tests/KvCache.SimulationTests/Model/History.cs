@@ -51,7 +51,8 @@ internal sealed class Write(int block, ulong generation, ulong id, int silo)
     public override string ToString() => $"K{block} #{id} of S{silo} (generation {Short(Generation)})";
 
     public static string Short(ulong generation) =>
-        $"{((long)(generation >> BlockStore.GenerationClockShift)) - VirtualTime.Start.ToUnixTimeMilliseconds()}ms+{generation & ((1 << BlockStore.GenerationClockShift) - 1)}";
+        $"{((long)(generation >> GenerationClock.Shift)) - VirtualTime.Start.ToUnixTimeMilliseconds()}ms"
+        + $"+{generation & ((1 << GenerationClock.Shift) - 1)}";
 }
 
 /// <summary>All writes of a schedule.</summary>

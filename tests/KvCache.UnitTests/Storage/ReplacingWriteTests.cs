@@ -51,7 +51,7 @@ public sealed class ReplacingWriteTests
         var other = Task.Run(() =>
         {
             for (; !done.IsCancellationRequested; heard++)
-                _directory.Bury(Key, store.NewGeneration() + (1UL << BlockStore.GenerationClockShift)); // its clock is a millisecond ahead
+                _directory.Bury(Key, store.NewGeneration() + (1UL << GenerationClock.Shift)); // its clock is a millisecond ahead
         });
         for (var i = 0; i < 20_000 || Volatile.Read(ref heard) < 20_000; i++)
         {
