@@ -26,7 +26,7 @@ FIELD_UNIT = 16
 #: First tag of a field that must not be passed over.
 MUST_BE_KNOWN = 0x8000
 #: What is known of when blocks are used again.
-HINT_FIELD = 4
+HINT_FIELD = 6
 #: The silo is about to leave.
 LEAVING = 2
 #: Nothing is about to be read: the tagged fields of a locate of somebody who only wants to know.

@@ -129,7 +129,7 @@ class _Session:
         fields, meta = meta[:16 * units], meta[16 * units:]
         if kind == LOCATE:
             self.silo.is_read.append(fields[:2] != b"\x03\x00")
-        if fields[:2] == b"\x04\x00":
+        if fields[:2] == b"\x06\x00":
             assert struct.unpack_from("<I", fields, 4)[0] == 12 and not any(fields[20:])
             self.silo.hints.append((kind, *struct.unpack_from("<BBBxQ", fields, 8)))
         if kind > AUTHENTICATE:

@@ -12,8 +12,8 @@ internal static class HintField
     private const int Bytes = 12;
     private const byte NoPriority = byte.MaxValue;
 
-    /// <summary>Appends a hint to a frame that has just begun, and ends its fields; nothing when there is none.</summary>
-    public static void Write(WireWriter writer, CacheHint? hint)
+    /// <summary>Appends a hint to the fields of a frame; nothing when there is none.</summary>
+    public static void Add(WireWriter writer, CacheHint? hint)
     {
         if (hint is null or { IsEmpty: true })
             return;
@@ -24,7 +24,6 @@ internal static class HintField
         value[3] = 0;
         BinaryPrimitives.WriteUInt64LittleEndian(value[4..], hint.Retention is { } time ? WireProtocol.Milliseconds(time) : 0);
         WireFields.Add(writer, WireFields.Hint, value);
-        WireFields.End(writer);
     }
 
     /// <summary>The hint of a frame; null when it has none.</summary>

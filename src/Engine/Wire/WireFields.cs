@@ -30,8 +30,15 @@ internal static class WireFields
     /// <summary>Nothing is about to be read, without a value. In a locate of somebody who only wants to know.</summary>
     public const ushort NotARead = 3;
 
+    /// <summary>The answer is to say where the blocks are that were found, without a value. In a match of somebody who is about to read
+    /// them.</summary>
+    public const ushort WithLocations = 4;
+
+    /// <summary>The hold of a match, u64, whose blocks are read: it saves looking for them. In a get.</summary>
+    public const ushort Hold = 5;
+
     /// <summary>A hint (<see cref="HintField"/>): in a match, get, put or hint of whatever form.</summary>
-    public const ushort Hint = 4;
+    public const ushort Hint = 6;
 
     private const int HeadBytes = 8;
 

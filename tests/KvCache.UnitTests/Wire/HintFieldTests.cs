@@ -53,7 +53,8 @@ public sealed class HintFieldTests
     {
         var writer = new WireWriter(64);
         writer.Take(FrameHeader.Size);
-        HintField.Write(writer, hint);
+        HintField.Add(writer, hint);
+        WireFields.End(writer);
         return writer.Written[FrameHeader.Size..][..writer.FieldBytes];
     }
 }
