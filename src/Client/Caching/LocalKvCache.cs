@@ -122,7 +122,7 @@ public sealed partial class LocalKvCache : IKvCache
             try
             {
                 result = default;
-                var request = BeginRequest(prefix, firstBlock, blocks.Count, options);
+                var request = BeginRequest(prefix, firstBlock, blocks.Count, options ?? Defaults);
                 for (var i = 0; i < blocks.Count; i++)
                 {
                     cancellationToken.ThrowIfCancellationRequested();
@@ -212,6 +212,8 @@ public sealed partial class LocalKvCache : IKvCache
         return default;
     }
 
+    private static StoreOptions Defaults { get; } = new();
+
     private LoadResult Load(
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CancellationToken cancellationToken)
     {
@@ -242,7 +244,8 @@ public sealed partial class LocalKvCache : IKvCache
 
     private long BeginRequest(KvPrefix prefix, int first, int count, StoreOptions? options) => _store.BeginRequest(
         prefix.Namespace.Id, first == 0 ? default : prefix.Chain.Hashes[first - 1], prefix.Chain.Hashes.Slice(first, count),
-        new RequestFacts(prefix.Namespace.Layout.TokensPerBlock, options?.RequestId ?? 0, options?.SuffixTokens ?? 0, prefix.Hint));
+        new RequestFacts(prefix.Namespace.Layout.TokensPerBlock, options?.RequestId ?? 0, options?.SuffixTokens ?? 0, prefix.Hint,
+            IsPut: options is not null));
 
     private PutOutcome Store(KvPrefix prefix, int index, ReadOnlySpan<byte> bytes, StoreOptions? options, long request)
     {

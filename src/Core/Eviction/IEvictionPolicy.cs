@@ -66,6 +66,10 @@ internal interface IEvictionPolicy
 
     /// <summary>Takes a hold back.</summary>
     void Release(int slot);
+
+    /// <summary>What it has seen and learned; null for a policy that learns nothing.</summary>
+    /// <param name="classes">Most classes that it tells of.</param>
+    PolicyInsight? Describe(int classes) => null;
 }
 
 /// <summary>Answer of <see cref="IEvictionPolicy.ChooseVictim"/>.</summary>

@@ -23,6 +23,8 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     private readonly bool _learns;
     private PagedArray<Block> _blocks;
     private GhostTable _ghosts;
+    private readonly float[] _evictionAges = new float[AgeScale.Buckets];
+    private long _wanted;
     private LearnedPolicy? _shadow;
     private PolicyContest? _contest;
     private SlotList _recency = SlotList.Empty; // tail first
@@ -177,11 +179,17 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         ref var block = ref _blocks[slot];
         CountSpecial(block.Class, -1);
         if (evicted)
+        {
+            _evictionAges[AgeScale.Of(Time(now) - block.Touched)]++;
             Remember(block, Time(now));
+        }
         else
             End(block.Class, block.Touched, Time(now), reused: false);
         block = default;
     }
+
+    public PolicyInsight? Describe(int classes) =>
+        new(_learner.ReuseAges, AgeQuantiles.Of(_evictionAges), _wanted, _learner.Describe(classes));
 
     public void Hold(int slot)
     {
@@ -242,6 +250,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     {
         if (!_ghosts.TryTake(fingerprint, out var trail))
             return new Trail { Level = use.Level };
+        _wanted++;
         End(trail.Class, trail.Touched, Time(use.Now), reused: true);
         return trail;
     }

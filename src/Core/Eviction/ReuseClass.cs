@@ -74,6 +74,31 @@ internal static class ReuseClass
         _ => key,
     };
 
+    /// <summary>A class in words.</summary>
+    public static string Words(long key)
+    {
+        var facts = OfFacts(key);
+        var kind = (facts >> KindShift) & 15;
+        var suffix = (facts & SuffixMask) >> SuffixShift;
+        var gap = (facts >> GapShift) & 7;
+        var end = (AnswerEnd)(facts & EndMask) switch
+        {
+            AnswerEnd.ToolCall => "tool call",
+            AnswerEnd.EndOfTurn => "end of turn",
+            AnswerEnd.OneShot => "one shot",
+            _ => "end not told",
+        };
+        var touches = kind == PartialKind ? "partial block"
+            : kind < 4 ? $"new in the {(kind == 3 ? "4th or later" : $"{kind + 1}.")} request of its chain"
+            : $"used {(kind - 4) switch { 0 => "twice", 1 => "3 or 4 times", 2 => "5 to 8 times", _ => "9 times or more" }}";
+        var appended = suffix == 0 ? "fewer than 256 tokens appended"
+            : suffix == 7 ? "16384 tokens or more appended" : $"{128 << suffix} to {(256 << suffix) - 1} tokens appended";
+        var rested = gap == 0 ? "nothing of its chain known before"
+            : gap == 7 ? "chain rested 4096 s or more" : $"chain rested {(gap == 1 ? 0 : 1 << (2 * (gap - 1)))} to {1 << (2 * gap)} s";
+        var keep = KeepOf(key);
+        return $"{end}, {appended}, {touches}, {rested}{(keep.IsTold ? ", priority or retention asked for" : "")}";
+    }
+
     private static long With(long key, KeepTerms keep) => (uint)key | ((long)keep.Packed << KeepShift);
 
     // 2, 3 and 4, 5 to 8, more.

@@ -124,6 +124,36 @@ internal sealed class ReuseLearner
         wrong.Requests--;
     }
 
+    /// <summary>Times between two uses of a block, whatever its class, when it has learned last.</summary>
+    public AgeQuantiles? ReuseAges => AgeQuantiles.Of(_nodeEnded.AsSpan(0, Buckets));
+
+    /// <summary>The classes that are used most, the most used one first.</summary>
+    public IReadOnlyList<ClassInsight> Describe(int most)
+    {
+        var largest = new PriorityQueue<int, float>();
+        for (var id = 0; id < Count; id++)
+        {
+            if (_facts[id].Touches < 1)
+                continue;
+            if (largest.Count < most)
+                largest.Enqueue(id, _facts[id].Touches);
+            else
+                largest.EnqueueDequeue(id, _facts[id].Touches);
+        }
+
+        var classes = new List<ClassInsight>();
+        while (largest.TryDequeue(out var id, out var touches))
+        {
+            var reused = _reused.AsSpan(id * Buckets, Buckets);
+            var again = TensorPrimitives.Sum(reused);
+            classes.Add(new ClassInsight(
+                ReuseClass.Words(_facts[id].Key), touches, Math.Clamp(again / touches, 0, 1), AgeQuantiles.Of(reused)?.P50));
+        }
+
+        classes.Reverse();
+        return classes;
+    }
+
     /// <summary>Begins a slice of time.</summary>
     public void Advance(long now) => Slices.Begin(now, _merge);
 

@@ -11,15 +11,28 @@ internal sealed class ShadowStore(IEvictionPolicy policy, int slots)
 {
     private readonly Dictionary<ulong, int> _slotOf = new(slots);
     private readonly ulong[] _fingerprints = new ulong[slots];
+    private readonly uint[] _requests = new uint[slots];
+    private readonly bool[] _unused = new bool[slots]; // since it was stored
 
     /// <summary>Looks a request's sampled blocks up as a prefix, then stores all of them.</summary>
     /// <returns>Blocks found.</returns>
-    public int Serve(ReadOnlySpan<ulong> sampled, in ChainUse use)
+    public int Serve(ReadOnlySpan<ulong> sampled, in ChainUse use) =>
+        Serve(sampled, use, isPut: false, out var repeated) + repeated;
+
+    /// <summary>The same; what the request has shown before is not found, but repeated. So is what a put brings that nobody has used since it
+    /// was asked for in vain.</summary>
+    public int Serve(ReadOnlySpan<ulong> sampled, in ChainUse use, bool isPut, out int repeated)
     {
         int hits = 0, last = -1;
+        repeated = 0;
         for (; hits < sampled.Length && _slotOf.TryGetValue(sampled[hits], out var slot); hits++)
         {
             policy.Touch(slot, use);
+            if (_requests[slot] == (uint)use.Request || (isPut && _unused[slot]))
+                repeated++;
+            else
+                _unused[slot] = false;
+            _requests[slot] = (uint)use.Request;
             last = slot;
         }
 
@@ -36,6 +49,7 @@ internal sealed class ShadowStore(IEvictionPolicy policy, int slots)
                     break;
                 _slotOf.Add(block.Fingerprint, slot);
                 _fingerprints[slot] = block.Fingerprint;
+                (_requests[slot], _unused[slot]) = ((uint)use.Request, true);
                 policy.Insert(slot, block, use);
             }
 
@@ -53,7 +67,7 @@ internal sealed class ShadowStore(IEvictionPolicy policy, int slots)
 
         if (last >= 0)
             policy.Release(last);
-        return hits;
+        return hits - repeated;
     }
 
     private bool TryFindSlot(in ArrivingBlock block, in ChainUse use, out int slot)

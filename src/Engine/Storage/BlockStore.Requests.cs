@@ -10,7 +10,9 @@ namespace KvCache.Engine.Storage;
 /// <param name="Id">Id that its client gave it; 0 for none.</param>
 /// <param name="SuffixTokens">Tokens that it appends behind what was cached; 0 when unknown: then its blocks tell.</param>
 /// <param name="Hint">What its client says of when its blocks are used again.</param>
-internal readonly record struct RequestFacts(int TokensPerBlock, ulong Id = 0, int SuffixTokens = 0, CacheHint? Hint = null);
+/// <param name="IsPut">Whether it brings the blocks, and does not ask for them.</param>
+internal readonly record struct RequestFacts(
+    int TokensPerBlock, ulong Id = 0, int SuffixTokens = 0, CacheHint? Hint = null, bool IsPut = false);
 
 /// <content>What the eviction policies are told of use.</content>
 internal sealed partial class BlockStore
@@ -98,6 +100,7 @@ internal sealed partial class BlockStore
         last ??= before is { Entry: not null } && before.Account == account ? before : null;
         var policy = BlocksOf(account).Policy;
         policy.Look(chain, resident, last?.Slot ?? -1, ref use);
+        BlocksOf(account).Curve?.Serve(chain, use, facts.IsPut);
         if (goesOn)
         {
             if (resident == 0 && use.SuffixTokens == use.Tokens)
@@ -162,7 +165,7 @@ internal sealed partial class BlockStore
         var resident = node.Entry is null ? 0 : 1;
         return ref _requests.Find(BeginRequest(
             node.Account, before, resident == 0 ? null : node, new ReadOnlySpan<ulong>(in fingerprint), resident,
-            new RequestFacts(tokensPerBlock, lineage.RequestId, resident == 0 ? lineage.SuffixTokens : 0), now));
+            new RequestFacts(tokensPerBlock, lineage.RequestId, resident == 0 ? lineage.SuffixTokens : 0, IsPut: resident == 0), now));
     }
 
     private void Use(BlockNode node, BlockEntry entry, long request, long now)

@@ -128,6 +128,7 @@ internal sealed class TenantAccount
             MissedBlocks = Volatile.Read(ref _missedBlocks),
             Evicted = Evicted,
             Refused = Refused,
+            Eviction = EvictionStatistics.Of(Visible),
         };
     }
 

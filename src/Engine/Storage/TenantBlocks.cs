@@ -19,6 +19,9 @@ internal sealed class TenantBlocks(TenantAccount account, string policy)
     /// <summary>What decides among the blocks.</summary>
     public IEvictionPolicy Policy { get; } = EvictionPolicies.Create(policy, FirstSlots);
 
+    /// <summary>What other sizes would hit; null before anything had to go.</summary>
+    public MemoryCurve? Curve { get; private set; }
+
     /// <summary>Visible blocks.</summary>
     public int Count { get; private set; }
 
@@ -100,7 +103,12 @@ internal sealed class TenantBlocks(TenantAccount account, string policy)
     {
         // Only a full store knows how many blocks it holds.
         if (Count > _capacity + (_capacity / 4) || Count < _capacity - (_capacity / 4))
+        {
             Policy.SetCapacity(_capacity = Math.Max(1, Count));
+            Curve = null;
+        }
+
+        Curve ??= new MemoryCurve(Math.Max(1, Count));
         Policy.Advance(use.Now);
         var choice = Policy.ChooseVictim(block, use, out var victim);
         (node, score) = choice == VictimChoice.AllHeld ? (null, 0) : (_bySlot[victim.Slot], victim.Score);

@@ -47,4 +47,7 @@ internal record TenantStatistics
 
     /// <summary>Writes refused for want of memory, or by a limit.</summary>
     public required long Refused { get; init; }
+
+    /// <summary>What was forgotten, and what was learned.</summary>
+    public required EvictionStatistics Eviction { get; init; }
 }
