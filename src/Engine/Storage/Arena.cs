@@ -21,11 +21,13 @@ internal sealed class Arena : IDisposable
     private readonly Lock _lock = new();
     private readonly Lock _committing = new();
     private readonly string? _path;
+    private readonly bool _hugePages;
 
-    private Arena(NativeMapping mapping, long capacity, string? path)
+    private Arena(NativeMapping mapping, long capacity, string? path, bool hugePages)
     {
         _mapping = mapping;
         _path = path;
+        _hugePages = hugePages;
         Capacity = capacity;
         _pages = new PageAllocator(checked((int)(capacity / PageBytes)));
     }
@@ -68,20 +70,22 @@ internal sealed class Arena : IDisposable
     /// <summary>Creates an arena in a shared file that local readers may map.</summary>
     /// <param name="path">Path of the file, best on a tmpfs; created with mode 0600 and deleted by <see cref="Dispose"/>.</param>
     /// <param name="bytes">Size; rounded down to pages, at least one.</param>
+    /// <param name="hugePages">Whether huge pages are asked for.</param>
     /// <exception cref="IOException">The file cannot be created, or another process holds it.</exception>
     /// <exception cref="PlatformNotSupportedException">Not on Linux.</exception>
-    public static Arena CreateShared(string path, long bytes)
+    public static Arena CreateShared(string path, long bytes, bool hugePages = true)
     {
         var capacity = RoundDown(bytes);
-        return new Arena(NativeMapping.CreateShared(path, capacity), capacity, path);
+        return new Arena(NativeMapping.CreateShared(path, capacity, hugePages), capacity, path, hugePages);
     }
 
     /// <summary>Creates an arena in private memory.</summary>
     /// <param name="bytes">Size; rounded down to pages, at least one.</param>
-    public static Arena CreatePrivate(long bytes)
+    /// <param name="hugePages">Whether huge pages are asked for.</param>
+    public static Arena CreatePrivate(long bytes, bool hugePages = true)
     {
         var capacity = RoundDown(bytes);
-        return new Arena(NativeMapping.CreatePrivate(capacity), capacity, null);
+        return new Arena(NativeMapping.CreatePrivate(capacity, hugePages), capacity, null, hugePages);
     }
 
     /// <summary>Bytes that an allocation of <paramref name="bytes"/> takes from the budget.</summary>
@@ -90,8 +94,13 @@ internal sealed class Arena : IDisposable
     /// <summary>Touches memory until the configured size is reached. Blocking; meant for a background thread.</summary>
     /// <param name="cancellationToken">Stops between two steps.</param>
     /// <exception cref="IOException">The host has no more memory; what was committed before stays usable.</exception>
-    public void Commit(CancellationToken cancellationToken = default)
+    public void Commit(CancellationToken cancellationToken = default) => CommitBy(MemoryNodes.Count, cancellationToken);
+
+    /// <summary>Touches memory with several threads at the same time: as many as there are nodes, each of which has channels of its
+    /// own.</summary>
+    internal void CommitBy(int threads, CancellationToken cancellationToken)
     {
+        var failures = new Exception?[threads];
         while (true)
         {
             cancellationToken.ThrowIfCancellationRequested();
@@ -100,10 +109,32 @@ internal sealed class Arena : IDisposable
                 var offset = CommittedBytes;
                 if (offset == Capacity)
                     return;
-                var step = Math.Min(CommitStep, Capacity - offset);
-                _mapping.Commit(offset, step);
-                lock (_lock)
-                    _pages.Grow((int)(step / PageBytes));
+                var steps = (int)Math.Min(threads, (Capacity - offset + CommitStep - 1) / CommitStep);
+                if (steps == 1)
+                    Touch(0);
+                else
+                    Parallel.For(0, steps, new ParallelOptions { MaxDegreeOfParallelism = steps, CancellationToken = default }, Touch);
+                for (var i = 0; i < steps; i++)
+                {
+                    if (failures[i] is { } failure)
+                        throw failure;
+                    lock (_lock)
+                        _pages.Grow((int)(StepOf(i) / PageBytes));
+                }
+
+                long StepOf(int step) => Math.Min(CommitStep, Capacity - offset - (step * CommitStep));
+
+                void Touch(int step)
+                {
+                    try
+                    {
+                        _mapping.Commit(offset + (step * CommitStep), StepOf(step));
+                    }
+                    catch (IOException e)
+                    {
+                        failures[step] = e;
+                    }
+                }
             }
         }
     }
@@ -119,7 +150,7 @@ internal sealed class Arena : IDisposable
     /// <param name="cancellationToken">Stops between two steps.</param>
     public void UseHugePages(CancellationToken cancellationToken = default)
     {
-        var committed = CommittedBytes;
+        var committed = _hugePages ? CommittedBytes : 0;
         for (long offset = 0; offset < committed; offset += CommitStep)
         {
             cancellationToken.ThrowIfCancellationRequested();

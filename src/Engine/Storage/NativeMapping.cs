@@ -30,7 +30,7 @@ internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
 
     public nint Address => handle;
 
-    public static NativeMapping CreatePrivate(long length)
+    public static NativeMapping CreatePrivate(long length, bool hugePages)
     {
         if (!OperatingSystem.IsLinux())
         {
@@ -43,13 +43,13 @@ internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
         var address = AlignedMapping.Map(length, AlignedMapping.Read | AlignedMapping.Write, AlignedMapping.PrivateMemory, -1);
         if (address == -1)
             throw Failure($"Mapping {length:N0} bytes of private memory failed");
-        return new NativeMapping(address, length, null, null).Advised();
+        return new NativeMapping(address, length, null, null).Advised(hugePages);
     }
 
     /// <summary>The file beside a shared one whose lock says that a process has it.</summary>
     public static string LockOf(string path) => path + ".lock";
 
-    public static NativeMapping CreateShared(string path, long length)
+    public static NativeMapping CreateShared(string path, long length, bool hugePages)
     {
         if (!OperatingSystem.IsLinux())
             throw new PlatformNotSupportedException("A shared arena file needs Linux; leave the arena path empty to use private memory.");
@@ -95,7 +95,7 @@ internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
             throw failure;
         }
 
-        return new NativeMapping(address, length, file, guard).Advised();
+        return new NativeMapping(address, length, file, guard).Advised(hugePages);
     }
 
     /// <summary>Makes a range usable: reserves it in the file and touches every page.</summary>
@@ -152,10 +152,12 @@ internal sealed partial class NativeMapping : SafeHandleZeroOrMinusOneIsInvalid
         return true;
     }
 
-    private NativeMapping Advised()
+    private NativeMapping Advised(bool hugePages)
     {
-        // Both are requests: a host without huge pages for this kind of memory refuses, and nothing is lost.
-        _ = Madvise(handle, (nuint)_length, MadviseHugePage);
+        // All are requests: a host without huge pages for this kind of memory refuses, and nothing is lost.
+        MemoryNodes.Interleave(handle, _length);
+        if (hugePages)
+            _ = Madvise(handle, (nuint)_length, MadviseHugePage);
         _ = Madvise(handle, (nuint)_length, MadviseDontDump);
         return this;
     }

@@ -11,10 +11,15 @@ internal sealed partial class ArenaCommitter(BlockStore store, ILogger<ArenaComm
     /// <summary>Memory that must be there before the silo calls itself ready.</summary>
     private const long ReadyBytes = 64L << 20;
 
+    private static readonly TimeSpan ReportInterval = TimeSpan.FromSeconds(10);
+
     private volatile string? _failure;
 
     /// <summary>Whether enough memory is usable.</summary>
     public bool Ready => store.Arena.CommittedBytes >= Math.Min(ReadyBytes, store.Arena.Capacity);
+
+    /// <summary>How much of the arena is usable, in percent.</summary>
+    public int Percent => (int)(100.0 * store.Arena.CommittedBytes / store.Arena.Capacity);
 
     /// <summary>Why the arena stayed smaller than configured, or null.</summary>
     public string? Failure => _failure;
@@ -25,9 +30,12 @@ internal sealed partial class ArenaCommitter(BlockStore store, ILogger<ArenaComm
     private void Commit(CancellationToken stoppingToken)
     {
         var began = Stopwatch.GetTimestamp();
+        using var reports = new Timer(
+            _ => LogCommitting(new ByteSize(store.Arena.Capacity), Percent), null, ReportInterval, ReportInterval);
         try
         {
             store.Arena.Commit(stoppingToken);
+            reports.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
             LogCommitted(new ByteSize(store.Arena.Capacity), Stopwatch.GetElapsedTime(began).TotalSeconds);
             store.Arena.UseHugePages(stoppingToken);
             LogInHugePages(Stopwatch.GetElapsedTime(began).TotalSeconds);
@@ -42,6 +50,9 @@ internal sealed partial class ArenaCommitter(BlockStore store, ILogger<ArenaComm
             LogShort(e, new ByteSize(store.Arena.CommittedBytes), new ByteSize(store.Arena.Capacity));
         }
     }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The arena of {Size} is {Percent} % ready")]
+    private partial void LogCommitting(ByteSize size, int percent);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The arena of {Size} is ready after {Seconds:0.0} s")]
     private partial void LogCommitted(ByteSize size, double seconds);

@@ -37,6 +37,7 @@ internal static class Endpoints
                 server.Endpoints,
                 server.Store.Arena.CommittedBytes,
                 server.Store.Arena.Capacity,
+                arena.Percent,
                 arena.Failure,
                 members.Reachable,
                 services.GetService<RedisTier>() is { } tier
@@ -67,12 +68,13 @@ internal sealed record ReadyStatus(bool Ready);
 /// <param name="Endpoints">Where the data plane listens.</param>
 /// <param name="ArenaCommittedBytes">Usable block memory.</param>
 /// <param name="ArenaBytes">Configured block memory.</param>
+/// <param name="ArenaPercent">Usable block memory, in percent of what is configured.</param>
 /// <param name="ArenaFailure">Why the arena is smaller than configured, or null.</param>
 /// <param name="Peers">Other silos whose blocks are known and can be asked for.</param>
 /// <param name="Redis">The tier behind the silos; null when there is none. The silo serves without it.</param>
 /// <param name="Problems">What is wrong, each in a sentence: the silo is cut off, or a part of it failed and was begun again.</param>
 internal sealed record Readiness(
-    bool Ready, string[] Endpoints, long ArenaCommittedBytes, long ArenaBytes, string? ArenaFailure, int Peers, RedisReadiness? Redis,
+    bool Ready, string[] Endpoints, long ArenaCommittedBytes, long ArenaBytes, int ArenaPercent, string? ArenaFailure, int Peers, RedisReadiness? Redis,
     string[] Problems);
 
 /// <summary>State of the Redis tier.</summary>

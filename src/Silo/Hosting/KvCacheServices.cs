@@ -166,7 +166,9 @@ internal static class KvCacheServices
         var arena = services.GetRequiredService<IOptions<ArenaOptions>>().Value;
         var directory = services.GetRequiredService<BlockDirectory>();
         var store = new BlockStore(
-            arena.Path.Length > 0 ? Arena.CreateShared(arena.Path, arena.Size.Bytes) : Arena.CreatePrivate(arena.Size.Bytes),
+            arena.Path.Length > 0
+                ? Arena.CreateShared(arena.Path, arena.Size.Bytes, arena.HugePages)
+                : Arena.CreatePrivate(arena.Size.Bytes, arena.HugePages),
             services.GetRequiredService<IOptions<BlockStoreOptions>>().Value,
             services.GetRequiredService<TimeProvider>(),
             directory,

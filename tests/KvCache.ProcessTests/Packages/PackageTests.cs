@@ -49,6 +49,7 @@ public sealed class PackageTests(PackageFeed feed) : IClassFixture<PackageFeed>
     [InlineData("KvCache.Client")]
     [InlineData("KvCache.TorchSharp")]
     [InlineData("KvCache.Orleans")]
+    [InlineData("KvCache.Redis")]
     [InlineData("KvCache.Silo")]
     public void A_package_says_what_it_is(string id)
     {
@@ -71,5 +72,5 @@ public sealed class PackageTests(PackageFeed feed) : IClassFixture<PackageFeed>
     }
 
     [Fact]
-    public void Nothing_else_is_packed() => Assert.Equal(6, Directory.GetFiles(feed.Folder, "*.nupkg").Length);
+    public void Nothing_else_is_packed() => Assert.Equal(7, Directory.GetFiles(feed.Folder, "*.nupkg").Length);
 }

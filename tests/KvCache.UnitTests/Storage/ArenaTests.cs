@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.Versioning;
 using KvCache.Engine.Storage;
 using KvCache.UnitTests.Support;
@@ -30,6 +31,48 @@ public sealed class ArenaTests
             () => arena.Commit(TestContext.Current.CancellationToken), () => arena.Commit(TestContext.Current.CancellationToken));
         Assert.Equal(arena.Capacity, arena.CommittedBytes);
         Assert.Equal(0, arena.Fragmentation);
+    }
+
+    [Theory]
+    [InlineData(1, 1)]
+    [InlineData(3, 1)]
+    [InlineData(3, 96)]
+    [InlineData(3, 161)]
+    public void Threads_of_several_nodes_touch_every_page_once(int threads, int mebibytes)
+    {
+        using var arena = Arena.CreatePrivate((long)mebibytes << 20);
+        arena.CommitBy(threads, TestContext.Current.CancellationToken);
+        Assert.Equal(arena.Capacity, arena.CommittedBytes);
+        Assert.Equal(0, arena.Fragmentation);
+        arena.Span(0, mebibytes << 20).Fill(1);
+    }
+
+    [Theory]
+    [InlineData("0", 0b1)]
+    [InlineData("0-1\n", 0b11)]
+    [InlineData("0-2,5,7-8", 0b1_1010_0111)]
+    [InlineData("63-70", 1UL << 63)]
+    [InlineData("", 0)]
+    [InlineData("x", 0)]
+    [InlineData("1-2-3", 0)]
+    [InlineData("-1", 0)]
+    public void The_nodes_of_a_machine_are_a_list_of_ranges(string list, ulong mask) => Assert.Equal(mask, MemoryNodes.Parse(list));
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    [SupportedOSPlatform("linux")]
+    public unsafe void Huge_pages_are_asked_for_where_they_are_wanted(bool wanted)
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "Flags of mappings are told by Linux only.");
+        using var arena = Arena.CreatePrivate(4L << 20, wanted);
+        fixed (byte* start = arena.Span(0, 1))
+        {
+            var address = ((nint)start).ToString("x", CultureInfo.InvariantCulture);
+            var flags = File.ReadLines("/proc/self/smaps").SkipWhile(line => !line.StartsWith($"{address}-", StringComparison.Ordinal))
+                .First(line => line.StartsWith("VmFlags:", StringComparison.Ordinal));
+            Assert.Equal(wanted, flags.Split(' ').Contains("hg"));
+        }
     }
 
     [Fact]

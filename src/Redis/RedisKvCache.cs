@@ -1,0 +1,418 @@
+using System.Buffers;
+using System.Diagnostics;
+using KvCache.Client.Caching;
+using KvCache.Client.Cluster;
+using Microsoft.Extensions.Options;
+using StackExchange.Redis;
+
+namespace KvCache.Redis;
+
+/// <summary>
+/// A cache in a plain Redis, without any silo: for those who have just that, and as the far cache of a <c>TieredKvCache</c>. Each block is
+/// a value with a life. Thread-safe; one instance serves a whole process.
+/// </summary>
+/// <remarks>
+/// <para>
+/// What Redis cannot do, this cannot: nothing is kept from eviction for a match (<see cref="CacheMatch.Held"/> is false), pins answer 0,
+/// nothing is followed while it is written, and replicas are Redis' own. A block is immutable; one that is there already is not written
+/// again, but gets the new life.
+/// </para>
+/// <para>
+/// Everybody who reaches Redis reads every tenant's blocks: where tenants do not trust each other, that takes silos.
+/// </para>
+/// </remarks>
+public sealed class RedisKvCache : IKvCache
+{
+    private const int KeysAtOnce = 512;
+
+    private readonly RedisKvCacheOptions _options;
+    private readonly CacheMeter _meter = new();
+    private readonly Lazy<Task<IConnectionMultiplexer>> _connecting;
+    private readonly bool _ownsConnection;
+    private volatile bool _disposed;
+    private int _hasAsked;
+
+    /// <summary>Creates a cache with a connection of its own, which is made by the first call.</summary>
+    /// <param name="options">Settings; not changed afterwards.</param>
+    /// <exception cref="OptionsValidationException">A setting is out of its bounds.</exception>
+    public RedisKvCache(RedisKvCacheOptions options)
+        : this(options, () => ConnectAsync(options.Configuration), ownsConnection: true)
+    {
+    }
+
+    /// <summary>Creates a cache over a connection of the application, which stays the application's.</summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="options">Settings; not changed afterwards; null for the defaults.</param>
+    /// <exception cref="OptionsValidationException">A setting is out of its bounds.</exception>
+    public RedisKvCache(IConnectionMultiplexer connection, RedisKvCacheOptions? options = null)
+        : this(options ?? new RedisKvCacheOptions(), () => Task.FromResult(connection), ownsConnection: false) =>
+        ArgumentNullException.ThrowIfNull(connection);
+
+    private RedisKvCache(RedisKvCacheOptions options, Func<Task<IConnectionMultiplexer>> connect, bool ownsConnection)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        if (options.Validate() is { Count: > 0 } problems)
+            throw new OptionsValidationException(Microsoft.Extensions.Options.Options.DefaultName, typeof(RedisKvCacheOptions), problems);
+        _options = options;
+        _connecting = new Lazy<Task<IConnectionMultiplexer>>(connect);
+        _ownsConnection = ownsConnection;
+    }
+
+    /// <summary>The latest failure in words, whenever that was; null when there was none.</summary>
+    public string? LastError { get; private set; }
+
+    /// <summary>Asks Redis for an answer.</summary>
+    /// <returns>The time that it took; null when there was none within <see cref="RedisKvCacheOptions.MatchTimeout"/>.</returns>
+    public async ValueTask<TimeSpan?> PingAsync(CancellationToken cancellationToken = default)
+    {
+        var (took, reason) = await AskAsync(
+            _options.MatchTimeout, default(TimeSpan), (database, _) => database.PingAsync(), cancellationToken).ConfigureAwait(false);
+        return reason == MissReason.None ? took : null;
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+        MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, cancellationToken);
+
+    /// <inheritdoc/>
+    /// <remarks>Nothing is held.</remarks>
+    public async ValueTask<CacheMatch> MatchAsync(
+        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    {
+        var began = Stopwatch.GetTimestamp();
+        var namespaces = group.Namespaces.ToArray();
+        var (found, reason) = await AskAsync(
+            _options.MatchTimeout,
+            0,
+            async (database, token) =>
+            {
+                var count = chain.BlockCount;
+                foreach (var ns in namespaces)
+                    count = await CountAsync(database, ns, chain.HashMemory[..count], token).ConfigureAwait(false);
+                return count;
+            },
+            cancellationToken).ConfigureAwait(false);
+        if (reason == MissReason.None && found < chain.BlockCount)
+            reason = MissReason.Absent;
+        _meter.Matched(found, chain.BlockCount, reason, began);
+        return new CacheMatch(found, chain.TokensPerBlock, reason);
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Some layers are taken out of the whole block, which Redis sends as it is stored.</remarks>
+    public async ValueTask<LoadResult> LoadAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
+        CancellationToken cancellationToken = default)
+    {
+        var range = layers ?? prefix.Namespace.Layout.AllLayers;
+        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
+        if (destinations.Count == 0)
+            return default;
+        var began = Stopwatch.GetTimestamp();
+        var loaded = 0;
+        var (missed, reason) = await AskAsync(
+            _options.LoadTimeout,
+            MissReason.None,
+            async (database, token) =>
+            {
+                foreach (var (first, count) in RequestPieces.Of(0, destinations.Count, AtOnce(prefix.Namespace)))
+                {
+                    var values = new Task<Lease<byte>?>[count];
+                    for (var i = 0; i < count; i++)
+                        values[i] = database.StringGetLeaseAsync(KeyOf(prefix, firstBlock + first + i));
+                    try
+                    {
+                        for (var i = 0; i < count; i++)
+                        {
+                            using var value = await values[i].WaitAsync(token).ConfigureAwait(false);
+                            values[i] = Task.FromResult<Lease<byte>?>(null);
+                            if (value is null)
+                                return MissReason.Absent;
+                            if (!TryCopy(value.Span, prefix, firstBlock + loaded, range, destinations[loaded].Span))
+                            {
+                                await database.KeyDeleteAsync(KeyOf(prefix, firstBlock + loaded)).WaitAsync(token).ConfigureAwait(false);
+                                return MissReason.Corrupt;
+                            }
+
+                            loaded++;
+                        }
+                    }
+                    finally
+                    {
+                        foreach (var value in values)
+                            _ = value.ContinueWith(
+                                static late => late.Result?.Dispose(), CancellationToken.None,
+                                TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
+                    }
+                }
+
+                return MissReason.None;
+            },
+            cancellationToken).ConfigureAwait(false);
+        var result = new LoadResult(loaded, reason == MissReason.None ? missed : reason);
+        _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout.RangeBytes(range), began);
+        return result;
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>What a store that takes too long has sent may still be stored.</remarks>
+    public async ValueTask<StoreResult> StoreAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+        CancellationToken cancellationToken = default)
+    {
+        options ??= new StoreOptions();
+        BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
+        if (blocks.Count == 0)
+            return default;
+        var began = Stopwatch.GetTimestamp();
+        var life = options.TimeToLive ?? _options.DefaultTimeToLive;
+        var result = default(StoreResult);
+        var (_, reason) = await AskAsync(
+            _options.StoreTimeout,
+            0,
+            async (database, token) =>
+            {
+                foreach (var (first, count) in RequestPieces.Of(0, blocks.Count, AtOnce(prefix.Namespace)))
+                {
+                    token.ThrowIfCancellationRequested();
+                    var outcomes = new Task<bool>[count];
+                    for (var i = 0; i < count; i++)
+                        outcomes[i] = StoreAsync(database, prefix, firstBlock + first + i, blocks[first + i], life);
+                    for (var i = 0; i < count; i++)
+                    {
+                        var stored = await outcomes[i].WaitAsync(token).ConfigureAwait(false);
+                        if (!stored && options is { TimeToLive: { } asked, RefreshLife: true })
+                            await database.KeyExpireAsync(KeyOf(prefix, firstBlock + first + i), asked).WaitAsync(token)
+                                .ConfigureAwait(false);
+                        result = result.With(stored ? PutOutcome.Stored : PutOutcome.AlreadyStored);
+                    }
+                }
+
+                return 0;
+            },
+            cancellationToken).ConfigureAwait(false);
+        result = result with { Reason = reason };
+        _meter.DidStore(result, prefix.Namespace.Layout.BlockBytes, began);
+        return result;
+    }
+
+    /// <summary>Redis keeps nothing from eviction.</summary>
+    /// <returns>0.</returns>
+    /// <inheritdoc/>
+    public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckPin(duration);
+        return new(0);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckLife(timeToLive, nameof(timeToLive));
+        return await CountKeysAsync(
+            prefix,
+            (database, key) => timeToLive is { } life
+                ? database.KeyExpireAsync(key, life)
+                : ForeverAsync(database, key),
+            cancellationToken).ConfigureAwait(false) ?? 0;
+
+        // PERSIST says nothing of a key that has no end already.
+        static async Task<bool> ForeverAsync(IDatabase database, RedisKey key) =>
+            await database.KeyPersistAsync(key).ConfigureAwait(false) || await database.KeyExistsAsync(key).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
+    {
+        var deleted = await CountKeysAsync(prefix, (database, key) => database.KeyDeleteAsync(key), cancellationToken)
+            .ConfigureAwait(false);
+        return new DeleteResult(deleted ?? 0, deleted is not null);
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Looks at every key of every master. A call that takes longer than <see cref="RedisKvCacheOptions.StoreTimeout"/> has
+    /// deleted a part, and says so.</remarks>
+    public async ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
+    {
+        var deleted = 0;
+        var (_, reason) = await AskAsync(
+            _options.StoreTimeout,
+            0,
+            async (database, token) =>
+            {
+                // A master that is away throws: what it has is not deleted.
+                foreach (var server in database.Multiplexer.GetServers().Where(server => !server.IsReplica))
+                {
+                    var keys = server.KeysAsync(database.Database, $"{Escape(PrefixOf(ns))}*", KeysAtOnce).WithCancellation(token);
+                    await foreach (var key in keys.ConfigureAwait(false))
+                        deleted += await database.KeyDeleteAsync(key).WaitAsync(token).ConfigureAwait(false) ? 1 : 0;
+                }
+
+                return 0;
+            },
+            cancellationToken).ConfigureAwait(false);
+        return new DeleteResult(deleted, reason == MissReason.None);
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
+        new(_meter.Snapshot(memoryBytes: 0));
+
+    /// <summary>Ends the connection, if it is this cache's own. Calls that are running end with a miss.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        _disposed = true;
+        if (_ownsConnection && _connecting is { IsValueCreated: true, Value: var connecting })
+        {
+            try
+            {
+                await (await connecting.ConfigureAwait(false)).DisposeAsync().ConfigureAwait(false);
+            }
+            catch (RedisException)
+            {
+                // It was never there.
+            }
+        }
+    }
+
+    private static async Task<IConnectionMultiplexer> ConnectAsync(string configuration)
+    {
+        var options = ConfigurationOptions.Parse(configuration);
+        options.AbortOnConnectFail = false; // it goes on trying
+        options.BacklogPolicy = BacklogPolicy.FailFast; // what cannot be asked now is a miss now
+        options.ClientName ??= "kvcache";
+        return await ConnectionMultiplexer.ConnectAsync(options).ConfigureAwait(false);
+    }
+
+    private static async Task<int> CountAsync(
+        IDatabase database, string prefix, ReadOnlyMemory<BlockHash> hashes, CancellationToken cancellationToken)
+    {
+        var found = 0;
+        while (found < hashes.Length)
+        {
+            var count = Math.Min(KeysAtOnce, hashes.Length - found);
+            var exist = new Task<bool>[count];
+            for (var i = 0; i < count; i++)
+                exist[i] = database.KeyExistsAsync(prefix + hashes.Span[found + i]);
+            var all = await Task.WhenAll(exist).WaitAsync(cancellationToken).ConfigureAwait(false);
+            var missing = Array.IndexOf(all, false);
+            if (missing >= 0)
+                return found + missing;
+            found += count;
+        }
+
+        return found;
+    }
+
+    private static string Escape(string key) =>
+        string.Concat(key.Select(character => character is '*' or '?' or '[' or ']' or '\\' or '^' ? $"\\{character}" : $"{character}"));
+
+    private static bool TryCopy(ReadOnlySpan<byte> value, KvPrefix prefix, int block, LayerRange range, Span<byte> destination)
+    {
+        var (ns, hash) = (prefix.Namespace, prefix.Chain.Hashes[block]);
+        if (range == ns.Layout.AllLayers)
+            return BlockValue.TryDecode(value, ns, hash, destination);
+        var whole = ArrayPool<byte>.Shared.Rent(ns.Layout.BlockBytes);
+        try
+        {
+            if (!BlockValue.TryDecode(value, ns, hash, whole.AsSpan(0, ns.Layout.BlockBytes)))
+                return false;
+            whole.AsSpan(ns.Layout.LayerOffset(range.First), destination.Length).CopyTo(destination);
+            return true;
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(whole);
+        }
+    }
+
+    private Task<int> CountAsync(
+        IDatabase database, CacheNamespace ns, ReadOnlyMemory<BlockHash> hashes, CancellationToken cancellationToken) =>
+        CountAsync(database, PrefixOf(ns), hashes, cancellationToken);
+
+    // The library reads the memory until the command has ended, whoever still waits for it: so it is a copy.
+    private async Task<bool> StoreAsync(IDatabase database, KvPrefix prefix, int block, ReadOnlyMemory<byte> bytes, TimeSpan? life)
+    {
+        var value = BlockValue.Encode(
+            bytes.Span, prefix.Namespace, prefix.Chain.Hashes[block], _options.Encoding, out var length);
+        try
+        {
+            return await database.StringSetAsync(KeyOf(prefix, block), value.AsMemory(0, length), life, When.NotExists)
+                .ConfigureAwait(false);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(value);
+        }
+    }
+
+    private async ValueTask<int?> CountKeysAsync(
+        KvPrefix prefix, Func<IDatabase, RedisKey, Task<bool>> call, CancellationToken cancellationToken)
+    {
+        var count = 0;
+        var (_, reason) = await AskAsync(
+            _options.StoreTimeout,
+            0,
+            async (database, token) =>
+            {
+                foreach (var (first, blocks) in RequestPieces.Of(0, prefix.BlockCount, KeysAtOnce))
+                {
+                    var done = await Task.WhenAll(Enumerable.Range(first, blocks).Select(block => call(database, KeyOf(prefix, block))))
+                        .WaitAsync(token).ConfigureAwait(false);
+                    count += done.Count(was => was);
+                }
+
+                return 0;
+            },
+            cancellationToken).ConfigureAwait(false);
+        return reason == MissReason.None ? count : null;
+    }
+
+    // Whatever Redis or the network does is a reason, and no exception.
+    private async ValueTask<(T Result, MissReason Reason)> AskAsync<T>(
+        TimeSpan timeout, T none, Func<IDatabase, CancellationToken, Task<T>> ask, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        if (_disposed)
+            return (none, MissReason.Unavailable);
+        if (Interlocked.Exchange(ref _hasAsked, 1) == 0)
+            timeout += _options.FirstCallTimeout;
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        limit.CancelAfter(timeout);
+        try
+        {
+            var connection = await _connecting.Value.WaitAsync(limit.Token).ConfigureAwait(false);
+            return (await ask(connection.GetDatabase(), limit.Token).ConfigureAwait(false), MissReason.None);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            LastError = $"Redis has not answered within {timeout.TotalMilliseconds:0} ms.";
+            return (none, MissReason.Deadline);
+        }
+        catch (Exception e) when (CauseOf(e) is RedisException or RedisTimeoutException or ObjectDisposedException)
+        {
+            var cause = CauseOf(e);
+            LastError = cause.Message.Split(';')[0]; // what follows is the state of the library's connections
+            return (none, cause switch
+            {
+                RedisTimeoutException => MissReason.Deadline,
+                RedisServerException => MissReason.Refused,
+                _ => MissReason.Unavailable,
+            });
+        }
+    }
+
+    // What goes through keys page by page wraps what happens.
+    private static Exception CauseOf(Exception exception) => exception is AggregateException { InnerException: { } inner } ? inner : exception;
+
+    private int AtOnce(CacheNamespace ns) => (int)Math.Clamp(_options.MaxBytesOnTheWay.Bytes / ns.Layout.BlockBytes, 1, KeysAtOnce);
+
+    private RedisKey KeyOf(KvPrefix prefix, int block) => PrefixOf(prefix.Namespace) + prefix.Chain.Hashes[block];
+
+    // A narrowed block is not what somebody else stored.
+    private string PrefixOf(CacheNamespace ns)
+    {
+        var elements = BlockValue.Fitting(_options.Encoding, ns.Layout.DataType).Elements;
+        return $"{_options.KeyPrefix}:{ns.Id}{(elements == ElementEncoding.Raw ? "" : $".{elements.ToString().ToLowerInvariant()}")}:";
+    }
+}
