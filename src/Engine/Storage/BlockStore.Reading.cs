@@ -137,7 +137,7 @@ internal sealed partial class BlockStore
         entry.Leases.TryTake();
         TellLeases(entry);
         if (request != BlockUse.None && entry.State == BlockState.Sealed)
-            Use(entry.Node, entry, request, _deadlines.NowMilliseconds);
+            Use(entry.Node, entry, request, _deadlines.EnteredMilliseconds);
         return new BlockLease(this, entry);
     }
 
