@@ -13,16 +13,16 @@ public sealed partial class KvCacheClient
     /// <inheritdoc/>
     /// <remarks>At most 16,384 blocks: every layer comes for all of them before the next one does.</remarks>
     public IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default) =>
-        ReadLayers(prefix, firstBlock, destinations, layers, follow: false, cancellationToken);
+        ReadLayers(prefix, firstBlock, destinations, layers, match, follow: false, cancellationToken);
 
     /// <inheritdoc/>
     /// <remarks>The home silo is asked, and only writes that run there are followed: reader and writer name the same silo first.</remarks>
     public IAsyncEnumerable<LoadedLayer> FollowLayersAsync(
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
         CancellationToken cancellationToken = default) =>
-        ReadLayers(prefix, firstBlock, destinations, layers, follow: true, cancellationToken);
+        ReadLayers(prefix, firstBlock, destinations, layers, match: null, follow: true, cancellationToken);
 
     /// <inheritdoc/>
     /// <remarks>All of it has the time of one store (<see cref="KvCacheClientOptions.StoreTimeout"/>), the waits for layers included. At
@@ -48,7 +48,7 @@ public sealed partial class KvCacheClient
 
     // Not an iterator: wrong arguments are told at once.
     private IAsyncEnumerable<LoadedLayer> ReadLayers(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers, bool follow,
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers, CacheMatch? match, bool follow,
             CancellationToken cancellationToken)
     {
         var range = layers ?? prefix.Namespace.Layout.AllLayers;
@@ -62,11 +62,11 @@ public sealed partial class KvCacheClient
 
         return destinations.Count == 0
             ? AsyncEnumerable.Empty<LoadedLayer>()
-            : ReadLayersAsync(prefix, firstBlock, destinations, range, follow, cancellationToken);
+            : ReadLayersAsync(prefix, firstBlock, destinations, range, match?.Origin as MatchedChain, follow, cancellationToken);
     }
 
     private async IAsyncEnumerable<LoadedLayer> ReadLayersAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, bool follow,
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, MatchedChain? matched, bool follow,
             [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -96,8 +96,8 @@ public sealed partial class KvCacheClient
 
         async Task RunAsync()
         {
-            var result = await new LayerLoad(_silos, prefix, firstBlock, destinations, range, budget, board).RunAsync(follow)
-                .ConfigureAwait(false);
+            var result = await new LayerLoad(_silos, prefix, firstBlock, destinations, range, budget, board, matched)
+                .RunAsync(follow).ConfigureAwait(false);
             if (!ending.IsCancellationRequested)
                 _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout.RangeBytes(range), budget.Began);
         }

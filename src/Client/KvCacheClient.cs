@@ -112,7 +112,7 @@ public sealed partial class KvCacheClient : IKvCache
 
     /// <inheritdoc/>
     public async ValueTask<LoadResult> LoadAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default)
     {
         var range = layers ?? prefix.Namespace.Layout.AllLayers;
@@ -120,7 +120,10 @@ public sealed partial class KvCacheClient : IKvCache
         if (destinations.Count == 0)
             return default;
         var budget = new CallBudget(_options.LoadTimeout, _options.SiloPatience, cancellationToken);
-        var load = new ClusterLoad(_silos, prefix, firstBlock, destinations, range, budget) { LocatesFirst = _locatesFirst };
+        var load = new ClusterLoad(_silos, prefix, firstBlock, destinations, range, budget, match?.Origin as MatchedChain)
+        {
+            LocatesFirst = _locatesFirst,
+        };
         var result = await load.RunAsync().ConfigureAwait(false);
         _locatesFirst = load.LocatesFirst;
         if (result.Blocks < destinations.Count)

@@ -59,10 +59,10 @@ public sealed class ScenarioTests : IDisposable
     public async Task Nodes_of_a_cluster_find_what_others_stored_and_each_way_to_keep_it_has_its_rows()
     {
         // Two nodes take turns: the second request of a prompt comes to the node that did not compute it.
-        File.WriteAllLines(Path.Combine(_folder.FullName, "trace.jsonl"), Enumerable.Range(0, 22).Select(i =>
-            $$"""{"timestamp":{{i}},"input_length":1500,"output_length":1,"hash_ids":[{{i / 2 * 3}},{{(i / 2 * 3) + 1}},{{(i / 2 * 3) + 2}}]}"""));
+        File.WriteAllLines(Path.Combine(_folder.FullName, "trace.jsonl"), Enumerable.Range(0, 12).Select(i =>
+            $$"""{"timestamp":{{i}},"input_length":1000,"output_length":1,"hash_ids":[{{i / 2 * 2}},{{(i / 2 * 2) + 1}}]}"""));
         var report = await RunAsync(
-            new StrategiesScenario(), "--traces", _folder.FullName, "--before", "2", "--requests", "20", "--nodes", "2", "--bytes", "4096",
+            new StrategiesScenario(), "--traces", _folder.FullName, "--before", "2", "--requests", "10", "--nodes", "2", "--bytes", "4096",
                 "--capacity", "1024");
         foreach (var (
             name, least, most) in new[] { ("none", 0, 0), ("local", 0, 0), ("silo.tcp", 0.5, 0.5), ("silo.unix", 0.5, 0.5),

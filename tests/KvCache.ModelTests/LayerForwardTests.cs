@@ -160,10 +160,10 @@ public sealed class LayerForwardTests
     private sealed class StoppingCache(IKvCache cache, int layers) : OtherKvCache(cache), IKvCache
     {
         public async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
-            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? range = null,
+            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? range = null, CacheMatch? match = null,
                 [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default)
         {
-            await foreach (var loaded in Inner.LoadLayersAsync(prefix, firstBlock, destinations, range, cancellationToken))
+            await foreach (var loaded in Inner.LoadLayersAsync(prefix, firstBlock, destinations, range, match, cancellationToken))
             {
                 yield return loaded.Layer < layers ? loaded : new LoadedLayer(loaded.Layer, 0, MissReason.Unavailable);
                 if (loaded.Layer >= layers)

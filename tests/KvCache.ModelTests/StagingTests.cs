@@ -28,7 +28,7 @@ public sealed class StagingTests : IAsyncDisposable
             using var engine = torch.zeros([3, 2, count * 8, 2, 4], torch.ScalarType.BFloat16);
             using var known = torch.randn([3, 2, count * 8, 2, 4]).to(torch.ScalarType.BFloat16);
             var stored = await _cache.StoreAsync(prefix, 0, Parts(known, count), ring, null, Token);
-            var loaded = await _cache.LoadAsync(prefix, 0, Parts(engine, count), ring, null, Token);
+            var loaded = await _cache.LoadAsync(prefix, 0, Parts(engine, count), ring, cancellationToken: Token);
             Assert.Equal(count, stored.Stored + stored.AlreadyStored);
             Assert.Equal(new LoadResult(count, MissReason.None), loaded);
             if (stored.AlreadyStored == 0)
@@ -41,7 +41,8 @@ public sealed class StagingTests : IAsyncDisposable
         using var ring = new StagingRing(Namespace.Layout, torch.CPU, blocks: 2);
         using var known = await StoreAsync(0, 3);
         using var target = torch.zeros([1, 2, 24, 2, 4], torch.ScalarType.BFloat16);
-        Assert.Equal(3, (await _cache.LoadAsync(Prefix(0, 3), 0, Parts(target, 3), ring, new LayerRange(1, 1), Token)).Blocks);
+        Assert.Equal(
+            3, (await _cache.LoadAsync(Prefix(0, 3), 0, Parts(target, 3), ring, new LayerRange(1, 1), cancellationToken: Token)).Blocks);
         using var layer = known.narrow(0, 1, 1).contiguous();
         Assert.True(layer.bytes.SequenceEqual(target.bytes));
     }
@@ -53,7 +54,7 @@ public sealed class StagingTests : IAsyncDisposable
         using var known = await StoreAsync(0, 2);
         using var target = torch.zeros([3, 2, 16, 2, 4], torch.ScalarType.BFloat16);
         var slow = new SlowCache(_cache);
-        var loading = slow.LoadAsync(Prefix(0, 2), 0, Parts(target, 2), ring, null, Token).AsTask();
+        var loading = slow.LoadAsync(Prefix(0, 2), 0, Parts(target, 2), ring, cancellationToken: Token).AsTask();
         slow.Next.SetResult();
         await slow.Asked[1].Task.WaitAsync(Token); // the second block is asked for, and does not come
         using var first = known.narrow(2, 0, 8).contiguous();
@@ -76,7 +77,7 @@ public sealed class StagingTests : IAsyncDisposable
         for (var i = 0; i < 2; i++)
         {
             using var target = torch.zeros([3, 2, 32, 2, 4], torch.ScalarType.BFloat16);
-            await using var layers = await _cache.LoadLayerTensorsAsync(Prefix(0, 4), 0, 4, ring, null, Token);
+            await using var layers = await _cache.LoadLayerTensorsAsync(Prefix(0, 4), 0, 4, ring, cancellationToken: Token);
             for (var layer = 0; layer < 3; layer++)
             {
                 using var part = target.select(0, layer);
@@ -86,7 +87,8 @@ public sealed class StagingTests : IAsyncDisposable
             Assert.True(known.bytes.SequenceEqual(target.bytes));
         }
 
-        await Assert.ThrowsAsync<ArgumentException>(async () => await _cache.LoadLayerTensorsAsync(Prefix(0, 5), 0, 5, ring, null, Token));
+        await Assert.ThrowsAsync<ArgumentException>(
+            async () => await _cache.LoadLayerTensorsAsync(Prefix(0, 5), 0, 5, ring, cancellationToken: Token));
     }
 
     [Fact]
@@ -95,7 +97,7 @@ public sealed class StagingTests : IAsyncDisposable
         using var ring = new StagingRing(Namespace.Layout, torch.CPU, blocks: 2);
         using var known = await StoreAsync(0, 3);
         using var target = torch.ones([3, 2, 48, 2, 4], torch.ScalarType.BFloat16);
-        var result = await _cache.LoadAsync(Prefix(0, 6), 0, Parts(target, 6), ring, null, Token);
+        var result = await _cache.LoadAsync(Prefix(0, 6), 0, Parts(target, 6), ring, cancellationToken: Token);
         Assert.Equal(new LoadResult(3, MissReason.Absent), result);
         using var loaded = target.narrow(2, 0, 24).contiguous();
         using var rest = target.narrow(2, 24, 24);
@@ -111,11 +113,11 @@ public sealed class StagingTests : IAsyncDisposable
         using var target = torch.zeros([3, 2, 16, 2, 4], torch.ScalarType.BFloat16);
         var slow = new SlowCache(_cache);
         using var cancelling = new CancellationTokenSource();
-        var loading = slow.LoadAsync(Prefix(0, 2), 0, Parts(target, 2), ring, null, cancelling.Token).AsTask();
+        var loading = slow.LoadAsync(Prefix(0, 2), 0, Parts(target, 2), ring, cancellationToken: cancelling.Token).AsTask();
         await slow.Asked[0].Task.WaitAsync(Token);
         await cancelling.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => loading);
-        Assert.Equal(2, (await _cache.LoadAsync(Prefix(0, 2), 0, Parts(target, 2), ring, null, Token)).Blocks);
+        Assert.Equal(2, (await _cache.LoadAsync(Prefix(0, 2), 0, Parts(target, 2), ring, cancellationToken: Token)).Blocks);
     }
 
     [Fact]
@@ -134,7 +136,8 @@ public sealed class StagingTests : IAsyncDisposable
         using torch.Tensor wide = torch.zeros(Shape), narrow = torch.zeros([3, 2, 8, 2, 3], torch.ScalarType.BFloat16),
             nowhere = torch.zeros(Shape, torch.ScalarType.BFloat16, torch.META);
         foreach (var tensor in new[] { wide, narrow, nowhere })
-            await Assert.ThrowsAsync<ArgumentException>(async () => await _cache.LoadAsync(Prefix(0, 1), 0, [tensor], ring, null, Token));
+            await Assert.ThrowsAsync<ArgumentException>(
+                async () => await _cache.LoadAsync(Prefix(0, 1), 0, [tensor], ring, cancellationToken: Token));
         Assert.Throws<ArgumentException>(() => new StagingRing(KvLayout.Opaque([0, 64], 8), torch.CPU, blocks: 1));
         Assert.Throws<ArgumentOutOfRangeException>(() => new StagingRing(Namespace.Layout, torch.CPU, blocks: 1, buffers: 1));
     }
@@ -150,7 +153,7 @@ public sealed class StagingTests : IAsyncDisposable
         using var device = known.cuda();
         Assert.Equal(5, (await _cache.StoreAsync(Prefix(7, 5), 0, Parts(device, 5), ring, null, Token)).Stored);
         device.zero_();
-        Assert.Equal(5, (await _cache.LoadAsync(Prefix(7, 5), 0, Parts(device, 5), ring, null, Token)).Blocks);
+        Assert.Equal(5, (await _cache.LoadAsync(Prefix(7, 5), 0, Parts(device, 5), ring, cancellationToken: Token)).Blocks);
         using var back = device.cpu();
         Assert.True(known.bytes.SequenceEqual(back.bytes));
     }
@@ -161,7 +164,7 @@ public sealed class StagingTests : IAsyncDisposable
         Assert.SkipUnless(torch.cuda.is_available(), "libtorch has no CUDA device here, and pins memory only for one.");
         using var known = await StoreAsync(0, 1);
         using torch.Tensor plain = torch.zeros(Shape, torch.ScalarType.BFloat16), pinned = plain.pin_memory();
-        Assert.Equal(1, (await _cache.LoadAsync(Prefix(0, 1), 0, [pinned], null, Token)).Blocks);
+        Assert.Equal(1, (await _cache.LoadAsync(Prefix(0, 1), 0, new[] { pinned }, cancellationToken: Token)).Blocks);
         Assert.True(known.bytes.SequenceEqual(pinned.bytes));
     }
 
@@ -196,13 +199,13 @@ public sealed class StagingTests : IAsyncDisposable
         public TaskCompletionSource[] Asked { get; } = [new(), new()];
 
         public override async ValueTask<LoadResult> LoadAsync(
-            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
             CancellationToken cancellationToken = default)
         {
             var gate = Next = _loads == 0 ? Next : new(TaskCreationOptions.RunContinuationsAsynchronously);
             Asked[_loads++].SetResult();
             await gate.Task.WaitAsync(cancellationToken);
-            return await base.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+            return await base.LoadAsync(prefix, firstBlock, destinations, layers, match, cancellationToken);
         }
 
         public override ValueTask<StoreResult> StoreAsync(

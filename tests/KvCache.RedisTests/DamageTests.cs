@@ -252,7 +252,7 @@ public sealed class DamageTests
     private static byte[] Read(RedisProcess redis, TierFixture fixture, BlockKey key)
     {
         using var connection = redis.Connect();
-        var value = new byte[connection.Get(fixture.Name(key), Soon())];
+        var value = new byte[connection.Get(fixture.Name(key), out _, Soon())];
         connection.ReadValue(value);
         connection.EndValue();
         return value;

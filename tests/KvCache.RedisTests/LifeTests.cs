@@ -97,6 +97,32 @@ public sealed class LifeTests
         Assert.True(await change);
     }
 
+    [Theory]
+    [InlineData(1, 0)]
+    [InlineData(-1, 0)]
+    [InlineData(0, 1)]
+    [InlineData(0, -1)]
+    public async Task Clocks_that_differ_by_hours_change_no_life(int writer, int reader)
+    {
+        using var redis = RedisProcess.Start();
+        await using var writing = new TierFixture(redis.Tcp, time: new WrongClock(TimeSpan.FromHours(writer)));
+        await using var reading = new TierFixture(redis.Tcp, time: new WrongClock(TimeSpan.FromHours(reader)));
+        var changed = TierFixture.Key(2);
+        await writing.PersistAsync(Key, Small, DateTimeOffset.UtcNow.AddSeconds(1000));
+        await writing.PersistAsync(changed, Small);
+        Assert.True(await writing.Tier.ExpireAsync(
+            changed, writing.Time.GetUtcNow().AddSeconds(1000), TestContext.Current.CancellationToken));
+
+        foreach (var key in new[] { Key, changed })
+        {
+            AssertTimeToLive(redis, writing, 1000, key);
+            var promoted = await reading.Tier.PromoteAsync(key, Small, TestContext.Current.CancellationToken);
+            using var lease = promoted.Lease;
+            Assert.Equal(PromoteOutcome.Promoted, promoted.Outcome);
+            TierFixture.AssertLife(reading.Time.GetUtcNow().AddSeconds(1000), lease);
+        }
+    }
+
     // Redis may not have heard of the new life when it is asked for the payload.
     [Fact]
     public async Task A_promotion_that_begins_a_moment_later_ends_with_the_new_life_too()

@@ -17,22 +17,23 @@ public sealed class RedisConnectionTests
     [InlineData("\r\n")]
     [InlineData("*1\r\n$5\r\nhello\r\n")]
     public void A_reply_that_is_not_a_string_is_an_error(string reply) =>
-        Assert.Equal(RedisFailure.Protocol, Fails(reply, connection => connection.Get("key"u8, Soon())).Failure);
+        Assert.Equal(RedisFailure.Protocol, Fails(AnyLife + reply, connection => connection.Get("key"u8, out _, Soon())).Failure);
 
     [Fact]
     public void A_line_without_an_end_is_an_error() =>
-        Assert.Equal(RedisFailure.Protocol, Fails("$" + new string('1', 100_000), connection => connection.Get("key"u8, Soon())).Failure);
+        Assert.Equal(RedisFailure.Protocol, Fails(AnyLife + "$" + new string('1', 100_000), connection => connection.Get("key"u8, out _,
+            Soon())).Failure);
 
     [Theory]
     [InlineData("")]
     [InlineData("$5")]
     [InlineData("$5\r\nhel")]
     public void A_reply_that_breaks_off_is_an_error(string reply) =>
-        Assert.Equal(RedisFailure.Broken, Fails(reply, ReadFive).Failure);
+        Assert.Equal(RedisFailure.Broken, Fails(AnyLife + reply, ReadFive).Failure);
 
     [Fact]
     public void A_value_without_an_end_is_an_error() =>
-        Assert.Equal(RedisFailure.Protocol, Fails("$5\r\nhelloXY", ReadFive).Failure);
+        Assert.Equal(RedisFailure.Protocol, Fails(AnyLife + "$5\r\nhelloXY", ReadFive).Failure);
 
     [Theory]
     [InlineData("-OOM command not allowed when used memory > 'maxmemory'.\r\n", "OOM")]
@@ -89,7 +90,7 @@ public sealed class RedisConnectionTests
         var key = new byte[names.KeyBytes];
         names.Write(TierFixture.Key(1), key);
         var text = Encoding.ASCII.GetString(key);
-        Talk($"*2\r\n$2\r\n17\r\n*2\r\n${text.Length}\r\n{text}\r\n$3\r\nfoo\r\n$5\r\nhello\r\n:1\r\n", byteByByte: true,
+        Talk($"*2\r\n$2\r\n17\r\n*2\r\n${text.Length}\r\n{text}\r\n$3\r\nfoo\r\n{AnyLife}$5\r\nhello\r\n:1\r\n", byteByByte: true,
             body: connection =>
         {
             var page = new List<BlockKey>();
@@ -126,9 +127,18 @@ public sealed class RedisConnectionTests
         Assert.NotEmpty(problem);
     }
 
+    // What is left of a key's life comes before its value.
+    private const string AnyLife = ":-1\r\n";
+
+    [Fact]
+    public void A_life_that_is_refused_leaves_no_value_behind_on_the_connection() =>
+        Assert.Equal(
+            RedisFailure.Refused,
+            Fails("-NOPERM No permissions to run the 'pttl' command\r\n$5\r\nhello\r\n", ReadFive).Failure);
+
     private static long ReadFive(RedisConnection connection)
     {
-        var length = connection.Get("key"u8, Soon());
+        var length = connection.Get("key"u8, out _, Soon());
         connection.ReadValue(new byte[5]);
         connection.EndValue();
         return length;

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Security.Cryptography;
+using System.Text;
 using KvCache.Checksums;
 using KvCache.Grains.Prefixes;
 using KvCache.RedisTests.Infrastructure;
@@ -45,6 +46,39 @@ public sealed class SealTests : IDisposable
         Assert.True(await fixture.Tier.ExpireAsync(Key, DateTimeOffset.UtcNow.AddHours(1), TestContext.Current.CancellationToken));
         fixture.Store.Remove(Key);
         Assert.Equal(PromoteOutcome.Promoted, await fixture.PromoteAsync(Key, Layout));
+    }
+
+    [Fact]
+    public async Task Who_can_only_set_lives_in_Redis_makes_none_longer()
+    {
+        using var redis = RedisProcess.Start();
+        WriteKeys(NewKey(1));
+        await using var fixture = Sealed(redis);
+        var end = DateTimeOffset.UtcNow.AddSeconds(1000);
+        await fixture.PersistAsync(Key, Layout, end);
+        redis.Command("PEXPIRE", Encoding.ASCII.GetString(fixture.Name(Key)), "5000000");
+        var promoted = await fixture.Tier.PromoteAsync(Key, Layout, TestContext.Current.CancellationToken);
+        using (promoted.Lease)
+            TierFixture.AssertLife(end, promoted.Lease);
+    }
+
+    // What is sealed is believed as well as Redis: a life ends too early where the writer's clock is behind, never too late.
+    [Theory]
+    [InlineData(1)]
+    [InlineData(-1)]
+    public async Task A_writer_whose_clock_is_wrong_makes_no_life_longer(int hours)
+    {
+        using var redis = RedisProcess.Start();
+        WriteKeys(NewKey(1));
+        await using var writing = Sealed(redis, time: new WrongClock(TimeSpan.FromHours(hours)));
+        await using var reading = Sealed(redis);
+        var end = DateTimeOffset.UtcNow.AddSeconds(1000);
+        await writing.PersistAsync(Key, Layout, end);
+        var promoted = await reading.Tier.PromoteAsync(Key, Layout, TestContext.Current.CancellationToken);
+        using var lease = promoted.Lease;
+        Assert.Equal(hours > 0 ? PromoteOutcome.Promoted : PromoteOutcome.Expired, promoted.Outcome);
+        if (lease is not null)
+            TierFixture.AssertLife(end, lease);
     }
 
     [Theory]
@@ -218,7 +252,8 @@ public sealed class SealTests : IDisposable
         }
     }
 
-    private TierFixture Sealed(RedisProcess redis, bool encrypt = false) => new(redis.Tcp, configure: options =>
+    private TierFixture Sealed(RedisProcess redis, bool encrypt = false, TimeProvider? time = null) => new(redis.Tcp, time: time,
+        configure: options =>
     {
         options.SealFile = SealFile;
         options.Encrypt = encrypt;
@@ -241,7 +276,7 @@ public sealed class SealTests : IDisposable
     private static byte[] Read(RedisProcess redis, TierFixture fixture, BlockKey key)
     {
         using var connection = redis.Connect();
-        var value = new byte[connection.Get(fixture.Name(key), Soon())];
+        var value = new byte[connection.Get(fixture.Name(key), out _, Soon())];
         connection.ReadValue(value);
         connection.EndValue();
         return value;

@@ -16,9 +16,9 @@ internal abstract class OtherKvCache(IKvCache cache) : IKvCache
         cache.MatchAsync(group, chain, hold, cancellationToken);
 
     public virtual ValueTask<LoadResult> LoadAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default) =>
-        cache.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+        cache.LoadAsync(prefix, firstBlock, destinations, layers, match, cancellationToken);
 
     public virtual ValueTask<StoreResult> StoreAsync(
         KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,

@@ -11,7 +11,7 @@ internal sealed class NoCache : IKvCache
         new(new CacheMatch(0, chain.TokensPerBlock, MissReason.Absent));
 
     public ValueTask<LoadResult> LoadAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default) =>
         new(new LoadResult(0, MissReason.Absent));
 

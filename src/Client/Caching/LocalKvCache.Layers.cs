@@ -12,7 +12,7 @@ public sealed partial class LocalKvCache
     /// <remarks>The blocks are kept from eviction until the enumerator is disposed, and there are no more of them than fill a quarter of
     /// the memory.</remarks>
     public IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default)
     {
         var range = layers ?? prefix.Namespace.Layout.AllLayers;

@@ -78,7 +78,7 @@ public sealed partial class LocalKvCache : IKvCache
 
     /// <inheritdoc/>
     public ValueTask<LoadResult> LoadAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default)
     {
         var range = layers ?? prefix.Namespace.Layout.AllLayers;

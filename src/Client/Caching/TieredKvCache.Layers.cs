@@ -10,11 +10,11 @@ public sealed partial class TieredKvCache
     /// <remarks>The blocks that the near cache has at the first layer come from it, the rest from the far one; the latter are kept near
     /// when their last layer is there.</remarks>
     public async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
             [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         var range = layers ?? prefix.Namespace.Layout.AllLayers;
-        var nearLayers = near.LoadLayersAsync(prefix, firstBlock, destinations, layers, cancellationToken)
+        var nearLayers = near.LoadLayersAsync(prefix, firstBlock, destinations, layers, null, cancellationToken)
             .GetAsyncEnumerator(cancellationToken);
         await using var nearEnd = nearLayers.ConfigureAwait(false);
         if (!await nearLayers.MoveNextAsync().ConfigureAwait(false))
@@ -22,7 +22,7 @@ public sealed partial class TieredKvCache
         var kept = nearLayers.Current.Blocks;
         var rest = destinations.Skip(kept).ToArray();
         var epoch = _refills.Current;
-        var farLayers = far.LoadLayersAsync(prefix, firstBlock + kept, rest, layers, cancellationToken)
+        var farLayers = far.LoadLayersAsync(prefix, firstBlock + kept, rest, layers, match?.Origin as CacheMatch, cancellationToken)
             .GetAsyncEnumerator(cancellationToken);
         await using var farEnd = farLayers.ConfigureAwait(false);
         var (nearBlocks, farBlocks, reason) = (kept, rest.Length, MissReason.None);

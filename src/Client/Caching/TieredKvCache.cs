@@ -49,20 +49,24 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         {
             await nearMatch.DisposeAsync().ConfigureAwait(false);
             await farMatch.DisposeAsync().ConfigureAwait(false);
-        });
+        })
+        {
+            Origin = farMatch,
+        };
     }
 
     /// <inheritdoc/>
     public async ValueTask<LoadResult> LoadAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default)
     {
-        var nearResult = await near.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken).ConfigureAwait(false);
+        var nearResult = await near.LoadAsync(prefix, firstBlock, destinations, layers, null, cancellationToken).ConfigureAwait(false);
         if (nearResult.Blocks == destinations.Count)
             return nearResult;
         var epoch = _refills.Current;
         var rest = destinations.Skip(nearResult.Blocks).ToArray();
-        var farResult = await far.LoadAsync(prefix, firstBlock + nearResult.Blocks, rest, layers, cancellationToken).ConfigureAwait(false);
+        var farResult = await far.LoadAsync(
+            prefix, firstBlock + nearResult.Blocks, rest, layers, match?.Origin as CacheMatch, cancellationToken).ConfigureAwait(false);
 
         if (farResult.Blocks > 0 && (layers is null || layers == prefix.Namespace.Layout.AllLayers))
             await RefillAsync(prefix, firstBlock + nearResult.Blocks, rest.AsMemory(0, farResult.Blocks), epoch, cancellationToken)

@@ -17,13 +17,16 @@ internal sealed class ClusterLoad
     private readonly IReadOnlyList<Memory<byte>> _destinations;
     private readonly LayerRange _range;
     private readonly CallBudget _budget;
+    private readonly MatchedChain? _matched;
     private bool[]? _complete;
     private int _delivered; // from the first destination on
     private int _end; // of the piece that is being loaded
 
     public ClusterLoad(
-        SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CallBudget budget)
+        SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CallBudget budget,
+        MatchedChain? matched = null)
     {
+        _matched = matched;
         _silos = silos;
         _prefix = prefix;
         _firstBlock = firstBlock;
@@ -35,7 +38,8 @@ internal sealed class ClusterLoad
     /// <summary>
     /// Whether blocks are looked for before the home silo is asked for them. Asking it at once saves a round trip when it has them all;
     /// looking first lets all silos
-    /// deliver at the same time when it has not. Set it to what the last load found; afterwards it says what this one has found.
+    /// deliver at the same time when it has not. Set it to what the last load found; afterwards it says what this one has found. Behind a
+    /// match that has told where they are, nothing is looked for.
     /// </summary>
     public bool LocatesFirst { get; set; }
 
@@ -56,21 +60,25 @@ internal sealed class ClusterLoad
     {
         var homes = _silos.Homes;
         var isPlanned = false;
+        var matched = _matched?.Find(_prefix, _firstBlock + _delivered, _firstBlock + _end);
         for (var i = 0; ; i++)
         {
             var (home, isLast) = (homes[i], i == homes.Length - 1);
             var missed = MissReason.None;
-            if (!LocatesFirst && !isPlanned)
+            if (matched?.Home != home)
+                matched = null;
+            var locations = matched?.Locate(_prefix.Namespace, _firstBlock + _delivered, _firstBlock + _end);
+            if (!isPlanned && (locations is null ? !LocatesFirst : FetchPlan.IsAtHome(locations)))
             {
-                missed = await FromHomeAsync(home, isLast).ConfigureAwait(false);
+                missed = await FromHomeAsync(home, matched, isLast).ConfigureAwait(false);
                 if (missed == MissReason.None)
                     return missed;
+                locations = null; // it is not as the match has told
             }
 
             if (missed is MissReason.None or MissReason.Absent or MissReason.Corrupt)
             {
-                BlockLocations? locations = null;
-                var located = await _budget.RunAsync(
+                var located = locations is not null ? MissReason.None : await _budget.RunAsync(
                     home.Control,
                     connection =>
                     {
@@ -86,7 +94,7 @@ internal sealed class ClusterLoad
                         plan.Missed(_delivered, plan.Home, missed);
                     if (locations.Found > 0)
                         LocatesFirst = plan.IsSpread;
-                    await FetchAsync(plan, home, locations, isLast).ConfigureAwait(false);
+                    await FetchAsync(plan, home, locations, matched, isLast).ConfigureAwait(false);
                     while (_delivered < _end && _complete[_delivered])
                         _delivered++;
                     if (_delivered == _end || !plan.HomeLost)
@@ -101,7 +109,7 @@ internal sealed class ClusterLoad
         }
     }
 
-    private async ValueTask<MissReason> FromHomeAsync(SiloConnector home, bool isLast)
+    private async ValueTask<MissReason> FromHomeAsync(SiloConnector home, MatchedPiece? matched, bool isLast)
     {
         var before = _delivered;
         home.Memory?.CopyKept(_prefix.Namespace, Hashes(_delivered, _end), _range, _destinations, ref _delivered);
@@ -113,13 +121,15 @@ internal sealed class ClusterLoad
 
         var reason = await _budget.RunAsync(
             home.Data,
-            connection => home.Read(connection, _prefix.Namespace, Hashes(_delivered, _end), _range, _destinations, ref _delivered),
+            connection => home.Read(
+                connection, _prefix.Namespace, Hashes(_delivered, _end), _range, _destinations, ref _delivered, matched,
+                    _firstBlock + _end),
             isLast).ConfigureAwait(false);
         home.Loaded(_delivered - before);
         return reason;
     }
 
-    private async Task FetchAsync(FetchPlan plan, SiloConnector home, BlockLocations locations, bool isLast)
+    private async Task FetchAsync(FetchPlan plan, SiloConnector home, BlockLocations locations, MatchedPiece? matched, bool isLast)
     {
         var running = new List<Task<(FetchStep Step, int Delivered, MissReason Reason)>>();
         try
@@ -154,10 +164,13 @@ internal sealed class ClusterLoad
             for (var i = 0; i < hashes.Length; i++)
                 (hashes[i], memory[i]) = (_prefix.Chain.Hashes[_firstBlock + step.Blocks[i]], _destinations[step.Blocks[i]]);
             var delivered = 0;
+            var hold = silo == home && matched is not null ? matched.HoldFor(_firstBlock + step.Blocks[^1] + 1) : default;
             var reason = await _budget.RunAsync(
                 silo.Data,
-                connection => connection.Get(_prefix.Namespace, hashes, _range, memory, 0, localOnly: !isThroughHome, ref delivered),
+                connection => connection.Get(_prefix.Namespace, hashes, _range, memory, 0, localOnly: !isThroughHome, ref delivered, hold),
                 isPatient: isThroughHome).ConfigureAwait(false);
+            if (reason == MissReason.None)
+                matched?.HasRead(hold);
             silo.Loaded(delivered);
             return (step, delivered, reason);
         }

@@ -4,9 +4,9 @@ using KvCache.Engine.Wire;
 namespace KvCache.Client.Cluster;
 
 /// <summary>
-/// One match: a question to the home silo, which knows what the whole cluster holds. With a hold, the other silos that have found blocks
-/// are asked to keep them too; one that does not answer in time keeps nothing, and the match is good all the same. A chain that is longer
-/// than a request is asked for in pieces.
+/// One match: a question to the home silo, which knows what the whole cluster holds. With a hold it says where the blocks are, too, and the
+/// other silos that have some are asked to keep them; one that does not answer in time keeps nothing, and the match is good all the same. A
+/// chain that is longer than a request is asked for in pieces.
 /// </summary>
 internal sealed class ClusterMatch
 {
@@ -31,12 +31,13 @@ internal sealed class ClusterMatch
     {
         var found = 0;
         var reason = MissReason.None;
-        var holds = new List<Hold>();
+        var holds = new List<MatchHold>();
+        var origin = _hold > TimeSpan.Zero ? new MatchedChain(_chain) : null;
         try
         {
             foreach (var (first, count) in RequestPieces.Of(0, _chain.BlockCount, WireProtocol.MaxBlocksPerRequest))
             {
-                (var more, reason) = await MatchPieceAsync(first, count, holds).ConfigureAwait(false);
+                (var more, reason) = await MatchPieceAsync(first, count, holds, origin).ConfigureAwait(false);
                 found += more;
                 if (more < count)
                     break;
@@ -48,28 +49,32 @@ internal sealed class ClusterMatch
             throw;
         }
 
-        return new CacheMatch(found, _chain.TokensPerBlock, reason, holds.Count == 0 ? null : () => new ValueTask(ReleaseAsync(holds)));
+        return new CacheMatch(found, _chain.TokensPerBlock, reason, holds.Count == 0 ? null : () => new ValueTask(ReleaseAsync(holds)))
+        {
+            Origin = origin,
+        };
     }
 
-    private async ValueTask<(int Found, MissReason Reason)> MatchPieceAsync(int first, int count, List<Hold> holds)
+    private async ValueTask<(int Found, MissReason Reason)> MatchPieceAsync(
+        int first, int count, List<MatchHold> holds, MatchedChain? origin)
     {
-        BlockLocations[] locations = [];
+        var locations = origin is null ? [] : new BlockLocations?[_group.Count];
         BlockConnection? matched = null;
         var (found, holdId) = (0, 0UL);
         var (reason, home) = await _budget.RunAsync(_silos.Homes, silo => silo.Control, connection =>
         {
-            locations = [];
-            (found, holdId) = connection.Match(_group.Namespaces, _chain.Hashes.Slice(first, count), _hold);
+            (found, holdId) = connection.Match(_group.Namespaces, _chain.Hashes.Slice(first, count), _hold, locations);
             matched = connection;
-            if (_hold > TimeSpan.Zero && found > 0)
-                locations = Locate(connection, first, found);
             return found == count ? MissReason.None : MissReason.Absent;
         }).ConfigureAwait(false);
         if (home is null)
             return (0, reason);
 
-        if (holdId != 0)
-            holds.Add(new Hold(home, matched!, holdId));
+        var hold = holdId == 0 ? null : new MatchHold(home, matched!, holdId);
+        if (hold is not null)
+            holds.Add(hold);
+        if (found > 0)
+            origin?.Add(new MatchedPiece(_group, home, hold, first, found, locations));
         var others = await Task.WhenAll(HoldPlan.Of(_group.Namespaces, locations).Select(step => HoldElsewhereAsync(step, first)))
             .ConfigureAwait(false);
         foreach (var other in others)
@@ -81,19 +86,11 @@ internal sealed class ClusterMatch
         return (found, reason);
     }
 
-    private BlockLocations[] Locate(BlockConnection connection, int first, int found)
-    {
-        var locations = new BlockLocations[_group.Count];
-        for (var rank = 0; rank < locations.Length; rank++)
-            locations[rank] = connection.Locate(_group.Namespaces[rank], _chain.Hashes.Slice(first, found));
-        return locations;
-    }
-
-    private async Task<Hold?> HoldElsewhereAsync(HoldStep step, int first)
+    private async Task<MatchHold?> HoldElsewhereAsync(HoldStep step, int first)
     {
         if (_silos.Find(step.Endpoints) is not { } silo)
             return null;
-        Hold? hold = null;
+        MatchHold? hold = null;
         await _budget.RunAsync(
             silo.Control,
             connection =>
@@ -103,17 +100,17 @@ internal sealed class ClusterMatch
                 foreach (var block in step.Blocks)
                     hashes[next++] = _chain.Hashes[first + block];
                 var (_, id) = connection.Match(step.Namespaces.ToArray(), hashes, _hold);
-                hold = id == 0 ? null : new Hold(silo, connection, id);
+                hold = id == 0 ? null : new MatchHold(silo, connection, id);
                 return MissReason.None;
             },
             isPatient: false).ConfigureAwait(false);
         return hold;
     }
 
-    private Task ReleaseAsync(List<Hold> holds) => Task.WhenAll(holds.Select(ReleaseAsync));
+    private Task ReleaseAsync(List<MatchHold> holds) => Task.WhenAll(holds.Where(hold => !hold.IsOver).Select(ReleaseAsync));
 
     // The hold lives on the connection that made it; when that is gone, so is the hold.
-    private async Task ReleaseAsync(Hold hold)
+    private async Task ReleaseAsync(MatchHold hold)
     {
         using var call = new SiloCall(
             connection =>
@@ -126,6 +123,4 @@ internal sealed class ClusterMatch
             CancellationToken.None);
         await hold.Silo.Control.RunAsync(call).ConfigureAwait(false);
     }
-
-    private sealed record Hold(SiloConnector Silo, BlockConnection Connection, ulong Id);
 }

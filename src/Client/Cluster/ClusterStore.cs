@@ -5,8 +5,7 @@ using KvCache.Engine.Wire;
 namespace KvCache.Client.Cluster;
 
 /// <summary>
-/// One store: at the home silo what the cluster does not have yet, and what the home silo has no memory for once at the silo that it names
-/// instead.
+/// One store: at the home silo, and what that has no memory for once at the silo that it names instead.
 /// </summary>
 internal sealed class ClusterStore
 {
@@ -54,18 +53,11 @@ internal sealed class ClusterStore
     {
         foreach (var (first, count) in RequestPieces.Of(_done, _blocks.Count, RequestPieces.MostMoved))
         {
-            var (stored, _) = connection.Match([_prefix.Namespace], Hashes(first, count), TimeSpan.Zero);
-            _result = _result with { AlreadyStored = _result.AlreadyStored + stored };
-            if (stored > 0 && _options is { TimeToLive: { } life, RefreshLife: true })
-                connection.Expire(_prefix.Namespace, Hashes(first, stored), life);
-            _done += stored;
-            if (stored == count)
-                continue;
-            var reply = Put(connection, _done, count - stored);
+            var reply = Put(connection, first, count);
             for (var i = 0; i < reply.Outcomes.Length; i++)
             {
                 if (reply.Outcomes[i].IsNoRoom() && reply.Alternatives.Count > 0)
-                    CrowdOut(reply.Alternatives, _done + i);
+                    CrowdOut(reply.Alternatives, first + i);
                 else
                     _result = _result.With(reply.Outcomes[i]);
             }

@@ -39,14 +39,7 @@ internal sealed class FetchPlan
         _complete = complete;
         _first = first;
         _end = first + locations.Found;
-        _home = -1;
-        var silos = Math.Min(locations.Silos.Count, WireProtocol.MaxSilosPerLocate); // a silo that names more is not believed
-        for (var silo = 0; silo < silos; silo++)
-        {
-            if (locations.Silos[silo].IsHere)
-                _home = silo;
-        }
-
+        _home = HomeOf(locations, out var silos);
         _untried = new ulong[locations.Found];
         _asked = new bool[locations.Found];
         _reasons = new MissReason[locations.Found + 1];
@@ -76,6 +69,13 @@ internal sealed class FetchPlan
 
             return false;
         }
+    }
+
+    /// <summary>Whether the home silo has all of the blocks.</summary>
+    public static bool IsAtHome(BlockLocations locations)
+    {
+        var home = HomeOf(locations, out _);
+        return home >= 0 && locations.Runs.All(run => (run.Holders & (1UL << home)) != 0);
     }
 
     /// <summary>Whether the home silo failed, so that blocks may still be had with the help of another one.</summary>
@@ -167,6 +167,19 @@ internal sealed class FetchPlan
 
     /// <summary>The home silo is out of the question; what only it could give is left to another one.</summary>
     public void LoseHome() => _homeLost = true;
+
+    private static int HomeOf(BlockLocations locations, out int silos)
+    {
+        silos = Math.Min(locations.Silos.Count, WireProtocol.MaxSilosPerLocate); // a silo that names more is not believed
+        var home = -1;
+        for (var silo = 0; silo < silos; silo++)
+        {
+            if (locations.Silos[silo].IsHere)
+                home = silo;
+        }
+
+        return home;
+    }
 
     private int? Choose(ulong untried)
     {

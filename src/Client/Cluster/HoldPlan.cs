@@ -14,15 +14,17 @@ internal static class HoldPlan
     /// <summary>Names a silo for every block that the home silo does not have and another one has: one that is asked anyway, where there is
     /// one.</summary>
     /// <param name="namespaces">The ranks.</param>
-    /// <param name="locations">For each rank, where its blocks are.</param>
-    public static List<HoldStep> Of(ReadOnlySpan<CacheNamespace> namespaces, ReadOnlySpan<BlockLocations> locations)
+    /// <param name="locations">For each rank, where its blocks are; null where that is not known.</param>
+    public static List<HoldStep> Of(ReadOnlySpan<CacheNamespace> namespaces, ReadOnlySpan<BlockLocations?> locations)
     {
         var steps = new List<HoldStep>();
         for (var rank = 0; rank < locations.Length; rank++)
         {
-            var silos = locations[rank].Silos;
+            if (locations[rank] is not { } located)
+                continue;
+            var silos = located.Silos;
             var first = 0;
-            foreach (var run in locations[rank].Runs)
+            foreach (var run in located.Runs)
             {
                 if (Choose(silos, run.Holders & ~BlockRun.Redis, steps) is { } silo)
                 {

@@ -13,9 +13,10 @@ namespace KvCache.Client.Cluster;
 /// </remarks>
 internal sealed class LayerLoad(
     SiloDirectory silos, KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CallBudget budget,
-    LayerBoard board)
+    LayerBoard board, MatchedChain? matched = null)
 {
     private readonly int _count = destinations.Count;
+    private MatchedPiece? _matched = matched?.Find(prefix, firstBlock, firstBlock + destinations.Count);
 
     /// <summary>Loads, and closes the board.</summary>
     /// <param name="follow">From the home silo alone, and also what is still being written there.</param>
@@ -56,6 +57,8 @@ internal sealed class LayerLoad(
             var (home, isLast) = (homes[i], i == homes.Length - 1);
             if (i > 0 && !board.TryRestart(Blocks(first), missed))
                 return missed;
+            if (_matched?.Home != home)
+                _matched = null;
             missed = await FromHomeAsync(home, isLast).ConfigureAwait(false);
             first = board.FirstIncomplete;
             if (missed is MissReason.Corrupt && board.TryRestart(Blocks(first), missed))
@@ -92,7 +95,8 @@ internal sealed class LayerLoad(
         {
             var outcome = await budget.RunAsync(
                 home.Data,
-                connection => home.ReadLayers(connection, prefix.Namespace, Hashes(0), range, destinations, source),
+                connection => home.ReadLayers(
+                    connection, prefix.Namespace, Hashes(0), range, destinations, source, _matched, firstBlock + _count),
                 isLast).ConfigureAwait(false);
             var intact = Intact(source, outcome);
             home.Loaded(intact);
@@ -105,8 +109,11 @@ internal sealed class LayerLoad(
     // What the home silo does not hold: from the other silos that do, or fetched by the home silo.
     private async ValueTask<MissReason> FromOthersAsync(SiloConnector home, int first, MissReason missed, bool isLast)
     {
-        BlockLocations? locations = null;
-        var located = await budget.RunAsync(
+        // Not where the match has told them to be, when they turned out not to be there.
+        var locations = missed == MissReason.Absent ? _matched?.Locate(prefix.Namespace, firstBlock + first, firstBlock + _count) : null;
+        if (locations is not null && FetchPlan.IsAtHome(locations))
+            locations = null;
+        var located = locations is not null ? MissReason.None : await budget.RunAsync(
             home.Control,
             connection =>
             {

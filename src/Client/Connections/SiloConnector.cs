@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using KvCache.Client.Cluster;
 using KvCache.Client.SharedMemory;
 using KvCache.Engine.Resilience;
 using KvCache.Engine.Security;
@@ -54,7 +55,7 @@ internal sealed partial class SiloConnector : IAsyncDisposable
     /// <inheritdoc cref="BlockConnection.Get"/>
     public MissReason Read(
         BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range,
-        IReadOnlyList<Memory<byte>> destinations, ref int delivered)
+        IReadOnlyList<Memory<byte>> destinations, ref int delivered, MatchedPiece? matched, int end)
     {
         if (_memory is { } memory)
         {
@@ -68,14 +69,18 @@ internal sealed partial class SiloConnector : IAsyncDisposable
             }
         }
 
-        return connection.Get(ns, hashes, range, destinations, delivered, localOnly: true, ref delivered);
+        var hold = matched?.HoldFor(end) ?? default;
+        var reason = connection.Get(ns, hashes, range, destinations, delivered, localOnly: true, ref delivered, hold);
+        if (reason == MissReason.None)
+            matched?.HasRead(hold);
+        return reason;
     }
 
     /// <summary>Reads blocks that the silo holds, layer by layer: in its memory, or through the socket.</summary>
     /// <inheritdoc cref="BlockConnection.GetLayers"/>
     public MissReason ReadLayers(
         BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range,
-        IReadOnlyList<Memory<byte>> destinations, ILayerSink sink)
+        IReadOnlyList<Memory<byte>> destinations, ILayerSink sink, MatchedPiece? matched, int end)
     {
         if (_memory is { } memory)
         {
@@ -89,7 +94,11 @@ internal sealed partial class SiloConnector : IAsyncDisposable
             }
         }
 
-        return connection.GetLayers(ns, hashes, range, destinations, localOnly: true, sink);
+        var hold = matched?.HoldFor(end) ?? default;
+        var reason = connection.GetLayers(ns, hashes, range, destinations, localOnly: true, sink, hold: hold);
+        if (reason == MissReason.None)
+            matched?.HasRead(hold);
+        return reason;
     }
 
     /// <summary>The silo's memory cannot be read in place: from here on everything comes through the socket.</summary>

@@ -35,11 +35,13 @@ public interface IKvCache : IAsyncDisposable
     /// <param name="firstBlock">Index of the first block to load.</param>
     /// <param name="destinations">Memory for each block, exactly as large as <paramref name="layers"/> of a block.</param>
     /// <param name="layers">Layers to load; null for all.</param>
+    /// <param name="match">A match of this cache with a hold, which is then read in one round trip: nothing is looked for once more, and
+    /// the hold ends with the last block that it has found. Null for none.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>How many blocks are complete and verified. The memory of the others has undefined content.</returns>
     /// <exception cref="ArgumentException">Sizes do not fit the layout, or there are more destinations than blocks.</exception>
     ValueTask<LoadResult> LoadAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default);
 
     /// <summary>
@@ -66,15 +68,16 @@ public interface IKvCache : IAsyncDisposable
     /// these layers only.
     /// </param>
     /// <param name="layers">Layers to load; null for all.</param>
+    /// <param name="match">A match of this cache with a hold, as in <see cref="LoadAsync"/>; null for none.</param>
     /// <param name="cancellationToken">Cancels the load.</param>
     /// <exception cref="ArgumentException">Sizes do not fit the layout, or there are more destinations than blocks.</exception>
     async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
-        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
             [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         if (destinations.Count == 0)
             yield break;
-        var result = await LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken).ConfigureAwait(false);
+        var result = await LoadAsync(prefix, firstBlock, destinations, layers, match, cancellationToken).ConfigureAwait(false);
         var range = layers ?? prefix.Namespace.Layout.AllLayers;
         for (var layer = range.First; layer < range.End; layer++)
         {
@@ -99,7 +102,7 @@ public interface IKvCache : IAsyncDisposable
     IAsyncEnumerable<LoadedLayer> FollowLayersAsync(
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
         CancellationToken cancellationToken = default) =>
-        LoadLayersAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+        LoadLayersAsync(prefix, firstBlock, destinations, layers, match: null, cancellationToken);
 
     /// <summary>Stores consecutive blocks whose layers become ready one after another, each layer as soon as it is ready.</summary>
     /// <param name="prefix">The prefix.</param>
@@ -128,7 +131,8 @@ public interface IKvCache : IAsyncDisposable
             : await StoreAsync(prefix, firstBlock, blocks, options, cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>Stores consecutive blocks. Blocks that are stored already are not sent again.</summary>
+    /// <summary>Stores consecutive blocks. All of them are sent, also those that turn out to be stored already: begin behind what a match
+    /// has found.</summary>
     /// <param name="prefix">The prefix.</param>
     /// <param name="firstBlock">Index of the first block given.</param>
     /// <param name="blocks">Bytes of each block, in the order of the layout.</param>

@@ -30,6 +30,9 @@ public sealed class CacheMatch : IAsyncDisposable
     /// <summary>Whether found blocks are kept from eviction.</summary>
     public bool Held => _release is not null;
 
+    /// <summary>What the cache that has answered knows of it, for the loads that follow.</summary>
+    internal object? Origin { get; init; }
+
     /// <summary>Ends the hold.</summary>
     public ValueTask DisposeAsync() => Interlocked.Exchange(ref _release, null)?.Invoke() ?? default;
 }

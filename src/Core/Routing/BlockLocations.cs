@@ -18,4 +18,22 @@ public readonly record struct BlockRun(int Blocks, ulong Holders)
 /// <param name="Found">Number of blocks found.</param>
 /// <param name="Silos">The silos.</param>
 /// <param name="Runs">Runs of blocks; together they have <paramref name="Found"/> blocks.</param>
-public sealed record BlockLocations(int Found, IReadOnlyList<BlockHolder> Silos, IReadOnlyList<BlockRun> Runs);
+public sealed record BlockLocations(int Found, IReadOnlyList<BlockHolder> Silos, IReadOnlyList<BlockRun> Runs)
+{
+    /// <summary>The same of a part of the blocks.</summary>
+    internal BlockLocations Slice(int first, int count)
+    {
+        if (first == 0 && count == Found)
+            return this;
+        var runs = new List<BlockRun>();
+        var (start, end) = (0, first + count);
+        foreach (var run in Runs)
+        {
+            if (Math.Min(start + run.Blocks, end) - Math.Max(start, first) is > 0 and var blocks)
+                runs.Add(run with { Blocks = blocks });
+            start += run.Blocks;
+        }
+
+        return new BlockLocations(count, Silos, runs);
+    }
+}

@@ -18,6 +18,8 @@ internal sealed class BlockLease : IDisposable
         _entry = entry;
     }
 
+    internal BlockEntry Entry => _entry;
+
     /// <summary>Key of the block.</summary>
     public BlockKey Key => _entry.Key;
 

@@ -78,6 +78,17 @@ internal sealed partial class BlockStore
         return new BlockLease(this, entry);
     }
 
+    /// <summary>A block that is leased already is used, as by a <see cref="TryLease"/> of its key.</summary>
+    /// <returns>False when it must not be read any more: it was deleted, replaced, or is at the end of its life.</returns>
+    public bool TryUse(BlockLease lease, long request)
+    {
+        var entry = lease.Entry;
+        if (Term.IsOver || entry.Node.Visible != entry || IsOver(entry))
+            return false;
+        Note(new BlockUse(entry, request, _deadlines.NowMilliseconds, 0));
+        return true;
+    }
+
     internal void Release(BlockEntry entry)
     {
         switch (entry.Leases.Release())

@@ -18,16 +18,18 @@ internal sealed partial class BlockConnection
     /// <param name="sink">Hears of every layer.</param>
     /// <param name="follow">Blocks that are still being written at this silo are read as well; their layers come as they are
     /// written.</param>
+    /// <param name="hold">What a match holds of them.</param>
     /// <returns>Whether everything was delivered, blocks were missing at the end (also when a write that was followed came to nothing), or
     /// one was damaged.</returns>
     public MissReason GetLayers(
         CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, bool localOnly,
-            ILayerSink sink, bool follow = false)
+            ILayerSink sink, bool follow = false, HoldToRead hold = default)
     {
         var handle = Open(ns);
-        var request = Begin();
+        var request = BeginRead(hold);
         request.UInt32(handle);
-        request.UInt8((byte)((localOnly ? WireProtocol.GetLocalOnly : 0) | (follow ? WireProtocol.GetFollow : 0)));
+        request.UInt8((byte)((localOnly ? WireProtocol.GetLocalOnly : 0) | (follow ? WireProtocol.GetFollow : 0)
+            | (hold.Ends ? WireProtocol.GetEndsHold : 0)));
         request.UInt32((uint)range.First);
         request.UInt32((uint)range.Count);
         request.UInt32((uint)hashes.Length);

@@ -90,66 +90,6 @@ internal sealed partial class BlockConnection : IDisposable
         }
     }
 
-    /// <summary>Asks how much of a chain is stored.</summary>
-    /// <param name="namespaces">Namespaces of the ranks; what all of them have is found.</param>
-    /// <param name="hashes">The chain, at most <see cref="WireProtocol.MaxBlocksPerRequest"/> blocks.</param>
-    /// <param name="hold">Time to keep the found blocks; zero only looks.</param>
-    /// <returns>Blocks found, and the id of the hold or 0.</returns>
-    public (int Found, ulong HoldId) Match(ReadOnlySpan<CacheNamespace> namespaces, ReadOnlySpan<BlockHash> hashes, TimeSpan hold)
-    {
-        foreach (var ns in namespaces)
-            Open(ns);
-        var request = Begin();
-        request.UInt32((uint)hold.TotalMilliseconds);
-        request.UInt32((uint)namespaces.Length);
-        foreach (var ns in namespaces)
-            request.UInt32(Open(ns));
-        request.UInt32((uint)hashes.Length);
-        request.Hashes(hashes);
-        var reader = Exchange(FrameType.Match, FrameType.MatchReply);
-        var found = reader.Count(hashes.Length, "found");
-        var holdId = reader.UInt64();
-        _ = reader.UInt32(); // granted time: holds end by themselves
-        reader.End();
-        return (found, holdId);
-    }
-
-    /// <summary>Asks which silos hold a chain.</summary>
-    /// <param name="ns">Namespace.</param>
-    /// <param name="hashes">The chain, at most <see cref="WireProtocol.MaxBlocksPerRequest"/> blocks.</param>
-    /// <param name="isRead">Whether the blocks are about to be read. The silo takes copies of what is often read from afar.</param>
-    public BlockLocations Locate(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, bool isRead = true)
-    {
-        var handle = Open(ns);
-        var request = Begin();
-        if (!isRead)
-        {
-            WireFields.Add(request, WireFields.NotARead, []);
-            WireFields.End(request);
-        }
-
-        request.UInt32(handle);
-        request.UInt32((uint)hashes.Length);
-        request.Hashes(hashes);
-        var reader = Exchange(FrameType.Locate, FrameType.LocateReply);
-        var found = reader.Count(hashes.Length, "found");
-        var silos = new BlockHolder[reader.UInt8()];
-        for (var i = 0; i < silos.Length; i++)
-            silos[i] = new BlockHolder(reader.UInt8() == 1, Endpoints(ref reader));
-        var runs = new BlockRun[reader.Count(found, "runs")];
-        var blocks = 0;
-        for (var i = 0; i < runs.Length; i++)
-        {
-            runs[i] = new BlockRun(reader.Count(found - blocks, "blocks of a run"), reader.UInt64());
-            blocks += runs[i].Blocks;
-        }
-
-        reader.End();
-        return blocks == found
-            ? new BlockLocations(found, silos, runs)
-            : throw new KvFormatException($"The silo found {found} blocks and located {blocks}.");
-    }
-
     /// <summary>Reads blocks into the caller's memory, up to the first that is missing or damaged.</summary>
     /// <param name="ns">Namespace.</param>
     /// <param name="hashes">The blocks.</param>
@@ -158,15 +98,16 @@ internal sealed partial class BlockConnection : IDisposable
     /// <param name="firstDestination">Index of the first block's memory.</param>
     /// <param name="localOnly">Only what this silo holds; otherwise it fetches what it lacks from other silos and Redis.</param>
     /// <param name="delivered">Is raised for each block that is complete and verified, also when an exception is thrown later.</param>
+    /// <param name="hold">What a match holds of them.</param>
     /// <returns>Whether everything was delivered, a block was missing, or one was damaged.</returns>
     public MissReason Get(
         CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, int firstDestination,
-        bool localOnly, ref int delivered)
+        bool localOnly, ref int delivered, HoldToRead hold = default)
     {
         var handle = Open(ns);
-        var request = Begin();
+        var request = BeginRead(hold);
         request.UInt32(handle);
-        request.UInt8(localOnly ? WireProtocol.GetLocalOnly : (byte)0);
+        request.UInt8((byte)((localOnly ? WireProtocol.GetLocalOnly : 0) | (hold.Ends ? WireProtocol.GetEndsHold : 0)));
         request.UInt32((uint)range.First);
         request.UInt32((uint)range.Count);
         request.UInt32((uint)hashes.Length);
@@ -406,12 +347,16 @@ internal sealed partial class BlockConnection : IDisposable
             : throw new KvFormatException($"The silo answered for {count} of {blocks} blocks.");
     }
 
-    private static string[] Endpoints(ref WireReader reader)
+    private WireWriter BeginRead(HoldToRead hold)
     {
-        var endpoints = new string[reader.UInt8()];
-        for (var i = 0; i < endpoints.Length; i++)
-            endpoints[i] = reader.Text(SiloEndpoint.MaxTextBytes, "endpoint");
-        return endpoints;
+        var request = Begin();
+        if (hold.Id != 0)
+        {
+            WireFields.Add(request, WireFields.Hold, hold.Id);
+            WireFields.End(request);
+        }
+
+        return request;
     }
 
     private WireWriter Begin()

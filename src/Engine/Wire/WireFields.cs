@@ -30,6 +30,13 @@ internal static class WireFields
     /// <summary>Nothing is about to be read, without a value. In a locate of somebody who only wants to know.</summary>
     public const ushort NotARead = 3;
 
+    /// <summary>The answer is to say where the blocks are that were found, without a value. In a match of somebody who is about to read
+    /// them.</summary>
+    public const ushort WithLocations = 4;
+
+    /// <summary>The hold of a match, u64, whose blocks are read: it saves looking for them. In a get.</summary>
+    public const ushort Hold = 5;
+
     private const int HeadBytes = 8;
 
     /// <summary>Appends a field. Fields come right behind the room for the header, before everything else; <see cref="End"/> ends

@@ -57,6 +57,9 @@ internal static class WireProtocol
     /// <summary>Flag of a get of layers: blocks that are still being written are read while they are.</summary>
     public const byte GetFollow = 4;
 
+    /// <summary>Flag of a get that names a hold: the hold ends with it.</summary>
+    public const byte GetEndsHold = 8;
+
     /// <summary>Flag of a put: the blocks are to be written to Redis.</summary>
     public const byte PutPersisted = 1;
 

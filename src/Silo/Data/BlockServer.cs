@@ -109,6 +109,9 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     /// <summary>Leases of processes that read in the arena.</summary>
     public MappedLeases Mapped { get; }
 
+    /// <summary>What matches hold.</summary>
+    public Holds Holds { get; } = new();
+
     /// <summary>File of the arena, or empty.</summary>
     public string ArenaPath { get; }
 

@@ -3,13 +3,14 @@ using KvCache.Engine.Storage;
 
 namespace KvCache.Silo.Data;
 
-/// <summary>The leases that one connection's matches hold: bounded in time and arena memory, charged to its tenant, gone with the
-/// connection.</summary>
-internal sealed class HoldTable(long maxBytes) : IDisposable
+/// <summary>
+/// The leases that one connection's matches hold: bounded in time and arena memory, charged to its tenant, gone with the connection. A get
+/// on any connection of the tenant may use them (<see cref="Holds"/>).
+/// </summary>
+internal sealed class HoldTable(Holds holds, long maxBytes) : IDisposable
 {
     private readonly Lock _lock = new();
-    private readonly Dictionary<ulong, Hold> _holds = [];
-    private ulong _nextId = 1;
+    private readonly HashSet<Hold> _own = [];
     private long _bytes;
     private bool _disposed;
 
@@ -36,28 +37,54 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
         {
             if (_disposed || !Account!.TryHold(leases.Bytes))
                 return 0;
-            var hold = new Hold(leases.HandOver(), until);
+            var hold = new Hold(this, leases.HandOver(), until);
             _bytes += hold.Leases.Bytes;
-            _holds.Add(_nextId, hold);
-            return _nextId++;
+            _own.Add(hold);
+            return hold.Id = holds.Add(hold);
         }
     }
 
-    public bool Release(ulong id)
-    {
-        lock (_lock)
-            return _holds.Remove(id, out var hold) && Drop(hold);
-    }
+    /// <summary>Ends a hold of this connection.</summary>
+    /// <returns>Whether there was one.</returns>
+    public bool Release(ulong id) => holds.Find(id, Account) is { } hold && hold.Table == this && TryEnd(hold);
 
+    /// <summary>Ends the holds whose time is over.</summary>
     public void Expire(long now)
     {
         lock (_lock)
         {
-            foreach (var (id, hold) in _holds)
+            foreach (var hold in _own)
             {
-                if (hold.Until <= now && _holds.Remove(id))
-                    Drop(hold);
+                if (hold.Until <= now)
+                    End(hold);
             }
+        }
+    }
+
+    /// <summary>Begins to read the leases of a hold, which stay until <see cref="EndUse"/> even when it ends meanwhile.</summary>
+    /// <returns>False when it has ended.</returns>
+    public bool TryUse(Hold hold)
+    {
+        lock (_lock)
+        {
+            if (!_own.Contains(hold))
+                return false;
+            hold.Users++;
+            return true;
+        }
+    }
+
+    /// <summary>Nothing is read any more.</summary>
+    /// <param name="hold">The hold.</param>
+    /// <param name="end">Whether it ends, too.</param>
+    public void EndUse(Hold hold, bool end)
+    {
+        lock (_lock)
+        {
+            hold.Users--;
+            if (end)
+                End(hold);
+            DropUnused(hold);
         }
     }
 
@@ -66,19 +93,33 @@ internal sealed class HoldTable(long maxBytes) : IDisposable
         lock (_lock)
         {
             _disposed = true;
-            foreach (var hold in _holds.Values)
-                Drop(hold);
-            _holds.Clear();
+            foreach (var hold in _own)
+                End(hold);
         }
     }
 
-    private bool Drop(Hold hold)
+    private bool TryEnd(Hold hold)
     {
-        _bytes -= hold.Leases.Bytes;
-        Account!.EndHold(hold.Leases.Bytes);
-        hold.Leases.Dispose();
+        lock (_lock)
+            return End(hold);
+    }
+
+    private bool End(Hold hold)
+    {
+        if (!_own.Remove(hold))
+            return false;
+        holds.Remove(hold.Id);
+        DropUnused(hold);
         return true;
     }
 
-    private sealed record Hold(LeaseList Leases, long Until);
+    private void DropUnused(Hold hold)
+    {
+        if (hold.Users > 0 || hold.IsDropped || _own.Contains(hold))
+            return;
+        hold.IsDropped = true;
+        _bytes -= hold.Leases.Bytes;
+        Account!.EndHold(hold.Leases.Bytes);
+        hold.Leases.Dispose();
+    }
 }

@@ -14,11 +14,14 @@ internal sealed partial class Session
 
     private void GetLayers(ulong requestId, ReadOnlySpan<byte> meta)
     {
-        var ns = ReadGet(meta, WireProtocol.GetLocalOnly | WireProtocol.GetFollow, out var flags, out var range, out var hashes);
+        var ns = ReadGet(meta, WireProtocol.GetLocalOnly | WireProtocol.GetFollow | WireProtocol.GetEndsHold, out var flags,
+            out var range, out var hashes);
         try
         {
-            // All blocks at once, as every one of them is read until the last layer: what a connection may hold bounds that.
-            LeaseRun(ns, hashes, hashes.Length, flags, _holds.FreeBytes, _layerLeases);
+            // All blocks at once, as every one of them is read until the last layer: what a connection may hold bounds that. What a match
+            // holds already counts once.
+            using var hold = UseHold(flags);
+            LeaseRun(ns, hashes, hashes.Length, flags, _holds.FreeBytes + (hold?.Bytes ?? 0), _layerLeases);
             SendLayers(requestId, ns.Layout, range);
         }
         finally

@@ -14,6 +14,10 @@ namespace KvCache.Silo.Data;
 /// <summary>One connection of the data plane: its thread, its tenant, its namespaces and its holds.</summary>
 internal sealed partial class Session : Connection
 {
+    // Blocks of all ranks of a match of which is told where they are, and bytes of an answer that takes another rank's.
+    private const int MostLocated = 1 << 16;
+    private const int MostLocationBytes = WireProtocol.MaxMetaBytes / 4;
+
     private readonly BlockServer _server;
     private readonly FrameSocket _socket;
     private readonly WireWriter _reply = new(1024);
@@ -34,7 +38,7 @@ internal sealed partial class Session : Connection
     {
         _server = server;
         _socket = new FrameSocket(channel, MaxMetaBeforeProof, maxPayload: 0);
-        _holds = new HoldTable((long)(server.Options.MaxHeldShare * server.Store.Arena.Capacity));
+        _holds = new HoldTable(server.Holds, (long)(server.Options.MaxHeldShare * server.Store.Arena.Capacity));
         _puts = new PutPipeline(server.Writer, server.Options.PutWindow, _socket, ContinueFrame);
     }
 
@@ -191,8 +195,12 @@ internal sealed partial class Session : Connection
         if (ranks == 0)
             throw new ProtocolException(WireStatus.InvalidRequest, "A match names at least one namespace.");
         var found = hashes.Length;
-        foreach (var ns in namespaces)
-            found = _server.Cluster.Match(ns, hashes[..found], Masks(found));
+        var located = WireFields.TryFind(_socket.Fields, WireFields.WithLocations, out _)
+            ? Math.Min(namespaces.Count, MostLocated / Math.Max(1, hashes.Length))
+            : 0;
+        var masks = Masks(Math.Max(1, located) * hashes.Length);
+        for (var i = 0; i < namespaces.Count; i++)
+            found = _server.Cluster.Match(namespaces[i], hashes[..found], masks[(i < located ? i * hashes.Length : 0)..]);
         ulong holdId = 0;
         if (hold > TimeSpan.Zero && found > 0)
         {
@@ -209,6 +217,13 @@ internal sealed partial class Session : Connection
         reply.UInt32((uint)found);
         reply.UInt64(holdId);
         reply.UInt32(holdId == 0 ? 0 : (uint)hold.TotalMilliseconds);
+        for (var i = 0; i < located && reply.Length < MostLocationBytes; i++)
+        {
+            var holders = masks.Slice(i * hashes.Length, found);
+            _server.Cluster.NoteReads(namespaces[i], hashes[..found], holders);
+            _server.Cluster.WriteLocations(reply, holders, _server.Endpoints);
+        }
+
         _socket.Send(reply, FrameType.MatchReply, WireStatus.Ok, requestId);
     }
 
@@ -234,16 +249,21 @@ internal sealed partial class Session : Connection
     private void Get(ulong requestId, ReadOnlySpan<byte> meta)
     {
         var ns = ReadGet(
-            meta, WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly, out var flags, out var range, out var hashes);
+            meta, WireProtocol.GetContinuePastMisses | WireProtocol.GetLocalOnly | WireProtocol.GetEndsHold, out var flags,
+                out var range, out var hashes);
         var delivered = 0;
         var request = BeginRequest(ns, hashes);
+        using var hold = UseHold(flags);
         using var leases = new LeaseList();
         for (var i = 0; i < hashes.Length; i++)
         {
             ContinueFrame();
-            var lease = Lease(ns.Id, hashes[i..], flags, request);
+            var held = hold?.Find(new BlockKey(ns.Id, hashes[i]));
+            if (held is not null && !_server.Store.TryUse(held, request))
+                held = null;
+            var lease = held ?? Lease(ns.Id, hashes[i..], flags, request);
             leases.Dispose(); // the block before it, only now: what comes before both stays locked, and is not walked over again
-            if (lease is not null)
+            if (lease is not null && held is null)
                 leases.Add(lease);
             var reply = Reply();
             reply.UInt32((uint)i);
@@ -298,6 +318,10 @@ internal sealed partial class Session : Connection
         (flags & WireProtocol.GetLocalOnly) != 0
             ? _server.Store.TryLease(new BlockKey(ns, hashes[0]), request)
             : _server.Fetcher.Fetch(ns, hashes, request);
+
+    // What a match keeps for this get, on whatever connection of the tenant that was; null where it names nothing that is kept.
+    private HoldUse? UseHold(byte flags) =>
+        _server.Holds.Use(WireFields.Number(_socket.Fields, WireFields.Hold), _account!, (flags & WireProtocol.GetEndsHold) != 0);
 
     private long BeginRequest(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes) =>
         _server.Store.BeginRequest(ns.Id, default, hashes, new RequestFacts(ns.Layout.TokensPerBlock));

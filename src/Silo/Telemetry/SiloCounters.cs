@@ -139,6 +139,7 @@ internal sealed class SiloCounters : IDisposable
     private static string NameOf(FrameType type) => type switch
     {
         FrameType.Match => "match",
+        FrameType.Locate => "locate",
         FrameType.Get => "get",
         FrameType.GetLayers => "get_layers",
         FrameType.Put => "put",

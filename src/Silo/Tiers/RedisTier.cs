@@ -74,8 +74,8 @@ internal sealed class RedisTier : IPayloadTier, IHostedService, ILiveFiles, IAsy
         _health = new RedisHealth(endpoint, _options, counters, logger);
         _maxQueuedBytes = _options.MaxQueuedBytes.Bytes > 0 ? _options.MaxQueuedBytes.Bytes : store.Arena.Capacity / QueueShare;
         _queue = new PersistQueue(_maxQueuedBytes, _options.MaxPendingChanges, _health, counters);
-        _promotions = new PromotionTable(store, lives, _options.MaxQueuedReads, time);
-        _control = new RedisControl(_queue, NewLane(0), _health, _names, keys, _options, counters, logger);
+        _promotions = new PromotionTable(store, lives, _options.MaxQueuedReads);
+        _control = new RedisControl(_queue, NewLane(0), _health, _names, keys, _options, counters, time, logger);
         _queue.ChangesReady = _health.Opened = _control.Wake;
         AddThread("control", _control.Run);
         var buffer = (int)_options.SocketBuffer.Bytes;

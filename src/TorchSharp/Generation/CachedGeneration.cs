@@ -144,7 +144,7 @@ public static class CachedGeneration
         if (usable > 0)
         {
             var matched = Stopwatch.GetElapsedTime(began);
-            await using var layers = cache.LoadLayerTensors(prefix, 0, usable, cancellationToken: cancellationToken);
+            await using var layers = cache.LoadLayerTensors(prefix, 0, usable, match: match, cancellationToken: cancellationToken);
             var hitTokens = (await WaitAsync(layers, 0)).Blocks * options.TokensPerBlock;
             if (options.OnLoaded is { } change && hitTokens > 0)
                 hitTokens = await ChangeAsync(layers, change) * options.TokensPerBlock;

@@ -12,11 +12,13 @@ public static class KvCacheTensorExtensions
     /// <param name="firstBlock">Index of the first block to load.</param>
     /// <param name="count">Number of blocks.</param>
     /// <param name="layers">Layers to load; null for all.</param>
+    /// <param name="match">A match of this cache with a hold, which is then read in one round trip (<see cref="IKvCache.LoadAsync"/>); null
+    /// for none.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>The blocks that could be had, first block first, and why not more. The caller disposes the tensors.</returns>
     /// <exception cref="ArgumentException">The layout is opaque, or the run is outside the prefix.</exception>
     public static async ValueTask<(IReadOnlyList<torch.Tensor> Blocks, MissReason Reason)> LoadTensorsAsync(
-        this IKvCache cache, KvPrefix prefix, int firstBlock, int count, LayerRange? layers = null,
+        this IKvCache cache, KvPrefix prefix, int firstBlock, int count, LayerRange? layers = null, CacheMatch? match = null,
             CancellationToken cancellationToken = default)
     {
         var layout = prefix.Namespace.Layout;
@@ -28,7 +30,7 @@ public static class KvCacheTensorExtensions
             for (var i = 0; i < count; i++)
                 tensors.Add(torch.empty(shape, dtype: ScalarTypeOf(layout.DataType)));
             var memory = tensors.ConvertAll(tensor => new TensorMemory(tensor).Memory);
-            var result = await cache.LoadAsync(prefix, firstBlock, memory, layers, cancellationToken).ConfigureAwait(false);
+            var result = await cache.LoadAsync(prefix, firstBlock, memory, layers, match, cancellationToken).ConfigureAwait(false);
             kept = result.Blocks;
             return (tensors.GetRange(0, kept), result.Reason);
         }
@@ -45,11 +47,13 @@ public static class KvCacheTensorExtensions
     /// <param name="firstBlock">Index of the first block to load.</param>
     /// <param name="count">Number of blocks, at least one.</param>
     /// <param name="layers">Layers to load; null for all.</param>
+    /// <param name="match">A match of this cache with a hold, which is then read in one round trip (<see cref="IKvCache.LoadAsync"/>); null
+    /// for none.</param>
     /// <param name="cancellationToken">Cancels the load.</param>
     /// <returns>The load, which is running. Dispose it.</returns>
     /// <exception cref="ArgumentException">The layout is opaque, the run is outside the prefix, or there is no block to load.</exception>
     public static LayerTensors LoadLayerTensors(
-        this IKvCache cache, KvPrefix prefix, int firstBlock, int count, LayerRange? layers = null,
+        this IKvCache cache, KvPrefix prefix, int firstBlock, int count, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default)
     {
         if (count < 1)
@@ -61,7 +65,7 @@ public static class KvCacheTensorExtensions
         {
             for (var i = 0; i < count; i++)
                 tensors[i] = torch.empty(ShapeOf(layout, range), dtype: ScalarTypeOf(layout.DataType)).DetachFromDisposeScope();
-            return new LayerTensors(cache, prefix, firstBlock, tensors, range, staging: null, cancellationToken);
+            return new LayerTensors(cache, prefix, firstBlock, tensors, range, staging: null, match, cancellationToken);
         }
         catch
         {
@@ -77,12 +81,15 @@ public static class KvCacheTensorExtensions
     /// <param name="firstBlock">Index of the first block to load.</param>
     /// <param name="destinations">Contiguous CPU tensors, each as large as the layers of a block.</param>
     /// <param name="layers">Layers to load; null for all.</param>
+    /// <param name="match">A match of this cache with a hold, which is then read in one round trip (<see cref="IKvCache.LoadAsync"/>); null
+    /// for none.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     public static ValueTask<LoadResult> LoadAsync(
         this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> destinations, LayerRange? layers = null,
+            CacheMatch? match = null,
         CancellationToken cancellationToken = default) =>
         cache.LoadAsync(
-            prefix, firstBlock, destinations.Select(tensor => new TensorMemory(tensor).Memory).ToArray(), layers, cancellationToken);
+            prefix, firstBlock, destinations.Select(tensor => new TensorMemory(tensor).Memory).ToArray(), layers, match, cancellationToken);
 
     /// <summary>Stores blocks from tensors.</summary>
     /// <param name="cache">The cache.</param>

@@ -26,7 +26,7 @@ public sealed class LayerTensors : IAsyncDisposable
 
     internal LayerTensors(
         IKvCache cache, KvPrefix prefix, int firstBlock, torch.Tensor[] blocks, LayerRange range, StagingRing? staging,
-        CancellationToken cancellationToken)
+        CacheMatch? match, CancellationToken cancellationToken)
     {
         _blocks = blocks;
         _staging = staging;
@@ -36,7 +36,7 @@ public sealed class LayerTensors : IAsyncDisposable
             _layers[i] = new TaskCompletionSource<LoadedLayer>(TaskCreationOptions.RunContinuationsAsynchronously);
         _ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var layers = cache.LoadLayersAsync(
-            prefix, firstBlock, Array.ConvertAll(blocks, block => new TensorMemory(block).Memory), range, _ending.Token);
+            prefix, firstBlock, Array.ConvertAll(blocks, block => new TensorMemory(block).Memory), range, match, _ending.Token);
         _loading = Task.Run(() => LoadAsync(layers), CancellationToken.None); // a cache of this process copies on the thread that asks
     }
 

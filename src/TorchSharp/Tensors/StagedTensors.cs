@@ -17,12 +17,14 @@ public static class StagedTensors
     /// of an engine's KV memory, for example.</param>
     /// <param name="staging">The ring.</param>
     /// <param name="layers">Layers to load; null for all.</param>
+    /// <param name="match">A match of this cache with a hold, which is then read in one round trip (<see cref="IKvCache.LoadAsync"/>); null
+    /// for none.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>How many blocks are complete and verified. The tensors of the others have undefined content.</returns>
     /// <exception cref="ArgumentException">Shape, element type or device do not fit, or the run is outside the prefix.</exception>
     public static async ValueTask<LoadResult> LoadAsync(
         this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> destinations, StagingRing staging,
-            LayerRange? layers = null, CancellationToken cancellationToken = default)
+            LayerRange? layers = null, CacheMatch? match = null, CancellationToken cancellationToken = default)
     {
         var range = layers ?? staging.Layout.AllLayers;
         staging.Check(prefix, destinations, range, nameof(destinations));
@@ -57,7 +59,7 @@ public static class StagedTensors
                 var memory = new Memory<byte>[pieces[piece].Count];
                 for (var block = 0; block < memory.Length; block++)
                     memory[block] = staging.Memory(piece % staging.Buffers, block, range);
-                return cache.LoadAsync(prefix, firstBlock + pieces[piece].First, memory, layers, cancellationToken).AsTask();
+                return cache.LoadAsync(prefix, firstBlock + pieces[piece].First, memory, layers, match, cancellationToken).AsTask();
             }
         }
         finally
@@ -78,12 +80,15 @@ public static class StagedTensors
     /// other.</param>
     /// <param name="staging">The ring.</param>
     /// <param name="layers">Layers to load; null for all.</param>
+    /// <param name="match">A match of this cache with a hold, which is then read in one round trip (<see cref="IKvCache.LoadAsync"/>); null
+    /// for none.</param>
     /// <param name="cancellationToken">Cancels the load.</param>
     /// <returns>The load, which is running. Dispose it.</returns>
     /// <exception cref="ArgumentException">The layout is another one than the ring's, the run is outside the prefix, or there are too many
     /// blocks for the ring, or none.</exception>
     public static async ValueTask<LayerTensors> LoadLayerTensorsAsync(
         this IKvCache cache, KvPrefix prefix, int firstBlock, int count, StagingRing staging, LayerRange? layers = null,
+            CacheMatch? match = null,
             CancellationToken cancellationToken = default)
     {
         var range = layers ?? staging.Layout.AllLayers;
@@ -98,7 +103,7 @@ public static class StagedTensors
             .Select(i => staging.View(i / staging.Blocks, i % staging.Blocks, range).DetachFromDisposeScope())];
         try
         {
-            return new LayerTensors(cache, prefix, firstBlock, blocks, range, staging, cancellationToken);
+            return new LayerTensors(cache, prefix, firstBlock, blocks, range, staging, match, cancellationToken);
         }
         catch
         {

@@ -48,7 +48,13 @@ internal static class Prefixes
     {
         var memory = prefix.Memory(prefix.BlockCount);
         Assert.Equal(new LoadResult(prefix.BlockCount, MissReason.None), await client.LoadAsync(prefix, 0, memory));
-        for (var block = 0; block < prefix.BlockCount; block++)
+        prefix.AssertRight(memory);
+    }
+
+    /// <summary>Compares the bytes of the first blocks of a prefix.</summary>
+    public static void AssertRight(this KvPrefix prefix, Memory<byte>[] memory)
+    {
+        for (var block = 0; block < memory.Length; block++)
             Assert.True(Content.IsRight(memory[block].Span, prefix.Key(block)), $"Block {block} has wrong bytes.");
     }
 

@@ -124,7 +124,8 @@ internal sealed class RawPeer : IDisposable
 
     public void ExpectReply(FrameType type, out byte[] meta)
     {
-        Assert.True(_frames.TryReceive(out var header, out var received), "The silo closed the connection.");
+        if (!_frames.TryReceive(out var header, out var received))
+            throw new SocketException((int)SocketError.ConnectionReset, "The silo closed the connection.");
         meta = received.ToArray();
         Assert.True(header.Type == type,
             $"{type} was expected, {header.Type} came: {(header.Type == FrameType.Error ? Sentence(meta) : "")}");

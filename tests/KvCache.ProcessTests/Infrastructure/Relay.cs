@@ -9,6 +9,9 @@ namespace KvCache.ProcessTests.Infrastructure;
 /// </summary>
 internal sealed class Relay : IDisposable
 {
+    // The system lets buffers grow to tens of MiB otherwise, in which all that is to be kept back may find room.
+    private const int BufferBytes = 256 << 10;
+
     private readonly Socket _listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
     private readonly IPEndPoint _silo;
     private readonly List<Socket> _sockets = [];
@@ -76,6 +79,7 @@ internal sealed class Relay : IDisposable
             {
                 var client = await _listener.AcceptAsync();
                 var silo = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+                silo.ReceiveBufferSize = client.ReceiveBufferSize = BufferBytes;
                 lock (_lock)
                     _sockets.AddRange([client, silo]);
                 Accepted++;

@@ -182,7 +182,7 @@ internal sealed class SiloCluster : IAsyncDisposable
             await silo.DisposeAsync();
     }
 
-    private async Task<string> GetAsync(int silo, string path)
+    public async Task<string> GetAsync(int silo, string path)
     {
         using var http = new HttpClient { BaseAddress = new Uri(this[silo].Ready.Http), Timeout = Eventually.Bound };
         using var answer = await http.GetAsync(new Uri(path, UriKind.Relative));

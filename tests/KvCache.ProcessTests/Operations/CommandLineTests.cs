@@ -158,23 +158,6 @@ public sealed class CommandLineTests
         Assert.DoesNotContain("Unhandled", silo.Log, StringComparison.OrdinalIgnoreCase);
     }
 
-    [Fact]
-    public async Task A_silo_that_takes_long_to_end_still_ends_well()
-    {
-        await using var silo = await SiloProcess.StartAsync(new SiloSettings(UseArenaFile: true));
-        silo.Terminate();
-        await Eventually.TrueAsync(
-            "the silo has begun to end", () => silo.Log.Contains("Application is shutting down", StringComparison.Ordinal));
-        silo.Pause();
-        await Task.Delay(TimeSpan.FromSeconds(3)); // longer than the two seconds after which command line libraries lose patience
-        silo.Resume();
-
-        Assert.Equal(0, await silo.StopAsync());
-
-        Assert.False(File.Exists(silo.UnixPath));
-        Assert.False(File.Exists(silo.ArenaPath));
-    }
-
     private static Task<ProgramResult> RunAsync(string[] arguments)
     {
         var free = FreePorts.Chunk(2).Where(option => !arguments.Contains(option[0])).SelectMany(option => option);

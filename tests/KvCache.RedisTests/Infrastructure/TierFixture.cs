@@ -14,7 +14,7 @@ internal sealed class TierFixture : IAsyncDisposable
 {
     public static readonly NamespaceId Namespace = new(new TenantId(0x1122334455667788), 0x99AABBCCDDEEFF00);
 
-    public TierFixture(string connection, int arenaMib = 64, Action<RedisTierOptions>? configure = null)
+    public TierFixture(string connection, int arenaMib = 64, Action<RedisTierOptions>? configure = null, TimeProvider? time = null)
     {
         Options = new RedisTierOptions
         {
@@ -28,17 +28,19 @@ internal sealed class TierFixture : IAsyncDisposable
             MaxQueueTime = TimeSpan.FromSeconds(10),
         };
         configure?.Invoke(Options);
+        Time = time ??= TimeProvider.System;
         var arena = Arena.CreatePrivate((long)arenaMib << 20);
         arena.Commit();
-        Store = new BlockStore(arena);
-        Lives = new RecentLives(Store, TimeProvider.System);
+        Store = new BlockStore(arena, time: time);
+        Lives = new RecentLives(Store, time);
         Tier = new RedisTier(
-            Store, Lives, Microsoft.Extensions.Options.Options.Create(Options), Counters, TimeProvider.System,
-            NullLogger<RedisTier>.Instance);
+            Store, Lives, Microsoft.Extensions.Options.Options.Create(Options), Counters, time, NullLogger<RedisTier>.Instance);
         Tier.StartAsync(CancellationToken.None).GetAwaiter().GetResult();
     }
 
     public RedisTierOptions Options { get; }
+
+    public TimeProvider Time { get; }
 
     public RedisTierCounters Counters { get; } = new();
 

@@ -3,7 +3,11 @@ using KvCache.Silo.Tiers.Payloads;
 namespace KvCache.SimulationTests.Model;
 
 /// <summary>A payload in Redis.</summary>
-internal sealed record Payload(PayloadHeader Header, byte[] Bytes, uint[] Checksums);
+internal sealed record Payload(PayloadHeader Header, byte[] Bytes, uint[] Checksums)
+{
+    /// <summary>What was left of its life when it was asked for.</summary>
+    public TimeSpan Left { get; init; }
+}
 
 /// <summary>A Redis: single-threaded, with a clock of its own; it can be away, and it can lose everything.</summary>
 internal sealed class ModelRedis(TimeProvider clock)
@@ -25,20 +29,19 @@ internal sealed class ModelRedis(TimeProvider clock)
     }
 
     /// <summary>Changes the end of a life, in the payload too.</summary>
-    public bool Expire(BlockKey key, long expiresAt)
+    public bool Expire(BlockKey key, TimeSpan left, long expiresAt)
     {
         Answer();
         if (Find(key) is not { } payload)
             return false;
-        _values[key] =
-            (payload with { Header = payload.Header with { ExpiresAt = expiresAt } }, DateTimeOffset.FromUnixTimeMilliseconds(expiresAt));
+        _values[key] = (payload with { Header = payload.Header with { ExpiresAt = expiresAt } }, clock.GetUtcNow() + left);
         return true;
     }
 
     public Payload? Get(BlockKey key)
     {
         Answer();
-        return Find(key);
+        return Find(key) is { } payload ? payload with { Left = _values[key].Until - clock.GetUtcNow() } : null;
     }
 
     public void Unlink(IEnumerable<BlockKey> keys)

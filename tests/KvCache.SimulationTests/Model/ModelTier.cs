@@ -24,7 +24,7 @@ internal sealed class ModelTier(int node, BlockStore store, RecentLives lives, M
     private static readonly RedisHealth Health = NewHealth();
 
     private readonly PersistQueue _queue = new(QueueBlocks * TestBlocks.Layout.BlockBytes, 100, Health, Counters);
-    private readonly PromotionTable _promotions = new(store, lives, 100, clock);
+    private readonly PromotionTable _promotions = new(store, lives, 100);
     private readonly List<Queued> _queued = [];
     private readonly List<(DeleteBatch Batch, TaskCompletionSource<bool> Confirmed)> _deletions = [];
     private readonly List<(LifeChange Change, TaskCompletionSource<bool?> Applied)> _changes = [];
@@ -208,7 +208,8 @@ internal sealed class ModelTier(int node, BlockStore store, RecentLives lives, M
         _expiring = true;
         try
         {
-            _queue.FinishLife(change, await Ask("PEXPIREAT", change.Key, () => redis.Expire(change.Key, change.ExpiresAt)));
+            _queue.FinishLife(change, await Ask("PEXPIRE", change.Key, () => redis.Expire(
+                change.Key, DateTimeOffset.FromUnixTimeMilliseconds(change.ExpiresAt) - clock.GetUtcNow(), change.ExpiresAt)));
         }
         catch (TimeoutException)
         {
@@ -232,6 +233,7 @@ internal sealed class ModelTier(int node, BlockStore store, RecentLives lives, M
         }
 
         Payload? payload;
+        var askedAt = clock.GetTimestamp();
         try
         {
             payload = await Ask("GET", promotion.Key, () => redis.Get(promotion.Key));
@@ -244,10 +246,10 @@ internal sealed class ModelTier(int node, BlockStore store, RecentLives lives, M
 
         if (payload is null)
             Finish(promotion, PromoteOutcome.Absent);
-        else if (payload.Header.ExpiresAt != 0 && payload.Header.ExpiresAt <= clock.GetUtcNow().ToUnixTimeMilliseconds())
+        else if (payload.Header.Left(payload.Left - clock.GetElapsedTime(askedAt), clock.GetUtcNow(), isSealed: false) <= TimeSpan.Zero)
             Finish(promotion, PromoteOutcome.Expired);
         else if (store.TryReserve(promotion.Key, payload.Header.Layout, payload.Header.Lineage, payload.Header.Generation) is { } write)
-            _loaded.Add((promotion, write, payload));
+            _loaded.Add((promotion, write, payload with { Left = payload.Left - clock.GetElapsedTime(askedAt) }));
         else
             Finish(promotion, PromoteOutcome.NoMemory);
     }
@@ -259,7 +261,8 @@ internal sealed class ModelTier(int node, BlockStore store, RecentLives lives, M
         _loaded.RemoveAt(0);
         payload.Bytes.CopyTo(write.Bytes);
         payload.Checksums.CopyTo(write.Checksums);
-        var outcome = _promotions.Publish(promotion, write, payload.Header);
+        var outcome = _promotions.Publish(promotion, write, payload.Header, payload.Header.Left(payload.Left, clock.GetUtcNow(),
+            isSealed: false));
         write.Dispose();
         Finish(promotion, outcome);
     }

@@ -36,7 +36,7 @@ public sealed class LayerLoadTests : IAsyncDisposable
         await StoreAsync(_far, 4);
         var memory = Blocks.Empty(_prefix);
         var layers = 0;
-        await foreach (var loaded in _tiered.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(memory), null, Token))
+        await foreach (var loaded in _tiered.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(memory), cancellationToken: Token))
         {
             Assert.Equal(new LoadedLayer(layers, 4, MissReason.None), loaded);
             for (var block = 0; block < 4; block++)
@@ -47,7 +47,7 @@ public sealed class LayerLoadTests : IAsyncDisposable
         Assert.Equal(3, layers);
         Assert.Equal(_blocks, memory);
         Assert.Equal(4, (await _near.MatchAsync(_prefix, default, Token)).Blocks); // what came from far is kept near
-        Assert.Equal(4, (await _near.LoadAsync(_prefix, 0, Blocks.ToLoad(memory), null, Token)).Blocks);
+        Assert.Equal(4, (await _near.LoadAsync(_prefix, 0, Blocks.ToLoad(memory), cancellationToken: Token)).Blocks);
         Assert.Equal(_blocks, memory);
     }
 
@@ -58,7 +58,8 @@ public sealed class LayerLoadTests : IAsyncDisposable
         byte[][] memory = [new byte[32], new byte[32]];
         var range = new LayerRange(1, 2);
         LoadedLayer[] expected = [new(1, 2, MissReason.None), new(2, 2, MissReason.None)];
-        Assert.Equal(expected, await _tiered.LoadLayersAsync(_prefix, 2, Blocks.ToLoad(memory), range, Token).ToArrayAsync(Token));
+        Assert.Equal(expected, await _tiered.LoadLayersAsync(_prefix, 2, Blocks.ToLoad(memory), range,
+            cancellationToken: Token).ToArrayAsync(Token));
         Assert.Equal([_blocks[2][16..], _blocks[3][16..]], memory);
         Assert.Equal(0, (await _near.MatchAsync(_prefix, default, Token)).Blocks);
     }
@@ -70,12 +71,13 @@ public sealed class LayerLoadTests : IAsyncDisposable
         LoadedLayer[] expected = [new(0, 2, MissReason.Absent), new(1, 2, MissReason.Absent), new(2, 2, MissReason.Absent)];
         foreach (IKvCache cache in (IKvCache[])[_far, _tiered])
             Assert.Equal(
-                expected, await cache.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token).ToArrayAsync(Token));
+                expected, await cache.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)),
+                    cancellationToken: Token).ToArrayAsync(Token));
         var other = Names.Prefix(1, seed: 9);
         Assert.Equal(
             [new LoadedLayer(0, 0, MissReason.Absent)],
-            await _tiered.LoadLayersAsync(other, 0, Blocks.ToLoad(Blocks.Empty(other)), null, Token).ToArrayAsync(Token));
-        Assert.Empty(await _tiered.LoadLayersAsync(other, 0, [], null, Token).ToArrayAsync(Token));
+            await _tiered.LoadLayersAsync(other, 0, Blocks.ToLoad(Blocks.Empty(other)), cancellationToken: Token).ToArrayAsync(Token));
+        Assert.Empty(await _tiered.LoadLayersAsync(other, 0, [], cancellationToken: Token).ToArrayAsync(Token));
     }
 
     [Fact]
@@ -83,7 +85,7 @@ public sealed class LayerLoadTests : IAsyncDisposable
     {
         await StoreAsync(_near, 4);
         var memory = Blocks.Empty(_prefix);
-        await foreach (var loaded in _near.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(memory), null, Token))
+        await foreach (var loaded in _near.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(memory), cancellationToken: Token))
         {
             if (loaded.Layer == 0)
                 Assert.Equal(4, (await _near.DeleteAsync(_prefix, Token)).Deleted);
@@ -97,7 +99,7 @@ public sealed class LayerLoadTests : IAsyncDisposable
     public async Task A_reader_that_leaves_early_gives_the_blocks_back()
     {
         await StoreAsync(_far, 4);
-        await foreach (var loaded in _tiered.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token))
+        await foreach (var loaded in _tiered.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), cancellationToken: Token))
             break;
         await _far.DeleteAsync(_prefix, Token);
         Assert.Equal(0, (await _far.GetStatisticsAsync(Token)).MemoryBytes);
@@ -110,23 +112,24 @@ public sealed class LayerLoadTests : IAsyncDisposable
         await StoreAsync(_far, 4);
         var memory = Blocks.Empty(_prefix);
         IKvCache cache = new WholeBlocks(_far);
-        Assert.Equal(3, await cache.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(memory), null, Token).CountAsync(Token));
+        Assert.Equal(3, await cache.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(memory), cancellationToken: Token).CountAsync(Token));
         Assert.Equal(_blocks, memory);
     }
 
     [Fact]
     public async Task Misuse_is_told_at_once_and_a_closed_cache_is_a_miss()
     {
-        Assert.Throws<ArgumentException>(() => _far.LoadLayersAsync(_prefix, 3, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token));
+        Assert.Throws<ArgumentException>(
+            () => _far.LoadLayersAsync(_prefix, 3, Blocks.ToLoad(Blocks.Empty(_prefix)), cancellationToken: Token));
         using var cancelled = new CancellationTokenSource();
         await cancelled.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(
-            async () => await _far.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, cancelled.Token)
+            async () => await _far.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), cancellationToken: cancelled.Token)
             .CountAsync(Token));
         await _far.DisposeAsync();
         Assert.Equal(
             [new LoadedLayer(0, 0, MissReason.Unavailable)],
-            await _far.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), null, Token).ToArrayAsync(Token));
+            await _far.LoadLayersAsync(_prefix, 0, Blocks.ToLoad(Blocks.Empty(_prefix)), cancellationToken: Token).ToArrayAsync(Token));
     }
 
     private ValueTask<StoreResult> StoreAsync(LocalKvCache cache, int blocks) =>

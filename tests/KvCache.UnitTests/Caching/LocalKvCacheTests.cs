@@ -28,12 +28,13 @@ public sealed class LocalKvCacheTests
             new StoreResult(3, 0, 0, MissReason.None, null), await cache.StoreAsync(prefix, 0, Blocks.ToStore(blocks), null, Token));
 
         var loaded = Blocks.Empty(prefix);
-        Assert.Equal(new LoadResult(3, MissReason.None), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(loaded), null, Token));
+        Assert.Equal(new LoadResult(3, MissReason.None), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(loaded), cancellationToken: Token));
         Assert.Equal(blocks, loaded);
 
         byte[][] middle = [new byte[16]];
         Assert.Equal(
-            new LoadResult(1, MissReason.None), await cache.LoadAsync(prefix, 2, Blocks.ToLoad(middle), new LayerRange(1, 1), Token));
+            new LoadResult(1, MissReason.None), await cache.LoadAsync(prefix, 2, Blocks.ToLoad(middle), new LayerRange(1, 1),
+                cancellationToken: Token));
         Assert.Equal(blocks[2][16..32], middle[0]);
     }
 
@@ -47,7 +48,7 @@ public sealed class LocalKvCacheTests
         Assert.Equal((1, 1, 0), (again.Stored, again.AlreadyStored, again.Refused));
 
         var loaded = Blocks.Empty(prefix);
-        await cache.LoadAsync(prefix, 0, Blocks.ToLoad(loaded), null, Token);
+        await cache.LoadAsync(prefix, 0, Blocks.ToLoad(loaded), cancellationToken: Token);
         Assert.Equal([Blocks.Of(prefix, 1)[0], Blocks.Of(prefix, 2)[1]], loaded);
     }
 
@@ -59,7 +60,8 @@ public sealed class LocalKvCacheTests
         await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)[..1]), null, Token);
         await cache.StoreAsync(prefix, 2, Blocks.ToStore(Blocks.Of(prefix, 1)[2..]), null, Token);
         Assert.Equal(
-            new LoadResult(1, MissReason.Absent), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), null, Token));
+            new LoadResult(1, MissReason.Absent), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)),
+                cancellationToken: Token));
         await using var match = await cache.MatchAsync(prefix, default, Token);
         Assert.Equal((1, 2, MissReason.Absent, false), (match.Blocks, match.Tokens, match.Reason, match.Held));
     }
@@ -72,7 +74,8 @@ public sealed class LocalKvCacheTests
         await StoreAsync(cache, prefix);
         var other = prefix with { Namespace = prefix.Namespace with { Salt = "other" } };
         Assert.Equal(
-            new LoadResult(0, MissReason.Absent), await cache.LoadAsync(other, 0, Blocks.ToLoad(Blocks.Empty(other)), null, Token));
+            new LoadResult(0, MissReason.Absent), await cache.LoadAsync(other, 0, Blocks.ToLoad(Blocks.Empty(other)),
+                cancellationToken: Token));
     }
 
     [Fact]
@@ -213,7 +216,8 @@ public sealed class LocalKvCacheTests
         await cache.DisposeAsync();
         await cache.DisposeAsync();
         Assert.Equal(
-            new LoadResult(0, MissReason.Unavailable), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), null, Token));
+            new LoadResult(0, MissReason.Unavailable), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)),
+                cancellationToken: Token));
         Assert.Equal(MissReason.Unavailable, (await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)), null, Token)).Reason);
         Assert.Equal(
             (0, MissReason.Unavailable), await cache.MatchAsync(prefix, Second, Token) is var match
@@ -243,7 +247,7 @@ public sealed class LocalKvCacheTests
         var cancelled = new CancellationToken(canceled: true);
         await Assert.ThrowsAsync<OperationCanceledException>(async () => await cache.MatchAsync(prefix, default, cancelled));
         await Assert.ThrowsAsync<OperationCanceledException>(
-            async () => await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), null, cancelled));
+            async () => await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), cancellationToken: cancelled));
         await Assert.ThrowsAsync<OperationCanceledException>(
             async () => await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)), null, cancelled));
         await Assert.ThrowsAsync<OperationCanceledException>(async () => await cache.PinAsync(prefix, Second, cancelled));
@@ -263,13 +267,14 @@ public sealed class LocalKvCacheTests
             "Blocks 1..2 do not lie in a prefix of 2 blocks.", () =>
             cache.StoreAsync(prefix, 1, [new byte[48], new byte[48]], null, Token));
         await ExpectAsync(
-            "Blocks -1..-1 do not lie in a prefix of 2 blocks.", () => cache.LoadAsync(prefix, -1, [new byte[48]], null, Token));
+            "Blocks -1..-1 do not lie in a prefix of 2 blocks.", () => cache.LoadAsync(prefix, -1, [new byte[48]],
+                cancellationToken: Token));
         await ExpectAsync(
             "The memory for block 1 has 48 bytes; layers [0..1) have 16.", () =>
-            cache.LoadAsync(prefix, 1, [new byte[48]], new LayerRange(0, 1), Token));
+            cache.LoadAsync(prefix, 1, [new byte[48]], new LayerRange(0, 1), cancellationToken: Token));
         await ExpectAsync(
             "The layers [2..4) do not lie in a block of 3 layers.", () =>
-            cache.LoadAsync(prefix, 0, [new byte[32]], new LayerRange(2, 2), Token));
+            cache.LoadAsync(prefix, 0, [new byte[32]], new LayerRange(2, 2), cancellationToken: Token));
 
         static async Task ExpectAsync<T>(string message, Func<ValueTask<T>> call)
         {
@@ -284,7 +289,7 @@ public sealed class LocalKvCacheTests
         await using var cache = Create();
         var prefix = Names.Prefix(3);
         await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)[..1]), null, Token);
-        await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), null, Token);
+        await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), cancellationToken: Token);
         await cache.MatchAsync(prefix, default, Token);
         var statistics = await cache.GetStatisticsAsync(Token);
         Assert.Equal((1, 1, 48, 48), (statistics.Hits, statistics.Stored, statistics.LoadedBytes, statistics.StoredBytes));

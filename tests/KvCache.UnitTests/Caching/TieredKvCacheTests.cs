@@ -64,7 +64,8 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
         await StoreAsync(_far);
         byte[][] layer = [new byte[16]];
         Assert.Equal(
-            new LoadResult(1, MissReason.None), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(layer), new LayerRange(2, 1), Token));
+            new LoadResult(1, MissReason.None), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(layer), new LayerRange(2, 1),
+                cancellationToken: Token));
         Assert.Equal(_blocks[0][32..], layer[0]);
         Assert.Equal(0, await CountAsync(_near));
     }
@@ -101,7 +102,7 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
         await using var cache = new TieredKvCache(_near, far);
         await StoreAsync(_far);
         var loaded = Blocks.Empty(_prefix);
-        var load = cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), null, Token).AsTask();
+        var load = cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), cancellationToken: Token).AsTask();
         await far.HasRead.Task;
 
         Assert.Equal(3, (await cache.DeleteAsync(_prefix, Token)).Deleted);
@@ -186,7 +187,8 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
         await _near.StoreAsync(_prefix, 0, Blocks.ToStore(_blocks[..1]), null, Token);
         await _far.DisposeAsync();
         var loaded = Blocks.Empty(_prefix);
-        Assert.Equal(new LoadResult(1, MissReason.Unavailable), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), null, Token));
+        Assert.Equal(
+            new LoadResult(1, MissReason.Unavailable), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), cancellationToken: Token));
         Assert.Equal(_blocks[0], loaded[0]);
         Assert.Equal(1, (await _cache.MatchAsync(_prefix, default, Token)).Blocks);
         Assert.Equal(MissReason.Unavailable, (await StoreAsync(_cache)).Reason);
@@ -207,7 +209,7 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
         var cancelled = new CancellationToken(canceled: true);
         await Assert.ThrowsAsync<OperationCanceledException>(async () => await _cache.MatchAsync(_prefix, Minute, cancelled));
         await Assert.ThrowsAsync<OperationCanceledException>(
-            async () => await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(_blocks), null, cancelled));
+            async () => await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(_blocks), cancellationToken: cancelled));
         await Assert.ThrowsAsync<OperationCanceledException>(
             async () => await _cache.StoreAsync(_prefix, 0, Blocks.ToStore(_blocks), null, cancelled));
     }
@@ -215,7 +217,8 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
     [Fact]
     public async Task Arguments_that_do_not_fit_are_errors()
     {
-        await Assert.ThrowsAsync<ArgumentException>(async () => await _cache.LoadAsync(_prefix, 1, Blocks.ToLoad(_blocks), null, Token));
+        await Assert.ThrowsAsync<ArgumentException>(
+            async () => await _cache.LoadAsync(_prefix, 1, Blocks.ToLoad(_blocks), cancellationToken: Token));
         await Assert.ThrowsAsync<ArgumentException>(async () => await _cache.StoreAsync(_prefix, 0, [new byte[1]], null, Token));
     }
 
@@ -248,7 +251,8 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
     private async Task CheckLoadAsync(int blocks)
     {
         var loaded = Blocks.Empty(_prefix);
-        Assert.Equal(new LoadResult(blocks, MissReason.None), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), null, Token));
+        Assert.Equal(
+            new LoadResult(blocks, MissReason.None), await _cache.LoadAsync(_prefix, 0, Blocks.ToLoad(loaded), cancellationToken: Token));
         Assert.Equal(_blocks, loaded);
     }
 
@@ -260,10 +264,10 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
         public TaskCompletionSource Resumed { get; } = new();
 
         public override async ValueTask<LoadResult> LoadAsync(
-            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
+            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
             CancellationToken cancellationToken = default)
         {
-            var result = await base.LoadAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+            var result = await base.LoadAsync(prefix, firstBlock, destinations, layers, match, cancellationToken);
             HasRead.SetResult();
             await Resumed.Task;
             return result;

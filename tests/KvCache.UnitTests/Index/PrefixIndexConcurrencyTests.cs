@@ -26,7 +26,7 @@ public sealed class PrefixIndexConcurrencyTests
 
     private static void Write(PrefixIndex index, BlockKey[] keys, Random random)
     {
-        for (var n = 0; n < 150_000; n++)
+        for (var n = 0; n < 50_000; n++)
         {
             var i = random.Next(keys.Length);
             if (i % 3 == 0)

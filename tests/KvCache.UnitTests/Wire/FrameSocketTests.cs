@@ -129,7 +129,7 @@ public sealed class FrameSocketTests
 
             Assert.True(sending.Wait(TimeSpan.FromSeconds(30)));
             Assert.Equal(sender.SentBytes, receiver.ReceivedBytes);
-        }, iter: 40, threads: 1);
+        }, iter: 20, threads: 1);
 
     [Fact]
     public void Blocks_on_the_heap_stay_in_place_until_the_peer_has_read_them()

@@ -15,7 +15,25 @@ namespace KvCache.Silo.Tiers.Payloads;
 /// <param name="Copies">How many silos should keep it; 0 when nobody asked for a number.</param>
 /// <param name="ExpiresAt">End of its life in Unix milliseconds; 0 when the block has none.</param>
 internal readonly record struct PayloadHeader(
-    BlockKey Key, ulong Generation, KvLayout Layout, BlockLineage Lineage, byte Copies, long ExpiresAt);
+    BlockKey Key, ulong Generation, KvLayout Layout, BlockLineage Lineage, byte Copies, long ExpiresAt)
+{
+    /// <summary>
+    /// What is left of the block's life. Redis tells it by a clock that is the same for all silos; the payload names a time of its
+    /// writer's. Only the latter can be sealed: where it is, nobody who sets lives in Redis makes one longer, and a clock that is ahead of
+    /// the writer's makes it shorter.
+    /// </summary>
+    /// <param name="byRedis">What is left of the life of its key in Redis; null when that has no end.</param>
+    /// <param name="now">The time.</param>
+    /// <param name="isSealed">Whether the payload is sealed.</param>
+    /// <returns>Null when the life has no end; nothing or less when it is over.</returns>
+    public TimeSpan? Left(TimeSpan? byRedis, DateTimeOffset now, bool isSealed)
+    {
+        if (ExpiresAt == 0)
+            return null;
+        var told = TimeSpan.FromMilliseconds(Math.Min(ExpiresAt - now.ToUnixTimeMilliseconds(), RedisTier.LongestLife));
+        return byRedis is { } left && (!isSealed || left < told) ? left : told;
+    }
+}
 
 /// <summary>How a payload is sealed.</summary>
 /// <param name="Key">The key; null for not at all.</param>

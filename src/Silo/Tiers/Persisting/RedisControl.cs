@@ -13,7 +13,7 @@ namespace KvCache.Silo.Tiers.Persisting;
 /// </summary>
 internal sealed partial class RedisControl(
     PersistQueue queue, RedisLane lane, RedisHealth health, RedisKeySpace names, LiveFile<PayloadKeys>? keys, RedisTierOptions options,
-    RedisTierCounters counters, ILogger logger)
+    RedisTierCounters counters, TimeProvider time, ILogger logger)
 {
     private const int DeletesPerCommand = 256;
     private const int LivesPerCommand = 64;
@@ -169,7 +169,8 @@ internal sealed partial class RedisControl(
         bool[]? applied = null;
         try
         {
-            applied = lane.Run(deadline, connection => connection.SetLives(_lives, names, keys?.Fresh().Writing, deadline));
+            applied = lane.Run(deadline, connection => connection.SetLives(
+                _lives, names, time.GetUtcNow().ToUnixTimeMilliseconds(), keys?.Fresh().Writing, deadline));
         }
         catch (RedisException e) when (e.WouldBeSaidAgain)
         {

@@ -35,7 +35,7 @@ internal sealed class PromotionWaiter(KvLayout? expected)
 }
 
 /// <summary>Promotions that wait or run: one for a key, however many ask for it. All members are thread-safe.</summary>
-internal sealed class PromotionTable(BlockStore store, RecentLives lives, int maxQueued, TimeProvider time)
+internal sealed class PromotionTable(BlockStore store, RecentLives lives, int maxQueued)
 {
     private readonly object _gate = new();
     private readonly Dictionary<BlockKey, Promotion> _promotions = [];
@@ -121,14 +121,16 @@ internal sealed class PromotionTable(BlockStore store, RecentLives lives, int ma
     }
 
     /// <summary>Publishes what was read, unless the block was deleted while it was, or its life is over.</summary>
-    public PromoteOutcome Publish(Promotion promotion, BlockWrite write, in PayloadHeader header)
+    /// <param name="promotion">The promotion.</param>
+    /// <param name="write">The block.</param>
+    /// <param name="header">What its payload says.</param>
+    /// <param name="left">What is left of its life; null when that has no end.</param>
+    public PromoteOutcome Publish(Promotion promotion, BlockWrite write, in PayloadHeader header, TimeSpan? left)
     {
         lock (_gate)
         {
             if (promotion.Deleted)
                 return PromoteOutcome.Deleted;
-            TimeSpan? left = header.ExpiresAt == 0 ? null : TimeSpan.FromMilliseconds(
-                Math.Min(header.ExpiresAt - time.GetUtcNow().ToUnixTimeMilliseconds(), RedisTier.LongestLife));
             return lives.Publish(write, left, new BlockDurability(header.Copies, Persisted: true)) switch
             {
                 null => PromoteOutcome.Expired,

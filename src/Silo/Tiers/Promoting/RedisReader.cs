@@ -18,6 +18,7 @@ internal sealed partial class RedisReader(
     // The promotion after the one that runs, and the connection that its payload has been asked for on.
     private Promotion? _next;
     private RedisConnection? _askedOn;
+    private long _askedAt;
 
     /// <summary>Runs until the table was stopped and is empty.</summary>
     public void Run()
@@ -69,10 +70,15 @@ internal sealed partial class RedisReader(
         var began = Stopwatch.GetTimestamp();
         Span<byte> key = stackalloc byte[names.KeyBytes];
         names.Write(promotion.Key, key);
-        var length = isAsked ? connection.GetAsked(promotion.Deadline) : connection.Get(key, promotion.Deadline);
+        var askedAt = isAsked ? _askedAt : time.GetTimestamp();
+        var length = isAsked
+            ? connection.GetAsked(out var life, promotion.Deadline)
+            : connection.Get(key, out life, promotion.Deadline);
         if (length < 0)
             return PromoteOutcome.Absent;
         var outcome = ReadHead(connection, length, promotion, out var header, out var sealingKey);
+        if (outcome == PromoteOutcome.Promoted && Left() <= TimeSpan.Zero)
+            outcome = PromoteOutcome.Expired;
         if (outcome != PromoteOutcome.Promoted)
         {
             connection.EndValue();
@@ -98,10 +104,12 @@ internal sealed partial class RedisReader(
             return PromoteOutcome.Forged;
         if (!write.Checksums.SequenceEqual(PayloadFormat.Checksums(_head)))
             return PromoteOutcome.Corrupt;
-        outcome = promotions.Publish(promotion, write, header);
+        outcome = promotions.Publish(promotion, write, header, Left());
         if (outcome == PromoteOutcome.Promoted)
             counters.Promoted(header.Layout.BlockBytes, Stopwatch.GetElapsedTime(began));
         return outcome;
+
+        TimeSpan? Left() => header.Left(life - time.GetElapsedTime(askedAt), time.GetUtcNow(), sealingKey is not null);
     }
 
     private void AskAhead(RedisConnection connection)
@@ -111,6 +119,7 @@ internal sealed partial class RedisReader(
             return;
         Span<byte> key = stackalloc byte[names.KeyBytes];
         names.Write(_next.Key, key);
+        _askedAt = time.GetTimestamp();
         connection.AskAhead(key);
         _askedOn = connection;
     }
@@ -140,9 +149,7 @@ internal sealed partial class RedisReader(
             return PromoteOutcome.OtherLayout;
         if (length != headBytes + (sealingKey is null ? header.Layout.BlockBytes : PayloadSeal.SealedBytes(header.Layout.BlockBytes)))
             return PromoteOutcome.Truncated;
-        return header.ExpiresAt == 0 || header.ExpiresAt > time.GetUtcNow().ToUnixTimeMilliseconds()
-            ? PromoteOutcome.Promoted
-            : PromoteOutcome.Expired;
+        return PromoteOutcome.Promoted;
     }
 
     private static bool IsDamage(PromoteOutcome outcome) =>

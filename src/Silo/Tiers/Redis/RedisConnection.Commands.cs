@@ -9,16 +9,17 @@ namespace KvCache.Silo.Tiers.Redis;
 /// <content>Everything but payloads.</content>
 internal sealed partial class RedisConnection
 {
-    // The key's life first: Redis lets a script that has written go on when it has no memory left. A time that has passed deletes the key,
-    // and SETRANGE would make another. What is not a payload that this version reads is left alone.
+    // The key's life first: Redis lets a script that has written go on when it has no memory left. Nothing left deletes the key, and
+    // SETRANGE would make another. What is not a payload that this version reads is left alone. What is left is told, and no time of day:
+    // clocks of silos and Redis may differ.
     private static readonly byte[] SetLivesScript = Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $$"""
         local done = {}
         for i = 1, #KEYS / 2 do
           local key = KEYS[2 * i - 1]
           done[i] = '0'
           if redis.pcall('GETRANGE', key, 0, {{PayloadFormat.MarkBytes - 1}}) == ARGV[#ARGV] and redis.call('STRLEN', key) >= {{PayloadFormat.FixedBytes}} then
-            redis.call('PEXPIREAT', key, ARGV[2 * i - 1])
-            redis.call('PEXPIREAT', KEYS[2 * i], ARGV[2 * i - 1])
+            redis.call('PEXPIRE', key, ARGV[2 * i - 1])
+            redis.call('PEXPIRE', KEYS[2 * i], ARGV[2 * i - 1])
             if redis.call('EXISTS', key) == 1 then
               redis.call('SETRANGE', key, {{PayloadFormat.LifeOffset}}, ARGV[2 * i])
               done[i] = '1'
@@ -65,11 +66,13 @@ internal sealed partial class RedisConnection
     /// <summary>Changes when payloads end: the life of their keys and their descriptors', and what the payload says of it.</summary>
     /// <param name="changes">Blocks and their new ends.</param>
     /// <param name="names">Keys of the blocks.</param>
+    /// <param name="now">The time in Unix milliseconds, by the clock of the ends.</param>
     /// <param name="sealing">Seals the new ends; null for nobody.</param>
     /// <param name="deadline">Limit of the call.</param>
     /// <returns>For every block whether Redis has it, and it lives so long now.</returns>
     /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public bool[] SetLives(IReadOnlyCollection<LifeChange> changes, RedisKeySpace names, PayloadKey? sealing, Deadline deadline)
+    public bool[] SetLives(
+        IReadOnlyCollection<LifeChange> changes, RedisKeySpace names, long now, PayloadKey? sealing, Deadline deadline)
     {
         Span<byte> life = stackalloc byte[PayloadFormat.LifeBytes];
         _socket.Begin(4 + (changes.Count * 4), deadline);
@@ -80,7 +83,7 @@ internal sealed partial class RedisConnection
             AppendNames(change.Key, names);
         foreach (var change in changes)
         {
-            _socket.Argument((ulong)change.ExpiresAt);
+            _socket.Argument((ulong)Math.Max(0, change.ExpiresAt - now));
             PayloadFormat.WriteLife(life, change.Key, change.ExpiresAt, sealing);
             _socket.Argument(life);
         }

@@ -157,13 +157,17 @@ internal sealed partial class RedisConnection : IDisposable
         EndWrite();
     }
 
-    /// <summary>Asks for a value, which must then be read or skipped to its end.</summary>
+    /// <summary>Asks for a value and what is left of its life. The value must then be read or skipped to its end.</summary>
+    /// <param name="key">The key.</param>
+    /// <param name="life">What was left of the key's life when Redis was asked, by its clock; null when it has no end.</param>
+    /// <param name="deadline">Limit of the call.</param>
     /// <returns>Bytes of the value, or -1 when the key does not exist.</returns>
     /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public long Get(ReadOnlySpan<byte> key, Deadline deadline)
+    public long Get(ReadOnlySpan<byte> key, out TimeSpan? life, Deadline deadline)
     {
-        Command("GET"u8, key, deadline);
-        return BeginValue();
+        _socket.Begin(2, deadline);
+        Ask(key);
+        return BeginValue(out life);
     }
 
     /// <summary>
@@ -174,18 +178,17 @@ internal sealed partial class RedisConnection : IDisposable
     public void AskAhead(ReadOnlySpan<byte> key)
     {
         _socket.BeginAhead(2);
-        _socket.Argument("GET"u8);
-        _socket.Argument(key);
-        _socket.Flush();
+        Ask(key);
     }
 
     /// <summary>Begins to read the value that was asked for by <see cref="AskAhead"/>; like <see cref="Get"/> otherwise.</summary>
     /// <exception cref="RedisException">Redis refused, or the connection broke.</exception>
-    public long GetAsked(Deadline deadline)
+    public long GetAsked(out TimeSpan? life, Deadline deadline)
     {
         _socket.Arm(deadline);
-        return BeginValue();
+        return BeginValue(out life);
     }
+
     /// <summary>Reads the next bytes of the value.</summary>
     /// <exception cref="RedisException">The connection broke, or the deadline passed.</exception>
     public void ReadValue(Span<byte> destination)
@@ -322,8 +325,31 @@ internal sealed partial class RedisConnection : IDisposable
         }
     }
 
-    private long BeginValue()
+    // The life first: nothing may come between it and the value, which can take seconds to arrive. Of a key that ends in between there is
+    // a life and no value.
+    private void Ask(ReadOnlySpan<byte> key)
     {
+        _socket.Argument("PTTL"u8);
+        _socket.Argument(key);
+        _socket.BeginAhead(2);
+        _socket.Argument("GET"u8);
+        _socket.Argument(key);
+        _socket.Flush();
+    }
+
+    private long BeginValue(out TimeSpan? life)
+    {
+        try
+        {
+            var left = _socket.ReadNumber(':');
+            life = left < 0 ? null : TimeSpan.FromMilliseconds(left);
+        }
+        catch (RedisException)
+        {
+            _socket.Abort(); // the answer to the other half is still to come
+            throw;
+        }
+
         var length = _socket.ReadNumber('$');
         _valueLeft = length;
         if (length < 0)

@@ -86,17 +86,14 @@ internal sealed class RespSocket : IDisposable
     public void Begin(int arguments, Deadline deadline)
     {
         Arm(deadline);
+        _request.Reset();
         BeginAhead(arguments);
     }
 
-    /// <summary>Starts a request whose reply comes behind those that are still to be read: the clock goes on for the first of
-    /// them.</summary>
+    /// <summary>Starts a request whose reply comes behind those that are still to be read, or behind that of a request that was begun and
+    /// is sent together with it: the clock goes on for the first of them.</summary>
     /// <param name="arguments">Number of <see cref="Argument(ReadOnlySpan{byte})"/> that follow.</param>
-    public void BeginAhead(int arguments)
-    {
-        _request.Reset();
-        Prefix((byte)'*', arguments);
-    }
+    public void BeginAhead(int arguments) => Prefix((byte)'*', arguments);
 
     /// <summary>Appends an argument of the request.</summary>
     public void Argument(ReadOnlySpan<byte> value)
