@@ -158,8 +158,7 @@ internal sealed partial class BlockStore
         while (!_uses.TryAdd(use, out due))
         {
             using (Enter())
-            {
-            }
+                TellUses();
         }
 
         if (!due || !_lock.TryEnter())

@@ -51,13 +51,15 @@ internal sealed partial class BlockStore
         using (Enter())
         {
             var node = _nodes.Find(in key);
-            if (!replace && node is not null)
+            if (!replace && node?.Entry is not null)
             {
                 if (Find(node) is not null)
                     return BeginOutcome.AlreadyStored;
-                if (node.Writer is not null)
-                    return BeginOutcome.BeingWritten;
+                node = _nodes.Find(in key); // its block was at the end of its life, and perhaps the node was there for its sake alone
             }
+
+            if (!replace && node?.Writer is not null)
+                return BeginOutcome.BeingWritten;
 
             write = Reserve(
                 key, node, layout, lineage, id, isKnown: false, copy: false, request, insists || replace, out var refusal);
