@@ -9,6 +9,7 @@ from .deadline import Deadline
 from .errors import KvCacheError
 from .hashing import (CHAIN_ROOT, DataType, Namespace, OpaqueLayout, StructuredLayout, engine_key_hash,
                       prefix_chain, text_hash)
+from .hints import Hint
 from .namespace import Deletion, Location, Match, OpenNamespace, PutOutcomes, Silo
 from .options import CacheOptions
 from .tls import Tls
@@ -17,6 +18,6 @@ from .wire import Outcome, Status
 
 __version__ = VERSION
 
-__all__ = ["CHAIN_ROOT", "Cache", "CacheOptions", "Client", "DataType", "Deadline", "Deletion", "Found", "KvCacheError", "Limits",
+__all__ = ["CHAIN_ROOT", "Cache", "CacheOptions", "Client", "DataType", "Deadline", "Deletion", "Found", "Hint", "KvCacheError", "Limits",
            "Location", "Match", "Namespace", "OpaqueLayout", "OpenNamespace", "Outcome", "PutOutcomes", "Silo",
            "Statistics", "Status", "StructuredLayout", "Tls", "engine_key_hash", "prefix_chain", "split", "text_hash"]

@@ -12,6 +12,7 @@ from .deadline import Deadline, Timeout
 from .errors import KvCacheError
 from .forks import renews_after_fork
 from .hashing import Namespace
+from .hints import Hint, field_of
 from .namespace import COUNT_FIELDS, Deletion, Location, Match, OpenNamespace, PutOutcomes
 from .options import CacheOptions
 from .plan import join_locations
@@ -110,7 +111,7 @@ class Cache:
         threading.Thread(target=connect, name="kvcache warm-up", daemon=True).start()
 
     def match(self, namespaces: Union[Namespace, Sequence[Namespace]], hashes: Sequence[bytes], hold_ms: int = 0,
-              timeout: Timeout = None) -> Found:
+              timeout: Timeout = None, hint: Optional[Hint] = None) -> Found:
         """How many blocks of a chain are stored, in every one of the namespaces when there are several, as those of the
         ranks of one model. With ``hold_ms`` they stay until they are read, and what lies in Redis is fetched ahead.
         It is advice: only a read is the truth."""
@@ -120,11 +121,11 @@ class Cache:
         found = Found()
 
         def match(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
-            answer = session.client.match([session.open(namespace, deadline) for namespace in group], part, hold_ms, deadline)
+            answer = session.client.match([session.open(namespace, deadline) for namespace in group], part, hold_ms, deadline, hint)
             found.add(answer, session)
             return answer.found == len(part)
         if group:
-            self._in_parts(hashes, match, timeout, 12 + 4 * len(group))
+            self._in_parts(hashes, match, timeout, 12 + 4 * len(group) + len(field_of(hint)))
         self._count(matched_blocks=found.count)
         return found
 
@@ -145,7 +146,7 @@ class Cache:
 
     def get(self, namespace: Namespace, hashes: Sequence[bytes], targets: Sequence[Any], first_layer: int = 0,
             layers: Optional[int] = None, past_misses: bool = False, arrived: Optional[Callable[[int], None]] = None,
-            timeout: Timeout = None) -> List[bool]:
+            timeout: Timeout = None, hint: Optional[Hint] = None) -> List[bool]:
         """Reads blocks straight into the caller's memory: each target is a buffer, or a list of buffers in the order of
         the block's bytes. Returns which blocks arrived intact; what other targets contain is undefined.
 
@@ -153,7 +154,7 @@ class Cache:
         a block as soon as it is there, from the thread that read it.
         """
         deadline = Deadline.of(timeout, self.options.load_timeout)
-        read = Read(namespace, hashes, targets, first_layer, layers, past_misses, arrived)
+        read = Read(namespace, hashes, targets, first_layer, layers, past_misses, arrived, hint)
         if self.options.locate_bytes and len(hashes) > 1 and read.bytes >= self.options.locate_bytes:
             located = self.locate(namespace, hashes, deadline.at_most(self.options.match_timeout), is_read=True)
             if located is not None and len(located.silos) > 1:
@@ -167,7 +168,7 @@ class Cache:
     def put(self, namespace: Namespace, hashes: Sequence[bytes], blocks: Sequence[Any], previous: Optional[bytes] = None,
             depth: int = 0, ttl_seconds: float = 0, request_id: int = 0, new_tokens: int = 0, copies: int = 1,
             persisted: bool = False, only_missing: bool = True, timeout: Timeout = None,
-            refresh_life: bool = True) -> List[Outcome]:
+            refresh_life: bool = True, hint: Optional[Hint] = None) -> List[Outcome]:
         """Stores blocks of a chain and returns what became of each; ``Outcome.FAILED`` where no silo could take them.
         The arguments are those of ``OpenNamespace.put``.
 
@@ -186,7 +187,7 @@ class Cache:
             before = hashes[start - 1] if start else previous
             result = session.open(namespace, limit).put(
                 hashes[start:end], views[start:end], before, depth + start, ttl_seconds, request_id, new_tokens, copies,
-                persisted, limit, refresh_life)
+                persisted, limit, refresh_life, hint)
             outcomes[start:end] = result
             return result
         start = 0
@@ -212,6 +213,15 @@ class Cache:
     def expire(self, namespace: Namespace, hashes: Sequence[bytes], ttl_seconds: float, timeout: Timeout = None) -> int:
         """Sets the life of blocks from now on, 0 for as long as memory lasts. Returns for how many it worked."""
         return self._count_in_parts(namespace, hashes, lambda space, part, deadline: space.expire(part, ttl_seconds, deadline), timeout)
+
+    def hint(self, namespace: Namespace, hashes: Sequence[bytes], hint: Hint, timeout: Timeout = None) -> None:
+        """Tells what is known of a chain only after its answer: how it ended, and what follows. What is known earlier comes with the
+        other calls. Advice, which may be lost: it waits no longer than a match."""
+        def tell(session: Session, deadline: Deadline) -> int:
+            end = hashes[-session.client.most_blocks(COUNT_FIELDS + len(hint.field())):]
+            return session.open(namespace, deadline).hint(end, hint, deadline)
+        if hashes:
+            self._control(tell, timeout)
 
     def clear(self, namespace: Namespace, timeout: Timeout = None) -> Deletion:
         """Forgets all blocks of a namespace; a large one takes longer than a call, and it goes on."""

@@ -15,6 +15,7 @@ from .deadline import Deadline, Timeout
 from .errors import KvCacheError
 from .forks import renews_after_fork
 from .hashing import Namespace
+from .hints import Hint, field_of
 from .namespace import Match, OpenNamespace, join
 from .tls import Tls
 from .wire import (AUTHENTICATE, GOES_ON, HELLO, MATCH, MAX_MATCHED_NAMESPACES, MAX_META, OLDEST_VERSION, OPEN, RELEASE, REPLY, STAT,
@@ -74,16 +75,16 @@ class Client:
         return OpenNamespace(self, namespace, handle)
 
     def match(self, namespaces: Sequence[OpenNamespace], hashes: Sequence[bytes], hold_ms: int = 0,
-              timeout: Timeout = None) -> Match:
+              timeout: Timeout = None, hint: Optional[Hint] = None) -> Match:
         """How many blocks of a chain are stored in every one of the namespaces, as those of the ranks of one model.
         With ``hold_ms`` the blocks stay until the hold ends; see ``Match``."""
         handles = [namespace.handle for namespace in namespaces]
         if len(handles) > MAX_MATCHED_NAMESPACES:
             raise ValueError(f"a match takes {MAX_MATCHED_NAMESPACES} namespaces at most, and these are {len(handles)}")
-        self.check_blocks(len(hashes), 12 + 4 * len(handles))
+        self.check_blocks(len(hashes), 12 + 4 * len(handles) + len(field_of(hint)))
         meta = pack(f"<II{len(handles)}II", hold_ms, len(handles), *handles, len(hashes)) + join(hashes)
         with self.call(timeout):
-            match = Match(*struct.unpack("<IQI", self.request(MATCH, meta)))
+            match = Match(*struct.unpack("<IQI", self.request(MATCH, meta, field_of(hint))))
             if match.found > len(hashes):
                 raise ConnectionError("the server found more blocks than were asked for")
             return match
@@ -151,9 +152,9 @@ class Client:
         """A request that is answered by one frame without a payload; only inside ``call``."""
         return self._connection.receive(self._connection.send(kind, meta, fields=fields), kind | REPLY)[1]
 
-    def number(self, kind: int, meta: bytes) -> int:
+    def number(self, kind: int, meta: bytes, fields: bytes = b"") -> int:
         """A request that is answered by one number; only inside ``call``."""
-        return struct.unpack("<I", self.request(kind, meta))[0]
+        return struct.unpack("<I", self.request(kind, meta, fields))[0]
 
     def items_done(self, kind: int, meta: bytes, blocks: int) -> int:
         """A request that is answered for each of some blocks: for how many it worked. Only inside ``call``."""

@@ -10,8 +10,9 @@ from .buffers import cut, split, view_of, views_of_block
 from .connection import Connection
 from .deadline import Timeout
 from .hashing import Namespace
-from .wire import (CLEAR, DELETE, EXPIRE, GET, GET_END, KEEPS_LIFE, LOCAL_ONLY, LOCATE, NOT_A_READ, PAST_MISSES, PERSISTED, PIN,
-                   PUT, REDIS_BIT, REPLY, VERIFY, Item, Outcome, Status, milliseconds, pack)
+from .hints import Hint, field_of
+from .wire import (CLEAR, DELETE, EXPIRE, GET, GET_END, HINT, KEEPS_LIFE, LOCAL_ONLY, LOCATE, NOT_A_READ, PAST_MISSES, PERSISTED,
+                   PIN, PUT, REDIS_BIT, REPLY, VERIFY, Item, Outcome, Status, milliseconds, pack)
 
 if TYPE_CHECKING:
     from .client import Client
@@ -60,9 +61,16 @@ class OpenNamespace:
     namespace: Namespace
     handle: int
 
-    def match(self, hashes: Sequence[bytes], hold_ms: int = 0, timeout: Timeout = None) -> Match:
+    def match(self, hashes: Sequence[bytes], hold_ms: int = 0, timeout: Timeout = None, hint: Optional[Hint] = None) -> Match:
         """How many blocks of a chain are stored. With ``hold_ms`` they stay until the hold ends; see ``Match``."""
-        return self.client.match([self], hashes, hold_ms, timeout)
+        return self.client.match([self], hashes, hold_ms, timeout, hint)
+
+    def hint(self, hashes: Sequence[bytes], hint: Hint, timeout: Timeout = None) -> int:
+        """Tells what is known of a chain after its answer. Returns how many blocks of it are stored."""
+        self.client.check_blocks(len(hashes), COUNT_FIELDS + len(hint.field()))
+        meta = pack("<II", self.handle, len(hashes)) + join(hashes)
+        with self.client.call(timeout):
+            return self.client.number(HINT, meta, hint.field())
 
     def locate(self, hashes: Sequence[bytes], timeout: Timeout = None, is_read: bool = False) -> Location:
         """Where the blocks of a chain are, up to the first that is nowhere. ``is_read`` says that they are about to be read: silos
@@ -88,7 +96,7 @@ class OpenNamespace:
 
     def read(self, hashes: Sequence[bytes], targets: Sequence[Any], hits: List[bool], first_layer: int = 0,
              layers: Optional[int] = None, past_misses: bool = False, local_only: bool = False,
-             arrived: Optional[Callable[[int], None]] = None, timeout: Timeout = None) -> None:
+             arrived: Optional[Callable[[int], None]] = None, timeout: Timeout = None, hint: Optional[Hint] = None) -> None:
         """Reads blocks straight into writable memory, each target a buffer or a list of buffers in the order of its
         bytes. Sets ``hits`` to True for every block that arrived intact, as soon as it did, also when the call fails
         later, and calls ``arrived`` with its index. The bytes of blocks that did not are undefined.
@@ -103,12 +111,12 @@ class OpenNamespace:
         pieces = [cut(views_of_block(target), sizes) for target in targets]
         if any(view.readonly for block in pieces for layer in block for view in layer):
             raise ValueError("a target is read-only")
-        self.client.check_blocks(len(hashes), GET_FIELDS)
+        self.client.check_blocks(len(hashes), GET_FIELDS + len(field_of(hint)))
         flags = past_misses * PAST_MISSES | local_only * LOCAL_ONLY
         meta = pack("<IBIII", self.handle, flags, first_layer, len(sizes), len(hashes)) + join(hashes)
         damaged: List[Tuple[int, int]] = []
         with self.client.call(timeout) as connection:
-            request_id = connection.send(GET, meta)
+            request_id = connection.send(GET, meta, fields=field_of(hint))
             for index, generation, intact in _receive_blocks(connection, request_id, pieces, sum(sizes)):
                 if not intact:
                     damaged.append((index, generation))
@@ -121,25 +129,25 @@ class OpenNamespace:
 
     def put(self, hashes: Sequence[bytes], blocks: Sequence[Any], previous: Optional[bytes] = None, depth: int = 0,
             ttl_seconds: float = 0, request_id: int = 0, new_tokens: int = 0, copies: int = 1, persisted: bool = False,
-            timeout: Timeout = None, refresh_life: bool = True) -> PutOutcomes:
+            timeout: Timeout = None, refresh_life: bool = True, hint: Optional[Hint] = None) -> PutOutcomes:
         """Stores blocks and returns what became of each. A block is a buffer, or a list of buffers in its order.
 
         ``previous`` is the hash of the block before the first one, if there is one, and ``depth`` the index of the
         first block in its chain, from 0. ``ttl_seconds`` of 0 keeps blocks for as long as memory lasts; with
         ``refresh_life`` another one counts for blocks that are stored already too, from now on. ``request_id`` is that of the engine's request which computed them, and ``new_tokens`` how many tokens it appended behind what
         was cached; 0 when unknown. ``copies`` is on how many silos the blocks shall be; ``persisted`` writes them to
-        Redis behind the put.
+        Redis behind the put. ``hint`` is what is known of when the blocks are used again.
         """
         sizes = self.namespace.layer_sizes()
         if len(blocks) != len(hashes):
             raise ValueError(f"every hash needs a block of {sum(sizes)} bytes")
         pieces = [cut(views_of_block(block), sizes) for block in blocks]
-        self.client.check_blocks(len(hashes), PUT_FIELDS)
+        self.client.check_blocks(len(hashes), PUT_FIELDS + len(field_of(hint)))
         meta = pack("<IQBB32sIQII", self.handle, milliseconds(ttl_seconds),
                     persisted * PERSISTED | (not refresh_life) * KEEPS_LIFE, copies,
                            join([previous or bytes(32)]), depth, request_id, new_tokens, len(hashes)) + join(hashes)
         with self.client.call(timeout) as connection:
-            sent = connection.send(PUT, meta, _payload(pieces), len(pieces) * (sum(sizes) + 4 * len(sizes)))
+            sent = connection.send(PUT, meta, _payload(pieces), len(pieces) * (sum(sizes) + 4 * len(sizes)), field_of(hint))
             return _put_outcomes(connection.receive(sent, PUT | REPLY)[1], len(hashes))
 
     def pin(self, hashes: Sequence[bytes], seconds: float, timeout: Timeout = None) -> int:

@@ -10,18 +10,21 @@ from .deadline import Deadline
 from .errors import KvCacheError
 from .forks import renews_after_fork
 from .hashing import Namespace
+from .hints import Hint
 from .namespace import PUT_FIELDS, Location
 from .plan import Source, plan_reads
 from .pool import Session
 
+
+HINT_BYTES = len(Hint().field())
 
 # Blocks of one request, where the silo takes so many.
 BATCH = 4096
 
 
 def batch_of(session: Session) -> int:
-    """How many blocks go into one request of a get or a put."""
-    return min(BATCH, session.client.most_blocks(PUT_FIELDS))
+    """How many blocks go into one request of a get or a put, with a hint or without."""
+    return min(BATCH, session.client.most_blocks(PUT_FIELDS + HINT_BYTES))
 
 
 class Read:
@@ -29,7 +32,7 @@ class Read:
     what a failed attempt delivered counts."""
 
     def __init__(self, namespace: Namespace, hashes: Sequence[bytes], targets: Sequence[Any], first_layer: int,
-                 layers: Optional[int], past_misses: bool, arrived: Optional[Callable[[int], None]]):
+                 layers: Optional[int], past_misses: bool, arrived: Optional[Callable[[int], None]], hint: Optional[Hint] = None):
         self.block_bytes = sum(namespace.layer_sizes(first_layer, layers))
         if len(targets) != len(hashes):
             raise ValueError("every hash needs a target")
@@ -38,7 +41,7 @@ class Read:
             if sum(map(len, views)) != self.block_bytes or any(view.readonly for view in views):
                 raise ValueError(f"every target is writable and has the {self.block_bytes} bytes of a block")
         self._namespace, self._hashes, self._arrived = namespace, hashes, arrived
-        self._first_layer, self._layers, self._past_misses = first_layer, layers, past_misses
+        self._first_layer, self._layers, self._past_misses, self._hint = first_layer, layers, past_misses, hint
         self._asked = 0
         self.hits = [False] * len(hashes)
         self.bytes = self.block_bytes * len(hashes)
@@ -82,7 +85,7 @@ class Read:
                 self._arrived(wanted[position])
         session.open(self._namespace, deadline).read(
             [self._hashes[index] for index in wanted], [self._targets[index] for index in wanted], hits, self._first_layer,
-            self._layers, self._past_misses or local_only, local_only, arrived, deadline)
+            self._layers, self._past_misses or local_only, local_only, arrived, deadline, self._hint)
 
 
 class ReadThreads:

@@ -14,7 +14,7 @@ MAX_META = 1 << 20
 HEADER = struct.Struct("<IBBHQIIQ")
 
 HELLO, AUTHENTICATE, OPEN, MATCH, GET, PUT, PIN, DELETE, RELEASE, STAT, VERIFY, LOCATE = range(1, 13)
-EXPIRE, CLEAR = 20, 21
+EXPIRE, CLEAR, HINT = 20, 21, 22
 REPLY, GET_END, ERROR = 0x80, 0xA5, 0xFF
 
 #: Flags of a get.
@@ -25,6 +25,8 @@ PERSISTED, KEEPS_LIFE = 1, 4
 FIELD_UNIT = 16
 #: First tag of a field that must not be passed over.
 MUST_BE_KNOWN = 0x8000
+#: What is known of when blocks are used again.
+HINT_FIELD = 6
 #: The silo is about to leave.
 LEAVING = 2
 #: Nothing is about to be read: the tagged fields of a locate of somebody who only wants to know.

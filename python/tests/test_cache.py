@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from harness.fake_silo import GET, LOCATE, MATCH, OPEN, PUT, FakeSilo, frame
+from harness.fake_silo import GET, HINT, LOCATE, MATCH, OPEN, PUT, FakeSilo, frame
 from harness.silos import eventually
-from kvcache import (Cache, CacheOptions, DataType, Location, Namespace, OpaqueLayout, Outcome, Silo, StructuredLayout,
+from kvcache import (Cache, CacheOptions, DataType, Hint, Location, Namespace, OpaqueLayout, Outcome, Silo, StructuredLayout,
                      prefix_chain)
 from kvcache.plan import join_locations
 
@@ -479,3 +479,44 @@ def test_two_tenants_never_meet():
 
 def test_constants_are_those_of_the_document():
     assert (MATCH, GET, PUT, LOCATE) == (4, 5, 6, 12)
+
+
+def test_hints_come_after_the_answer_and_with_every_call():
+    ended = Hint(end="tool_call", retention_seconds=300)
+    with FakeSilo() as silo, cache_of(silo) as cache:
+        cache.put(SPACE, HASHES, BLOCKS, hint=Hint(priority=80, kind="document"))
+        assert silo.hints == [(PUT, 0, 80, 2, 0)], "not with the match that a put begins with"
+        assert cache.get(SPACE, HASHES, buffers(), hint=ended) == [True] * 8
+        assert cache.match(SPACE, HASHES, hint=ended).count == 8
+        cache.hint(SPACE, HASHES, ended)
+        cache.hint(SPACE, [], ended)
+        assert silo.hints[1:] == [(GET, 1, 255, 0, 300_000), (MATCH, 1, 255, 0, 300_000), (HINT, 1, 255, 0, 300_000)]
+        assert cache.statistics.failed_calls == 0
+    with FakeSilo() as silo:
+        silo.max_blocks = 3
+        with cache_of(silo) as cache:
+            cache.hint(SPACE, HASHES, ended)
+            assert silo.hints == [(HINT, 1, 255, 0, 300_000)], "the end of the chain is enough"
+
+
+def test_a_hint_that_nobody_hears_is_nothing():
+    with cache_of(closed_port(), match_timeout=0.3, first_match_timeout=0.3) as cache:
+        cache.hint(SPACE, HASHES, Hint(end="one_shot"))
+
+
+def test_hints_have_bounds_and_engines_words():
+    for wrong in ({"end": "soon"}, {"kind": "poem"}, {"priority": 101}, {"priority": -1}, {"retention_seconds": -1}):
+        with pytest.raises(ValueError):
+            Hint(**wrong)
+    assert Hint.of_cache_control() == Hint(retention_seconds=300) and Hint.of_cache_control("1h") == Hint(retention_seconds=3600)
+    with pytest.raises(ValueError):
+        Hint.of_cache_control("2h")
+    assert Hint.of_engine() is None and Hint.of_engine(120, -1) == Hint(priority=100)
+    envelope = {"protocol_version": "0.1", "actions": [
+        {"action_type": "vllm.set_priority", "payload": {"value": 70, "ttl_seconds": 60}},
+        {"action_type": "kv.share", "payload": None}]}
+    assert Hint.of_kv_hints(envelope) == Hint(priority=70, retention_seconds=60)
+    envelope["actions"] = [{"action_type": "kv.retain", "payload": {"directives": [
+        {"start": 0, "end": 512, "priority": 90, "duration": 30}, {"covers_output": True, "priority": 40, "duration": 90}]}}]
+    assert Hint.of_kv_hints(envelope) == Hint(priority=90, retention_seconds=90)
+    assert Hint.of_kv_hints(None) is None and Hint.of_kv_hints({"actions": []}) is None

@@ -11,8 +11,9 @@ import pytest
 numpy = pytest.importorskip("numpy", reason="python3-numpy is not installed: no rows to test with")
 
 from harness import tier_contract  # noqa: E402
-from harness.fake_silo import GET, MATCH, PUT  # noqa: E402
+from harness.fake_silo import GET, HINT, MATCH, PUT  # noqa: E402
 from harness.silo_fixtures import endpoint, silo  # noqa: E402,F401
+from harness.silos import eventually  # noqa: E402
 from harness.tier_contract import JobMetadata, LookupResult, Primary, TransferJob, spec  # noqa: E402
 
 tier_contract.install()
@@ -164,6 +165,20 @@ def test_what_a_request_asked_for_is_forgotten_with_it(silo, primary):
     for name in ("a", "b", "c"):
         engine.prefix(KEYS, SimpleNamespace(req_id=name))
     assert not engine.tier._lookups._known and not engine.tier._lookups._requests
+
+
+def test_hints_of_a_request_are_passed_on_when_it_ends(silo, primary):
+    engine = primary(silo.endpoint)
+    engine.store(CONTENTS, ONE)
+    engine.settle()
+    hints = SimpleNamespace(actions=[SimpleNamespace(action_type="kv.retain", payload={
+        "directives": [{"start": 0, "end": 64, "priority": 70, "duration": 30}]})])
+    request = SimpleNamespace(req_id="hinted", kv_hints=hints)
+    other = primary(silo.endpoint)
+    assert other.prefix(KEYS, request) == 8
+    eventually("the hint is there", lambda: silo.hints == [(HINT, 0, 70, 0, 30_000)])
+    other.tier.on_request_finished(TWO)
+    assert len(silo.hints) == 1
 
 
 def test_wrong_settings_are_an_error(silo, primary):

@@ -84,18 +84,22 @@ public sealed partial class KvCacheClient : IKvCache
 
     /// <inheritdoc/>
     public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-        MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, cancellationToken);
+        MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, prefix.Hint, cancellationToken);
 
     /// <inheritdoc/>
-    public async ValueTask<CacheMatch> MatchAsync(
-        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    public ValueTask<CacheMatch> MatchAsync(
+        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+        MatchAsync(group, chain, hold, hint: null, cancellationToken);
+
+    private async ValueTask<CacheMatch> MatchAsync(
+        RankGroup group, PrefixChain chain, TimeSpan hold, CacheHint? hint, CancellationToken cancellationToken)
     {
         if (chain.BlockCount == 0)
             return new CacheMatch(0, chain.TokensPerBlock, MissReason.None);
         var isFirst = !_hasMatched && _options.FirstMatchTimeout > _options.MatchTimeout;
         var budget = new CallBudget(
             isFirst ? _options.FirstMatchTimeout : _options.MatchTimeout, _options.SiloPatience, cancellationToken);
-        var match = await new ClusterMatch(_silos, group, chain, hold, budget, _options.MatchTimeout).RunAsync().ConfigureAwait(false);
+        var match = await new ClusterMatch(_silos, group, chain, hold, budget, _options.MatchTimeout, hint).RunAsync().ConfigureAwait(false);
         _hasMatched = true;
         _meter.Matched(match.Blocks, chain.BlockCount, match.Reason, budget.Began);
         return match;
@@ -207,6 +211,23 @@ public sealed partial class KvCacheClient : IKvCache
     {
         BlockArguments.CheckLife(timeToLive, nameof(timeToLive));
         return CountAsync(prefix, (connection, hashes) => connection.Expire(prefix.Namespace, hashes, timeToLive), cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default)
+    {
+        // The end of it is enough: what stands before is the same request's, or is not meant.
+        var first = Math.Max(0, prefix.BlockCount - WireProtocol.MaxBlocksPerRequest);
+        if (prefix.BlockCount == 0)
+            return;
+        await new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken).RunAsync(
+            _silos.Homes,
+            silo => silo.Control,
+            connection =>
+            {
+                connection.Hint(prefix.Namespace, prefix.Chain.Hashes[first..], hint);
+                return MissReason.None;
+            }).ConfigureAwait(false);
     }
 
     /// <inheritdoc/>

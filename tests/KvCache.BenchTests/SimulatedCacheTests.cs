@@ -13,7 +13,7 @@ public sealed class SimulatedCacheTests
     {
         const int capacity = 64;
         var trace = RandomTrace(2000);
-        using var store = new StoreCache(capacity, policy);
+        using var store = new StoreCache(capacity, policy, hints: false);
         var expected = new PolicyReplay(trace, capacity, EvictionPolicies.Create(policy, capacity), hints: false);
         foreach (var request in trace.Requests)
         {

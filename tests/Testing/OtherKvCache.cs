@@ -31,6 +31,9 @@ internal abstract class OtherKvCache(IKvCache cache) : IKvCache
     public ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default) =>
         cache.ExpireAsync(prefix, timeToLive, cancellationToken);
 
+    public ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default) =>
+        cache.HintAsync(prefix, hint, cancellationToken);
+
     public ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default) =>
         cache.ClearAsync(ns, cancellationToken);
 

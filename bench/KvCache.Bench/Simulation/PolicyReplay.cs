@@ -1,4 +1,3 @@
-using KvCache.Bench.Traces;
 using KvCache.Eviction;
 using KvCache.InferenceNode.Loading;
 
@@ -53,8 +52,9 @@ internal sealed class PolicyReplay
             Request = ++_request,
             Now = request.Timestamp,
             Tokens = request.Tokens,
-            TokensPerBlock = TraceRequest.TokensPerBlock,
-            End = _hints ? request.End : AnswerEnd.Unknown,
+            TokensPerBlock = request.TokensPerBlock,
+            End = (_hints ? request.Hint?.End : null) ?? AnswerEnd.Unknown,
+            Keep = _hints ? KeepTerms.Of(request.Hint?.Priority, request.Hint?.Retention ?? TimeSpan.Zero) : default,
         };
         _policy.Look(fingerprints, hits, last, ref use);
         for (var i = 0; i < hits; i++)
@@ -91,7 +91,7 @@ internal sealed class PolicyReplay
             _policy.Release(last);
 
         ArrivingBlock Block(int index, int parent, ReadOnlySpan<ulong> fingerprints) =>
-            new(fingerprints[index], parent, Partial: (index + 1) * TraceRequest.TokensPerBlock > request.Tokens);
+            new(fingerprints[index], parent, Partial: (index + 1) * request.TokensPerBlock > request.Tokens);
     }
 
     private bool TryFindSlot(in ArrivingBlock block, in ChainUse use, out int slot)

@@ -1,5 +1,4 @@
 using KvCache.Bench.Traces;
-using KvCache.Eviction;
 
 namespace KvCache.Bench.Simulation;
 
@@ -29,7 +28,7 @@ internal sealed class SimulatedTrace
             }
 
             accesses += chain.Length;
-            list.Add(new SimulatedRequest(request.Timestamp, request.InputLength, chain, request.AnswerEnd));
+            list.Add(new SimulatedRequest(request.Timestamp, request.InputLength, chain, request.BlockTokens, request.Hint));
         }
 
         return new SimulatedTrace { Requests = list, Blocks = ids.Count, Accesses = accesses };
@@ -37,4 +36,4 @@ internal sealed class SimulatedTrace
 }
 
 /// <summary>One request with the dense ids of its blocks.</summary>
-internal sealed record SimulatedRequest(long Timestamp, int Tokens, int[] Chain, AnswerEnd End);
+internal sealed record SimulatedRequest(long Timestamp, int Tokens, int[] Chain, int TokensPerBlock, CacheHint? Hint);

@@ -9,7 +9,8 @@ namespace KvCache.Bench.Simulation;
 /// <summary>Hit ratios of eviction policies on workload traces, between LRU and the offline optimum.</summary>
 internal sealed class SimulationScenario : Scenario
 {
-    private const string All = "all", Optimum = "min", Yardstick = "lru/t", InStore = "store:", WithHints = "default+hints";
+    private const string All = "all", Optimum = "min", Yardstick = "lru/t", InStore = "store:", Hinted = "+hints";
+    private const string WithHints = EvictionPolicies.Default + Hinted;
 
     private readonly Option<DirectoryInfo> _traces = TraceFolder.CreateOption();
 
@@ -60,7 +61,7 @@ internal sealed class SimulationScenario : Scenario
     public override IEnumerable<Option> Options => [_traces, _files, _capacities, _policies, _hints];
 
     private static IReadOnlyList<string> KnownPolicies { get; } =
-        [.. EvictionPolicies.Names, WithHints, Optimum, .. EvictionPolicies.Names.Select(name => InStore + name)];
+        [.. EvictionPolicies.Names, WithHints, Optimum, .. EvictionPolicies.Names.Append(WithHints).Select(name => InStore + name)];
 
     public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
@@ -113,7 +114,8 @@ internal sealed class SimulationScenario : Scenario
     {
         if (name.StartsWith(InStore, StringComparison.Ordinal))
         {
-            using var store = new StoreCache(capacity, name[InStore.Length..]);
+            var policy = name[InStore.Length..];
+            using var store = new StoreCache(capacity, policy == WithHints ? EvictionPolicies.Default : policy, policy == WithHints);
             return Hits(trace, store.Serve, cancellation);
         }
 

@@ -10,15 +10,28 @@ namespace KvCache.Bench.Traces;
 /// <param name="Timestamp">Arrival in milliseconds.</param>
 /// <param name="InputLength">Tokens of the prompt.</param>
 /// <param name="OutputLength">Tokens of the answer.</param>
-/// <param name="HashIds">One id for every <see cref="TokensPerBlock"/> tokens of the prompt; equal ids are equal prefixes up to
-/// there.</param>
+/// <param name="HashIds">One id for every block of the prompt; equal ids are equal prefixes up to there.</param>
 /// <param name="Session">The conversation it belongs to, where a trace tells.</param>
 /// <param name="End">How the answer ended, where a trace tells: <c>tool_use</c>, <c>end_turn</c>, <c>one_shot</c>, or empty.</param>
+/// <param name="BlockTokens">Tokens of a block; the last one of a request may have fewer. Where a trace does not tell, <see
+/// cref="TokensPerBlock"/>.</param>
+/// <param name="Priority">Of its hint, 0 to 100.</param>
+/// <param name="Retention">Of its hint, in seconds.</param>
 internal sealed record TraceRequest(
-    long Timestamp, int InputLength, int OutputLength, int[] HashIds, int? Session = null, string? End = null)
+    long Timestamp, int InputLength, int OutputLength, int[] HashIds, int? Session = null, string? End = null,
+    int BlockTokens = TraceRequest.TokensPerBlock, int? Priority = null, double? Retention = null)
 {
-    /// <summary>Tokens of a block; the last one of a request may have fewer.</summary>
+    /// <summary>Tokens of a block in the public traces.</summary>
     public const int TokensPerBlock = 512;
+
+    /// <summary>What policies are told of it; null for nothing.</summary>
+    [JsonIgnore]
+    public CacheHint? Hint => AnswerEnd == AnswerEnd.Unknown && Priority is null && Retention is null ? null : new CacheHint
+    {
+        End = AnswerEnd,
+        Priority = Priority,
+        Retention = Retention is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
+    };
 
     /// <summary><see cref="End"/> as policies are told it.</summary>
     [JsonIgnore]

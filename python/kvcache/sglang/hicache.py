@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from .._engines import complaints, engine_module, never_raises
 from ..cache import Cache
 from ..hashing import Namespace
+from ..hints import Hint
 from .identity import has_adapters, server_args
 from .options import HiCacheOptions
 from .pages import is_page, namespace, page_hash, page_pieces, page_sizes
@@ -171,7 +172,7 @@ class KvCacheHiCacheStorage(_base.HiCacheStorage):  # type: ignore[name-defined,
             previous, depth = _chain(extra_info)
             return [outcome.is_stored for outcome in self._cache.put(
                 space, _hashes(keys), pages(), previous, depth, self._options.ttl_seconds, copies=self._options.copies,
-                persisted=self._options.persisted)]
+                persisted=self._options.persisted, hint=_hint(extra_info))]
         return self._move(keys, put)
 
     def _move(self, keys: Sequence[str], move: Any) -> List[bool]:
@@ -196,6 +197,12 @@ def _hit_pages(pages: int) -> Any:
 
 def _hashes(keys: Sequence[str]) -> List[bytes]:
     return [page_hash(key) for key in keys]
+
+
+def _hint(extra_info: Any) -> Optional[Hint]:
+    """The request's soft priority and retention, where the engine passes them on."""
+    more = getattr(extra_info, "extra_info", None) or {}
+    return Hint.of_engine(more.get("priority"), more.get("retention_seconds")) if isinstance(more, dict) else None
 
 
 def _chain(extra_info: Any) -> Tuple[Optional[bytes], int]:

@@ -17,6 +17,7 @@ from .._engines import engine_module, never_raises
 from ..cache import Cache
 from ..forks import renews_after_fork
 from ..hashing import Namespace, OpaqueLayout, engine_key_hash
+from ..hints import Hint
 from ..identity import digest, type_name
 from .identity import current_config, engine_fields, number_format
 from .tier_lookups import TierLookups
@@ -108,7 +109,11 @@ class KvCacheTier(_base.SecondaryTierManager):  # type: ignore[name-defined,misc
 
     @never_raises(lambda: None)
     def on_request_finished(self, req_context: Any) -> None:
-        self._lookups.end(req_context.req_id)
+        """Passes on what the request's envelope of hints says; what it asked for names its chain."""
+        keys = self._lookups.end(req_context.req_id)
+        hint = Hint.of_kv_hints(getattr(req_context, "kv_hints", None))
+        if hint is not None and keys:
+            self._stores.submit(partial(self._cache.hint, self._space, [block_hash(key) for key in keys], hint))
 
     @never_raises(lambda: None)
     def on_schedule_end(self, context: Any = None) -> None:

@@ -36,7 +36,7 @@ class TierLookups:
         self._threads = BoundedWorkers("tier-match", 1, options.queue)
         self._lock = threading.Lock()
         self._known: Dict[Any, Known] = {}
-        self._requests: Dict[str, Set[Any]] = {}
+        self._requests: Dict[str, Dict[Any, None]] = {}  # keys in the order in which they were asked for
         self._batch: List[Any] = []
         self._batch_began = 0.0
         renews_after_fork(self)
@@ -53,7 +53,7 @@ class TierLookups:
         with self._lock:
             known = self._known.setdefault(key, Known())
             known.requests.add(request_id)
-            self._requests.setdefault(request_id, set()).add(key)
+            self._requests.setdefault(request_id, {})[key] = None
             if not known.is_asked or (known.stored is not None and known.until < now):
                 known.is_asked, known.stored = True, None
                 self._batch_began = self._batch_began if self._batch else now
@@ -74,15 +74,17 @@ class TierLookups:
         """Notes that keys could not be loaded, whatever the index says."""
         self._set({key: False for key in keys})
 
-    def end(self, request_id: str) -> None:
-        """A request is over: forgets what only it asked for."""
+    def end(self, request_id: str) -> List[Any]:
+        """A request is over: forgets what only it asked for. Returns the keys that it has asked for, in their order."""
         with self._lock:
-            for key in self._requests.pop(request_id, ()):
+            keys = list(self._requests.pop(request_id, ()))
+            for key in keys:
                 known = self._known.get(key)
                 if known is not None:
                     known.requests.discard(request_id)
                     if not known.requests:
                         del self._known[key]
+        return keys
 
     def stop(self) -> None:
         self._threads.stop(self._options.cache.match_timeout * 2)

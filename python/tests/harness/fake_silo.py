@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 HEADER = struct.Struct("<IBBHQIIQ")
 MAGIC = 0x3143564B
 HELLO, AUTHENTICATE, OPEN, MATCH, GET, PUT, PIN, DELETE, RELEASE, STAT, VERIFY, LOCATE = range(1, 13)
-EXPIRE, CLEAR = 20, 21
+EXPIRE, CLEAR, HINT = 20, 21, 22
 STORED, ALREADY_STORED, NO_MEMORY = 0, 1, 3
 
 
@@ -37,6 +37,8 @@ class FakeSilo:
         #: Of every locate, whether it says that the blocks are about to be read.
         self.is_read: List[bool] = []
         self.puts: List[dict] = []
+        #: Hints as (type of the request, end, priority, kind, milliseconds of retention).
+        self.hints: List[Tuple[int, int, int, int, int]] = []
         self.released: List[int] = []
         #: Blocks of a get after which the connection breaks.
         self.break_after: Optional[int] = None
@@ -127,6 +129,9 @@ class _Session:
         fields, meta = meta[:16 * units], meta[16 * units:]
         if kind == LOCATE:
             self.silo.is_read.append(fields[:2] != b"\x03\x00")
+        if fields[:2] == b"\x06\x00":
+            assert struct.unpack_from("<I", fields, 4)[0] == 12 and not any(fields[20:])
+            self.silo.hints.append((kind, *struct.unpack_from("<BBBxQ", fields, 8)))
         if kind > AUTHENTICATE:
             self.silo.requests.append((kind, meta))
             instead = self.silo.before(kind) if self.silo.before else None
@@ -138,7 +143,7 @@ class _Session:
                 return True
         handler = getattr(self, {HELLO: "hello", AUTHENTICATE: "authenticate", OPEN: "open", MATCH: "match", GET: "get",
                                  PUT: "put", DELETE: "delete", RELEASE: "release", STAT: "stat", VERIFY: "verify",
-                                 LOCATE: "locate", EXPIRE: "expire", CLEAR: "clear"}[kind])
+                                 LOCATE: "locate", EXPIRE: "expire", CLEAR: "clear", HINT: "hint"}[kind])
         answer = handler(meta, payload, request_id) if kind in (GET, PUT) else handler(meta)
         if answer is None:
             return False
@@ -262,6 +267,10 @@ class _Session:
         known = [(self.namespaces[handle][0], block_hash) in self.silo.blocks for block_hash in self.hashes(meta, 12)]
         self.silo.lives.append(life)
         return struct.pack("<I", len(known)) + bytes(known)
+
+    def hint(self, meta: bytes) -> bytes:
+        handle = struct.unpack_from("<I", meta)[0]
+        return struct.pack("<I", sum(self.has(handle, block_hash) for block_hash in self.hashes(meta, 4)))
 
     def clear(self, meta: bytes) -> bytes:
         identity = self.namespaces[struct.unpack_from("<I", meta)[0]][0]

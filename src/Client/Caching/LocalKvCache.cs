@@ -44,11 +44,15 @@ public sealed partial class LocalKvCache : IKvCache
 
     /// <inheritdoc/>
     public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-        MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, cancellationToken);
+        MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, prefix.Hint, cancellationToken);
 
     /// <inheritdoc/>
     public ValueTask<CacheMatch> MatchAsync(
-        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
+        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+        MatchAsync(group, chain, hold, hint: null, cancellationToken);
+
+    private ValueTask<CacheMatch> MatchAsync(
+        RankGroup group, PrefixChain chain, TimeSpan hold, CacheHint? hint, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
         var began = Stopwatch.GetTimestamp();
@@ -59,6 +63,8 @@ public sealed partial class LocalKvCache : IKvCache
             var found = chain.BlockCount;
             foreach (var ns in group.Namespaces)
                 found = _store.Match(ns.Id, chain.Hashes[..found]);
+            if (hint is not null)
+                _store.Tell(group.Namespaces[0].Id, chain.Hashes[..found], hint, ends: false);
             using var leases = new LeaseList();
             if (hold > TimeSpan.Zero)
             {
@@ -148,6 +154,24 @@ public sealed partial class LocalKvCache : IKvCache
     }
 
     /// <inheritdoc/>
+    public ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        if (!TryEnter())
+            return default;
+        try
+        {
+            _store.Tell(prefix.Namespace.Id, prefix.Chain.Hashes, hint);
+        }
+        finally
+        {
+            Leave();
+        }
+
+        return default;
+    }
+
+    /// <inheritdoc/>
     public ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
@@ -218,7 +242,7 @@ public sealed partial class LocalKvCache : IKvCache
 
     private long BeginRequest(KvPrefix prefix, int first, int count, StoreOptions? options) => _store.BeginRequest(
         prefix.Namespace.Id, first == 0 ? default : prefix.Chain.Hashes[first - 1], prefix.Chain.Hashes.Slice(first, count),
-        new RequestFacts(prefix.Namespace.Layout.TokensPerBlock, options?.RequestId ?? 0, options?.SuffixTokens ?? 0));
+        new RequestFacts(prefix.Namespace.Layout.TokensPerBlock, options?.RequestId ?? 0, options?.SuffixTokens ?? 0, prefix.Hint));
 
     private PutOutcome Store(KvPrefix prefix, int index, ReadOnlySpan<byte> bytes, StoreOptions? options, long request)
     {

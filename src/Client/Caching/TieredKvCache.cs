@@ -21,20 +21,23 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
 
     /// <inheritdoc/>
     public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-        MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, cancellationToken);
+        MatchAsync(cache => cache.MatchAsync(prefix, hold, cancellationToken), prefix.Chain);
 
     /// <inheritdoc/>
     /// <remarks>The better of the two caches' answers: ranks that one has are not added to ranks that the other has.</remarks>
-    public async ValueTask<CacheMatch> MatchAsync(
-        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    public ValueTask<CacheMatch> MatchAsync(
+        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+        MatchAsync(cache => cache.MatchAsync(group, chain, hold, cancellationToken), chain);
+
+    private async ValueTask<CacheMatch> MatchAsync(Func<IKvCache, ValueTask<CacheMatch>> match, PrefixChain chain)
     {
-        var nearMatch = await near.MatchAsync(group, chain, hold, cancellationToken).ConfigureAwait(false);
+        var nearMatch = await match(near).ConfigureAwait(false);
         if (nearMatch.Blocks == chain.BlockCount)
             return nearMatch;
         CacheMatch farMatch;
         try
         {
-            farMatch = await far.MatchAsync(group, chain, hold, cancellationToken).ConfigureAwait(false);
+            farMatch = await match(far).ConfigureAwait(false);
         }
         catch
         {
@@ -99,6 +102,13 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         var count = await far.ExpireAsync(prefix, timeToLive, cancellationToken).ConfigureAwait(false);
         await near.ExpireAsync(prefix, NearLifeOf(timeToLive), CancellationToken.None).ConfigureAwait(false);
         return count;
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default)
+    {
+        await near.HintAsync(prefix, hint, cancellationToken).ConfigureAwait(false);
+        await far.HintAsync(prefix, hint, cancellationToken).ConfigureAwait(false);
     }
 
     /// <inheritdoc/>

@@ -123,7 +123,7 @@ internal sealed class ClusterLoad
             home.Data,
             connection => home.Read(
                 connection, _prefix.Namespace, Hashes(_delivered, _end), _range, _destinations, ref _delivered, matched,
-                    _firstBlock + _end),
+                    _firstBlock + _end, _prefix.Hint),
             isLast).ConfigureAwait(false);
         home.Loaded(_delivered - before);
         return reason;
@@ -167,7 +167,8 @@ internal sealed class ClusterLoad
             var hold = silo == home && matched is not null ? matched.HoldFor(_firstBlock + step.Blocks[^1] + 1) : default;
             var reason = await _budget.RunAsync(
                 silo.Data,
-                connection => connection.Get(_prefix.Namespace, hashes, _range, memory, 0, localOnly: !isThroughHome, ref delivered, hold),
+                connection => connection.Get(
+                    _prefix.Namespace, hashes, _range, memory, 0, localOnly: !isThroughHome, ref delivered, hold, _prefix.Hint),
                 isPatient: isThroughHome).ConfigureAwait(false);
             if (reason == MissReason.None)
                 matched?.HasRead(hold);

@@ -16,9 +16,12 @@ internal sealed class ClusterMatch
     private readonly TimeSpan _hold;
     private readonly CallBudget _budget;
     private readonly TimeSpan _releaseTimeout;
+    private readonly CacheHint? _hint;
 
-    public ClusterMatch(SiloDirectory silos, RankGroup group, PrefixChain chain, TimeSpan hold, CallBudget budget, TimeSpan releaseTimeout)
+    public ClusterMatch(
+        SiloDirectory silos, RankGroup group, PrefixChain chain, TimeSpan hold, CallBudget budget, TimeSpan releaseTimeout, CacheHint? hint)
     {
+        _hint = hint;
         _silos = silos;
         _group = group;
         _chain = chain;
@@ -63,7 +66,7 @@ internal sealed class ClusterMatch
         var (found, holdId) = (0, 0UL);
         var (reason, home) = await _budget.RunAsync(_silos.Homes, silo => silo.Control, connection =>
         {
-            (found, holdId) = connection.Match(_group.Namespaces, _chain.Hashes.Slice(first, count), _hold, locations);
+            (found, holdId) = connection.Match(_group.Namespaces, _chain.Hashes.Slice(first, count), _hold, locations, _hint);
             matched = connection;
             return found == count ? MissReason.None : MissReason.Absent;
         }).ConfigureAwait(false);

@@ -79,7 +79,7 @@ internal sealed class ClusterStore
     {
         var depth = _firstBlock + first;
         var parent = depth == 0 ? default : _prefix.Chain.Hashes[depth - 1];
-        return connection.Put(_prefix.Namespace, Hashes(first, count), parent, depth, _blocks, first, _options);
+        return connection.Put(_prefix.Namespace, Hashes(first, count), parent, depth, _blocks, first, _options, _prefix.Hint);
     }
 
     private void CrowdOut(IReadOnlyList<string> endpoints, int block)

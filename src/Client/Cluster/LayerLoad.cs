@@ -43,7 +43,8 @@ internal sealed class LayerLoad(
         var source = new LayerSource(board, Blocks(0), giveUp: true);
         return budget.RunAsync(
             silos.Homes[0].Data,
-            connection => connection.GetLayers(prefix.Namespace, Hashes(0), range, destinations, localOnly: false, source, follow: true),
+            connection => connection.GetLayers(
+                prefix.Namespace, Hashes(0), range, destinations, localOnly: false, source, follow: true, hint: prefix.Hint),
             isPatient: true);
     }
 
@@ -96,7 +97,7 @@ internal sealed class LayerLoad(
             var outcome = await budget.RunAsync(
                 home.Data,
                 connection => home.ReadLayers(
-                    connection, prefix.Namespace, Hashes(0), range, destinations, source, _matched, firstBlock + _count),
+                    connection, prefix.Namespace, Hashes(0), range, destinations, source, _matched, firstBlock + _count, prefix.Hint),
                 isLast).ConfigureAwait(false);
             var intact = Intact(source, outcome);
             home.Loaded(intact);
@@ -165,7 +166,8 @@ internal sealed class LayerLoad(
         var source = new LayerSource(board, step.Blocks);
         var reason = await budget.RunAsync(
             silo.Data,
-            connection => connection.GetLayers(prefix.Namespace, hashes, range, memory, localOnly: !isThroughHome, source),
+            connection => connection.GetLayers(
+                prefix.Namespace, hashes, range, memory, localOnly: !isThroughHome, source, hint: prefix.Hint),
             isPatient: isThroughHome).ConfigureAwait(false);
         var intact = Intact(source, reason);
         silo.Loaded(intact);

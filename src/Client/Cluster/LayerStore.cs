@@ -80,7 +80,7 @@ internal sealed class LayerStore(
         var depth = firstBlock + stored;
         var parent = depth == 0 ? default : prefix.Chain.Hashes[depth - 1];
         foreach (var outcome in connection.PutLayers(
-            prefix.Namespace, hashes[stored..], parent, depth, blocks, stored, options, WaitFor).Outcomes)
+            prefix.Namespace, hashes[stored..], parent, depth, blocks, stored, options, WaitFor, prefix.Hint).Outcomes)
             _result = _result.With(outcome);
         return MissReason.None;
     }

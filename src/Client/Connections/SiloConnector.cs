@@ -55,13 +55,13 @@ internal sealed partial class SiloConnector : IAsyncDisposable
     /// <inheritdoc cref="BlockConnection.Get"/>
     public MissReason Read(
         BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range,
-        IReadOnlyList<Memory<byte>> destinations, ref int delivered, MatchedPiece? matched, int end)
+        IReadOnlyList<Memory<byte>> destinations, ref int delivered, MatchedPiece? matched, int end, CacheHint? hint)
     {
         if (_memory is { } memory)
         {
             try
             {
-                return memory.Copy(connection, ns, hashes, range, destinations, ref delivered);
+                return memory.Copy(connection, ns, hashes, range, destinations, ref delivered, hint);
             }
             catch (Exception e) when (SiloMemory.IsNotShared(e))
             {
@@ -70,7 +70,7 @@ internal sealed partial class SiloConnector : IAsyncDisposable
         }
 
         var hold = matched?.HoldFor(end) ?? default;
-        var reason = connection.Get(ns, hashes, range, destinations, delivered, localOnly: true, ref delivered, hold);
+        var reason = connection.Get(ns, hashes, range, destinations, delivered, localOnly: true, ref delivered, hold, hint);
         if (reason == MissReason.None)
             matched?.HasRead(hold);
         return reason;
@@ -80,13 +80,13 @@ internal sealed partial class SiloConnector : IAsyncDisposable
     /// <inheritdoc cref="BlockConnection.GetLayers"/>
     public MissReason ReadLayers(
         BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range,
-        IReadOnlyList<Memory<byte>> destinations, ILayerSink sink, MatchedPiece? matched, int end)
+        IReadOnlyList<Memory<byte>> destinations, ILayerSink sink, MatchedPiece? matched, int end, CacheHint? hint)
     {
         if (_memory is { } memory)
         {
             try
             {
-                return memory.CopyLayers(connection, ns, hashes, range, destinations, sink);
+                return memory.CopyLayers(connection, ns, hashes, range, destinations, sink, hint);
             }
             catch (Exception e) when (SiloMemory.IsNotShared(e))
             {
@@ -95,7 +95,7 @@ internal sealed partial class SiloConnector : IAsyncDisposable
         }
 
         var hold = matched?.HoldFor(end) ?? default;
-        var reason = connection.GetLayers(ns, hashes, range, destinations, localOnly: true, sink, hold: hold);
+        var reason = connection.GetLayers(ns, hashes, range, destinations, localOnly: true, sink, hold: hold, hint: hint);
         if (reason == MissReason.None)
             matched?.HasRead(hold);
         return reason;

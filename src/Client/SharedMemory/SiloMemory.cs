@@ -31,18 +31,19 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
     /// <param name="range">Layers to read.</param>
     /// <param name="destinations">Memory for blocks, each as large as the layers.</param>
     /// <param name="delivered">Index of the first block's memory; is raised for each block that is complete.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     /// <returns>Whether everything was delivered, a block was missing, or one was damaged.</returns>
     /// <exception cref="SiloException">The silo does not share its memory.</exception>
     /// <exception cref="IOException">The arena cannot be mapped.</exception>
     /// <exception cref="UnauthorizedAccessException">The arena belongs to another user.</exception>
     public MissReason Copy(
         BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range,
-        IReadOnlyList<Memory<byte>> destinations, ref int delivered)
+        IReadOnlyList<Memory<byte>> destinations, ref int delivered, CacheHint? hint = null)
     {
         while (hashes.Length > 0)
         {
             var blocks = new List<LeasedBlock>(hashes.Length);
-            Lease(connection, ns, hashes, localOnly: true, blocks);
+            Lease(connection, ns, hashes, localOnly: true, blocks, hint);
             try
             {
                 if (blocks.Count == 0)
@@ -88,13 +89,14 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
     /// <param name="range">Layers to read.</param>
     /// <param name="destinations">Memory for each block, as large as the layers.</param>
     /// <param name="sink">Hears of every layer.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     /// <inheritdoc cref="Copy"/>
     public MissReason CopyLayers(
         BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range,
-        IReadOnlyList<Memory<byte>> destinations, ILayerSink sink)
+        IReadOnlyList<Memory<byte>> destinations, ILayerSink sink, CacheHint? hint = null)
     {
         var blocks = new List<LeasedBlock>(hashes.Length);
-        Lease(connection, ns, hashes, localOnly: true, blocks);
+        Lease(connection, ns, hashes, localOnly: true, blocks, hint);
         try
         {
             sink.Promised(blocks.Count);
@@ -129,9 +131,11 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
     /// <param name="hashes">The blocks.</param>
     /// <param name="localOnly">Only what the silo itself holds.</param>
     /// <param name="blocks">Receives them; each is to be given back.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     /// <inheritdoc cref="Copy"/>
     public void Lease(
-        BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, bool localOnly, ICollection<LeasedBlock> blocks)
+        BlockConnection connection, CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, bool localOnly, ICollection<LeasedBlock> blocks,
+        CacheHint? hint = null)
     {
         var kept = TakeKept(ns, hashes, blocks);
         if (kept == hashes.Length)
@@ -141,7 +145,7 @@ internal sealed class SiloMemory(TimeSpan keep, int maxKept, bool verify, TimePr
         ReleaseIdle(connection);
         hashes = hashes[kept..];
         var places = new List<MappedBlock>();
-        var id = connection.GetMapped(ns, hashes, localOnly, places);
+        var id = connection.GetMapped(ns, hashes, localOnly, places, hint);
         lock (_lock)
         {
             if (id == 0 || connection.ArenaId != _arenaId)

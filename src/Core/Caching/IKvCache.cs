@@ -162,6 +162,16 @@ public interface IKvCache : IAsyncDisposable
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="timeToLive"/> is zero or less.</exception>
     ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default);
 
+    /// <summary>
+    /// Tells what is known only after the answer: how it ended, and what follows from that for its prefix. What is known earlier comes with
+    /// the other calls (<see cref="KvPrefix.Hint"/>).
+    /// </summary>
+    /// <param name="prefix">The prefix of the request; what of it is stored counts.</param>
+    /// <param name="hint">What is known.</param>
+    /// <param name="cancellationToken">Stops waiting.</param>
+    /// <remarks>Advice, which may be lost. It fails nobody, and waits no longer than a match does.</remarks>
+    ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default) => default;
+
     /// <summary>Deletes all blocks of a namespace. What is stored meanwhile may stay.</summary>
     /// <param name="ns">The namespace.</param>
     /// <param name="cancellationToken">Stops waiting; the deletion may go on.</param>

@@ -62,7 +62,7 @@ internal sealed class CandidateCells
         _lists[list].AddNewest(_links, slot);
         _listOf[slot] = list + 1;
         _filled[id] |= 1UL << slice;
-        _scores[cell] = _learner.Score(id, _ages[slice]);
+        _scores[cell] = _learner.Order(id, _ages[slice]);
         if (_leastCell[id] < 0 || _scores[cell] < _scores[_leastCell[id]])
         {
             _leastCell[id] = cell;
@@ -87,11 +87,12 @@ internal sealed class CandidateCells
         Replay(id);
     }
 
-    /// <summary>The block of the least score, or -1 when there is none.</summary>
-    public int Least(out float score)
+    /// <summary>The block that goes first, or -1 when there is none.</summary>
+    /// <param name="age">Its age.</param>
+    public int Least(out long age)
     {
         var winner = _winners[1];
-        score = winner < 0 ? 0 : _scores[_leastCell[winner]];
+        age = winner < 0 ? 0 : _ages[_leastCell[winner] % Slices.Max];
         return winner < 0 ? -1 : _lists[_cells[_leastCell[winner]]].Oldest;
     }
 
@@ -105,7 +106,7 @@ internal sealed class CandidateCells
             for (var rest = _filled[id]; rest != 0; rest &= rest - 1)
             {
                 var slice = BitOperations.TrailingZeroCount(rest);
-                _scores[(id * Slices.Max) + slice] = _learner.Score((ushort)id, _ages[slice]);
+                _scores[(id * Slices.Max) + slice] = _learner.Order((ushort)id, _ages[slice]);
             }
 
             FindLeast(id);

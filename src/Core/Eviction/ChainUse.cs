@@ -23,7 +23,13 @@ internal struct ChainUse
     /// <summary>How the answer ended, if it is known already.</summary>
     public AnswerEnd End;
 
-    /// <summary>Tokens behind the last block that was known, resident or remembered. Set by <see cref="IEvictionPolicy.Look"/>.</summary>
+    /// <summary>What its client asks of its blocks, beyond what is learned of them.</summary>
+    public KeepTerms Keep;
+
+    /// <summary>
+    /// Tokens behind the last block that was known, resident or remembered. Set by <see cref="IEvictionPolicy.Look"/>. Negative in a
+    /// <see cref="IEvictionPolicy.Tell"/> that knows nothing of it.
+    /// </summary>
     public int SuffixTokens;
 
     /// <summary>
@@ -33,22 +39,6 @@ internal struct ChainUse
 
     /// <summary>Requests that appended to the chain, this one included, if it appends. Set by <see cref="IEvictionPolicy.Look"/>.</summary>
     public byte Level;
-}
-
-/// <summary>How the answer of a request ended: the cheapest strong sign of when its chain is used again.</summary>
-internal enum AnswerEnd : byte
-{
-    /// <summary>Nobody said.</summary>
-    Unknown,
-
-    /// <summary>The model called a tool: an agent comes back with its result.</summary>
-    ToolCall,
-
-    /// <summary>The turn is over: a person may go on.</summary>
-    EndOfTurn,
-
-    /// <summary>The caller says that nothing follows.</summary>
-    OneShot,
 }
 
 /// <summary>A block that is not resident.</summary>

@@ -45,7 +45,8 @@ internal interface IEvictionPolicy
     /// <summary>Chooses what goes for a block that arrives. The victim is not removed yet.</summary>
     VictimChoice ChooseVictim(in ArrivingBlock block, in ChainUse use, out Victim victim);
 
-    /// <summary>What a request appended, or how its answer ended, is known only now, after its blocks were touched.</summary>
+    /// <summary>What a request appended, how its answer ended, or what is asked for its blocks, is known only now, after they were
+    /// touched.</summary>
     /// <param name="tail">Slot of the last block of its chain that is resident.</param>
     /// <param name="use">The request.</param>
     void Tell(int tail, in ChainUse use);

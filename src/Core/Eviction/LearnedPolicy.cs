@@ -27,7 +27,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     private PolicyContest? _contest;
     private SlotList _recency = SlotList.Empty; // tail first
     private long _origin = long.MinValue, _sliced = -SliceEvery, _learned;
-    private int _requests;
+    private int _requests, _special; // requests since it learned; resident blocks for which something is asked
     private IEnumerator<Trail>? _forgotten; // of a smaller table: they are counted little by little
 
     /// <param name="slots">Slots of the store.</param>
@@ -52,8 +52,9 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         _recencyLinks = new SlotLinks(slots);
     }
 
-    /// <summary>Whether it evicts the least recently used at present, because that hits more than what was learned.</summary>
-    public bool FollowsRecency => _contest is { PrefersRecency: true };
+    /// <summary>Whether it evicts the least recently used at present, because that hits more than what was learned. Not while clients ask
+    /// for something else.</summary>
+    public bool FollowsRecency => _special == 0 && _contest is { PrefersRecency: true };
 
     public long Steps => _tree.Steps;
 
@@ -99,7 +100,10 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         Withdraw(slot);
         RemoveRecent(slot);
         End(block.Class, block.Touched, Time(use.Now), reused: true);
-        Begin(ref block, new Trail { Touches = block.Touches, Level = block.Level }, partial: false, use);
+        var keep = use.Keep.IsTold ? use.Keep : _learner.KeepOf(block.Class).After(Time(use.Now) - block.Touched);
+        CountSpecial(block.Class, -1);
+        Begin(ref block, new Trail { Touches = block.Touches, Level = block.Level }, partial: false, keep, use);
+        CountSpecial(block.Class, 1);
         AddRecent(slot, _tree.ParentOf(slot));
         Offer(slot);
     }
@@ -110,7 +114,8 @@ internal sealed class LearnedPolicy : IEvictionPolicy
             Withdraw(block.Parent);
         _tree.Add(slot, block.Parent);
         _blocks[slot].Fingerprint = block.Fingerprint;
-        Begin(ref _blocks[slot], Recall(block.Fingerprint, use), block.Partial, use);
+        Begin(ref _blocks[slot], Recall(block.Fingerprint, use), block.Partial, use.Keep, use);
+        CountSpecial(_blocks[slot].Class, 1);
         AddRecent(slot, block.Parent);
         Offer(slot);
     }
@@ -118,7 +123,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     public void Pass(in ArrivingBlock block, in ChainUse use)
     {
         var passed = new Block { Fingerprint = block.Fingerprint };
-        Begin(ref passed, Recall(block.Fingerprint, use), block.Partial, use);
+        Begin(ref passed, Recall(block.Fingerprint, use), block.Partial, use.Keep, use);
         Remember(passed, Time(use.Now));
     }
 
@@ -126,14 +131,22 @@ internal sealed class LearnedPolicy : IEvictionPolicy
     {
         if (FollowsRecency)
             return ChooseOldest(use, out victim);
-        var slot = _candidates.Least(out var score);
-        victim = new Victim(slot, score);
+        var slot = _candidates.Least(out var age);
+        victim = default;
         if (slot < 0)
             return VictimChoice.AllHeld;
+        // Others are told what it is worth by itself: what is asked for it counts among a tenant's own.
+        var leaving = _blocks[slot].Class;
+        var score = _learner.Score(leaving, age);
+        victim = new Victim(slot, score);
         if (!_ghosts.TryGet(block.Fingerprint, out var trail))
             trail.Level = use.Level;
-        var arriving = _learner.ClassOf(ReuseClass.Of(trail.Touches + 1, trail.Level, block.Partial, use));
-        return _learner.Score(arriving, 0) < score ? VictimChoice.NotWorthIt : VictimChoice.Found;
+        var arriving = _learner.ClassOf(ReuseClass.Of(trail.Touches + 1, trail.Level, block.Partial, use.Keep, use));
+        // Where all that could go is retained, that is no reason to let nothing in.
+        var keep = _learner.KeepOf(leaving);
+        return keep.Retains(age) || !use.Keep.Retains(0)
+            ? use.Keep.Weigh(_learner.Score(arriving, 0), 0) < keep.Weigh(score, age) ? VictimChoice.NotWorthIt : VictimChoice.Found
+            : VictimChoice.Found;
     }
 
     public void Tell(int tail, in ChainUse use)
@@ -147,7 +160,9 @@ internal sealed class LearnedPolicy : IEvictionPolicy
                 continue;
             Withdraw(slot);
             _learner.Move(block.Class, id, block.Touched, request);
+            CountSpecial(block.Class, -1);
             block.Class = id;
+            CountSpecial(block.Class, 1);
             Offer(slot);
         }
     }
@@ -160,6 +175,7 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         if (parent >= 0)
             Offer(parent, first: true); // one chain after another, and not a block of each
         ref var block = ref _blocks[slot];
+        CountSpecial(block.Class, -1);
         if (evicted)
             Remember(block, Time(now));
         else
@@ -230,13 +246,19 @@ internal sealed class LearnedPolicy : IEvictionPolicy
         return trail;
     }
 
-    private void Begin(ref Block block, in Trail before, bool partial, in ChainUse use)
+    private void CountSpecial(ushort id, int by)
+    {
+        if (_learner.KeepOf(id).IsTold)
+            _special += by;
+    }
+
+    private void Begin(ref Block block, in Trail before, bool partial, KeepTerms keep, in ChainUse use)
     {
         block.Touched = Time(use.Now);
         block.Request = (uint)use.Request;
         block.Touches = (byte)Math.Min(byte.MaxValue, before.Touches + 1);
         block.Level = before.Level;
-        block.Class = _learner.ClassOf(ReuseClass.Of(block.Touches, block.Level, partial, use));
+        block.Class = _learner.ClassOf(ReuseClass.Of(block.Touches, block.Level, partial, keep, use));
         if (_learns)
             _learner.Begin(block.Class, block.Touched, block.Request);
     }

@@ -31,7 +31,10 @@ internal sealed class ReuseLearner
     /// <summary>Most classes; when there are as many, new ones are merged over the tenants.</summary>
     private const int MostClasses = 16_384, MostOwnClasses = 12_288;
 
-    private readonly Dictionary<int, ushort> _classes = [];
+    /// <summary>Most classes for which something is asked, of which more is told than that.</summary>
+    private const int MostKeptClasses = 1_024;
+
+    private readonly Dictionary<long, ushort> _classes = [];
     private readonly Dictionary<(int Level, int Key), int> _nodes = [];
     private readonly Action<int, int> _merge;
     private ClassFacts[] _facts = [];
@@ -43,8 +46,9 @@ internal sealed class ReuseLearner
     private float[] _nodeEnded = []; // by node and bucket
     private float[] _nodeLost = [];
     private float[] _nodeHazard = [];
-    private int _lastKey = -1;
+    private long _lastKey = -1;
     private ushort _lastClass;
+    private int _keptClasses;
 
     public ReuseLearner()
     {
@@ -63,14 +67,16 @@ internal sealed class ReuseLearner
     public Action<int, int>? SlicesMerged { get; set; }
 
     /// <summary>The number of a class. Allocates when it is seen for the first time, else nothing.</summary>
-    public ushort ClassOf(int key)
+    public ushort ClassOf(long key)
     {
         if (key == _lastKey)
             return _lastClass;
         if (!_classes.TryGetValue(key, out var id))
         {
-            var shared = ReuseClass.OfAnyTenant(key);
-            id = key != shared && Count >= MostOwnClasses ? ClassOf(shared) : Add(key);
+            long shared = ReuseClass.OfAnyTenant(key), kept = ReuseClass.OfKeepAlone(key);
+            id = kept != 0 && kept != key && _keptClasses >= MostKeptClasses ? ClassOf(kept)
+                : key != shared && Count >= MostOwnClasses ? ClassOf(shared)
+                : Add(key);
         }
 
         (_lastKey, _lastClass) = (key, id);
@@ -78,10 +84,16 @@ internal sealed class ReuseLearner
     }
 
     /// <summary>What a class is.</summary>
-    public int KeyOf(ushort id) => _facts[id].Key;
+    public long KeyOf(ushort id) => _facts[id].Key;
+
+    /// <summary>What is asked for the blocks of a class.</summary>
+    public KeepTerms KeepOf(ushort id) => ReuseClass.KeepOf(_facts[id].Key);
 
     /// <summary>Hits for a block-second that a block of a class and an age in milliseconds brings.</summary>
     public float Score(ushort id, long age) => _scores[(id * Buckets) + AgeScale.Of(age)];
+
+    /// <summary>What puts the blocks of a store in order: their score, and what is asked for them.</summary>
+    public float Order(ushort id, long age) => KeepOf(id).Order(Score(id, age), age);
 
     /// <summary>A block of a class was touched by a request.</summary>
     public void Begin(ushort id, long now, long request)
@@ -171,14 +183,21 @@ internal sealed class ReuseLearner
 
         var reused = _reused.AsSpan(id * Buckets, Buckets);
         for (var node = _facts[id].Leaf; node >= 0; node = _tree[node].Above)
-        {
-            _tree[node].Touches += _facts[id].Touches;
-            _tree[node].Requests += _facts[id].Requests;
-            var nodeEnded = _nodeEnded.AsSpan(node * Buckets, Buckets);
-            var nodeLost = _nodeLost.AsSpan(node * Buckets, Buckets);
-            TensorPrimitives.Add(nodeEnded, reused, nodeEnded);
-            TensorPrimitives.Add(nodeLost, lost, nodeLost);
-        }
+            Collect(_facts[id], reused, lost, node);
+        if (_facts[id].AnyEnd == _facts[id].Leaf)
+            return;
+        for (var node = _facts[id].AnyEnd; _tree[node].Above >= 0; node = _tree[node].Above)
+            Collect(_facts[id], reused, lost, node);
+    }
+
+    private void Collect(in ClassFacts facts, ReadOnlySpan<float> reused, ReadOnlySpan<float> lost, int node)
+    {
+        _tree[node].Touches += facts.Touches;
+        _tree[node].Requests += facts.Requests;
+        var nodeEnded = _nodeEnded.AsSpan(node * Buckets, Buckets);
+        var nodeLost = _nodeLost.AsSpan(node * Buckets, Buckets);
+        TensorPrimitives.Add(nodeEnded, reused, nodeEnded);
+        TensorPrimitives.Add(nodeLost, lost, nodeLost);
     }
 
     private void EstimateHazard(int node)
@@ -218,21 +237,32 @@ internal sealed class ReuseLearner
         SlicesMerged?.Invoke(stays, goes);
     }
 
-    private ushort Add(int key)
+    private ushort Add(long key)
     {
         if (Count == MostClasses)
             throw new InvalidOperationException($"There are {MostClasses} classes of blocks, more than there can be.");
         var id = Count++;
         if (Count > _facts.Length)
             Grow(Math.Max(64, 2 * _facts.Length));
-        var leaf = -1;
-        for (var level = 0; level < ReuseClass.Levels; level++)
-            leaf = NodeOf(level, ReuseClass.Ancestor(key, level), leaf);
-        _facts[id] = new ClassFacts { Key = key, Leaf = leaf };
+        var facts = ReuseClass.OfFacts(key);
+        // Until it is told how an answer ended, its blocks are like those of all answers.
+        var anyEnd = LeafOf(ReuseClass.OfAnyEnd(facts));
+        var leaf = LeafOf(facts);
+        _facts[id] = new ClassFacts { Key = key, Leaf = leaf, AnyEnd = anyEnd };
         _classes.Add(key, (ushort)id);
+        if (ReuseClass.OfKeepAlone(key) != 0)
+            _keptClasses++;
         // Nothing was learned of it: it scores as the coarser class does that borrowing would give it.
         GittinsIndex.Compute(HazardOf(leaf), _scores.AsSpan(id * Buckets, Buckets));
         return (ushort)id;
+    }
+
+    private int LeafOf(int facts)
+    {
+        var leaf = -1;
+        for (var level = 0; level < ReuseClass.Levels; level++)
+            leaf = NodeOf(level, ReuseClass.Ancestor(facts, level), leaf);
+        return leaf;
     }
 
     private int NodeOf(int level, int key, int above = -1)
@@ -267,8 +297,9 @@ internal sealed class ReuseLearner
 
     private struct ClassFacts
     {
-        public int Key;
+        public long Key;
         public int Leaf; // its own node
+        public int AnyEnd; // that of the same facts, however the answer ended
         public long LastRequest;
         public float Touches;
         public float Requests;

@@ -5,6 +5,9 @@ namespace KvCache;
 /// <param name="Chain">Hashes of the full blocks.</param>
 public sealed record KvPrefix(CacheNamespace Namespace, PrefixChain Chain)
 {
+    /// <summary>What is known of when it is used again, which every call with this prefix passes on; null for nothing.</summary>
+    public CacheHint? Hint { get; init; }
+
     /// <summary>Number of full blocks.</summary>
     public int BlockCount => Chain.BlockCount;
 

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using KvCache.Engine.Recording;
 using KvCache.Eviction;
 using KvCache.Hashing;
 
@@ -8,15 +9,28 @@ namespace KvCache.Engine.Storage;
 /// <param name="TokensPerBlock">Tokens of a block.</param>
 /// <param name="Id">Id that its client gave it; 0 for none.</param>
 /// <param name="SuffixTokens">Tokens that it appends behind what was cached; 0 when unknown: then its blocks tell.</param>
-internal readonly record struct RequestFacts(int TokensPerBlock, ulong Id = 0, int SuffixTokens = 0);
+/// <param name="Hint">What its client says of when its blocks are used again.</param>
+internal readonly record struct RequestFacts(int TokensPerBlock, ulong Id = 0, int SuffixTokens = 0, CacheHint? Hint = null);
 
 /// <content>What the eviction policies are told of use.</content>
 internal sealed partial class BlockStore
 {
     private readonly RunningRequests _requests = new();
+    private RequestRecording? _recording;
 
     [ThreadStatic]
     private static ulong[]? _chain;
+
+    /// <summary>Begins to tell a recording of all requests; there is one at a time.</summary>
+    /// <returns>False when there is another one.</returns>
+    public bool TryRecord(RequestRecording recording) => Interlocked.CompareExchange(ref _recording, recording, null) is null;
+
+    /// <summary>Ends a recording.</summary>
+    public void EndRecording(RequestRecording recording)
+    {
+        Interlocked.CompareExchange(ref _recording, null, recording);
+        recording.Stop();
+    }
 
     /// <summary>
     /// A request begins to read or to store blocks of a chain, or goes on behind those that it has just used. Names it for the calls that
@@ -74,7 +88,13 @@ internal sealed partial class BlockStore
             Now = now,
             Tokens = chain.Length * facts.TokensPerBlock,
             TokensPerBlock = facts.TokensPerBlock,
+            End = facts.Hint?.End ?? AnswerEnd.Unknown,
+            Keep = KeepOf(facts.Hint),
         };
+        if (goesOn && use.End == AnswerEnd.Unknown)
+            use.End = earlier.Use.End;
+        if (goesOn && !use.Keep.IsTold)
+            use.Keep = earlier.Use.Keep;
         last ??= before is { Entry: not null } && before.Account == account ? before : null;
         var policy = BlocksOf(account).Policy;
         policy.Look(chain, resident, last?.Slot ?? -1, ref use);
@@ -89,9 +109,47 @@ internal sealed partial class BlockStore
             use.SuffixTokens = facts.SuffixTokens;
         if (goesOn && before is { Entry: not null } && ReuseClass.With(0, earlier.Use) != ReuseClass.With(0, use))
             policy.Tell(before.Slot, use);
+        if (_recording is { } recording)
+            recording.Add(new RecordedPart(use.Request, now, before?.Fingerprint ?? 0, chain, facts.TokensPerBlock, facts.Hint));
         _requests.Set(use, before, goesOn && facts.Id == 0 ? earlier.Id : facts.Id);
         return use.Request;
     }
+
+    /// <summary>Something is known of a request's chain after it was used.</summary>
+    /// <param name="ns">Namespace of the blocks.</param>
+    /// <param name="chain">The chain, or the end of it: the last block that is here counts, and those before it that the same request has
+    /// used last.</param>
+    /// <param name="hint">What is known.</param>
+    /// <param name="ends">Whether the request is over: what is put behind its blocks is another one's.</param>
+    /// <returns>Whether a block of it is here.</returns>
+    public bool Tell(NamespaceId ns, ReadOnlySpan<BlockHash> chain, CacheHint hint, bool ends = true)
+    {
+        using (Enter())
+        {
+            for (var i = chain.Length - 1; i >= 0; i--)
+            {
+                if (_nodes.Find(new BlockKey(ns, chain[i])) is not { Entry: not null } node)
+                    continue;
+                ref var running = ref _requests.Find(node.Request);
+                var isKnown = !Unsafe.IsNullRef(ref running);
+                var use = isKnown ? running.Use : new ChainUse { Request = node.Request, SuffixTokens = -1 };
+                (use.Now, use.End, use.Keep) = (_deadlines.NowMilliseconds, hint.End, KeepOf(hint));
+                BlocksOf(node.Account).Policy.Tell(node.Slot, use);
+                if (isKnown)
+                    running.Told(hint.End, use.Keep, ends);
+                _recording?.Add(new RecordedPart(node.Request, use.Now, 0, [], 0, hint));
+                _counters.Hints++;
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private KeepTerms KeepOf(CacheHint? hint) => hint is null
+        ? default
+        : KeepTerms.Of(hint.Priority, hint.Retention is { } asked && asked < _options.MaxRetention ? asked
+            : hint.Retention is null ? TimeSpan.Zero : _options.MaxRetention);
 
     // The request of a block that is used: the one that was named, or else the one that comes by it.
     private ref RunningRequests.Running RequestOf(

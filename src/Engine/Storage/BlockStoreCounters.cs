@@ -16,6 +16,7 @@ internal sealed class BlockStoreCounters
     public long Deleted;
     public long Corrupt;
     public long Refused;
+    public long Hints;
 
     public BlockStoreStatistics Snapshot(Arena arena) => new()
     {
@@ -36,5 +37,6 @@ internal sealed class BlockStoreCounters
         Deleted = Deleted,
         Corrupt = Corrupt,
         Refused = Refused,
+        Hints = Hints,
     };
 }

@@ -39,6 +39,13 @@ internal sealed class BlockStoreOptions
     /// </summary>
     [EvictionPolicyName]
     public string Eviction { get; set; } = EvictionPolicies.Default;
+
+    /// <summary>
+    /// Longest time that a hint may retain blocks after their last use, 0 to 7 days. Default 1 h; a longer one is cut, and zero grants
+    /// none. Retained blocks go after all others of their tenant; only <c>default</c> knows them.
+    /// </summary>
+    [RetentionRange]
+    public TimeSpan MaxRetention { get; set; } = TimeSpan.FromHours(1);
 }
 
 /// <summary>A name of <see cref="EvictionPolicies"/>.</summary>
@@ -50,4 +57,14 @@ internal sealed class EvictionPolicyNameAttribute : ValidationAttribute
             : new ValidationResult(
                 $"There is no eviction policy '{value}'; there are {string.Join(", ", EvictionPolicies.Names)}.",
                 [validationContext.MemberName!]);
+}
+
+/// <summary>A time of <see cref="KeepTerms"/>.</summary>
+internal sealed class RetentionRangeAttribute : ValidationAttribute
+{
+    protected override ValidationResult? IsValid(object? value, ValidationContext validationContext) =>
+        value is TimeSpan time && time >= TimeSpan.Zero && time <= KeepTerms.LongestRetention
+            ? ValidationResult.Success
+            : new ValidationResult(
+                $"The longest retention is {value}; zero to {KeepTerms.LongestRetention} was expected.", [validationContext.MemberName!]);
 }

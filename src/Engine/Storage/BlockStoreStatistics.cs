@@ -53,4 +53,7 @@ internal sealed record BlockStoreStatistics
 
     /// <summary>Writes refused for want of evictable memory.</summary>
     public required long Refused { get; init; }
+
+    /// <summary>Hints about chains that were here; those that come with a get or a put do not count.</summary>
+    public required long Hints { get; init; }
 }

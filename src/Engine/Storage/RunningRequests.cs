@@ -48,5 +48,16 @@ internal sealed class RunningRequests
         public ChainUse Use;
         public BlockNode? Tail; // the block that it used last
         public ulong Id;
+
+        /// <summary>What is told of it later holds for what it uses from now on, too, unless it is over.</summary>
+        public void Told(AnswerEnd end, KeepTerms keep, bool ends)
+        {
+            if (end != AnswerEnd.Unknown)
+                Use.End = end;
+            if (keep.IsTold)
+                Use.Keep = keep;
+            if (ends)
+                Tail = null;
+        }
     }
 }

@@ -19,14 +19,15 @@ internal sealed partial class BlockConnection
     /// <param name="follow">Blocks that are still being written at this silo are read as well; their layers come as they are
     /// written.</param>
     /// <param name="hold">What a match holds of them.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     /// <returns>Whether everything was delivered, blocks were missing at the end (also when a write that was followed came to nothing), or
     /// one was damaged.</returns>
     public MissReason GetLayers(
         CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, bool localOnly,
-            ILayerSink sink, bool follow = false, HoldToRead hold = default)
+            ILayerSink sink, bool follow = false, HoldToRead hold = default, CacheHint? hint = null)
     {
         var handle = Open(ns);
-        var request = BeginRead(hold);
+        var request = Begin(hint, hold.Id);
         request.UInt32(handle);
         request.UInt8((byte)((localOnly ? WireProtocol.GetLocalOnly : 0) | (follow ? WireProtocol.GetFollow : 0)
             | (hold.Ends ? WireProtocol.GetEndsHold : 0)));
@@ -84,14 +85,15 @@ internal sealed partial class BlockConnection
     /// <param name="firstBlock">Index of the first block's memory.</param>
     /// <param name="options">Time to live and what eviction should know.</param>
     /// <param name="waitFor">Blocks until a layer is ready, or throws.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     /// <returns>One outcome a block, and where there is more room.</returns>
     public PutReply PutLayers(
         CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, IReadOnlyList<ReadOnlyMemory<byte>> blocks,
-            int firstBlock, StoreOptions options, Action<int> waitFor)
+            int firstBlock, StoreOptions options, Action<int> waitFor, CacheHint? hint = null)
     {
         var (layout, count) = (ns.Layout, hashes.Length);
         var handle = Open(ns);
-        var request = Begin();
+        var request = Begin(hint);
         WritePut(request, handle, hashes, parent, depth, options, WireProtocol.PutByLayers);
         request.Align();
         _socket.SendHeader(request, FrameType.Put, WireStatus.Ok, NextRequestId(), WireProtocol.PutPayloadBytes(layout, count));

@@ -11,20 +11,15 @@ internal sealed partial class BlockConnection
     /// <param name="hold">Time to keep the found blocks; zero only looks.</param>
     /// <param name="locations">Receives where the found blocks of each namespace are, of the first ones at least; empty when nobody wants
     /// to know, as nothing is to be read.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     /// <returns>Blocks found, and the id of the hold or 0.</returns>
     public (int Found, ulong HoldId) Match(
         ReadOnlySpan<CacheNamespace> namespaces, ReadOnlySpan<BlockHash> hashes, TimeSpan hold,
-        Span<BlockLocations?> locations = default)
+        Span<BlockLocations?> locations = default, CacheHint? hint = null)
     {
         foreach (var ns in namespaces)
             Open(ns);
-        var request = Begin();
-        if (!locations.IsEmpty)
-        {
-            WireFields.Add(request, WireFields.WithLocations, []);
-            WireFields.End(request);
-        }
-
+        var request = Begin(hint, flag: locations.IsEmpty ? (ushort)0 : WireFields.WithLocations);
         request.UInt32((uint)hold.TotalMilliseconds);
         request.UInt32((uint)namespaces.Length);
         foreach (var ns in namespaces)
@@ -48,13 +43,7 @@ internal sealed partial class BlockConnection
     public BlockLocations Locate(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, bool isRead = true)
     {
         var handle = Open(ns);
-        var request = Begin();
-        if (!isRead)
-        {
-            WireFields.Add(request, WireFields.NotARead, []);
-            WireFields.End(request);
-        }
-
+        var request = Begin(flag: isRead ? (ushort)0 : WireFields.NotARead);
         request.UInt32(handle);
         request.UInt32((uint)hashes.Length);
         request.Hashes(hashes);

@@ -45,11 +45,13 @@ internal sealed partial class BlockConnection
     /// <param name="hashes">The blocks.</param>
     /// <param name="localOnly">Only what this silo holds.</param>
     /// <param name="blocks">Receives where they lie.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     /// <returns>Id of the lease, for <see cref="Release"/> on any connection of this process; 0 when there are no blocks.</returns>
-    public ulong GetMapped(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, bool localOnly, ICollection<MappedBlock> blocks)
+    public ulong GetMapped(
+        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, bool localOnly, ICollection<MappedBlock> blocks, CacheHint? hint = null)
     {
         var handle = Open(ns);
-        var request = Begin();
+        var request = Begin(hint);
         request.UInt32(handle);
         request.UInt8(localOnly ? WireProtocol.GetLocalOnly : (byte)0);
         request.UInt32((uint)hashes.Length);
@@ -76,11 +78,13 @@ internal sealed partial class BlockConnection
     /// <param name="depth">Index of the first block in its chain.</param>
     /// <param name="offset">Start of the first block in the segment.</param>
     /// <param name="options">Time to live and what eviction should know.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     public PutReply PutMapped(
-        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, long offset, StoreOptions options)
+        CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, long offset, StoreOptions options,
+        CacheHint? hint = null)
     {
         var handle = Open(ns);
-        var request = Begin();
+        var request = Begin(hint);
         request.UInt64((ulong)offset);
         WritePut(request, handle, hashes, parent, depth, options);
         Send(FrameType.PutMapped);

@@ -99,13 +99,14 @@ internal sealed partial class BlockConnection : IDisposable
     /// <param name="localOnly">Only what this silo holds; otherwise it fetches what it lacks from other silos and Redis.</param>
     /// <param name="delivered">Is raised for each block that is complete and verified, also when an exception is thrown later.</param>
     /// <param name="hold">What a match holds of them.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     /// <returns>Whether everything was delivered, a block was missing, or one was damaged.</returns>
     public MissReason Get(
         CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, LayerRange range, IReadOnlyList<Memory<byte>> destinations, int firstDestination,
-        bool localOnly, ref int delivered, HoldToRead hold = default)
+        bool localOnly, ref int delivered, HoldToRead hold = default, CacheHint? hint = null)
     {
         var handle = Open(ns);
-        var request = BeginRead(hold);
+        var request = Begin(hint, hold.Id);
         request.UInt32(handle);
         request.UInt8((byte)((localOnly ? WireProtocol.GetLocalOnly : 0) | (hold.Ends ? WireProtocol.GetEndsHold : 0)));
         request.UInt32((uint)range.First);
@@ -155,13 +156,14 @@ internal sealed partial class BlockConnection : IDisposable
     /// <param name="blocks">Bytes of blocks.</param>
     /// <param name="firstBlock">Index of the first block's bytes.</param>
     /// <param name="options">Time to live and what eviction should know.</param>
+    /// <param name="hint">What is known of when the blocks are used again.</param>
     /// <returns>One outcome a block, and where there is more room.</returns>
     public PutReply Put(
         CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, BlockHash parent, int depth, IReadOnlyList<ReadOnlyMemory<byte>> blocks,
-        int firstBlock, StoreOptions options)
+        int firstBlock, StoreOptions options, CacheHint? hint = null)
     {
         var handle = Open(ns);
-        var request = Begin();
+        var request = Begin(hint);
         WritePut(request, handle, hashes, parent, depth, options);
         request.Align();
         _socket.SendPut(request, NextRequestId(), blocks, firstBlock, hashes.Length, ns.Layout);
@@ -205,6 +207,21 @@ internal sealed partial class BlockConnection : IDisposable
         request.UInt32((uint)hashes.Length);
         request.Hashes(hashes);
         return CountDone(FrameType.Expire, FrameType.ExpireReply, hashes.Length);
+    }
+
+    /// <summary>Tells what is known of a chain after it was used.</summary>
+    /// <param name="ns">Namespace.</param>
+    /// <param name="hashes">The chain, or its end, at most <see cref="WireProtocol.MaxBlocksPerRequest"/> blocks.</param>
+    /// <param name="hint">What is known.</param>
+    /// <returns>Blocks of it that somebody has, counted from the first one given.</returns>
+    public int Hint(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, CacheHint hint)
+    {
+        var handle = Open(ns);
+        var request = Begin(hint);
+        request.UInt32(handle);
+        request.UInt32((uint)hashes.Length);
+        request.Hashes(hashes);
+        return Count(FrameType.Hint, FrameType.HintReply);
     }
 
     /// <summary>Deletes all blocks of a namespace.</summary>
@@ -347,22 +364,18 @@ internal sealed partial class BlockConnection : IDisposable
             : throw new KvFormatException($"The silo answered for {count} of {blocks} blocks.");
     }
 
-    private WireWriter BeginRead(HoldToRead hold)
-    {
-        var request = Begin();
-        if (hold.Id != 0)
-        {
-            WireFields.Add(request, WireFields.Hold, hold.Id);
-            WireFields.End(request);
-        }
-
-        return request;
-    }
-
-    private WireWriter Begin()
+    // With the tagged fields that requests have: a hint, a hold whose blocks are read, and one without a value.
+    private WireWriter Begin(CacheHint? hint = null, ulong hold = 0, ushort flag = 0)
     {
         _request.Reset();
         _request.Take(FrameHeader.Size);
+        HintField.Add(_request, hint);
+        if (hold != 0)
+            WireFields.Add(_request, WireFields.Hold, hold);
+        if (flag != 0)
+            WireFields.Add(_request, flag, []);
+        if (_request.Length > FrameHeader.Size)
+            WireFields.End(_request);
         return _request;
     }
 

@@ -66,6 +66,9 @@ internal enum FrameType : byte
     /// <summary>Deletes all blocks of a namespace.</summary>
     Clear = 21,
 
+    /// <summary>What is known of a chain after it was used.</summary>
+    Hint = 22,
+
     /// <summary>Answer to <see cref="Hello"/>: version, server nonce.</summary>
     HelloReply = 0x81,
 
@@ -128,6 +131,9 @@ internal enum FrameType : byte
 
     /// <summary>Answer to <see cref="Clear"/>.</summary>
     ClearReply = 0x95,
+
+    /// <summary>Answer to <see cref="Hint"/>.</summary>
+    HintReply = 0x96,
 
     /// <summary>Last frame in answer to <see cref="Get"/>.</summary>
     GetEnd = 0xA5,

@@ -37,6 +37,9 @@ internal static class WireFields
     /// <summary>The hold of a match, u64, whose blocks are read: it saves looking for them. In a get.</summary>
     public const ushort Hold = 5;
 
+    /// <summary>A hint (<see cref="HintField"/>): in a match, get, put or hint of whatever form.</summary>
+    public const ushort Hint = 6;
+
     private const int HeadBytes = 8;
 
     /// <summary>Appends a field. Fields come right behind the room for the header, before everything else; <see cref="End"/> ends

@@ -54,6 +54,13 @@ internal interface IClusterBlocks
     ValueTask<ItemOutcome[]> SetTimeToLiveAsync(
         IReadOnlyList<BlockKey> keys, TimeSpan timeToLive, CancellationToken cancellationToken = default);
 
+    /// <summary>Passes a hint on to another silo that has blocks of its chain. It may get lost, and nobody waits for it.</summary>
+    /// <param name="silo">The silo's bit in masks of holders.</param>
+    /// <param name="last">The last block of the chain that the silo has.</param>
+    /// <param name="hint">What is known.</param>
+    /// <param name="ends">Whether the request is over.</param>
+    void PassHint(ulong silo, BlockKey last, CacheHint hint, bool ends);
+
     /// <summary>A lease on a block of this silo, which takes it from another silo or from Redis when it has to.</summary>
     /// <returns>Null when nobody has it (any more), or there is no room for it here.</returns>
     ValueTask<BlockLease?> FetchAsync(BlockKey key, CancellationToken cancellationToken = default);

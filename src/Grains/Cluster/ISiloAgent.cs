@@ -49,6 +49,13 @@ internal interface ISiloAgent : IGrainService
     [Alias("SetTimeToLive")]
     ValueTask<bool?[]> SetTimeToLiveAsync(BlockKey[] keys, TimeSpan timeToLive, ulong stamp);
 
+    /// <summary>Tells what is known of a chain after it was used.</summary>
+    /// <param name="last">The last block of it that the silo has.</param>
+    /// <param name="hint">What is known.</param>
+    /// <returns>Whether the silo has the block.</returns>
+    [Alias("Hint")]
+    ValueTask<bool> HintAsync(BlockKey last, SiloHint hint);
+
     /// <summary>Tells changes of tenants, and hears those that the silo knows.</summary>
     [Alias("ExchangeTenants")]
     ValueTask<byte[]> ExchangeTenantsAsync(byte[] book);
@@ -68,6 +75,20 @@ internal interface ISiloAgent : IGrainService
     /// <returns>Number of blocks that the silo has now.</returns>
     [Alias("Copy")]
     ValueTask<int> CopyAsync(BlockKey[] keys, SiloAddress from);
+}
+
+/// <summary>A hint between silos.</summary>
+/// <param name="End">How the answer ended, as on the data plane.</param>
+/// <param name="Priority">0 to 100, or nothing said.</param>
+/// <param name="Retention">How long the blocks are to go last, or nothing said.</param>
+/// <param name="Ends">Whether the request is over.</param>
+[GenerateSerializer, Immutable, Alias("KvCache.SiloHint")]
+internal sealed record SiloHint(
+    [property: Id(0)] byte End, [property: Id(1)] int? Priority, [property: Id(2)] TimeSpan? Retention, [property: Id(3)] bool Ends)
+{
+    public static SiloHint Of(CacheHint hint, bool ends) => new((byte)hint.End, hint.Priority, hint.Retention, ends);
+
+    public CacheHint ToHint() => new() { End = (AnswerEnd)End, Priority = Priority, Retention = Retention };
 }
 
 /// <summary>What a silo had of blocks that were deleted.</summary>

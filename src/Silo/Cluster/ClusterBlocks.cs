@@ -28,6 +28,11 @@ internal sealed partial class ClusterBlocks(
     // Under this share of its arena a silo has hardly any room left: the rest is leased, pinned or being written.
     private const int ScarceShare = 8;
 
+    // Hints that may be on their way to other silos at a time.
+    private const int MostHints = 256;
+
+    private int _hints;
+
     public bool HasOthers => members.Peers.Length > 0;
 
     public bool HearsAll => members.Reachable == members.Peers.Length;
@@ -190,6 +195,28 @@ internal sealed partial class ClusterBlocks(
         async Task<bool?[]> AskLiveAsync(PeerSilo peer) => ((live & peer.Bit) == 0 ? null : await AskAsync(
             peer.Address, agent => agent.SetTimeToLiveAsync(all, timeToLive, stamp)).ConfigureAwait(false))
             ?? [.. Enumerable.Repeat<bool?>(members.Find(peer.Address) is null ? false : null, all.Length)];
+    }
+
+    public void PassHint(ulong silo, BlockKey last, CacheHint hint, bool ends)
+    {
+        // What a client makes silos tell each other is bounded; advice is what can be left out.
+        if (Interlocked.Increment(ref _hints) <= MostHints)
+            _ = PassAsync();
+        else
+            Interlocked.Decrement(ref _hints);
+
+        async Task PassAsync()
+        {
+            try
+            {
+                foreach (var peer in members.Holders(silo))
+                    await AskAsync(peer.Address, agent => agent.HintAsync(last, SiloHint.Of(hint, ends))).ConfigureAwait(false);
+            }
+            finally
+            {
+                Interlocked.Decrement(ref _hints);
+            }
+        }
     }
 
     public ValueTask<BlockLease?> FetchAsync(BlockKey key, CancellationToken cancellationToken)

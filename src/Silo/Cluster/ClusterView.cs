@@ -140,6 +140,32 @@ internal sealed class ClusterView(
     public ItemOutcome[] SetTimeToLive(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, TimeSpan timeToLive) =>
         cluster.SetTimeToLiveAsync(KeysOf(ns, hashes), timeToLive).AsTask().GetAwaiter().GetResult();
 
+    /// <summary>Passes a hint on to who has the end of a chain, this silo or others. Waits for nobody.</summary>
+    /// <param name="ns">Namespace of the blocks.</param>
+    /// <param name="hashes">The chain, or the end of it.</param>
+    /// <param name="masks">Room for as many masks.</param>
+    /// <param name="hint">What is known.</param>
+    /// <param name="ends">Whether the request is over.</param>
+    /// <returns>Blocks that somebody has, counted from the first one given.</returns>
+    public int Hint(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, Span<ulong> masks, CacheHint hint, bool ends = true)
+    {
+        store.Tell(ns, hashes, hint, ends);
+        var found = Match(ns, hashes, masks);
+        var others = 0UL;
+        foreach (var mask in masks[..found])
+            others |= mask;
+        for (var rest = others & ~(SelfBit | BlockRun.Redis); rest != 0; rest &= rest - 1)
+        {
+            var bit = rest & (~rest + 1);
+            var last = found - 1;
+            while ((masks[last] & bit) == 0)
+                last--;
+            cluster.PassHint(bit, new BlockKey(ns, hashes[last]), hint, ends);
+        }
+
+        return found;
+    }
+
     /// <inheritdoc cref="NamespaceClears.ClearAsync(NamespaceId, TimeSpan)"/>
     public Task<DeleteResult> ClearAsync(NamespaceId ns, TimeSpan patience) => clears.ClearAsync(ns, patience);
 

@@ -58,6 +58,9 @@ internal sealed class SiloAgent(
     public async ValueTask<bool?[]> SetTimeToLiveAsync(BlockKey[] keys, TimeSpan timeToLive, ulong stamp) =>
         await fetcher.SetTimeToLiveAsync(keys, timeToLive, stamp);
 
+    public ValueTask<bool> HintAsync(BlockKey last, SiloHint hint) =>
+        new(store.Tell(last.Namespace, [last.Hash], hint.ToHint(), hint.Ends));
+
     public ValueTask<byte[]> ExchangeTenantsAsync(byte[] book)
     {
         tenants.Take(book); // what does not hold here is told by who asks

@@ -77,7 +77,7 @@ internal sealed partial class BlockWriter(
     /// <summary>Names the request of a put, for eviction to learn from.</summary>
     public long BeginRequest(in PutRequest put) => store.BeginRequest(
         put.Namespace.Id, put.Lineage.Parent, put.Hashes,
-        new RequestFacts(put.Namespace.Layout.TokensPerBlock, put.Lineage.RequestId, put.Lineage.SuffixTokens));
+        new RequestFacts(put.Namespace.Layout.TokensPerBlock, put.Lineage.RequestId, put.Lineage.SuffixTokens, put.Hint));
 
     /// <summary>Reserves memory, and asks the grain while the bytes are on their way.</summary>
     public PendingBlock Begin(

@@ -11,8 +11,9 @@ namespace KvCache.Silo.Data;
 /// <param name="Lineage">Place of the first one.</param>
 /// <param name="Terms">What is to become of them.</param>
 /// <param name="ByLayers">Whether the bytes come layer by layer, not block by block.</param>
+/// <param name="Hint">What is known of when the blocks are used again.</param>
 internal readonly record struct PutRequest(
-    CacheNamespace Namespace, BlockHash[] Hashes, BlockLineage Lineage, BlockTerms Terms, bool ByLayers);
+    CacheNamespace Namespace, BlockHash[] Hashes, BlockLineage Lineage, BlockTerms Terms, bool ByLayers, CacheHint? Hint = null);
 
 /// <content>Storing blocks.</content>
 internal sealed partial class Session
@@ -72,7 +73,7 @@ internal sealed partial class Session
             timeToLive == 0 ? null : WireProtocol.Duration(timeToLive),
             new BlockDurability(copies, (flags & WireProtocol.PutPersisted) != 0),
             KeepLife: (flags & WireProtocol.PutKeepsLife) != 0);
-        return new PutRequest(ns, hashes, lineage, terms, byLayers);
+        return new PutRequest(ns, hashes, lineage, terms, byLayers, HintField.Read(_socket.Fields));
     }
 
     private void SendOutcomes(FrameType type, ulong requestId, in PutRequest put, PutOutcome[] outcomes)

@@ -115,6 +115,7 @@ internal sealed partial class Session : Connection
                 case FrameType.Pin: Pin(header.RequestId, meta); break;
                 case FrameType.Delete: Delete(header.RequestId, meta); break;
                 case FrameType.Expire: Expire(header.RequestId, meta); break;
+                case FrameType.Hint: Hint(header.RequestId, meta); break;
                 case FrameType.Clear: Clear(header.RequestId, meta); break;
                 case FrameType.Release: Release(header.RequestId, meta); break;
                 case FrameType.Stat: Stat(header.RequestId, meta); break;
@@ -195,6 +196,12 @@ internal sealed partial class Session : Connection
         if (ranks == 0)
             throw new ProtocolException(WireStatus.InvalidRequest, "A match names at least one namespace.");
         var found = hashes.Length;
+        if (HintField.Read(_socket.Fields) is { } hint)
+        {
+            foreach (var ns in namespaces)
+                _server.Cluster.Hint(ns, hashes, Masks(hashes.Length), hint, ends: false);
+        }
+
         var located = WireFields.TryFind(_socket.Fields, WireFields.WithLocations, out _)
             ? Math.Min(namespaces.Count, MostLocated / Math.Max(1, hashes.Length))
             : 0;
@@ -324,7 +331,7 @@ internal sealed partial class Session : Connection
         _server.Holds.Use(WireFields.Number(_socket.Fields, WireFields.Hold), _account!, (flags & WireProtocol.GetEndsHold) != 0);
 
     private long BeginRequest(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes) =>
-        _server.Store.BeginRequest(ns.Id, default, hashes, new RequestFacts(ns.Layout.TokensPerBlock));
+        _server.Store.BeginRequest(ns.Id, default, hashes, new RequestFacts(ns.Layout.TokensPerBlock, Hint: HintField.Read(_socket.Fields)));
 
     // Leases from the first block on, up to the first that cannot be had or is too large for the bytes that are free.
     private void LeaseRun(CacheNamespace ns, ReadOnlySpan<BlockHash> hashes, int most, byte flags, long free, LeaseList leases)
@@ -375,6 +382,18 @@ internal sealed partial class Session : Connection
         var ns = ReadBlocks(meta, hasNumber: true, out var milliseconds, out var hashes);
         var life = milliseconds == 0 ? TimeSpan.MaxValue : WireProtocol.Duration(milliseconds);
         SendItems(FrameType.ExpireReply, requestId, _server.Cluster.SetTimeToLive(ns, hashes, life));
+    }
+
+    private void Hint(ulong requestId, ReadOnlySpan<byte> meta)
+    {
+        var ns = ReadBlocks(meta, hasNumber: false, out _, out var hashes);
+        var found = HintField.Read(_socket.Fields) is { } hint
+            ? _server.Cluster.Hint(ns, hashes, Masks(hashes.Length), hint)
+            : throw new ProtocolException(
+                WireStatus.InvalidRequest, $"A hint has the tagged field {WireFields.Hint}, which says what is known; this one has not.");
+        var reply = Reply();
+        reply.UInt32((uint)found);
+        _socket.Send(reply, FrameType.HintReply, WireStatus.Ok, requestId);
     }
 
     private void Clear(ulong requestId, ReadOnlySpan<byte> meta)

@@ -60,6 +60,8 @@ internal static class KvCacheServices
         services.AddOptions<TlsOptions>().Bind(configuration.GetSection(TlsOptions.Section)).ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<ReloadOptions>().Bind(configuration.GetSection(ReloadOptions.Section)).ValidateDataAnnotations()
             .ValidateOnStart();
+        services.AddOptions<RecordingOptions>().Bind(configuration.GetSection(RecordingOptions.Section)).ValidateDataAnnotations()
+            .ValidateOnStart();
         services.AddSingleton<IValidateOptions<TlsOptions>, TlsOptionsValidator>();
         services.AddSingleton<IValidateOptions<RespOptions>, RespOptionsValidator>();
         services.AddSingleton<IValidateOptions<EventOptions>, EventOptionsValidator>();

@@ -32,18 +32,21 @@ internal static class BlockEndpoints
     private const string Bytes = "application/octet-stream";
 
     public static async Task<IResult> GetAsync(
-        string ns, string hash, [AsParameters] LayerQuery layers, HttpContext http, NamespaceTable namespaces, IClusterBlocks cluster,
+        string ns, string hash, [AsParameters] LayerQuery layers, [AsParameters] HintQuery hints, HttpContext http, NamespaceTable namespaces, IClusterBlocks cluster,
             BlockServer server, CancellationToken cancellationToken)
     {
         var space = namespaces.Resolve(HttpGate.TenantOf(http), ns);
         var key = new BlockKey(space.Id, HexText.Hash(hash));
-        var range = layers.ToRange(space.Layout);
+        var (range, hint) = (layers.ToRange(space.Layout), hints.ToHint());
         using var lease = await cluster.FetchAsync(key, cancellationToken);
         if (lease is null)
         {
             server.Counters.MissAbsent(server.Store.Accounts.Of(key.Namespace));
             return HttpProblem.NotStored(key.Hash).ToResult();
         }
+
+        if (hint is not null)
+            server.Store.Tell(key.Namespace, [key.Hash], hint, ends: false);
 
         // The reader of a body seldom checks it; what a client never sees wrong is checked here.
         if (server.DropIfDamaged(lease, range))
@@ -77,13 +80,13 @@ internal static class BlockEndpoints
     }
 
     public static async Task<IResult> PutAsync(
-        string ns, string hash, [AsParameters] PutQuery query, HttpContext http, NamespaceTable namespaces, BlockWriter writer,
+        string ns, string hash, [AsParameters] PutQuery query, [AsParameters] HintQuery hints, HttpContext http, NamespaceTable namespaces, BlockWriter writer,
             BlockServer server, CancellationToken cancellationToken)
     {
         var space = namespaces.Resolve(HttpGate.TenantOf(http), ns);
         var key = new BlockKey(space.Id, HexText.Hash(hash));
         var bytes = space.Layout.BlockBytes;
-        var (terms, lineage) = (query.ToTerms(), query.ToLineage());
+        var (terms, lineage, hint) = (query.ToTerms(), query.ToLineage(), hints.ToHint());
         var announced = http.Request.Headers.TryGetValue(ChecksumsHeader, out var text)
             ? HexText.Checksums(text.ToString(), space.Layout.Layers)
             : null;
@@ -103,7 +106,8 @@ internal static class BlockEndpoints
         }
 
         // Not cancelled with the request: what was begun ends with a finish in any case.
-        var block = writer.Begin(key, space.Layout, lineage, terms, CancellationToken.None);
+        var request = hint is null ? 0 : writer.BeginRequest(new PutRequest(space, [key.Hash], lineage, terms, ByLayers: false, hint));
+        var block = writer.Begin(key, space.Layout, lineage, terms, CancellationToken.None, request);
         var received = -1;
         var intact = false;
         PutOutcome outcome;

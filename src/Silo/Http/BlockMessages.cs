@@ -42,6 +42,9 @@ internal sealed record MatchRequest : PromptRequest
     [Description(
         "Ids or encodings of the namespaces of the prompt's ranks; what all of them have is found. They have the same tokens per block.")]
     public required string[] Namespaces { get; set; }
+
+    [Description("What is known of when the blocks that are found are used again.")]
+    public HintBody? Hint { get; set; }
 }
 
 /// <summary>How much of a prompt is stored.</summary>
@@ -82,15 +85,18 @@ internal sealed record ExpireRequest : BlocksRequest
 
     /// <summary>A life of so many seconds, in steps of a millisecond; null for as long as memory lasts.</summary>
     /// <exception cref="HttpProblemException">It is no life.</exception>
-    public static TimeSpan? LifeOf(double? seconds, string name)
+    public static TimeSpan? LifeOf(double? seconds, string name) => TimeOf(
+        seconds, $"The life of the blocks is {seconds} s; more than 0 was expected, or no '{name}' for as long as memory lasts.");
+
+    /// <summary>A time of so many seconds, in steps of a millisecond; null when there is none.</summary>
+    /// <exception cref="HttpProblemException">It is no time, as a text says.</exception>
+    public static TimeSpan? TimeOf(double? seconds, string problem)
     {
-        if (seconds is not { } life)
+        if (seconds is not { } time)
             return null;
-        return life > 0 && life <= TimeSpan.MaxValue.TotalSeconds / 2
-            ? WireProtocol.Duration((ulong)Math.Ceiling(life * 1000))
-            : throw new HttpProblemException(
-                HttpProblem.Invalid(
-                $"The life of the blocks is {life} s; more than 0 was expected, or no '{name}' for as long as memory lasts."));
+        return time > 0 && time <= TimeSpan.MaxValue.TotalSeconds / 2
+            ? WireProtocol.Duration((ulong)Math.Ceiling(time * 1000))
+            : throw new HttpProblemException(HttpProblem.Invalid(problem));
     }
 }
 
@@ -187,6 +193,8 @@ internal readonly struct PutQuery
 [JsonSerializable(typeof(PinReply))]
 [JsonSerializable(typeof(ExpireRequest))]
 [JsonSerializable(typeof(ExpireReply))]
+[JsonSerializable(typeof(HintRequest))]
+[JsonSerializable(typeof(HintReply))]
 [JsonSerializable(typeof(ClearReply))]
 [JsonSerializable(typeof(PutBlockReply))]
 [JsonSerializable(typeof(LocateRequest))]

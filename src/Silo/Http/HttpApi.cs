@@ -85,10 +85,13 @@ internal static class HttpApi
             .WithSummary("Keeps blocks from eviction for a time.");
         api.MapPost("/expire", QueryEndpoints.ExpireAsync).WithMetadata(json).WithName("expire")
             .WithSummary("Sets the life of blocks from now on, on every silo and in Redis.");
+        api.MapPost("/hint", QueryEndpoints.Hint).WithMetadata(json).WithName("hint")
+            .WithSummary("Tells what is known of a prompt after its answer: how it ended, a priority, a retention.");
         api.MapGet("/stats", QueryEndpoints.Statistics).Produces<TenantStatistics>().WithName("statistics")
             .WithSummary("What the tenant has on this silo, and has used of it.");
 
         app.MapTenants(json);
+        app.MapRecording();
         const string Block = "/blocks/{ns}/{hash}";
         api.MapGet(Block, BlockEndpoints.GetAsync).WithName("getBlock").WithSummary("The bytes of a block, or of a run of its layers.")
             .Produces<FileStreamHttpResult>(200, "application/octet-stream");

@@ -47,6 +47,12 @@ internal static class QueryEndpoints
         foreach (var rank in ranks)
             found = cluster.Match(rank.Id, hashes.AsSpan(0, found), holders);
         counters.Matched(found, hashes.Length);
+        if (request.Hint?.ToHint() is { } hint)
+        {
+            foreach (var rank in ranks)
+                cluster.Hint(rank.Id, hashes.AsSpan(0, found), holders, hint, ends: false);
+        }
+
         return TypedResults.Ok(new MatchReply(found, found * layout.TokensPerBlock, hashes.Length));
     }
 
@@ -74,6 +80,13 @@ internal static class QueryEndpoints
         var outcomes = await cluster.SetTimeToLiveAsync(keys, request.ToLife(), cancellationToken);
         return TypedResults.Ok(new ExpireReply(
             outcomes.Count(outcome => outcome == ItemOutcome.Done), outcomes.Count(outcome => outcome == ItemOutcome.Unconfirmed)));
+    }
+
+    public static Ok<HintReply> Hint(HintRequest request, HttpContext http, NamespaceTable namespaces, ClusterView cluster)
+    {
+        var ns = namespaces.Resolve(HttpGate.TenantOf(http), request.Namespace);
+        var hashes = request.ToHashes(ns.Layout);
+        return TypedResults.Ok(new HintReply(cluster.Hint(ns.Id, hashes, new ulong[hashes.Length], request.Hint.ToHint())));
     }
 
     public static FileContentHttpResult Statistics(HttpContext http, BlockServer server) =>

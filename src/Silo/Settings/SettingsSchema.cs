@@ -31,6 +31,7 @@ internal static class SettingsSchema
         [ReloadOptions.Section] = typeof(ReloadOptions),
         [OrleansDoorOptions.Section] = typeof(OrleansDoorOptions),
         [RedisTierOptions.Section] = typeof(RedisTierOptions),
+        [RecordingOptions.Section] = typeof(RecordingOptions),
         [HttpApiOptions.Section] = typeof(HttpApiOptions),
     };
 

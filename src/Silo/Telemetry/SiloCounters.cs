@@ -65,6 +65,8 @@ internal sealed class SiloCounters : IDisposable
             "kvcache.store.removed", () => Removals(store.GetStatistics()), "{block}", "Blocks that left the store, by reason.");
         _meter.CreateObservableCounter(
             "kvcache.store.refused", () => store.GetStatistics().Refused, "{block}", "Writes refused for want of memory.");
+        _meter.CreateObservableCounter(
+            "kvcache.store.hints", () => store.GetStatistics().Hints, "{hint}", "Hints about chains after they were used.");
     }
 
     /// <summary>Blocks served by get.</summary>

@@ -51,6 +51,9 @@ internal sealed class ModelAgents(World world, ModelSilo asking) : ISiloAgents
             "set life", TestBlocks.NumberOf(keys[0]), asking.Node, asked.Node, () => world.SetLifeAt(asked, keys, timeToLive, stamp),
             repeatable: true));
 
+        public ValueTask<bool> HintAsync(BlockKey last, SiloHint hint) => Ask(
+            "hint", last, () => asked.Store.Tell(last.Namespace, [last.Hash], hint.ToHint(), hint.Ends));
+
         public ValueTask<byte[]> ExchangeTenantsAsync(byte[] book) => throw new NotSupportedException();
 
         public ValueTask<long> BytesOfTenantAsync(string tenant) => throw new NotSupportedException();

@@ -21,13 +21,29 @@ public sealed class LearnedPolicyTests
     {
         var learner = new ReuseLearner();
         var use = new ChainUse { Gap = -1, SuffixTokens = 1000 };
-        var honest = learner.ClassOf(ReuseClass.Of(1, 1, false, use with { Tenant = 0 }));
-        var other = learner.ClassOf(ReuseClass.Of(1, 1, false, use with { Tenant = 1 }));
+        var honest = learner.ClassOf(ReuseClass.Of(1, 1, false, default, use with { Tenant = 0 }));
+        var other = learner.ClassOf(ReuseClass.Of(1, 1, false, default, use with { Tenant = 1 }));
         Teach(learner, honest, reusedEvery: 1, other, reusedEverySecond: 50);
-        var stranger = learner.ClassOf(ReuseClass.Of(1, 1, false, use with { Tenant = 2 }));
+        var stranger = learner.ClassOf(ReuseClass.Of(1, 1, false, default, use with { Tenant = 2 }));
         Assert.True(learner.Score(honest, 0) > 3 * learner.Score(other, 0));
         // Of whom nothing is known, what is known of all is assumed.
         Assert.InRange(learner.Score(stranger, 0), learner.Score(other, 0), learner.Score(honest, 0));
+    }
+
+    [Fact]
+    public void Whoever_asks_for_everything_there_is_to_ask_for_makes_only_so_many_classes()
+    {
+        var learner = new ReuseLearner();
+        var random = new Random(1);
+        for (var i = 0; i < 100_000; i++)
+        {
+            var use = new ChainUse { Gap = random.Next(-1, 10_000_000), SuffixTokens = random.Next(100_000), End = (AnswerEnd)random.Next(4) };
+            var keep = KeepTerms.Of(random.Next(101), TimeSpan.FromSeconds(random.Next(1_000_000)));
+            var id = learner.ClassOf(ReuseClass.Of(random.Next(1, 20), random.Next(5), false, keep, use));
+            Assert.Equal(keep.Packed, learner.KeepOf(id).Packed);
+        }
+
+        Assert.InRange(learner.Count, 1024, 1250);
     }
 
     [Fact]
@@ -35,10 +51,10 @@ public sealed class LearnedPolicyTests
     {
         var learner = new ReuseLearner();
         var use = new ChainUse { Gap = -1, SuffixTokens = 1000 };
-        var common = learner.ClassOf(ReuseClass.Of(1, 1, false, use));
-        var never = learner.ClassOf(ReuseClass.Of(1, 1, false, use with { SuffixTokens = 30_000 }));
+        var common = learner.ClassOf(ReuseClass.Of(1, 1, false, default, use));
+        var never = learner.ClassOf(ReuseClass.Of(1, 1, false, default, use with { SuffixTokens = 30_000 }));
         Teach(learner, common, reusedEvery: 1, never, reusedEverySecond: int.MaxValue);
-        var rare = learner.ClassOf(ReuseClass.Of(1, 1, false, use with { Gap = 5000 }));
+        var rare = learner.ClassOf(ReuseClass.Of(1, 1, false, default, use with { Gap = 5000 }));
         Assert.Equal(learner.Score(common, 0), learner.Score(rare, 0), learner.Score(common, 0) * 0.2);
     }
 

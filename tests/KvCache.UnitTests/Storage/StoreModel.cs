@@ -289,6 +289,7 @@ internal sealed partial class StoreModel : IDisposable
                 Deleted = _deleted,
                 Corrupt = _corrupt,
                 Refused = _refused,
+                Hints = 0,
             },
             _store.GetStatistics());
         Assert.Equal(_published, _visible.Count + _evicted + _expired + _deleted + _corrupt);
