@@ -6,8 +6,8 @@ using KvCache.Engine.Storage;
 
 namespace KvCache.Bench.Cores;
 
-/// <summary>What would hold the store's lock for long if it grew with the blocks: many children of one prefix, puts that are refused, expiries
-/// at once, tables that grow.</summary>
+/// <summary>What would hold the store's lock for long if it grew with the blocks: many children of one prefix, puts that are refused,
+/// expiries at once, tables that grow.</summary>
 internal static class LargeStore
 {
     private const int Children = 160_000, Refusing = 400_000, Expiring = 100_000, Samples = 2000;
@@ -45,8 +45,8 @@ internal static class LargeStore
         return samples.Microseconds(0.5);
     }
 
-    // Where all is leased, and where every second block is and two pages side by side are wanted; and how long the longest put took by which
-    // the store, and so its tables, grew.
+    // Where all is leased, and where every second block is and two pages side by side are wanted; and how long the longest put took by
+    // which the store, and so its tables, grew.
     private static IEnumerable<BenchRow> Refuse(RowShape shape)
     {
         using var store = CoresScenario.Open(Refusing);
