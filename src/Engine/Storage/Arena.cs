@@ -55,6 +55,9 @@ internal sealed class Arena : IDisposable
         }
     }
 
+    /// <summary>Bytes that are committed and not allocated.</summary>
+    public long FreeBytes => (long)_pages.FreePages * PageBytes;
+
     /// <summary>
     /// External fragmentation: the share of free memory that lies outside the largest free run, 0 (one run) to 1.
     /// </summary>

@@ -23,9 +23,12 @@ internal sealed class BlockNodes(TenantAccounts accounts, Func<TenantAccount, Te
     public BlockNode? Find(in BlockKey key) => _nodes.Find(in key);
 
     /// <summary>The node of a block that comes behind another one.</summary>
-    public BlockNode GetOrAdd(BlockKey key, BlockHash parent)
+    /// <param name="node">The node, if it is there and was found already.</param>
+    /// <param name="key">Its key.</param>
+    /// <param name="parent">Hash of the block before it; zero for none.</param>
+    public BlockNode GetOrAdd(BlockNode? node, BlockKey key, BlockHash parent)
     {
-        var node = GetOrAdd(key);
+        node ??= GetOrAdd(key);
         if (node.Parent is null && node.Entry is null && !parent.IsZero && parent != key.Hash)
             Link(node, GetOrAdd(key with { Hash = parent }));
         return node;

@@ -8,6 +8,7 @@ internal sealed partial class BlockStore
     private const int Slice = 256; // blocks that go before others are let in
 
     private readonly MemoryWindow _window;
+    private long _wanted, _passedOn = -1; // memory of that size is not freed but passed on
 
     /// <summary>Memory that a write could get, in bytes: what is free, and what could be evicted for it.</summary>
     public long AvailableBytes
@@ -15,7 +16,7 @@ internal sealed partial class BlockStore
         get
         {
             using (Enter())
-                return Arena.CommittedBytes - Arena.UsedBytes + Accounts.Evictable.Bytes;
+                return Arena.FreeBytes + Accounts.Evictable.Bytes;
         }
     }
 
@@ -36,6 +37,8 @@ internal sealed partial class BlockStore
                     if (count == before)
                         break;
                 }
+
+                LetOthersIn();
             }
         }
 
@@ -71,7 +74,7 @@ internal sealed partial class BlockStore
         }
 
         long needed = Arena.RoundUp(bytes), evicted = 0;
-        if (needed > Arena.CommittedBytes - Arena.UsedBytes + Accounts.Evictable.Bytes)
+        if (needed > Arena.FreeBytes + Accounts.Evictable.Bytes)
             return NoRoom.InUse;
         if (claim == Claim.Orphan)
             return NoRoom.Prefix;
@@ -87,8 +90,11 @@ internal sealed partial class BlockStore
         // blocks go that lie side by side.
         do
         {
+            (_wanted, _passedOn) = (needed, -1);
             evicted += Evict(victim!);
-            if (Arena.TryAllocate(bytes, out offset))
+            _wanted = 0;
+            offset = _passedOn;
+            if (offset >= 0 || Arena.TryAllocate(bytes, out offset))
                 return NoRoom.None;
         }
         while (evicted < 2 * needed && SelectVictim(node, needed, use, Claim.Insists, out victim) == NoRoom.None);
@@ -150,7 +156,7 @@ internal sealed partial class BlockStore
             return null;
         if (blocks.OldestCopy is { } copy)
             return copy;
-        blocks.Choose(default, new ChainUse { Now = _deadlines.NowMilliseconds }, out var victim, out _);
+        blocks.Choose(default, new ChainUse { Now = _deadlines.EnteredMilliseconds }, out var victim, out _);
         return victim;
     }
 

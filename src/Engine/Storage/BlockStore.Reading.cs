@@ -148,7 +148,7 @@ internal sealed partial class BlockStore
         entry.Leases.TryTake();
         TellLeases(entry);
         if (request != BlockUse.None && entry.State == BlockState.Sealed)
-            Use(entry.Node, entry, request, _deadlines.NowMilliseconds);
+            Use(entry.Node, entry, request, _deadlines.EnteredMilliseconds);
         return new BlockLease(this, entry);
     }
 
@@ -158,8 +158,7 @@ internal sealed partial class BlockStore
         while (!_uses.TryAdd(use, out due))
         {
             using (Enter())
-            {
-            }
+                TellUses();
         }
 
         if (!due || !_lock.TryEnter())

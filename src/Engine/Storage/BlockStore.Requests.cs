@@ -60,7 +60,7 @@ internal sealed partial class BlockStore
             if (last is { Entry: null })
                 resident = CountResident(account, ns, hashes, out last); // it went while others were looked for
             var before = parent.IsZero ? _nodes.Find(new BlockKey(ns, hashes[0]))?.Parent : _nodes.Find(new BlockKey(ns, parent));
-            return BeginRequest(account, before, last, chain.AsSpan(0, hashes.Length), resident, facts, _deadlines.NowMilliseconds);
+            return BeginRequest(account, before, last, chain.AsSpan(0, hashes.Length), resident, facts, _deadlines.EnteredMilliseconds);
         }
     }
 

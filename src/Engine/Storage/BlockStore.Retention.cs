@@ -71,6 +71,8 @@ internal sealed partial class BlockStore
                 if (SweepDeadlines(Slice) < Slice)
                     return false;
             }
+
+            LetOthersIn();
         }
 
         return true;
@@ -95,7 +97,7 @@ internal sealed partial class BlockStore
 
     private int SweepDeadlines(int most)
     {
-        var now = _deadlines.Now;
+        var now = _deadlines.Entered;
         var count = 0;
         for (; count < most && _deadlines.TryPeekDue(now, out var entry); count++)
         {

@@ -18,15 +18,17 @@ internal sealed partial class BlockStore
     public BlockWrite? TryReserve(
         BlockKey key, KvLayout layout, BlockLineage lineage, ulong? generation = null, bool copy = false, long request = 0)
     {
+        var id = generation ?? _clock.Next();
         using (Enter())
-            return Reserve(key, layout, lineage, generation, copy, request, insists: generation is not null, out _);
+            return Reserve(key, null, layout, lineage, id, generation is not null, copy, request, insists: generation is not null, out _);
     }
 
     /// <summary>As the other one, for a new write; tells why there is no room.</summary>
     public BlockWrite? TryReserve(BlockKey key, KvLayout layout, BlockLineage lineage, long request, out NoRoom refusal)
     {
+        var id = _clock.Next();
         using (Enter())
-            return Reserve(key, layout, lineage, generation: null, copy: false, request, insists: false, out refusal);
+            return Reserve(key, null, layout, lineage, id, isKnown: false, copy: false, request, insists: false, out refusal);
     }
 
     /// <summary>Reserves memory for a block that is neither stored nor being written here, or that is to replace it, evicting others when
@@ -45,17 +47,22 @@ internal sealed partial class BlockStore
         write = null;
         if (!replace && Look(key) is not null)
             return BeginOutcome.AlreadyStored;
+        var id = _clock.Next();
         using (Enter())
         {
-            if (!replace && _nodes.Find(in key) is { } node)
+            var node = _nodes.Find(in key);
+            if (!replace && node?.Entry is not null)
             {
                 if (Find(node) is not null)
                     return BeginOutcome.AlreadyStored;
-                if (node.Writer is not null)
-                    return BeginOutcome.BeingWritten;
+                node = _nodes.Find(in key); // its block was at the end of its life, and perhaps the node was there for its sake alone
             }
 
-            write = Reserve(key, layout, lineage, generation: null, copy: false, request, insists || replace, out var refusal);
+            if (!replace && node?.Writer is not null)
+                return BeginOutcome.BeingWritten;
+
+            write = Reserve(
+                key, node, layout, lineage, id, isKnown: false, copy: false, request, insists || replace, out var refusal);
             if (write is null)
             {
                 return refusal switch
@@ -136,7 +143,7 @@ internal sealed partial class BlockStore
             node.Account.WrittenTokens += entry.Layout.TokensPerBlock;
         }
 
-        var now = _deadlines.NowMilliseconds;
+        var now = _deadlines.EnteredMilliseconds;
         ref var running = ref RequestOf(node, node.Parent, write.Request, entry.Layout.TokensPerBlock, entry.Lineage, now);
         running.Use.Now = now;
         BlocksOf(node.Account).Add(node, running.Use);
@@ -190,18 +197,18 @@ internal sealed partial class BlockStore
 
     // Under the lock. A chain keeps its head: a block whose prefix has ended here takes nobody's memory, unless it has to come.
     private BlockWrite? Reserve(
-        BlockKey key, KvLayout layout, in BlockLineage lineage, ulong? generation, bool copy, long request, bool insists,
-        out NoRoom refusal)
+        BlockKey key, BlockNode? node, KvLayout layout, in BlockLineage lineage, ulong generation, bool isKnown, bool copy, long request,
+        bool insists, out NoRoom refusal)
     {
         refusal = NoRoom.InUse;
-        if (_closed || (generation is { } known && FindWrite(key, known) is not null))
+        if (_closed || (isKnown && FindWrite(key, generation) is not null))
             return null;
-        if (generation is { } taken)
-            _clock.Witness(taken);
-        var node = _nodes.GetOrAdd(key, lineage.Parent);
+        if (isKnown)
+            _clock.Witness(generation);
+        node = _nodes.GetOrAdd(node, key, lineage.Parent);
         var (account, before) = (node.Account, node.Parent);
         var path = BlockNodes.BytesToLock(before);
-        ref var running = ref RequestOf(node, before, request, layout.TokensPerBlock, lineage, _deadlines.NowMilliseconds);
+        ref var running = ref RequestOf(node, before, request, layout.TokensPerBlock, lineage, _deadlines.EnteredMilliseconds);
         var use = running.Use;
         running.Tail = node;
         if (node.Entry is null)
@@ -214,7 +221,7 @@ internal sealed partial class BlockStore
         var found = TryAllocate(node, layout, use, copy, path, claim, out var offset, out refusal);
         node.IsReserving = false;
         if (found)
-            return AddWrite(new BlockEntry(node, layout, generation ?? _clock.Next(), offset, lineage, copy), use.Request);
+            return AddWrite(new BlockEntry(node, layout, generation, offset, lineage, copy), use.Request);
         _nodes.Unlock(before);
         if (node.Entry is null)
             BlocksOf(account).Policy.Pass(new ArrivingBlock(node.Fingerprint, -1, Partial: false), use);

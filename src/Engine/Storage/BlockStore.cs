@@ -15,6 +15,8 @@ namespace KvCache.Engine.Storage;
 /// </remarks>
 internal sealed partial class BlockStore : IDisposable
 {
+    private const int MostTurns = 30; // the last of them sleep: 10 ms at most
+
     private readonly Lock _lock = new();
     private readonly BlockNodes _nodes;
     private readonly EntriesByOffset _byOffset = new();
@@ -25,6 +27,7 @@ internal sealed partial class BlockStore : IDisposable
     private readonly IBlockObserver? _observer;
     private long _useClock;
     private bool _closed;
+    private int _waiting; // for the lock
 
     /// <summary>Creates a store over an arena, which it owns from then on.</summary>
     /// <param name="arena">Memory of the blocks.</param>
@@ -188,6 +191,8 @@ internal sealed partial class BlockStore : IDisposable
 
                     more = slot < blocks.Slots;
                 }
+
+                LetOthersIn();
             }
         }
     }
@@ -223,12 +228,27 @@ internal sealed partial class BlockStore : IDisposable
     }
 
     // Takes the lock, and tells what readers have written down.
-    private Lock.Scope Enter()
+    private Holder Enter()
     {
-        var scope = _lock.EnterScope();
+        if (!_lock.TryEnter())
+        {
+            Interlocked.Increment(ref _waiting);
+            _lock.Enter();
+            Interlocked.Decrement(ref _waiting);
+        }
+
+        _deadlines.Enter();
         if (_uses.HasNews)
             TellUses();
-        return scope;
+        return new Holder(_lock);
+    }
+
+    // Between two slices of something long. A lock is not handed over: who takes it again at once would keep all others waiting.
+    private void LetOthersIn()
+    {
+        var wait = new SpinWait();
+        for (var turns = 0; turns < MostTurns && Volatile.Read(ref _waiting) > 0; turns++)
+            wait.SpinOnce();
     }
 
     // Under the lock.
@@ -267,7 +287,7 @@ internal sealed partial class BlockStore : IDisposable
         _counters.Blocks--;
         _counters.BlockBytes -= entry.Length;
         account.Blocks--;
-        BlocksOf(account).Remove(node, entry, evicted, _deadlines.NowMilliseconds);
+        BlocksOf(account).Remove(node, entry, evicted, _deadlines.EnteredMilliseconds);
         Volatile.Write(ref node.Entry, null);
         if (entry.PinnedUntil != 0)
         {
@@ -301,8 +321,16 @@ internal sealed partial class BlockStore : IDisposable
         entry.Account.UsedBytes -= entry.ArenaBytes;
         if (entry.IsCopy)
             _counters.CopiedBytes -= entry.ArenaBytes;
-        Arena.Free(entry.Offset);
+        if (_wanted == entry.ArenaBytes)
+            (_wanted, _passedOn) = (0, entry.Offset);
+        else
+            Arena.Free(entry.Offset);
         if (_closed && _byOffset.Count == 0)
             Arena.Dispose();
+    }
+
+    private readonly ref struct Holder(Lock held)
+    {
+        public void Dispose() => held.Exit();
     }
 }

@@ -22,6 +22,15 @@ internal sealed class DeadlineQueue(TimeProvider time)
     /// <summary>The same in milliseconds.</summary>
     public long NowMilliseconds => Now / TimeSpan.TicksPerMillisecond;
 
+    /// <summary>When the store's lock was taken: the time of all that is done under it, since a clock costs as much as a change.</summary>
+    public long Entered { get; private set; }
+
+    /// <summary>The same in milliseconds.</summary>
+    public long EnteredMilliseconds => Entered / TimeSpan.TicksPerMillisecond;
+
+    /// <summary>The store's lock was taken.</summary>
+    public void Enter() => Entered = Now;
+
     /// <summary>The wall clock, in UTC ticks.</summary>
     public long UtcNow => time.GetUtcNow().UtcTicks;
 

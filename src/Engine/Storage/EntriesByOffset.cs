@@ -1,14 +1,15 @@
 namespace KvCache.Engine.Storage;
 
 /// <summary>
-/// All blocks that have memory, by where it begins; unfinished and removed ones too. In parts that grow one at a time, so that no more than
-/// one in 256 is moved at once. Guarded by the store's lock.
+/// All blocks that have memory, by where it begins; unfinished and removed ones too. In parts that grow one at a time, each for some
+/// stretches of 4 MiB, so that little is moved at once, and whoever walks over memory stays in one part for a while. Guarded by the store's
+/// lock.
 /// </summary>
 internal sealed class EntriesByOffset
 {
-    private const int PartBits = 8;
+    private const int Parts = 1024, StretchBits = 22;
 
-    private readonly Dictionary<long, BlockEntry>?[] _parts = new Dictionary<long, BlockEntry>?[1 << PartBits];
+    private readonly Dictionary<long, BlockEntry>?[] _parts = new Dictionary<long, BlockEntry>?[Parts];
 
     /// <summary>Blocks that have memory.</summary>
     public int Count { get; private set; }
@@ -28,5 +29,5 @@ internal sealed class EntriesByOffset
     /// <summary>The block whose memory begins there, or null.</summary>
     public BlockEntry? Find(long offset) => _parts[PartOf(offset)]?.GetValueOrDefault(offset);
 
-    private static int PartOf(long offset) => (int)((ulong)offset * 0x9E3779B97F4A7C15 >> (64 - PartBits));
+    private static int PartOf(long offset) => (int)(offset >> StretchBits) & (Parts - 1);
 }

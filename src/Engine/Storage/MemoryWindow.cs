@@ -12,7 +12,7 @@ namespace KvCache.Engine.Storage;
 /// <param name="byOffset">Every block that has memory, unfinished and removed ones included.</param>
 internal sealed class MemoryWindow(Arena arena, EntriesByOffset byOffset)
 {
-    private const int MostRuns = 4096;
+    private const int MostRuns = 2048; // well below a millisecond
     private const int MostBehind = 1024; // blocks that go because they are behind one that lies in the window
 
     private readonly List<BlockEntry> _blocks = [];

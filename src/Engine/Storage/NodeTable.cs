@@ -50,7 +50,7 @@ internal sealed class NodeTable
         ref var stripe = ref _stripes[hash >> (64 - StripeBits)];
         if (stripe.Buckets is null)
             Volatile.Write(ref stripe.Buckets, new BlockNode?[FirstBuckets]);
-        else if (stripe.Count == stripe.Buckets.Length)
+        else if (2 * stripe.Count == stripe.Buckets.Length)
             Grow(ref stripe);
         stripe.Count++;
         Count++;

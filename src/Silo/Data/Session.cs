@@ -205,9 +205,9 @@ internal sealed partial class Session : Connection
         var located = WireFields.TryFind(_socket.Fields, WireFields.WithLocations, out _)
             ? Math.Min(namespaces.Count, MostLocated / Math.Max(1, hashes.Length))
             : 0;
-        var masks = Masks(Math.Max(1, located) * hashes.Length);
+        var masks = Masks(Math.Min(located + 1, namespaces.Count) * hashes.Length);
         for (var i = 0; i < namespaces.Count; i++)
-            found = _server.Cluster.Match(namespaces[i], hashes[..found], masks[(i < located ? i * hashes.Length : 0)..]);
+            found = _server.Cluster.Match(namespaces[i], hashes[..found], masks[(Math.Min(i, located) * hashes.Length)..]);
         ulong holdId = 0;
         if (hold > TimeSpan.Zero && found > 0)
         {

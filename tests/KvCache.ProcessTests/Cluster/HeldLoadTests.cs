@@ -1,4 +1,5 @@
 using KvCache.Client;
+using KvCache.Engine.Wire;
 using KvCache.ProcessTests.Infrastructure;
 using KvCache.Testing;
 
@@ -112,6 +113,29 @@ public sealed class HeldLoadTests(ClientClusterTests.Cluster shared) : IClassFix
         }
 
         await Eventually.TrueAsync("nothing is held", async () => await other.StoreCounterAsync("leasedBlocks") == used);
+    }
+
+    [Fact]
+    public async Task Ranks_whose_places_are_not_told_change_nothing_of_those_that_are()
+    {
+        // So many blocks are asked for that places are told of four ranks; the fifth one's blocks are elsewhere.
+        var group = RankGroup.AllOf(Ns with { Model = "many", TensorParallelSize = 5 });
+        var chain = Prefixes.New(Ns, WireProtocol.MaxBlocksPerRequest).Chain;
+        for (var rank = 0; rank < 5; rank++)
+        {
+            await using var writer = Silos.Connect(rank < 4 ? 0 : 1);
+            var prefix = group.PrefixOf(rank, PrefixChain.FromHashes(chain.Hashes[..3], chain.TokensPerBlock));
+            Assert.Equal(3, (await writer.StoreAsync(prefix, 0, prefix.Blocks())).Stored);
+        }
+
+        using var connection = BlockConnection.Connect(SiloEndpoint.TryParse(Silos[0].Tcp)!, "default", "");
+        var locations = new BlockLocations?[5];
+        await Eventually.TrueAsync(
+            "the blocks of all ranks are found",
+            () => connection.Match(group.Namespaces, chain.Hashes, TimeSpan.Zero, locations).Found == 3);
+
+        Assert.All(locations[..4], location => Assert.True(Assert.Single(location!.Silos).IsHere));
+        Assert.Null(locations[4]);
     }
 
     [Theory]
