@@ -22,7 +22,7 @@ internal sealed class EvictionMetrics
             "kvcache.store.eviction.age", () => Each<double>(seen => Quantiles(seen.EvictionAge)), "s",
             "Time from the last use of a block until it was evicted.");
         meter.CreateObservableGauge(
-            "kvcache.store.memory.hit",
+            "kvcache.store.memory.hit.ratio",
             () => Each<double>(seen => seen.Memory.Select(estimate => (estimate.HitRatio, "times", $"{estimate.Times:0.#}"))), "1",
             "Share of the blocks asked for that so many times the memory would hit, estimated from a sample.");
     }
