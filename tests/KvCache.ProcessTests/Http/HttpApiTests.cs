@@ -200,7 +200,7 @@ public sealed class HttpApiTests(HttpApiTests.Silo shared) : IClassFixture<HttpA
         Assert.StartsWith("3.", document!["openapi"]!.GetValue<string>(), StringComparison.Ordinal);
         var paths = document["paths"]!.AsObject();
         Assert.Equal(
-            ["/v1/blocks/{ns}", "/v1/blocks/{ns}/{hash}", "/v1/expire", "/v1/locate", "/v1/match", "/v1/namespaces",
+            ["/v1/blocks/{ns}", "/v1/blocks/{ns}/{hash}", "/v1/expire", "/v1/hint", "/v1/locate", "/v1/match", "/v1/namespaces",
                 "/v1/namespaces/{ns}", "/v1/pin", "/v1/stats"],
             paths.Select(path => path.Key).Order(StringComparer.Ordinal));
         Assert.Equal(
