@@ -48,7 +48,8 @@ internal sealed class CallBudget
         return await lanes.RunAsync(call).ConfigureAwait(false);
     }
 
-    /// <summary>Runs a call on the first silo that answers. What a body has achieved before it failed stays for the next silo.</summary>
+    /// <summary>Runs a call on the first silo that answers. What a body has achieved before it failed stays for the next silo. Where the
+    /// last one is away, and another was given up because it was slow, that one is asked again and gets the time that is left.</summary>
     /// <param name="silos">The silos, in order of preference.</param>
     /// <param name="lanes">Which of their connections.</param>
     /// <param name="body">What is done.</param>
@@ -59,15 +60,19 @@ internal sealed class CallBudget
         Func<SiloConnector, ConnectionLanes> lanes,
         Func<BlockConnection, MissReason> body)
     {
+        SiloConnector? slow = null;
         for (var i = 0; ; i++)
         {
-            var isLast = i == silos.Length - 1;
-            var reason = await RunAsync(lanes(silos[i]), body, isLast).ConfigureAwait(false);
+            var (silo, isLast) = i < silos.Length ? (silos[i], i == silos.Length - 1) : (slow!, true);
+            var began = Stopwatch.GetTimestamp();
+            var reason = await RunAsync(lanes(silo), body, isLast).ConfigureAwait(false);
             if (reason is MissReason.None or MissReason.Absent or MissReason.Corrupt)
-                return (reason, silos[i]);
+                return (reason, silo);
             ThrowIfCancelled();
-            if (reason != MissReason.Unavailable || isLast)
+            if (reason != MissReason.Unavailable || (isLast && (slow is null || i >= silos.Length)))
                 return (reason, null);
+            if (!isLast && Stopwatch.GetElapsedTime(began) >= _patience)
+                slow ??= silo;
         }
     }
 }
