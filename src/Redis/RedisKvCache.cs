@@ -88,7 +88,7 @@ public sealed class RedisKvCache : IKvCache
             {
                 var count = chain.BlockCount;
                 foreach (var ns in namespaces)
-                    count = await CountAsync(database, ns, chain.HashMemory[..count], token).ConfigureAwait(false);
+                    count = await CountAsync(database, PrefixOf(ns), chain.HashMemory[..count], token).ConfigureAwait(false);
                 return count;
             },
             cancellationToken).ConfigureAwait(false);
@@ -325,10 +325,6 @@ public sealed class RedisKvCache : IKvCache
             ArrayPool<byte>.Shared.Return(whole);
         }
     }
-
-    private Task<int> CountAsync(
-        IDatabase database, CacheNamespace ns, ReadOnlyMemory<BlockHash> hashes, CancellationToken cancellationToken) =>
-        CountAsync(database, PrefixOf(ns), hashes, cancellationToken);
 
     // The library reads the memory until the command has ended, whoever still waits for it: so it is a copy.
     private async Task<bool> StoreAsync(IDatabase database, KvPrefix prefix, int block, ReadOnlyMemory<byte> bytes, TimeSpan? life)

@@ -82,9 +82,8 @@ internal sealed class HoldTable(Holds holds, long maxBytes) : IDisposable
         lock (_lock)
         {
             hold.Users--;
-            if (end)
-                End(hold);
-            DropUnused(hold);
+            if (!end || !End(hold))
+                DropUnused(hold);
         }
     }
 
@@ -115,9 +114,8 @@ internal sealed class HoldTable(Holds holds, long maxBytes) : IDisposable
 
     private void DropUnused(Hold hold)
     {
-        if (hold.Users > 0 || hold.IsDropped || _own.Contains(hold))
+        if (hold.Users > 0 || _own.Contains(hold))
             return;
-        hold.IsDropped = true;
         _bytes -= hold.Leases.Bytes;
         Account!.EndHold(hold.Leases.Bytes);
         hold.Leases.Dispose();

@@ -18,11 +18,8 @@ internal sealed class Hold(HoldTable table, LeaseList leases, long until)
 
     public ulong Id { get; set; }
 
-    /// <summary>Gets that read its leases now.</summary>
+    /// <summary>Gets that read its leases now. When none does and the hold has ended, the leases are released.</summary>
     public int Users { get; set; }
-
-    /// <summary>Whether its leases have been released.</summary>
-    public bool IsDropped { get; set; }
 }
 
 /// <summary>The holds of all connections. Their ids are random: nobody names one that he was not told of. Thread-safe.</summary>

@@ -32,8 +32,8 @@ internal static class BlockEndpoints
     private const string Bytes = "application/octet-stream";
 
     public static async Task<IResult> GetAsync(
-        string ns, string hash, [AsParameters] LayerQuery layers, [AsParameters] HintQuery hints, HttpContext http, NamespaceTable namespaces, IClusterBlocks cluster,
-            BlockServer server, CancellationToken cancellationToken)
+        string ns, string hash, [AsParameters] LayerQuery layers, [AsParameters] HintQuery hints, HttpContext http,
+        NamespaceTable namespaces, IClusterBlocks cluster, BlockServer server, CancellationToken cancellationToken)
     {
         var space = namespaces.Resolve(HttpGate.TenantOf(http), ns);
         var key = new BlockKey(space.Id, HexText.Hash(hash));
@@ -80,8 +80,8 @@ internal static class BlockEndpoints
     }
 
     public static async Task<IResult> PutAsync(
-        string ns, string hash, [AsParameters] PutQuery query, [AsParameters] HintQuery hints, HttpContext http, NamespaceTable namespaces, BlockWriter writer,
-            BlockServer server, CancellationToken cancellationToken)
+        string ns, string hash, [AsParameters] PutQuery query, [AsParameters] HintQuery hints, HttpContext http,
+        NamespaceTable namespaces, BlockWriter writer, BlockServer server, CancellationToken cancellationToken)
     {
         var space = namespaces.Resolve(HttpGate.TenantOf(http), ns);
         var key = new BlockKey(space.Id, HexText.Hash(hash));
