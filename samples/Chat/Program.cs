@@ -1,0 +1,10 @@
+using KvCache.Chat.Commands;
+using LLama.Native;
+
+// llama.cpp tells a page about each model; what is wrong with one is enough.
+NativeLogConfig.llama_log_set((level, message) =>
+{
+    if (level == LLamaLogLevel.Error)
+        Console.Error.Write(message);
+});
+return await ChatCommand.Create().Parse(args).InvokeAsync();
