@@ -6,7 +6,7 @@ namespace KvCache.LLamaTests;
 
 public sealed class RestoredLogitsTests : IAsyncDisposable
 {
-    private static readonly LLamaPrefixCacheOptions Blocks = new() { BlockTokens = 16, PieceSize = ByteSize.KiB(100) };
+    private static readonly LLamaPrefixCacheOptions Blocks = new() { BlockTokens = 16, PieceSize = new ByteSize(100_000) };
 
     private readonly LocalKvCache _cache = new(ByteSize.MiB(64));
 
