@@ -28,6 +28,9 @@ internal sealed class CallBudget
     /// <summary>Whether there is nothing left.</summary>
     public bool IsOver => Left <= TimeSpan.Zero;
 
+    /// <summary>How long a silo may move next to nothing where another one could answer.</summary>
+    public TimeSpan Patience => _patience;
+
     private TimeSpan Left => _timeout - Stopwatch.GetElapsedTime(_began);
 
     /// <summary>Throws when the caller has cancelled.</summary>
@@ -48,8 +51,7 @@ internal sealed class CallBudget
         return await lanes.RunAsync(call).ConfigureAwait(false);
     }
 
-    /// <summary>Runs a call on the first silo that answers. What a body has achieved before it failed stays for the next silo. Where the
-    /// last one is away, and another was given up because it was slow, that one is asked again and gets the time that is left.</summary>
+    /// <summary>Runs a call on the first silo that answers. What a body has achieved before it failed stays for the next silo.</summary>
     /// <param name="silos">The silos, in order of preference.</param>
     /// <param name="lanes">Which of their connections.</param>
     /// <param name="body">What is done.</param>
@@ -60,19 +62,14 @@ internal sealed class CallBudget
         Func<SiloConnector, ConnectionLanes> lanes,
         Func<BlockConnection, MissReason> body)
     {
-        SiloConnector? slow = null;
-        for (var i = 0; ; i++)
+        for (var turn = new SiloTurn(silos, this); ;)
         {
-            var (silo, isLast) = i < silos.Length ? (silos[i], i == silos.Length - 1) : (slow!, true);
-            var began = Stopwatch.GetTimestamp();
-            var reason = await RunAsync(lanes(silo), body, isLast).ConfigureAwait(false);
+            var reason = await RunAsync(lanes(turn.Silo), body, turn.IsLast).ConfigureAwait(false);
             if (reason is MissReason.None or MissReason.Absent or MissReason.Corrupt)
-                return (reason, silo);
+                return (reason, turn.Silo);
             ThrowIfCancelled();
-            if (reason != MissReason.Unavailable || (isLast && (slow is null || i >= silos.Length)))
+            if (reason != MissReason.Unavailable || !turn.TryNext())
                 return (reason, null);
-            if (!isLast && Stopwatch.GetElapsedTime(began) >= _patience)
-                slow ??= silo;
         }
     }
 }
