@@ -3,8 +3,10 @@ using System.Diagnostics;
 
 namespace KvCache.Client.Connections;
 
-/// <summary>Whose turn it is: a call asks silos in their order. Where the last one is away, and another was given up because it was slow, that
-/// one is asked again and gets the time that is left.</summary>
+/// <summary>
+/// Whose turn it is: a call asks silos in their order. Where the last one is away, and another was given up because it was slow, that one
+/// is asked again and gets the time that is left.
+/// </summary>
 internal sealed class SiloTurn
 {
     private readonly ImmutableArray<SiloConnector> _silos;
