@@ -11,14 +11,13 @@ internal sealed class CallBudget
 
     private readonly long _began = Stopwatch.GetTimestamp();
     private readonly TimeSpan _timeout;
-    private readonly TimeSpan _patience;
     private readonly CancellationToken _caller;
 
     public CallBudget(TimeSpan timeout, TimeSpan patience, CancellationToken caller)
     {
         caller.ThrowIfCancellationRequested();
         _timeout = timeout;
-        _patience = TimeSpan.FromMilliseconds(Math.Max(1, Math.Min(patience.TotalMilliseconds, timeout.TotalMilliseconds / PatienceShare)));
+        Patience = TimeSpan.FromMilliseconds(Math.Max(1, Math.Min(patience.TotalMilliseconds, timeout.TotalMilliseconds / PatienceShare)));
         _caller = caller;
     }
 
@@ -29,7 +28,7 @@ internal sealed class CallBudget
     public bool IsOver => Left <= TimeSpan.Zero;
 
     /// <summary>How long a silo may move next to nothing where another one could answer.</summary>
-    public TimeSpan Patience => _patience;
+    public TimeSpan Patience { get; }
 
     private TimeSpan Left => _timeout - Stopwatch.GetElapsedTime(_began);
 
@@ -47,7 +46,7 @@ internal sealed class CallBudget
             return MissReason.Deadline;
         using var call = new SiloCall(body, left, _caller);
         if (!isPatient)
-            call.Watch(lanes, _patience);
+            call.Watch(lanes, Patience);
         return await lanes.RunAsync(call).ConfigureAwait(false);
     }
 
