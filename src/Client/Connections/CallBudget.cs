@@ -11,13 +11,15 @@ internal sealed class CallBudget
 
     private readonly long _began = Stopwatch.GetTimestamp();
     private readonly TimeSpan _timeout;
+    private readonly TimeSpan _patience;
     private readonly CancellationToken _caller;
+    private int _givenUp;
 
     public CallBudget(TimeSpan timeout, TimeSpan patience, CancellationToken caller)
     {
         caller.ThrowIfCancellationRequested();
         _timeout = timeout;
-        Patience = TimeSpan.FromMilliseconds(Math.Max(1, Math.Min(patience.TotalMilliseconds, timeout.TotalMilliseconds / PatienceShare)));
+        _patience = TimeSpan.FromMilliseconds(Math.Max(1, Math.Min(patience.TotalMilliseconds, timeout.TotalMilliseconds / PatienceShare)));
         _caller = caller;
     }
 
@@ -27,8 +29,8 @@ internal sealed class CallBudget
     /// <summary>Whether there is nothing left.</summary>
     public bool IsOver => Left <= TimeSpan.Zero;
 
-    /// <summary>How long a silo may move next to nothing where another one could answer.</summary>
-    public TimeSpan Patience { get; }
+    /// <summary>Calls to silos that were given up because their silo was slow.</summary>
+    public int GivenUp => Volatile.Read(ref _givenUp);
 
     private TimeSpan Left => _timeout - Stopwatch.GetElapsedTime(_began);
 
@@ -46,8 +48,11 @@ internal sealed class CallBudget
             return MissReason.Deadline;
         using var call = new SiloCall(body, left, _caller);
         if (!isPatient)
-            call.Watch(lanes, Patience);
-        return await lanes.RunAsync(call).ConfigureAwait(false);
+            call.Watch(lanes, _patience); // how long a silo may move next to nothing where another one could answer
+        var reason = await lanes.RunAsync(call).ConfigureAwait(false);
+        if (reason == MissReason.Unavailable && call.LostPatience)
+            Interlocked.Increment(ref _givenUp);
+        return reason;
     }
 
     /// <summary>Runs a call on the first silo that answers. What a body has achieved before it failed stays for the next silo.</summary>

@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Diagnostics;
 
 namespace KvCache.Client.Connections;
 
@@ -11,7 +10,7 @@ internal sealed class SiloTurn
 {
     private readonly ImmutableArray<SiloConnector> _silos;
     private readonly CallBudget _budget;
-    private long _began = Stopwatch.GetTimestamp();
+    private int _givenUp; // when this turn began
     private int _index;
     private SiloConnector? _slow;
 
@@ -32,10 +31,10 @@ internal sealed class SiloTurn
     {
         if (_index >= _silos.Length || (IsLast && _slow is null))
             return false;
-        if (!IsLast && Stopwatch.GetElapsedTime(_began) >= _budget.Patience)
+        if (!IsLast && _budget.GivenUp > _givenUp)
             _slow ??= Silo;
         _index++;
-        _began = Stopwatch.GetTimestamp();
+        _givenUp = _budget.GivenUp;
         return true;
     }
 }
