@@ -1,3 +1,4 @@
+using System.CommandLine;
 using KvCache.Chat.Commands;
 using LLama.Native;
 
@@ -7,4 +8,6 @@ NativeLogConfig.llama_log_set((level, message) =>
     if (level == LLamaLogLevel.Error)
         Console.Error.Write(message);
 });
-return await ChatCommand.Create().Parse(args).InvokeAsync();
+// Longer than an engine takes to send what it computed last.
+return await ChatCommand.Create().Parse(args).InvokeAsync(
+    new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromSeconds(15) });

@@ -50,9 +50,10 @@ public sealed partial class LLamaPrefixCache
         private async Task<Piece> LoadAsync(int first, NativeMemoryBlock memory, CancellationToken cancellationToken)
         {
             var blocks = owner._buffers.Blocks(memory, Math.Min(owner._buffers.BlocksOfPiece, endBlock - first));
-            var result = await owner._cache.LoadAsync(prefix, first, blocks, match: match, cancellationToken: cancellationToken)
-                .ConfigureAwait(false);
-            return new Piece(first, memory, blocks, result);
+            var result = await owner.AskAsync(
+                () => owner._cache.LoadAsync(prefix, first, blocks, match: match, cancellationToken: cancellationToken),
+                new LoadResult(0, MissReason.Unavailable), cancellationToken).ConfigureAwait(false);
+            return new Piece(first, memory, blocks, result with { Blocks = Math.Clamp(result.Blocks, 0, blocks.Length) });
         }
 
         private async ValueTask<MissReason> ImportAsync(Piece piece, CancellationToken cancellationToken)

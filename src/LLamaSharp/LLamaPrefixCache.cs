@@ -24,7 +24,8 @@ namespace KvCache.LLamaSharp;
 /// others moved) or <c>MemorySequenceDivide</c> its positions look like a prefix and are none: do not store it any more. <see
 /// cref="LLamaPrefixExecutor"/> takes care of that.
 /// </para>
-/// <para>Whatever the cache does, the result is fewer restored tokens. Calls may run at the same time for different sequences.</para>
+/// <para>Whatever the cache does, and were it to throw, the result is fewer restored tokens. Calls may run at the same time for different
+/// sequences.</para>
 /// </remarks>
 public sealed partial class LLamaPrefixCache : IDisposable
 {
@@ -121,7 +122,8 @@ public sealed partial class LLamaPrefixCache : IDisposable
         var firstBlock = resident / BlockTokens;
         if (firstBlock == prefix.BlockCount)
             return new PrefixRestore(resident, 0, MissReason.None, default, default, default);
-        await using var match = await _cache.MatchAsync(prefix, _options.Hold, cancellationToken).ConfigureAwait(false);
+        await using var match = await AskAsync(
+            () => _cache.MatchAsync(prefix, _options.Hold, cancellationToken), Broken(), cancellationToken).ConfigureAwait(false);
         var matchTime = Stopwatch.GetElapsedTime(began);
         var found = Math.Min(match.Blocks, prefix.BlockCount);
         if (found <= firstBlock)
@@ -143,6 +145,8 @@ public sealed partial class LLamaPrefixCache : IDisposable
         return new PrefixRestore(
             held, restore.Blocks, reason == MissReason.None && found < prefix.BlockCount ? match.Reason : reason, matchTime,
             restore.LoadTime, restore.ImportTime);
+
+        CacheMatch Broken() => new(0, BlockTokens, MissReason.Unavailable);
     }
 
     /// <summary>Stores the full blocks of a sequence.</summary>
@@ -167,7 +171,9 @@ public sealed partial class LLamaPrefixCache : IDisposable
             using var piece = await ExportAsync(prefix, sequence, block, cancellationToken).ConfigureAwait(false);
             if (piece.Blocks.Count == 0)
                 return total with { Refused = total.Refused + prefix.BlockCount - block };
-            var stored = await piece.SendAsync(options, cancellationToken).ConfigureAwait(false);
+            var stored = await AskAsync(
+                () => piece.SendAsync(options, cancellationToken), new StoreResult(0, 0, 0, MissReason.Unavailable, null),
+                cancellationToken).ConfigureAwait(false);
             total = new StoreResult(
                 total.Stored + stored.Stored, total.AlreadyStored + stored.AlreadyStored, total.Refused + stored.Refused, stored.Reason,
                 total.FirstRefusal ?? stored.FirstRefusal);
@@ -254,6 +260,20 @@ public sealed partial class LLamaPrefixCache : IDisposable
         }
     }
 
+    /// <summary>Asks the cache. One that breaks its promise never to throw is one that does not answer.</summary>
+    private async ValueTask<T> AskAsync<T>(Func<ValueTask<T>> call, T noAnswer, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await call().ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException && !cancellationToken.IsCancellationRequested)
+        {
+            LogBroken(e);
+            return noAnswer;
+        }
+    }
+
     private bool TryExport(int sequence, int block, Span<byte> destination)
     {
         var first = block * BlockTokens;
@@ -284,6 +304,9 @@ public sealed partial class LLamaPrefixCache : IDisposable
         Level = LogLevel.Warning,
         Message = "{Namespace}: block {Block} does not say what it must beside its KV, and is not used: somebody stores other bytes here")]
     private partial void LogForeign(string @namespace, int block);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The cache failed; it counts as one that does not answer")]
+    private partial void LogBroken(Exception exception);
 
     [LoggerMessage(Level = LogLevel.Debug, Message = "llama.cpp has no room for block {Block}")]
     private partial void LogNoRoom(int block);

@@ -22,7 +22,7 @@ internal sealed unsafe class AbortFlag : IDisposable
     public Raised On(CancellationToken cancellationToken)
     {
         Volatile.Write(ref *_flag, 0);
-        return new Raised(cancellationToken.UnsafeRegister(state => Volatile.Write(ref *((AbortFlag)state!)._flag, 1), this));
+        return new Raised(this, cancellationToken.UnsafeRegister(state => Volatile.Write(ref *((AbortFlag)state!)._flag, 1), this));
     }
 
     /// <summary>The context must be gone, or never compute again.</summary>
@@ -36,8 +36,12 @@ internal sealed unsafe class AbortFlag : IDisposable
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
     private static byte IsSet(void* flag) => (byte)(Volatile.Read(ref *(int*)flag) != 0 ? 1 : 0);
 
-    public readonly struct Raised(CancellationTokenRegistration registration) : IDisposable
+    public readonly struct Raised(AbortFlag owner, CancellationTokenRegistration registration) : IDisposable
     {
-        public void Dispose() => registration.Dispose(); // waits for a callback that runs
+        public void Dispose()
+        {
+            registration.Dispose(); // waits for a callback that runs
+            Volatile.Write(ref *owner._flag, 0); // what follows a cancelled computation in the context is not cancelled
+        }
     }
 }

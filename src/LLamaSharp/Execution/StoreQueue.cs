@@ -74,6 +74,7 @@ internal sealed partial class StoreQueue : IAsyncDisposable
             }
             catch (Exception e) when (e is not OutOfMemoryException)
             {
+                work.OnNotSent?.Invoke();
                 LogFailed(e); // a cache that breaks its own rules must not end the queue
             }
             finally

@@ -39,7 +39,11 @@ internal static class ContextNamespace
         };
         // Such models choose their RoPE factors by the size of the context.
         if (Metadata(model, "rope.scaling.original_context_length") is { } original)
-            fields["context"] = string.Create(CultureInfo.InvariantCulture, $"{context.ContextSize} of {original}");
+            fields["context"] = string.Create(
+                CultureInfo.InvariantCulture, $"{context.ContextSize} of {original}, {context.NativeHandle.MaxSeq} sequences");
+        // Quantized KV is rotated before it is rounded, unless the environment says otherwise.
+        if (LlamaLibrary.Variable("LLAMA_ATTN_ROT_DISABLE") is { } rotation)
+            fields["LLAMA_ATTN_ROT_DISABLE"] = rotation;
         return new CacheNamespace
         {
             Tenant = options.Tenant,

@@ -5,7 +5,7 @@ using LLama.Native;
 namespace KvCache.LLamaSharp.Models;
 
 /// <summary>What the loaded llama.cpp tells and LLamaSharp does not ask.</summary>
-internal static unsafe class LlamaLibrary
+internal static unsafe partial class LlamaLibrary
 {
     private static readonly Lazy<string> KnownBuild = new(ReadBuild);
 
@@ -29,6 +29,11 @@ internal static unsafe class LlamaLibrary
         }
     }
 
+    /// <summary>An environment variable as llama.cpp sees it: on Unix what <see cref="Environment"/> sets does not reach it.</summary>
+    public static string? Variable(string name) => OperatingSystem.IsWindows()
+        ? Environment.GetEnvironmentVariable(name)
+        : Marshal.PtrToStringUTF8(GetVariable(name));
+
     private static string ReadBuild()
     {
         NativeApi.llama_empty_call(); // LLamaSharp loads the library with its first call
@@ -40,6 +45,9 @@ internal static unsafe class LlamaLibrary
             ? $"LLamaSharp {typeof(NativeApi).Assembly.GetName().Version}"
             : commit;
     }
+
+    [LibraryImport("libc", EntryPoint = "getenv", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial nint GetVariable(string name);
 
     // The library is loaded already; this only finds it. Names: libllama.so, llama.dll, libllama.dylib.
     private static nint? Find(string library, string function)
