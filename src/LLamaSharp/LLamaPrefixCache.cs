@@ -116,7 +116,8 @@ public sealed partial class LLamaPrefixCache : IDisposable
         CheckSequence(sequence);
         if (resident < 0 || resident >= tokens.Length)
             throw new ArgumentException(
-                $"{resident} of {tokens.Length} tokens are said to be there; 0 to one less than the prompt has was expected.", nameof(resident));
+                $"{resident} of {tokens.Length} tokens are said to be there; 0 to one less than the prompt has was expected.",
+                nameof(resident));
         var began = Stopwatch.GetTimestamp();
         var prefix = PrefixOf(tokens.Span);
         var firstBlock = resident / BlockTokens;
@@ -129,7 +130,8 @@ public sealed partial class LLamaPrefixCache : IDisposable
         if (found <= firstBlock)
             return new PrefixRestore(resident, 0, match.Reason, matchTime, default, default);
         if (resident % BlockTokens != 0)
-            await UseAsync(() => _context.NativeHandle.MemorySequenceRemove((LLamaSeqId)sequence, firstBlock * BlockTokens, -1), cancellationToken)
+            await UseAsync(
+                () => _context.NativeHandle.MemorySequenceRemove((LLamaSeqId)sequence, firstBlock * BlockTokens, -1), cancellationToken)
                 .ConfigureAwait(false);
         var restore = new Restore(this, prefix, sequence, firstBlock, found, match);
         var reason = await restore.RunAsync(cancellationToken).ConfigureAwait(false);

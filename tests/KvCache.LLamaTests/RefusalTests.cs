@@ -63,7 +63,16 @@ public sealed class RefusalTests : IAsyncDisposable
     {
         var harbor = DrivenContext.Of(TestModels.Harbor);
         var other = Path.Combine(Path.GetDirectoryName(TestModels.Harbor)!, "other.gguf");
-        RandomModel.Write(other, new LlamaShape { Layers = 1, Dim = 32, Hidden = 32, Heads = 1, KvHeads = 1, HeadDim = 32, Vocabulary = 128 });
+        RandomModel.Write(other, new LlamaShape
+        {
+            Layers = 1,
+            Dim = 32,
+            Hidden = 32,
+            Heads = 1,
+            KvHeads = 1,
+            HeadDim = 32,
+            Vocabulary = 128,
+        });
         var named = new LLamaPrefixCacheOptions { BlockTokens = 16, Model = "one name for all" };
         var namespaces = new[]
         {

@@ -26,7 +26,8 @@ public sealed class RestoredLogitsTests : IAsyncDisposable
 
     [Theory]
     [MemberData(nameof(Forms))]
-    public async Task A_prompt_behind_restored_blocks_has_the_very_logits_of_one_that_was_computed(bool isWindowed, GGMLType type, bool? flash)
+    public async Task A_prompt_behind_restored_blocks_has_the_very_logits_of_one_that_was_computed(
+        bool isWindowed, GGMLType type, bool? flash)
     {
         var parameters = DrivenContext.Of(isWindowed ? TestModels.Windowed : TestModels.Harbor, type, flash);
         using var cold = new DrivenContext(parameters);
@@ -115,7 +116,11 @@ public sealed class RestoredLogitsTests : IAsyncDisposable
             await prefixes.StoreAsync(prompt, 0, cancellationToken: Token);
         }
 
-        var lying = new ChangedCache(_cache, (block, bytes) => BitConverter.TryWriteBytes(bytes.Span[at..], block == 2 ? int.MaxValue : BitConverter.ToInt32(bytes.Span[at..])));
+        var lying = new ChangedCache(_cache, (block, bytes) =>
+        {
+            if (block == 2)
+                BitConverter.TryWriteBytes(bytes.Span[at..], int.MaxValue);
+        });
         using var damaged = LLamaPrefixCache.Create(lying, context.Context, Blocks);
         var restored = await damaged.RestoreAsync(prompt, 1, cancellationToken: Token);
 

@@ -26,8 +26,10 @@ public sealed class SharedSiloTests
         await using (var first = await ChatProcess.StartAsync(endpoint))
         {
             var cold = await first.AskAsync();
-            Assert.Equal((Answer, 341, 0), (cold.Content[0].Text, cold.Usage.InputTokenCount, cold.Usage.InputTokenDetails.CachedTokenCount));
-            Assert.Equal((ChatFinishReason.Stop, cold.Usage.InputTokenCount + cold.Usage.OutputTokenCount), (cold.FinishReason, cold.Usage.TotalTokenCount));
+            var used = cold.Usage;
+            Assert.Equal((Answer, ChatFinishReason.Stop), (cold.Content[0].Text, cold.FinishReason));
+            Assert.Equal((341, 0), (used.InputTokenCount, used.InputTokenDetails.CachedTokenCount));
+            Assert.Equal(used.InputTokenCount + used.OutputTokenCount, used.TotalTokenCount);
             Assert.True(await first.StopAsync(), "it was sent a signal to end, and did not"); // sends what it has computed
         }
 

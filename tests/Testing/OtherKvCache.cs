@@ -8,7 +8,8 @@ internal abstract class OtherKvCache(IKvCache cache) : IKvCache
 {
     protected IKvCache Inner => cache;
 
-    public virtual ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
+    public virtual ValueTask<CacheMatch> MatchAsync(
+        KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
         cache.MatchAsync(prefix, hold, cancellationToken);
 
     public ValueTask<CacheMatch> MatchAsync(

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using KvCache.Chat.Serving;
 using KvCache.Chat.Terminal;
+using LLama.Exceptions;
 using Microsoft.Extensions.Logging;
 using Spectre.Console;
 
@@ -45,8 +46,8 @@ internal static class ChatCommand
             await use(engine, cancellation);
             return 0;
         }
-        catch (Exception e) when (e is IOException or ArgumentException or NotSupportedException or LLama.Exceptions.LoadWeightsFailedException
-            or SiloException or LLama.Exceptions.ContextOverflowException)
+        catch (Exception e) when (e is IOException or ArgumentException or NotSupportedException or SiloException
+            or LoadWeightsFailedException or ContextOverflowException)
         {
             await Console.Error.WriteLineAsync(e.Message);
             return 1;

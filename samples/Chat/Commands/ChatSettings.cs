@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using KvCache.Chat.Gguf;
 using KvCache.Client;
 using KvCache.LLamaSharp;
@@ -104,7 +103,7 @@ internal static class ChatSettings
         var client = new KvCacheClient(options, loggers);
         if (!await client.ConnectAsync(cancellationToken))
             await Console.Error.WriteLineAsync(
-                string.Create(CultureInfo.InvariantCulture, $"No silo answers at {string.Join(", ", endpoints)}; prompts are computed in full until one does."));
+                $"No silo answers at {string.Join(", ", endpoints)}; prompts are computed in full until one does.");
         return client;
     }
 }

@@ -20,8 +20,8 @@ internal static class ModelCommand
         var output = new Argument<FileInfo>("out") { Description = "The file to write" };
         var from = new Option<DirectoryInfo?>("--from")
         {
-            Description = "Directory in Hugging Face's form, Llama architecture, a token for each ASCII character (default: the small model of "
-                + "samples/QuickStart)",
+            Description = "Directory in Hugging Face's form, Llama architecture, a token for each ASCII character (default: the small "
+                + "model of samples/QuickStart)",
         };
         var command = new Command("harbor", "The small model of samples/QuickStart.") { output, from };
         command.SetAction(arguments =>

@@ -11,6 +11,7 @@ internal static class UsageLine
         var resident = usage.ResidentTokens > 0 ? $", {usage.ResidentTokens} of them still in the context" : "";
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"first token after {usage.TimeToFirstToken.TotalMilliseconds:0.0} ms; {usage.CachedTokens} of {usage.PromptTokens} prompt tokens cached{resident}; {usage.AnswerTokens} tokens answered");
+            $"first token after {usage.TimeToFirstToken.TotalMilliseconds:0.0} ms; {usage.CachedTokens} of {usage.PromptTokens} prompt "
+            + $"tokens cached{resident}; {usage.AnswerTokens} tokens answered");
     }
 }

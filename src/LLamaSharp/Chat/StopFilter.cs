@@ -23,7 +23,8 @@ internal sealed class StopFilter(IReadOnlyList<string> stops)
         }
 
         var kept = Enumerable.Range(1, _held.Length).Reverse()
-            .FirstOrDefault(length => stops.Any(stop => stop.Length > length && stop.StartsWith(_held[^length..], StringComparison.Ordinal)));
+            .FirstOrDefault(length =>
+                stops.Any(stop => stop.Length > length && stop.StartsWith(_held[^length..], StringComparison.Ordinal)));
         return Take(_held.Length - kept);
     }
 

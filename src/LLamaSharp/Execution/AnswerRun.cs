@@ -81,7 +81,8 @@ internal sealed class AnswerRun(LLamaPrefixExecutor executor, ConversationSlot s
     {
         var resident = Math.Min(slot.Common(prompt), prompt.Length - 1);
         slot.Tokens.Clear(); // until the context says what it holds
-        await executor.Prefixes.UseAsync(() => Native.MemorySequenceRemove(Sequence, resident, -1), cancellationToken).ConfigureAwait(false);
+        await executor.Prefixes.UseAsync(() => Native.MemorySequenceRemove(Sequence, resident, -1), cancellationToken)
+            .ConfigureAwait(false);
         var restore = await executor.Prefixes.RestoreAsync(prompt, slot.Sequence, resident, cancellationToken).ConfigureAwait(false);
         slot.Tokens.AddRange(prompt.AsSpan(0, restore.Tokens));
         slot.IsPrefix = true;

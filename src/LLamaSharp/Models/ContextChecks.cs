@@ -38,8 +38,8 @@ internal static class ContextChecks
             var head = HeadElements(weights, name == "TypeK" ? "key" : "value");
             if (isQuantized && head % QuantizedBlock != 0)
                 throw new NotSupportedException(
-                    $"{name} is {kind}, which has blocks of {QuantizedBlock} elements, and a head of this model has {head}; llama.cpp makes "
-                    + "no such context. F16 or F32 was expected.");
+                    $"{name} is {kind}, which has blocks of {QuantizedBlock} elements, and a head of this model has {head}; llama.cpp "
+                    + "makes no such context. F16 or F32 was expected.");
         }
 
         if (parameters.TypeV is { } v && IsQuantized[v] && parameters.FlashAttention != true)
@@ -73,8 +73,8 @@ internal static class ContextChecks
                 + "which is LLamaSharp's default.");
         if (model.SWACount > 0 && parameters.SwaFull == false)
             throw new NotSupportedException(
-                $"The model has sliding windows of {model.SWACount} tokens and SwaFull is false, so that what left the window is gone; true "
-                + "was expected, which is the default.");
+                $"The model has sliding windows of {model.SWACount} tokens and SwaFull is false, so that what left the window is gone; "
+                + "true was expected, which is the default.");
     }
 
     /// <summary>Refuses blocks that are longer than a sliding window: of those llama.cpp gives the last tokens only.</summary>
@@ -83,7 +83,8 @@ internal static class ContextChecks
     {
         if (model.SWACount > 0 && blockTokens > model.SWACount)
             throw new NotSupportedException(
-                $"BlockTokens is {blockTokens} and the model has sliding windows of {model.SWACount} tokens; at most so many were expected.");
+                $"BlockTokens is {blockTokens} and the model has sliding windows of {model.SWACount} tokens; at most so many were "
+                + "expected.");
     }
 
     private static int HeadElements(LLamaWeights weights, string what)
