@@ -104,7 +104,8 @@ public sealed class ExecutorTests : IAsyncDisposable
             var answers = await Task.WhenAll(prompts.Select(prompt => Task.Run(() => AnswerAsync(executor, prompt, 60), Token)));
             Assert.Equal(alone, answers.Select(answer => answer.Text));
             if (round == 1)
-                Assert.All(answers, answer => Assert.True(answer.Usage.CachedTokens >= 320, $"{answer.Usage}"));
+                Assert.All(answers, answer => Assert.True(answer.Usage.CachedTokens >= Cached, $"{answer.Usage}"));
+            await executor.FlushAsync(Token); // before the next round: what is on its way is not found yet
         }
     }
 
