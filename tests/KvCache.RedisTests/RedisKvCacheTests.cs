@@ -188,11 +188,12 @@ public sealed class RedisKvCacheTests : IAsyncLifetime
     {
         var prefix = PrefixOf(Ns, 2);
         await StoreAsync(_cache, prefix);
-        Assert.NotNull(await _cache.PingAsync(Token));
+        Assert.True((await _cache.GetHealthAsync(Token)).IsAvailable);
         _redis.Freeze();
         Assert.Equal((0, MissReason.Deadline), await MatchAsync(_cache, prefix));
-        Assert.Null(await _cache.PingAsync(Token));
-        Assert.NotNull(_cache.LastError);
+        var health = await _cache.GetHealthAsync(Token);
+        Assert.False(health.IsAvailable);
+        Assert.StartsWith("Redis has not answered within", health.Problem, StringComparison.Ordinal);
         _redis.Thaw();
         await Eventually.TrueAsync("the blocks are found again", async () => (await MatchAsync(_cache, prefix)).Blocks == 2);
 
