@@ -58,12 +58,11 @@ internal sealed class ClusterLoad
 
     private async ValueTask<MissReason> LoadPieceAsync()
     {
-        var homes = _silos.Homes;
         var isPlanned = false;
         var matched = _matched?.Find(_prefix, _firstBlock + _delivered, _firstBlock + _end);
-        for (var i = 0; ; i++)
+        for (var turn = new SiloTurn(_silos.Homes, _budget); ;)
         {
-            var (home, isLast) = (homes[i], i == homes.Length - 1);
+            var (home, isLast) = (turn.Silo, turn.IsLast);
             var missed = MissReason.None;
             if (matched?.Home != home)
                 matched = null;
@@ -104,7 +103,7 @@ internal sealed class ClusterLoad
                 missed = located == MissReason.None ? MissReason.Unavailable : located;
             }
 
-            if (missed != MissReason.Unavailable || isLast)
+            if (missed != MissReason.Unavailable || !turn.TryNext())
                 return missed;
         }
     }

@@ -50,25 +50,20 @@ internal sealed class LayerLoad(
 
     private async ValueTask<MissReason> LoadAsync()
     {
-        var homes = silos.Homes;
-        var first = 0;
-        var missed = MissReason.None;
-        for (var i = 0; ; i++)
+        for (var turn = new SiloTurn(silos.Homes, budget); ;)
         {
-            var (home, isLast) = (homes[i], i == homes.Length - 1);
-            if (i > 0 && !board.TryRestart(Blocks(first), missed))
-                return missed;
+            var (home, isLast) = (turn.Silo, turn.IsLast);
             if (_matched?.Home != home)
                 _matched = null;
-            missed = await FromHomeAsync(home, isLast).ConfigureAwait(false);
-            first = board.FirstIncomplete;
+            var missed = await FromHomeAsync(home, isLast).ConfigureAwait(false);
+            var first = board.FirstIncomplete;
             if (missed is MissReason.Corrupt && board.TryRestart(Blocks(first), missed))
             {
                 missed = await FromOthersAsync(home, first, missed, isLast).ConfigureAwait(false);
                 first = board.FirstIncomplete;
             }
 
-            if (missed != MissReason.Unavailable || isLast)
+            if (missed != MissReason.Unavailable || !turn.TryNext() || !board.TryRestart(Blocks(first), missed))
                 return missed;
         }
     }

@@ -13,6 +13,7 @@ internal sealed class CallBudget
     private readonly TimeSpan _timeout;
     private readonly TimeSpan _patience;
     private readonly CancellationToken _caller;
+    private int _givenUp;
 
     public CallBudget(TimeSpan timeout, TimeSpan patience, CancellationToken caller)
     {
@@ -27,6 +28,9 @@ internal sealed class CallBudget
 
     /// <summary>Whether there is nothing left.</summary>
     public bool IsOver => Left <= TimeSpan.Zero;
+
+    /// <summary>Calls to silos that were given up because their silo was slow.</summary>
+    public int GivenUp => Volatile.Read(ref _givenUp);
 
     private TimeSpan Left => _timeout - Stopwatch.GetElapsedTime(_began);
 
@@ -44,12 +48,14 @@ internal sealed class CallBudget
             return MissReason.Deadline;
         using var call = new SiloCall(body, left, _caller);
         if (!isPatient)
-            call.Watch(lanes, _patience);
-        return await lanes.RunAsync(call).ConfigureAwait(false);
+            call.Watch(lanes, _patience); // how long a silo may move next to nothing where another one could answer
+        var reason = await lanes.RunAsync(call).ConfigureAwait(false);
+        if (reason == MissReason.Unavailable && call.LostPatience)
+            Interlocked.Increment(ref _givenUp);
+        return reason;
     }
 
-    /// <summary>Runs a call on the first silo that answers. What a body has achieved before it failed stays for the next silo. Where the
-    /// last one is away, and another was given up because it was slow, that one is asked again and gets the time that is left.</summary>
+    /// <summary>Runs a call on the first silo that answers. What a body has achieved before it failed stays for the next silo.</summary>
     /// <param name="silos">The silos, in order of preference.</param>
     /// <param name="lanes">Which of their connections.</param>
     /// <param name="body">What is done.</param>
@@ -60,19 +66,14 @@ internal sealed class CallBudget
         Func<SiloConnector, ConnectionLanes> lanes,
         Func<BlockConnection, MissReason> body)
     {
-        SiloConnector? slow = null;
-        for (var i = 0; ; i++)
+        for (var turn = new SiloTurn(silos, this); ;)
         {
-            var (silo, isLast) = i < silos.Length ? (silos[i], i == silos.Length - 1) : (slow!, true);
-            var began = Stopwatch.GetTimestamp();
-            var reason = await RunAsync(lanes(silo), body, isLast).ConfigureAwait(false);
+            var reason = await RunAsync(lanes(turn.Silo), body, turn.IsLast).ConfigureAwait(false);
             if (reason is MissReason.None or MissReason.Absent or MissReason.Corrupt)
-                return (reason, silo);
+                return (reason, turn.Silo);
             ThrowIfCancelled();
-            if (reason != MissReason.Unavailable || (isLast && (slow is null || i >= silos.Length)))
+            if (reason != MissReason.Unavailable || !turn.TryNext())
                 return (reason, null);
-            if (!isLast && Stopwatch.GetElapsedTime(began) >= _patience)
-                slow ??= silo;
         }
     }
 }

@@ -41,8 +41,11 @@ internal sealed class SiloCall : IDisposable
     /// <summary>Whether the caller lost interest, which says nothing about the silo.</summary>
     public bool CancelledByCaller => _caller.IsCancellationRequested;
 
+    /// <summary>Whether the call was given up because its silo moved next to nothing.</summary>
+    public bool LostPatience => Volatile.Read(ref _lostPatience);
+
     /// <summary>Why a call ended that <see cref="Token"/> ended.</summary>
-    public MissReason ReasonOfEnd => Volatile.Read(ref _lostPatience) ? MissReason.Unavailable : MissReason.Deadline;
+    public MissReason ReasonOfEnd => LostPatience ? MissReason.Unavailable : MissReason.Deadline;
 
     public Task<MissReason> Completion => _completion.Task;
 

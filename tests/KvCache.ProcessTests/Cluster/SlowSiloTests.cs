@@ -11,6 +11,7 @@ public sealed class SlowSiloTests
     [Theory]
     [InlineData("match")]
     [InlineData("store")]
+    [InlineData("load")]
     public async Task A_silo_that_was_given_up_is_asked_again_when_all_others_are_away(string what)
     {
         await using var silo = await SiloProcess.StartAsync();
@@ -27,7 +28,7 @@ public sealed class SlowSiloTests
 
         relay.Limit(fromSilo: 0);
         var connections = relay.Accepted;
-        var call = what == "match" ? MatchAsync() : StoreAsync();
+        var call = what switch { "match" => MatchAsync(), "store" => StoreAsync(), _ => client.MustLoadAsync(stored) };
         await Eventually.TrueAsync("it is asked again, over another connection", () => relay.Accepted > connections);
         relay.Open();
 
