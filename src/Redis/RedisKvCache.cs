@@ -410,7 +410,9 @@ public sealed class RedisKvCache : IKvCache
         catch (Exception e) when (CauseOf(e) is RedisException or RedisTimeoutException or ObjectDisposedException)
         {
             var cause = CauseOf(e);
-            LastError = cause.Message.Split(';')[0]; // what follows is the state of the library's connections
+            LastError = cause is RedisTimeoutException
+                ? "Redis has not answered within the time limit of its connection."
+                : cause.Message.Split(';')[0]; // what follows is the state of the library's connections
             return (none, cause switch
             {
                 RedisTimeoutException => MissReason.Deadline,

@@ -24,7 +24,7 @@ public sealed partial class TieredKvCache
         [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         var nearLayers = OrMissAsync(
-            () => _near.LoadLayersAsync(prefix, firstBlock, destinations, range, null, cancellationToken), range.First)
+            () => _near.LoadLayersAsync(prefix, firstBlock, destinations, range, null, cancellationToken), range.First, cancellationToken)
             .GetAsyncEnumerator(cancellationToken);
         await using var nearEnd = nearLayers.ConfigureAwait(false);
         if (!await nearLayers.MoveNextAsync().ConfigureAwait(false))
@@ -34,7 +34,7 @@ public sealed partial class TieredKvCache
         var epoch = _refills.Current;
         var farLayers = OrMissAsync(
             () => _far.LoadLayersAsync(prefix, firstBlock + kept, rest, range, match?.Origin as CacheMatch, cancellationToken),
-            range.First).GetAsyncEnumerator(cancellationToken);
+            range.First, cancellationToken).GetAsyncEnumerator(cancellationToken);
         await using var farEnd = farLayers.ConfigureAwait(false);
         var (nearBlocks, farBlocks, reason) = (kept, rest.Length, MissReason.None);
         for (var layer = range.First; layer < range.End; layer++)
@@ -82,7 +82,7 @@ public sealed partial class TieredKvCache
 
     // As OrAsync.
     private static async IAsyncEnumerable<LoadedLayer> OrMissAsync(
-        Func<IAsyncEnumerable<LoadedLayer>> load, int firstLayer, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+        Func<IAsyncEnumerable<LoadedLayer>> load, int firstLayer, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         IAsyncEnumerator<LoadedLayer>? layers = null;
         try
