@@ -216,6 +216,15 @@ public sealed class RedisKvCache : IKvCache
         return new(0);
     }
 
+    /// <summary>Redis has its own way to forget: hints change nothing.</summary>
+    /// <inheritdoc/>
+    public ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckHint(prefix, hint);
+        Check(cancellationToken);
+        return default;
+    }
+
     /// <inheritdoc/>
     public async ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default)
     {

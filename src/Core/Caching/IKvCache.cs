@@ -182,7 +182,12 @@ public interface IKvCache : IAsyncDisposable, IDisposable
     /// <param name="hint">What is known.</param>
     /// <param name="cancellationToken">Stops waiting.</param>
     /// <remarks>Advice, which may be lost. It fails nobody, and waits no longer than a match does.</remarks>
-    ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default) => default;
+    ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckHint(prefix, hint);
+        cancellationToken.ThrowIfCancellationRequested();
+        return default;
+    }
 
     /// <summary>Deletes all blocks of a namespace. What is stored meanwhile may stay.</summary>
     /// <param name="ns">The namespace.</param>
