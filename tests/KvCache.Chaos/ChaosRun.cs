@@ -116,7 +116,7 @@ internal sealed class ChaosRun
             FailuresUntil = fault.FailuresUntil,
             StaleUntil = fault.StaleUntil,
             RecoveryLimit = fault.RecoveryLimit,
-            MayLogErrors = fault.MayLogErrors,
+            Errors = fault.Errors,
         });
         try
         {

@@ -22,12 +22,13 @@ internal sealed class LogChecker(Journal journal) : Checker(journal)
         if (characters > MostCharacters && characters - line.Length <= MostCharacters)
             Broken(Stopwatch.GetTimestamp(), $"Silo {silo} has logged more than {MostCharacters} characters in one fault.");
 
-        if (Journal.Current.MayLogErrors)
-            return;
-
         // The first line of an entry names its level and its category, the second has the words.
         if (line.StartsWith("fail:", StringComparison.Ordinal) || line.StartsWith("crit:", StringComparison.Ordinal))
-            _heads[silo] = line;
+        {
+            var category = line["fail:".Length..].TrimStart();
+            if (!Journal.Current.Errors.Any(allowed => category.StartsWith(allowed, StringComparison.Ordinal)))
+                _heads[silo] = line;
+        }
         else if (_heads.TryRemove(silo, out var head))
             Broken(Stopwatch.GetTimestamp(), $"Silo {silo} logged an error: {head.Trim()} {line.Trim()}");
         else if (line.StartsWith("Unhandled", StringComparison.OrdinalIgnoreCase) || line.TrimStart().StartsWith("at ",

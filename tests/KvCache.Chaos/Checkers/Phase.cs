@@ -17,8 +17,8 @@ internal sealed class Phase(string name, long began)
     /// <summary>How long after that calls may fail.</summary>
     public TimeSpan FailuresUntil { get; set; }
 
-    /// <summary>Whether a silo may log errors.</summary>
-    public bool MayLogErrors { get; init; }
+    /// <summary>Categories of a silo's log that may have errors.</summary>
+    public IReadOnlyList<string> Errors { get; init; } = [];
 
     /// <summary>How long silos may not hear of one another.</summary>
     public TimeSpan StaleUntil { get; set; }

@@ -29,8 +29,12 @@ internal abstract class Fault
     /// <summary>How soon the silos have to be whole again when it has ended.</summary>
     public virtual TimeSpan RecoveryLimit => TimeSpan.FromSeconds(10);
 
-    /// <summary>Whether a silo may log errors: it was cut off, or declared dead, and says so.</summary>
-    public virtual bool MayLogErrors => false;
+    /// <summary>Who may log an error in a silo, as its category: one that was cut off, or declared dead, says so.</summary>
+    public virtual IReadOnlyList<string> Errors => [];
+
+    /// <summary>The categories that say that a silo was declared dead.</summary>
+    protected static IReadOnlyList<string> DeclaredDead { get; } =
+        ["Orleans.Runtime.MembershipService.MembershipTableManager", "KvCache.Silo.Hosting.FencedSilo"];
 
     /// <summary>Whether it needs a Redis with a replica, watched by sentinels.</summary>
     public virtual bool NeedsSentinels => false;

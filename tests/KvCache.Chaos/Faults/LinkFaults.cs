@@ -51,7 +51,7 @@ internal sealed class CutOffFault : Fault
 
     public override string Description => "one silo is cut off from the others and from Redis; clients reach it";
 
-    public override bool MayLogErrors => true;
+    public override IReadOnlyList<string> Errors => [.. DeclaredDead, "KvCache.Silo.Cluster.CutOffWatch"];
 
     public override TimeSpan FailuresUntil => AfterSilence;
 

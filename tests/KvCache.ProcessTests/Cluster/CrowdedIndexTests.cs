@@ -20,6 +20,7 @@ public sealed class CrowdedIndexTests
         ["KvCache:Cluster:MaxIndexEntries"] = "100",
         ["KvCache:Cluster:MaxRedisIndexEntries"] = "100",
         ["KvCache:Redis:ScanInterval"] = "00:00:01",
+        ["KvCache:Store:Eviction"] = "lru", // what is fresh stays in memory: the index alone is asked
     });
 
     [Fact]
