@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
+using KvCache.Caching;
 using KvCache.Client.Caching;
 using KvCache.Client.Cluster;
 using KvCache.Client.Connections;
@@ -33,6 +34,8 @@ public sealed partial class KvCacheClient
     {
         options ??= Defaults;
         BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
+        ArgumentNullException.ThrowIfNull(ready);
+        Check(cancellationToken);
         if (blocks.Count > WireProtocol.MaxBlocksByLayers)
             throw new ArgumentException(
                 $"{blocks.Count} blocks are to be stored by layers; at most {WireProtocol.MaxBlocksByLayers} are possible.",
@@ -42,7 +45,8 @@ public sealed partial class KvCacheClient
         var began = Stopwatch.GetTimestamp();
         var result = await new LayerStore(_silos, prefix, firstBlock, blocks, options, _options.StoreTimeout)
             .RunAsync(ready, cancellationToken).ConfigureAwait(false);
-        _meter.DidStore(result, prefix.Namespace.Layout.BlockBytes, began);
+        result = result with { Error = _silos.Failure.Of(result.Reason, began) };
+        _meter.DidStore(result, blocks.Count, prefix.Namespace.Layout.BlockBytes, began);
         return result;
     }
 
@@ -51,8 +55,8 @@ public sealed partial class KvCacheClient
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers, CacheMatch? match, bool follow,
             CancellationToken cancellationToken)
     {
-        var range = layers ?? prefix.Namespace.Layout.AllLayers;
-        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
+        var range = BlockArguments.CheckLoad(prefix, firstBlock, destinations, layers);
+        ObjectDisposedException.ThrowIf(_disposed, this);
         if (destinations.Count > WireProtocol.MaxBlocksPerRequest)
         {
             throw new ArgumentException(
@@ -99,7 +103,7 @@ public sealed partial class KvCacheClient
             var result = await new LayerLoad(_silos, prefix, firstBlock, destinations, range, budget, board, matched)
                 .RunAsync(follow).ConfigureAwait(false);
             if (!ending.IsCancellationRequested)
-                _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout.RangeBytes(range), budget.Began);
+                _meter.Loaded(WithError(result, budget.Began), destinations.Count, prefix.Namespace.Layout, range, budget.Began);
         }
     }
 }

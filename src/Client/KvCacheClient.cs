@@ -1,4 +1,6 @@
+using System.Diagnostics;
 using System.Text.Json;
+using KvCache.Caching;
 using KvCache.Client.Caching;
 using KvCache.Client.Cluster;
 using KvCache.Client.Connections;
@@ -28,9 +30,10 @@ public sealed partial class KvCacheClient : IKvCache
 {
     private readonly KvCacheClientOptions _options;
     private readonly SiloDirectory _silos;
-    private readonly CacheMeter _meter = new();
+    private readonly CacheMeter _meter = new("silo");
     private volatile bool _locatesFirst; // what the last load found
     private volatile bool _hasMatched;
+    private volatile bool _disposed;
 
     /// <summary>Creates a client. Nothing is connected before the first call, <see cref="WarmUp"/> or <see cref="ConnectAsync"/>.</summary>
     /// <param name="options">Settings; not changed afterwards.</param>
@@ -38,11 +41,19 @@ public sealed partial class KvCacheClient : IKvCache
     /// <exception cref="OptionsValidationException">A setting is out of its bounds.</exception>
     public KvCacheClient(KvCacheClientOptions options, ILoggerFactory? loggers = null)
     {
+        ArgumentNullException.ThrowIfNull(options);
         if (options.Validate() is { Count: > 0 } failures)
             throw new OptionsValidationException(Microsoft.Extensions.Options.Options.DefaultName, typeof(KvCacheClientOptions), failures);
         _options = options;
         _silos = new SiloDirectory(options, (loggers ?? NullLoggerFactory.Instance).CreateLogger<KvCacheClient>());
     }
+
+    /// <inheritdoc/>
+    /// <remarks>What a silo without Redis is told to persist stays in its memory.</remarks>
+    public CacheCapabilities Capabilities =>
+        CacheCapabilities.Hold | CacheCapabilities.Pin | CacheCapabilities.Follow | CacheCapabilities.LoadLayers
+        | CacheCapabilities.StoreLayers | CacheCapabilities.Hints | CacheCapabilities.Durability | CacheCapabilities.Replicas
+        | CacheCapabilities.Shared;
 
     /// <summary>Calls of a silo that broke, were refused or were given up, so far: also those that another silo answered.</summary>
     internal long Failures => _silos.All.Sum(silo => silo.Failures);
@@ -50,8 +61,10 @@ public sealed partial class KvCacheClient : IKvCache
     /// <summary>Connects now, to find out at start whether the settings are right.</summary>
     /// <returns>Whether a silo answered; when not, the client goes on trying with every call.</returns>
     /// <exception cref="SiloException">A silo refused this client for its version, tenant or secret.</exception>
+    /// <exception cref="ObjectDisposedException">The client is disposed.</exception>
     public async ValueTask<bool> ConnectAsync(CancellationToken cancellationToken = default)
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         foreach (var silo in _silos.Configured)
         {
             using var call = new SiloCall(static _ => MissReason.None, _options.LoadTimeout, cancellationToken);
@@ -83,8 +96,11 @@ public sealed partial class KvCacheClient : IKvCache
     });
 
     /// <inheritdoc/>
-    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-        MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, prefix.Hint, cancellationToken);
+    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckMatch(prefix, hold);
+        return MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, prefix.Hint, cancellationToken);
+    }
 
     /// <inheritdoc/>
     public ValueTask<CacheMatch> MatchAsync(
@@ -94,6 +110,8 @@ public sealed partial class KvCacheClient : IKvCache
     private async ValueTask<CacheMatch> MatchAsync(
         RankGroup group, PrefixChain chain, TimeSpan hold, CacheHint? hint, CancellationToken cancellationToken)
     {
+        BlockArguments.CheckMatch(group, chain, hold);
+        Check(cancellationToken);
         if (chain.BlockCount == 0)
             return new CacheMatch(0, chain.TokensPerBlock, MissReason.None);
         var isFirst = !_hasMatched && _options.FirstMatchTimeout > _options.MatchTimeout;
@@ -101,7 +119,7 @@ public sealed partial class KvCacheClient : IKvCache
             isFirst ? _options.FirstMatchTimeout : _options.MatchTimeout, _options.SiloPatience, cancellationToken);
         var match = await new ClusterMatch(_silos, group, chain, hold, budget, _options.MatchTimeout, hint).RunAsync().ConfigureAwait(false);
         _hasMatched = true;
-        _meter.Matched(match.Blocks, chain.BlockCount, match.Reason, budget.Began);
+        _meter.Matched(match.Blocks, chain.BlockCount, match.Reason, budget.Began, match.Error);
         return match;
     }
 
@@ -111,16 +129,20 @@ public sealed partial class KvCacheClient : IKvCache
     /// <param name="cancellationToken">Cancels.</param>
     /// <returns>The holders, from the first block up to the first that nobody has; null when no silo has answered within
     /// <see cref="KvCacheClientOptions.MatchTimeout"/>.</returns>
-    public ValueTask<BlockLocations?> LocateAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
-        new ClusterLocate(_silos, prefix, new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken)).RunAsync();
+    public ValueTask<BlockLocations?> LocateAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(prefix);
+        Check(cancellationToken);
+        return new ClusterLocate(_silos, prefix, new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken)).RunAsync();
+    }
 
     /// <inheritdoc/>
     public async ValueTask<LoadResult> LoadAsync(
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default)
     {
-        var range = layers ?? prefix.Namespace.Layout.AllLayers;
-        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
+        var range = BlockArguments.CheckLoad(prefix, firstBlock, destinations, layers);
+        Check(cancellationToken);
         if (destinations.Count == 0)
             return default;
         var budget = new CallBudget(_options.LoadTimeout, _options.SiloPatience, cancellationToken);
@@ -128,11 +150,11 @@ public sealed partial class KvCacheClient : IKvCache
         {
             LocatesFirst = _locatesFirst,
         };
-        var result = await load.RunAsync().ConfigureAwait(false);
+        var result = WithError(await load.RunAsync().ConfigureAwait(false), budget.Began);
         _locatesFirst = load.LocatesFirst;
         if (result.Blocks < destinations.Count)
             cancellationToken.ThrowIfCancellationRequested();
-        _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout.RangeBytes(range), budget.Began);
+        _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout, range, budget.Began);
         return result;
     }
 
@@ -143,11 +165,13 @@ public sealed partial class KvCacheClient : IKvCache
     {
         options ??= Defaults;
         BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
+        Check(cancellationToken);
         if (blocks.Count == 0)
             return default;
         var budget = new CallBudget(_options.StoreTimeout, _options.SiloPatience, cancellationToken);
         var result = await new ClusterStore(_silos, prefix, firstBlock, blocks, options, budget).RunAsync().ConfigureAwait(false);
-        _meter.DidStore(result, prefix.Namespace.Layout.BlockBytes, budget.Began);
+        result = result with { Error = _silos.Failure.Of(result.Reason, budget.Began) };
+        _meter.DidStore(result, blocks.Count, prefix.Namespace.Layout.BlockBytes, budget.Began);
         return result;
     }
 
@@ -165,6 +189,7 @@ public sealed partial class KvCacheClient : IKvCache
     public async ValueTask<MappedBlocks> MapAsync(KvPrefix prefix, int firstBlock, int count, CancellationToken cancellationToken = default)
     {
         BlockArguments.CheckRun(prefix, firstBlock, count);
+        Check(cancellationToken);
         var home = _silos.Configured[0];
         if (home.Memory is not { } memory)
             return new MappedBlocks(null, [], MissReason.Unavailable);
@@ -195,27 +220,31 @@ public sealed partial class KvCacheClient : IKvCache
             },
             isPatient: true).ConfigureAwait(false);
         home.Loaded(blocks.Count);
-        _meter.Loaded(new LoadResult(blocks.Count, reason), count, prefix.Namespace.Layout.BlockBytes, budget.Began);
+        var layout = prefix.Namespace.Layout;
+        _meter.Loaded(WithError(new LoadResult(blocks.Count, reason), budget.Began), count, layout, layout.AllLayers, budget.Began);
         return new MappedBlocks(memory, blocks, reason);
     }
 
     /// <inheritdoc/>
     public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default)
     {
-        BlockArguments.CheckPin(duration);
+        BlockArguments.CheckPin(prefix, duration);
         return CountAsync(prefix, (connection, hashes) => connection.Pin(prefix.Namespace, hashes, duration), cancellationToken);
     }
 
     /// <inheritdoc/>
     public ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default)
     {
-        BlockArguments.CheckLife(timeToLive, nameof(timeToLive));
+        BlockArguments.CheckExpire(prefix, timeToLive);
         return CountAsync(prefix, (connection, hashes) => connection.Expire(prefix.Namespace, hashes, timeToLive), cancellationToken);
     }
 
     /// <inheritdoc/>
     public async ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default)
     {
+        BlockArguments.CheckHint(prefix, hint);
+        Check(cancellationToken);
+
         // The end of it is enough: what stands before is the same request's, or is not meant.
         var first = Math.Max(0, prefix.BlockCount - WireProtocol.MaxBlocksPerRequest);
         if (prefix.BlockCount == 0)
@@ -233,6 +262,8 @@ public sealed partial class KvCacheClient : IKvCache
     /// <inheritdoc/>
     public async ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
+        ArgumentNullException.ThrowIfNull(ns);
+        Check(cancellationToken);
         foreach (var silo in _silos.Configured)
             silo.Memory?.Drop(ns);
         var result = default(DeleteResult);
@@ -250,6 +281,8 @@ public sealed partial class KvCacheClient : IKvCache
     /// <inheritdoc/>
     public async ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
     {
+        ArgumentNullException.ThrowIfNull(prefix);
+        Check(cancellationToken);
         foreach (var silo in _silos.Configured)
             silo.Memory?.Drop(prefix.Namespace, prefix.Chain.Hashes);
         var result = new DeleteResult(0, IsConfirmed: true);
@@ -263,6 +296,7 @@ public sealed partial class KvCacheClient : IKvCache
     /// <inheritdoc/>
     public async ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default)
     {
+        Check(cancellationToken);
         byte[]? json = null;
         await new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken)
             .RunAsync(_silos.Homes, silo => silo.Control, connection =>
@@ -270,22 +304,59 @@ public sealed partial class KvCacheClient : IKvCache
             json = connection.Stat();
             return MissReason.None;
         }).ConfigureAwait(false);
-        var statistics = _meter.Snapshot(memoryBytes: 0) with { Silos = _silos.All.ConvertAll(silo => silo.Summarize()) };
+        var statistics = _meter.Snapshot(memoryBytes: 0, _silos.Failure.Text) with { Silos = _silos.All.ConvertAll(silo => silo.Summarize()) };
         if (json is null)
             return statistics;
         using var document = JsonDocument.Parse(json);
         return statistics with { Silo = document.RootElement.Clone() };
     }
 
-    /// <summary>Ends all connections. Calls that are running end with a miss.</summary>
-    public ValueTask DisposeAsync() => _silos.DisposeAsync();
+    /// <inheritdoc/>
+    public void ResetStatistics() => _meter.Reset();
+
+    /// <summary>Asks the silos, in their order, until one answers.</summary>
+    /// <inheritdoc/>
+    public async ValueTask<CacheHealth> GetHealthAsync(CancellationToken cancellationToken = default)
+    {
+        Check(cancellationToken);
+        var timeout = _options.FirstMatchTimeout > _options.MatchTimeout ? _options.FirstMatchTimeout : _options.MatchTimeout;
+        var budget = new CallBudget(timeout, _options.SiloPatience, cancellationToken);
+        var (reason, _) = await budget.RunAsync(_silos.Homes, silo => silo.Control, static connection =>
+        {
+            connection.Stat();
+            return MissReason.None;
+        }).ConfigureAwait(false);
+        cancellationToken.ThrowIfCancellationRequested();
+        return new CacheHealth(
+            reason == MissReason.None, Stopwatch.GetElapsedTime(budget.Began), _silos.Failure.Of(reason, budget.Began));
+    }
+
+    /// <summary>Ends all connections. Calls that are under way end with a miss.</summary>
+    public ValueTask DisposeAsync()
+    {
+        _disposed = true;
+        return _silos.DisposeAsync();
+    }
+
+    /// <summary>As <see cref="DisposeAsync"/>: it waits as long as its threads take to end, and nothing in it needs the caller's
+    /// thread.</summary>
+    public void Dispose() => DisposeAsync().AsTask().GetAwaiter().GetResult();
 
     private static StoreOptions Defaults { get; } = new();
+
+    private void Check(CancellationToken cancellationToken)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        cancellationToken.ThrowIfCancellationRequested();
+    }
+
+    private LoadResult WithError(LoadResult result, long began) => result with { Error = _silos.Failure.Of(result.Reason, began) };
 
     // On a data connection, and with as much patience as the deadline allows: the silo asks others before it answers.
     private async ValueTask<int> CountAsync(
         KvPrefix prefix, Func<BlockConnection, ReadOnlySpan<BlockHash>, int> call, CancellationToken cancellationToken)
     {
+        Check(cancellationToken);
         var count = 0;
         await ForPiecesAsync(prefix, (connection, hashes) => count += call(connection, hashes), cancellationToken).ConfigureAwait(false);
         return count;

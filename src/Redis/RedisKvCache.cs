@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Diagnostics;
+using KvCache.Caching;
 using KvCache.Client.Caching;
 using KvCache.Client.Cluster;
 using Microsoft.Extensions.Options;
@@ -26,7 +27,7 @@ public sealed class RedisKvCache : IKvCache
     private const int KeysAtOnce = 512;
 
     private readonly RedisKvCacheOptions _options;
-    private readonly CacheMeter _meter = new();
+    private readonly CacheMeter _meter = new("redis");
     private readonly Lazy<Task<IConnectionMultiplexer>> _connecting;
     private readonly bool _ownsConnection;
     private volatile bool _disposed;
@@ -61,27 +62,35 @@ public sealed class RedisKvCache : IKvCache
     /// <summary>The latest failure in words, whenever that was; null when there was none.</summary>
     public string? LastError { get; private set; }
 
+    /// <inheritdoc/>
+    public CacheCapabilities Capabilities => CacheCapabilities.Durability | CacheCapabilities.Shared;
+
     /// <summary>Asks Redis for an answer.</summary>
-    /// <returns>The time that it took; null when there was none within <see cref="RedisKvCacheOptions.MatchTimeout"/>.</returns>
-    public async ValueTask<TimeSpan?> PingAsync(CancellationToken cancellationToken = default)
+    /// <inheritdoc/>
+    public async ValueTask<CacheHealth> GetHealthAsync(CancellationToken cancellationToken = default)
     {
-        var (took, reason) = await AskAsync(
+        var began = Stopwatch.GetTimestamp();
+        var (_, reason, error) = await AskAsync(
             _options.MatchTimeout, default(TimeSpan), (database, _) => database.PingAsync(), cancellationToken).ConfigureAwait(false);
-        return reason == MissReason.None ? took : null;
+        return new CacheHealth(reason == MissReason.None, Stopwatch.GetElapsedTime(began), error);
     }
 
     /// <inheritdoc/>
-    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-        MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, cancellationToken);
+    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckMatch(prefix, hold);
+        return MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, cancellationToken);
+    }
 
     /// <inheritdoc/>
     /// <remarks>Nothing is held.</remarks>
     public async ValueTask<CacheMatch> MatchAsync(
         RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
     {
+        BlockArguments.CheckMatch(group, chain, hold);
         var began = Stopwatch.GetTimestamp();
         var namespaces = group.Namespaces.ToArray();
-        var (found, reason) = await AskAsync(
+        var (found, reason, error) = await AskAsync(
             _options.MatchTimeout,
             0,
             async (database, token) =>
@@ -94,8 +103,8 @@ public sealed class RedisKvCache : IKvCache
             cancellationToken).ConfigureAwait(false);
         if (reason == MissReason.None && found < chain.BlockCount)
             reason = MissReason.Absent;
-        _meter.Matched(found, chain.BlockCount, reason, began);
-        return new CacheMatch(found, chain.TokensPerBlock, reason);
+        _meter.Matched(found, chain.BlockCount, reason, began, error);
+        return new CacheMatch(found, chain.TokensPerBlock, reason) { Error = error };
     }
 
     /// <inheritdoc/>
@@ -104,13 +113,13 @@ public sealed class RedisKvCache : IKvCache
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default)
     {
-        var range = layers ?? prefix.Namespace.Layout.AllLayers;
-        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
+        var range = BlockArguments.CheckLoad(prefix, firstBlock, destinations, layers);
+        Check(cancellationToken);
         if (destinations.Count == 0)
             return default;
         var began = Stopwatch.GetTimestamp();
         var loaded = 0;
-        var (missed, reason) = await AskAsync(
+        var (missed, reason, error) = await AskAsync(
             _options.LoadTimeout,
             MissReason.None,
             async (database, token) =>
@@ -149,8 +158,8 @@ public sealed class RedisKvCache : IKvCache
                 return MissReason.None;
             },
             cancellationToken).ConfigureAwait(false);
-        var result = new LoadResult(loaded, reason == MissReason.None ? missed : reason);
-        _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout.RangeBytes(range), began);
+        var result = new LoadResult(loaded, reason == MissReason.None ? missed : reason) { Error = error };
+        _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout, range, began);
         return result;
     }
 
@@ -162,12 +171,13 @@ public sealed class RedisKvCache : IKvCache
     {
         options ??= new StoreOptions();
         BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
+        Check(cancellationToken);
         if (blocks.Count == 0)
             return default;
         var began = Stopwatch.GetTimestamp();
         var life = options.TimeToLive ?? _options.DefaultTimeToLive;
         var result = default(StoreResult);
-        var (_, reason) = await AskAsync(
+        var (_, reason, error) = await AskAsync(
             _options.StoreTimeout,
             0,
             async (database, token) =>
@@ -191,8 +201,8 @@ public sealed class RedisKvCache : IKvCache
                 return 0;
             },
             cancellationToken).ConfigureAwait(false);
-        result = result with { Reason = reason };
-        _meter.DidStore(result, prefix.Namespace.Layout.BlockBytes, began);
+        result = result with { Reason = reason, Error = error };
+        _meter.DidStore(result, blocks.Count, prefix.Namespace.Layout.BlockBytes, began);
         return result;
     }
 
@@ -201,14 +211,24 @@ public sealed class RedisKvCache : IKvCache
     /// <inheritdoc/>
     public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default)
     {
-        BlockArguments.CheckPin(duration);
+        BlockArguments.CheckPin(prefix, duration);
+        Check(cancellationToken);
         return new(0);
+    }
+
+    /// <summary>Redis has its own way to forget: hints change nothing.</summary>
+    /// <inheritdoc/>
+    public ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckHint(prefix, hint);
+        Check(cancellationToken);
+        return default;
     }
 
     /// <inheritdoc/>
     public async ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default)
     {
-        BlockArguments.CheckLife(timeToLive, nameof(timeToLive));
+        BlockArguments.CheckExpire(prefix, timeToLive);
         return await CountKeysAsync(
             prefix,
             (database, key) => timeToLive is { } life
@@ -224,6 +244,7 @@ public sealed class RedisKvCache : IKvCache
     /// <inheritdoc/>
     public async ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
     {
+        ArgumentNullException.ThrowIfNull(prefix);
         var deleted = await CountKeysAsync(prefix, (database, key) => database.KeyDeleteAsync(key), cancellationToken)
             .ConfigureAwait(false);
         return new DeleteResult(deleted ?? 0, deleted is not null);
@@ -234,8 +255,9 @@ public sealed class RedisKvCache : IKvCache
     /// deleted a part, and says so.</remarks>
     public async ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
+        ArgumentNullException.ThrowIfNull(ns);
         var deleted = 0;
-        var (_, reason) = await AskAsync(
+        var (_, reason, _) = await AskAsync(
             _options.StoreTimeout,
             0,
             async (database, token) =>
@@ -255,10 +277,19 @@ public sealed class RedisKvCache : IKvCache
     }
 
     /// <inheritdoc/>
-    public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
-        new(_meter.Snapshot(memoryBytes: 0));
+    public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default)
+    {
+        Check(cancellationToken);
+        return new(_meter.Snapshot(memoryBytes: 0, LastError));
+    }
 
-    /// <summary>Ends the connection, if it is this cache's own. Calls that are running end with a miss.</summary>
+    /// <inheritdoc/>
+    public void ResetStatistics() => _meter.Reset();
+
+    /// <inheritdoc cref="DisposeAsync"/>
+    public void Dispose() => DisposeAsync().AsTask().GetAwaiter().GetResult();
+
+    /// <summary>Ends the connection, if it is this cache's own. Calls that are under way end with a miss.</summary>
     public async ValueTask DisposeAsync()
     {
         _disposed = true;
@@ -346,7 +377,7 @@ public sealed class RedisKvCache : IKvCache
         KvPrefix prefix, Func<IDatabase, RedisKey, Task<bool>> call, CancellationToken cancellationToken)
     {
         var count = 0;
-        var (_, reason) = await AskAsync(
+        var (_, reason, _) = await AskAsync(
             _options.StoreTimeout,
             0,
             async (database, token) =>
@@ -365,12 +396,10 @@ public sealed class RedisKvCache : IKvCache
     }
 
     // Whatever Redis or the network does is a reason, and no exception.
-    private async ValueTask<(T Result, MissReason Reason)> AskAsync<T>(
+    private async ValueTask<(T Result, MissReason Reason, string? Error)> AskAsync<T>(
         TimeSpan timeout, T none, Func<IDatabase, CancellationToken, Task<T>> ask, CancellationToken cancellationToken)
     {
-        cancellationToken.ThrowIfCancellationRequested();
-        if (_disposed)
-            return (none, MissReason.Unavailable);
+        Check(cancellationToken);
         if (Interlocked.Exchange(ref _hasAsked, 1) == 0)
             timeout += _options.FirstCallTimeout;
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -378,24 +407,34 @@ public sealed class RedisKvCache : IKvCache
         try
         {
             var connection = await _connecting.Value.WaitAsync(limit.Token).ConfigureAwait(false);
-            return (await ask(connection.GetDatabase(), limit.Token).ConfigureAwait(false), MissReason.None);
+            if (_disposed && _ownsConnection)
+                await connection.DisposeAsync().ConfigureAwait(false); // it was made behind the end of this cache
+            return (await ask(connection.GetDatabase(), limit.Token).ConfigureAwait(false), MissReason.None, null);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
             LastError = $"Redis has not answered within {timeout.TotalMilliseconds:0} ms.";
-            return (none, MissReason.Deadline);
+            return (none, MissReason.Deadline, LastError);
         }
         catch (Exception e) when (CauseOf(e) is RedisException or RedisTimeoutException or ObjectDisposedException)
         {
             var cause = CauseOf(e);
-            LastError = cause.Message.Split(';')[0]; // what follows is the state of the library's connections
+            LastError = cause is RedisTimeoutException
+                ? "Redis has not answered within the time limit of its connection."
+                : cause.Message.Split(';')[0]; // what follows is the state of the library's connections
             return (none, cause switch
             {
                 RedisTimeoutException => MissReason.Deadline,
                 RedisServerException => MissReason.Refused,
                 _ => MissReason.Unavailable,
-            });
+            }, LastError);
         }
+    }
+
+    private void Check(CancellationToken cancellationToken)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        cancellationToken.ThrowIfCancellationRequested();
     }
 
     // What goes through keys page by page wraps what happens.

@@ -188,11 +188,12 @@ public sealed class RedisKvCacheTests : IAsyncLifetime
     {
         var prefix = PrefixOf(Ns, 2);
         await StoreAsync(_cache, prefix);
-        Assert.NotNull(await _cache.PingAsync(Token));
+        Assert.True((await _cache.GetHealthAsync(Token)).IsAvailable);
         _redis.Freeze();
         Assert.Equal((0, MissReason.Deadline), await MatchAsync(_cache, prefix));
-        Assert.Null(await _cache.PingAsync(Token));
-        Assert.NotNull(_cache.LastError);
+        var health = await _cache.GetHealthAsync(Token);
+        Assert.False(health.IsAvailable);
+        Assert.StartsWith("Redis has not answered", health.Problem, StringComparison.Ordinal);
         _redis.Thaw();
         await Eventually.TrueAsync("the blocks are found again", async () => (await MatchAsync(_cache, prefix)).Blocks == 2);
 
@@ -251,8 +252,9 @@ public sealed class RedisKvCacheTests : IAsyncLifetime
     public async Task Misuse_is_an_exception_and_so_is_the_callers_own_cancellation()
     {
         var prefix = PrefixOf(Ns, 2);
-        await Assert.ThrowsAsync<ArgumentException>(async () => await _cache.LoadAsync(prefix, 1, Memory(2, 1), cancellationToken: Token));
-        await Assert.ThrowsAsync<ArgumentException>(
+        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(
+            async () => await _cache.LoadAsync(prefix, 1, Memory(2, 1), cancellationToken: Token));
+        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(
             async () => await _cache.StoreAsync(prefix, 3, Blocks(prefix), cancellationToken: Token));
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(async () => await _cache.ExpireAsync(prefix, TimeSpan.Zero, Token));
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(async () => await _cache.PinAsync(prefix, TimeSpan.FromSeconds(-1), Token));
@@ -275,7 +277,7 @@ public sealed class RedisKvCacheTests : IAsyncLifetime
         var prefix = PrefixOf(Ns, 1);
         await StoreAsync(cache, prefix);
         await cache.DisposeAsync();
-        Assert.Equal((0, MissReason.Unavailable), await MatchAsync(cache, prefix));
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => MatchAsync(cache, prefix));
         Assert.True(connection.IsConnected);
     }
 

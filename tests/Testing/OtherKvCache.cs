@@ -6,6 +6,8 @@ namespace KvCache.Testing;
 /// over whole blocks. Disposing it leaves the other one alone.</summary>
 internal abstract class OtherKvCache(IKvCache cache) : IKvCache
 {
+    public virtual CacheCapabilities Capabilities => CacheCapabilities.None;
+
     protected IKvCache Inner => cache;
 
     public virtual ValueTask<CacheMatch> MatchAsync(
@@ -43,6 +45,14 @@ internal abstract class OtherKvCache(IKvCache cache) : IKvCache
 
     public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
         cache.GetStatisticsAsync(cancellationToken);
+
+    public void ResetStatistics() => cache.ResetStatistics();
+
+    public ValueTask<CacheHealth> GetHealthAsync(CancellationToken cancellationToken = default) => cache.GetHealthAsync(cancellationToken);
+
+    public void Dispose()
+    {
+    }
 
     public ValueTask DisposeAsync() => default;
 }

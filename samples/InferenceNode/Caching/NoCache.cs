@@ -3,6 +3,8 @@ namespace KvCache.InferenceNode.Caching;
 /// <summary>A cache that keeps nothing, so that a run without a cache takes the same way through the code as one with it.</summary>
 internal sealed class NoCache : IKvCache
 {
+    public CacheCapabilities Capabilities => CacheCapabilities.None;
+
     public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
         new(new CacheMatch(0, prefix.Chain.TokensPerBlock, MissReason.Absent));
 
@@ -36,12 +38,24 @@ internal sealed class NoCache : IKvCache
         Misses = new Dictionary<MissReason, long>(),
         Stored = 0,
         LoadedBytes = 0,
+        LoadedTokens = 0,
         StoredBytes = 0,
         Match = default,
         Load = default,
         Store = default,
         MemoryBytes = 0,
     });
+
+    public void ResetStatistics()
+    {
+    }
+
+    public ValueTask<CacheHealth> GetHealthAsync(CancellationToken cancellationToken = default) =>
+        new(new CacheHealth(IsAvailable: true, TimeSpan.Zero, Problem: null));
+
+    public void Dispose()
+    {
+    }
 
     public ValueTask DisposeAsync() => default;
 }

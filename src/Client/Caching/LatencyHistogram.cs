@@ -9,12 +9,13 @@ internal sealed class LatencyHistogram
     private const int Buckets = 31 << SubBits;
 
     private readonly long[] _counts = new long[Buckets];
-    private long _maxMicroseconds;
+    private long _maxMicroseconds, _totalMicroseconds;
 
     public void Record(TimeSpan duration)
     {
         var microseconds = (long)Math.Clamp(Math.Ceiling(duration.TotalMicroseconds), 1, (1L << 30) - 1);
         Interlocked.Increment(ref _counts[BucketOf(microseconds)]);
+        Interlocked.Add(ref _totalMicroseconds, microseconds);
         for (var max = Volatile.Read(ref _maxMicroseconds); microseconds > max;)
         {
             var seen = Interlocked.CompareExchange(ref _maxMicroseconds, microseconds, max);
@@ -24,12 +25,23 @@ internal sealed class LatencyHistogram
         }
     }
 
+    /// <summary>Counts from zero again. What is recorded meanwhile may count in part.</summary>
+    public void Reset()
+    {
+        for (var bucket = 0; bucket < Buckets; bucket++)
+            Volatile.Write(ref _counts[bucket], 0);
+        Volatile.Write(ref _maxMicroseconds, 0);
+        Volatile.Write(ref _totalMicroseconds, 0);
+    }
+
     public LatencySummary Summarize()
     {
         var counts = Array.ConvertAll(_counts, count => Volatile.Read(ref count));
         var max = Volatile.Read(ref _maxMicroseconds);
         var total = counts.Sum();
-        return new LatencySummary(total, Percentile(0.50), Percentile(0.99), TimeSpan.FromMicroseconds(max));
+        return new LatencySummary(
+            total, Percentile(0.50), Percentile(0.95), Percentile(0.99), TimeSpan.FromMicroseconds(max),
+            TimeSpan.FromMicroseconds(Volatile.Read(ref _totalMicroseconds)));
 
         TimeSpan Percentile(double share)
         {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
+using KvCache.Caching;
 using KvCache.Client.Caching;
 using KvCache.Engine.Storage;
 
@@ -15,8 +16,8 @@ public sealed partial class LocalKvCache
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default)
     {
-        var range = layers ?? prefix.Namespace.Layout.AllLayers;
-        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
+        var range = BlockArguments.CheckLoad(prefix, firstBlock, destinations, layers);
+        ObjectDisposedException.ThrowIf(_disposed, this);
         return destinations.Count == 0
             ? AsyncEnumerable.Empty<LoadedLayer>()
             : LoadLayersAsync(prefix, firstBlock, destinations, range, cancellationToken);
@@ -30,14 +31,7 @@ public sealed partial class LocalKvCache
         cancellationToken.ThrowIfCancellationRequested();
         var began = Stopwatch.GetTimestamp();
         var layout = prefix.Namespace.Layout;
-        if (!TryEnter())
-        {
-            var unavailable = new LoadedLayer(range.First, 0, MissReason.Unavailable);
-            _meter.Loaded(new LoadResult(0, MissReason.Unavailable), destinations.Count, layout.RangeBytes(range), began);
-            yield return unavailable;
-            yield break;
-        }
-
+        Enter();
         var leases = new LeaseList();
         try
         {
@@ -45,7 +39,7 @@ public sealed partial class LocalKvCache
                 prefix.Namespace, prefix.Chain.Hashes.Slice(firstBlock, destinations.Count),
                 BeginRequest(prefix, firstBlock, destinations.Count, options: null), leases);
             var reason = leases.Count == destinations.Count ? MissReason.None : MissReason.Absent;
-            _meter.Loaded(new LoadResult(leases.Count, reason), destinations.Count, layout.RangeBytes(range), began);
+            _meter.Loaded(new LoadResult(leases.Count, reason), destinations.Count, layout, range, began);
             for (var layer = range.First; layer < range.End; layer++)
             {
                 cancellationToken.ThrowIfCancellationRequested();

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using KvCache.Caching;
 using KvCache.Checksums;
 using KvCache.Client.Caching;
 using KvCache.Engine.Storage;
@@ -17,17 +18,19 @@ public sealed partial class LocalKvCache : IKvCache
 
     private readonly BlockStore _store;
     private readonly TimeProvider _time;
-    private readonly CacheMeter _meter = new();
+    private readonly CacheMeter _meter = new("local");
     private readonly Lock _lifetime = new();
     private int _users;
-    private bool _disposed;
+    private volatile bool _disposed;
 
     /// <summary>Creates a cache and touches its memory, which takes time: fresh memory is slow.</summary>
     /// <param name="size">Size of the block memory.</param>
     /// <param name="time">Clock for time to live, pins and holds; null for the system's.</param>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="size"/> is less than a byte.</exception>
     /// <exception cref="IOException">The host has not that much memory.</exception>
     public LocalKvCache(ByteSize size, TimeProvider? time = null)
     {
+        ArgumentOutOfRangeException.ThrowIfLessThan(size.Bytes, 1, nameof(size));
         var arena = Arena.CreatePrivate(size.Bytes);
         _time = time ?? TimeProvider.System;
         _store = new BlockStore(arena, time: _time);
@@ -43,8 +46,18 @@ public sealed partial class LocalKvCache : IKvCache
     }
 
     /// <inheritdoc/>
-    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-        MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, prefix.Hint, cancellationToken);
+    public CacheCapabilities Capabilities =>
+        CacheCapabilities.Hold | CacheCapabilities.Pin | CacheCapabilities.LoadLayers | CacheCapabilities.Hints;
+
+    /// <summary>Memory of blocks, also when it is disposed and a hold keeps some.</summary>
+    internal long UsedBytes => _store.Arena.UsedBytes;
+
+    /// <inheritdoc/>
+    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckMatch(prefix, hold);
+        return MatchAsync(new RankGroup(prefix.Namespace), prefix.Chain, hold, prefix.Hint, cancellationToken);
+    }
 
     /// <inheritdoc/>
     public ValueTask<CacheMatch> MatchAsync(
@@ -54,10 +67,10 @@ public sealed partial class LocalKvCache : IKvCache
     private ValueTask<CacheMatch> MatchAsync(
         RankGroup group, PrefixChain chain, TimeSpan hold, CacheHint? hint, CancellationToken cancellationToken)
     {
+        BlockArguments.CheckMatch(group, chain, hold);
         cancellationToken.ThrowIfCancellationRequested();
         var began = Stopwatch.GetTimestamp();
-        if (!TryEnter())
-            return new(new CacheMatch(0, chain.TokensPerBlock, MissReason.Unavailable));
+        Enter();
         try
         {
             var found = chain.BlockCount;
@@ -87,25 +100,20 @@ public sealed partial class LocalKvCache : IKvCache
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default)
     {
-        var range = layers ?? prefix.Namespace.Layout.AllLayers;
-        BlockArguments.CheckLoad(prefix, firstBlock, destinations, range);
+        var range = BlockArguments.CheckLoad(prefix, firstBlock, destinations, layers);
         cancellationToken.ThrowIfCancellationRequested();
         var began = Stopwatch.GetTimestamp();
-        var result = new LoadResult(0, MissReason.Unavailable);
-        if (TryEnter())
+        Enter();
+        try
         {
-            try
-            {
-                result = Load(prefix, firstBlock, destinations, range, cancellationToken);
-            }
-            finally
-            {
-                Leave();
-            }
+            var result = Load(prefix, firstBlock, destinations, range, cancellationToken);
+            _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout, range, began);
+            return new(result);
         }
-
-        _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout.RangeBytes(range), began);
-        return new(result);
+        finally
+        {
+            Leave();
+        }
     }
 
     /// <inheritdoc/>
@@ -116,49 +124,46 @@ public sealed partial class LocalKvCache : IKvCache
         BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
         cancellationToken.ThrowIfCancellationRequested();
         var began = Stopwatch.GetTimestamp();
-        var result = new StoreResult { Reason = MissReason.Unavailable };
-        if (TryEnter())
+        Enter();
+        try
         {
-            try
+            var result = default(StoreResult);
+            var request = BeginRequest(prefix, firstBlock, blocks.Count, options ?? Defaults);
+            for (var i = 0; i < blocks.Count; i++)
             {
-                result = default;
-                var request = BeginRequest(prefix, firstBlock, blocks.Count, options ?? Defaults);
-                for (var i = 0; i < blocks.Count; i++)
-                {
-                    cancellationToken.ThrowIfCancellationRequested();
-                    result = result.With(Store(prefix, firstBlock + i, blocks[i].Span, options, request));
-                }
+                cancellationToken.ThrowIfCancellationRequested();
+                result = result.With(Store(prefix, firstBlock + i, blocks[i].Span, options, request));
             }
-            finally
-            {
-                Leave();
-            }
-        }
 
-        _meter.DidStore(result, prefix.Namespace.Layout.BlockBytes, began);
-        return new(result);
+            _meter.DidStore(result, blocks.Count, prefix.Namespace.Layout.BlockBytes, began);
+            return new(result);
+        }
+        finally
+        {
+            Leave();
+        }
     }
 
     /// <inheritdoc/>
     public ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default)
     {
-        BlockArguments.CheckPin(duration);
+        BlockArguments.CheckPin(prefix, duration);
         return new(CountBlocks(prefix, key => _store.Pin(key, duration), cancellationToken));
     }
 
     /// <inheritdoc/>
     public ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default)
     {
-        BlockArguments.CheckLife(timeToLive, nameof(timeToLive));
+        BlockArguments.CheckExpire(prefix, timeToLive);
         return new(CountBlocks(prefix, key => _store.SetTimeToLive(key, timeToLive ?? TimeSpan.MaxValue), cancellationToken));
     }
 
     /// <inheritdoc/>
     public ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default)
     {
+        BlockArguments.CheckHint(prefix, hint);
         cancellationToken.ThrowIfCancellationRequested();
-        if (!TryEnter())
-            return default;
+        Enter();
         try
         {
             _store.Tell(prefix.Namespace.Id, prefix.Chain.Hashes, hint);
@@ -174,9 +179,9 @@ public sealed partial class LocalKvCache : IKvCache
     /// <inheritdoc/>
     public ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
+        ArgumentNullException.ThrowIfNull(ns);
         cancellationToken.ThrowIfCancellationRequested();
-        if (!TryEnter())
-            return new(Confirmed(0));
+        Enter();
         try
         {
             var keys = new List<BlockKey>();
@@ -190,25 +195,48 @@ public sealed partial class LocalKvCache : IKvCache
     }
 
     /// <inheritdoc/>
-    public ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
-        new(Confirmed(CountBlocks(prefix, key => _store.Remove(key), cancellationToken)));
+    public ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(prefix);
+        return new(Confirmed(CountBlocks(prefix, key => _store.Remove(key), cancellationToken)));
+    }
 
     /// <inheritdoc/>
-    public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) =>
-        new(_meter.Snapshot(_store.Arena.UsedBytes));
+    public ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return new(_meter.Snapshot(UsedBytes));
+    }
 
-    /// <summary>Gives the memory back when the last running call has left. Later calls are misses.</summary>
-    public ValueTask DisposeAsync()
+    /// <inheritdoc/>
+    public void ResetStatistics() => _meter.Reset();
+
+    /// <inheritdoc/>
+    public ValueTask<CacheHealth> GetHealthAsync(CancellationToken cancellationToken = default)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return new(new CacheHealth(IsAvailable: true, TimeSpan.Zero, Problem: null));
+    }
+
+    /// <summary>Gives the memory back when the last running call, and the last hold, has ended.</summary>
+    public void Dispose()
     {
         lock (_lifetime)
         {
             if (_disposed)
-                return default;
+                return;
             _disposed = true;
             if (_users == 0)
                 _store.Dispose();
         }
+    }
 
+    /// <inheritdoc cref="Dispose"/>
+    public ValueTask DisposeAsync()
+    {
+        Dispose();
         return default;
     }
 
@@ -284,8 +312,7 @@ public sealed partial class LocalKvCache : IKvCache
     private int CountBlocks(KvPrefix prefix, Func<BlockKey, bool> call, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        if (!TryEnter())
-            return 0;
+        Enter();
         try
         {
             var count = 0;
@@ -320,14 +347,12 @@ public sealed partial class LocalKvCache : IKvCache
         }
     }
 
-    private bool TryEnter()
+    private void Enter()
     {
         lock (_lifetime)
         {
-            if (_disposed)
-                return false;
+            ObjectDisposedException.ThrowIf(_disposed, this);
             _users++;
-            return true;
         }
     }
 

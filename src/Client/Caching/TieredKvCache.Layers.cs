@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using KvCache.Caching;
 using KvCache.Client.Caching;
 
 namespace KvCache.Client;
@@ -9,12 +10,21 @@ public sealed partial class TieredKvCache
     /// <inheritdoc/>
     /// <remarks>The blocks that the near cache has at the first layer come from it, the rest from the far one; the latter are kept near
     /// when their last layer is there.</remarks>
-    public async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
+    public IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
-            [EnumeratorCancellation] CancellationToken cancellationToken = default)
+        CancellationToken cancellationToken = default)
     {
-        var range = layers ?? prefix.Namespace.Layout.AllLayers;
-        var nearLayers = near.LoadLayersAsync(prefix, firstBlock, destinations, layers, null, cancellationToken)
+        var range = BlockArguments.CheckLoad(prefix, firstBlock, destinations, layers);
+        CheckOpen();
+        return ReadLayersAsync(prefix, firstBlock, destinations, range, match, cancellationToken);
+    }
+
+    private async IAsyncEnumerable<LoadedLayer> ReadLayersAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CacheMatch? match,
+        [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var nearLayers = OrMissAsync(
+            () => _near.LoadLayersAsync(prefix, firstBlock, destinations, range, null, cancellationToken), range.First, cancellationToken)
             .GetAsyncEnumerator(cancellationToken);
         await using var nearEnd = nearLayers.ConfigureAwait(false);
         if (!await nearLayers.MoveNextAsync().ConfigureAwait(false))
@@ -22,8 +32,9 @@ public sealed partial class TieredKvCache
         var kept = nearLayers.Current.Blocks;
         var rest = destinations.Skip(kept).ToArray();
         var epoch = _refills.Current;
-        var farLayers = far.LoadLayersAsync(prefix, firstBlock + kept, rest, layers, match?.Origin as CacheMatch, cancellationToken)
-            .GetAsyncEnumerator(cancellationToken);
+        var farLayers = OrMissAsync(
+            () => _far.LoadLayersAsync(prefix, firstBlock + kept, rest, range, match?.Origin as CacheMatch, cancellationToken),
+            range.First, cancellationToken).GetAsyncEnumerator(cancellationToken);
         await using var farEnd = farLayers.ConfigureAwait(false);
         var (nearBlocks, farBlocks, reason) = (kept, rest.Length, MissReason.None);
         for (var layer = range.First; layer < range.End; layer++)
@@ -45,8 +56,12 @@ public sealed partial class TieredKvCache
     /// <remarks>From the far cache, where other nodes write.</remarks>
     public IAsyncEnumerable<LoadedLayer> FollowLayersAsync(
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null,
-        CancellationToken cancellationToken = default) =>
-        far.FollowLayersAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+        CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckLoad(prefix, firstBlock, destinations, layers);
+        CheckOpen();
+        return _far.FollowLayersAsync(prefix, firstBlock, destinations, layers, cancellationToken);
+    }
 
     /// <inheritdoc/>
     /// <remarks>Into the far cache as the layers become ready, and into the near one when all of them are.</remarks>
@@ -55,12 +70,40 @@ public sealed partial class TieredKvCache
             StoreOptions? options = null, CancellationToken cancellationToken = default)
     {
         options ??= new StoreOptions();
-        var result = await far.StoreLayersAsync(prefix, firstBlock, blocks, ready, options, cancellationToken).ConfigureAwait(false);
+        BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
+        ArgumentNullException.ThrowIfNull(ready);
+        CheckOpen();
+        var result = await OrAsync(
+            () => _far.StoreLayersAsync(prefix, firstBlock, blocks, ready, options, cancellationToken), NotStored).ConfigureAwait(false);
         if (result.Reason == MissReason.None)
-            await near.StoreAsync(
-                prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options.TimeToLive) }, cancellationToken)
-                .ConfigureAwait(false);
+            await StoreNearAsync(prefix, firstBlock, blocks, options, cancellationToken).ConfigureAwait(false);
         return result;
+    }
+
+    // As OrAsync.
+    private static async IAsyncEnumerable<LoadedLayer> OrMissAsync(
+        Func<IAsyncEnumerable<LoadedLayer>> load, int firstLayer, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        IAsyncEnumerator<LoadedLayer>? layers = null;
+        try
+        {
+            for (var next = firstLayer; ; next++)
+            {
+                var has = await OrAsync<bool?>(
+                    async () => await (layers ??= load().GetAsyncEnumerator(cancellationToken)).MoveNextAsync().ConfigureAwait(false), null)
+                    .ConfigureAwait(false);
+                if (has is false)
+                    yield break;
+                yield return has is true ? layers!.Current : new LoadedLayer(next, 0, MissReason.Unavailable);
+                if (has is null)
+                    yield break;
+            }
+        }
+        finally
+        {
+            if (layers is not null)
+                await layers.DisposeAsync().ConfigureAwait(false);
+        }
     }
 
     // Only whole blocks can be kept near, and nothing that a delete has overtaken.
@@ -74,7 +117,7 @@ public sealed partial class TieredKvCache
             var copies = new ReadOnlyMemory<byte>[blocks.Length];
             for (var i = 0; i < copies.Length; i++)
                 copies[i] = blocks.Span[i];
-            await near.StoreAsync(prefix, firstBlock, copies, new StoreOptions(NearLife), cancellationToken).ConfigureAwait(false);
+            await StoreNearAsync(prefix, firstBlock, copies, new StoreOptions(NearLife), cancellationToken).ConfigureAwait(false);
         }
         finally
         {

@@ -1,3 +1,4 @@
+using KvCache.Caching;
 using KvCache.Client.Caching;
 
 namespace KvCache.Client;
@@ -10,34 +11,65 @@ namespace KvCache.Client;
 /// makes in the near cache therefore live at most <see cref="NearLife"/>. A delete through this cache wins over loads that run
 /// meanwhile: when it has returned, nothing of what it deleted is in the near cache.
 /// </remarks>
-/// <param name="near">Usually a <see cref="LocalKvCache"/>.</param>
-/// <param name="far">Usually a <see cref="KvCacheClient"/>.</param>
-public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCache
+public sealed partial class TieredKvCache : IKvCache
 {
+    private readonly IKvCache _near, _far;
     private readonly RefillGate _refills = new();
+    private volatile bool _disposed;
+
+    /// <summary>Puts a cache in front of another one. Both belong to it from now on.</summary>
+    /// <param name="near">Usually a <see cref="LocalKvCache"/>.</param>
+    /// <param name="far">Usually a <see cref="KvCacheClient"/>, or a <c>RedisKvCache</c>.</param>
+    /// <exception cref="ArgumentException">Both are the same.</exception>
+    public TieredKvCache(IKvCache near, IKvCache far)
+    {
+        ArgumentNullException.ThrowIfNull(near);
+        ArgumentNullException.ThrowIfNull(far);
+        if (ReferenceEquals(near, far))
+            throw new ArgumentException("The near and the far cache are the same; two were expected.", nameof(far));
+        (_near, _far) = (near, far);
+    }
 
     /// <summary>Longest life of a copy in the near cache. Default 5 minutes.</summary>
-    public TimeSpan NearLife { get; init; } = TimeSpan.FromMinutes(5);
+    /// <exception cref="ArgumentOutOfRangeException">It is zero or less.</exception>
+    public TimeSpan NearLife
+    {
+        get;
+        init => field = value > TimeSpan.Zero
+            ? value
+            : throw new ArgumentOutOfRangeException(nameof(value), value, "Copies have to live longer than zero.");
+    } = TimeSpan.FromMinutes(5);
+
+    /// <summary>What the far cache can do; hints do something as soon as one of the two hears them.</summary>
+    public CacheCapabilities Capabilities => _far.Capabilities | (_near.Capabilities & CacheCapabilities.Hints);
 
     /// <inheritdoc/>
-    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-        MatchAsync(cache => cache.MatchAsync(prefix, hold, cancellationToken), prefix.Chain);
+    public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckMatch(prefix, hold);
+        return MatchAsync(cache => cache.MatchAsync(prefix, hold, cancellationToken), prefix.Chain);
+    }
 
     /// <inheritdoc/>
     /// <remarks>The better of the two caches' answers: ranks that one has are not added to ranks that the other has.</remarks>
     public ValueTask<CacheMatch> MatchAsync(
-        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default) =>
-        MatchAsync(cache => cache.MatchAsync(group, chain, hold, cancellationToken), chain);
+        RankGroup group, PrefixChain chain, TimeSpan hold = default, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckMatch(group, chain, hold);
+        return MatchAsync(cache => cache.MatchAsync(group, chain, hold, cancellationToken), chain);
+    }
 
     private async ValueTask<CacheMatch> MatchAsync(Func<IKvCache, ValueTask<CacheMatch>> match, PrefixChain chain)
     {
-        var nearMatch = await match(near).ConfigureAwait(false);
+        CheckOpen();
+        var gone = new CacheMatch(0, chain.TokensPerBlock, MissReason.Unavailable);
+        var nearMatch = await OrAsync(() => match(_near), gone).ConfigureAwait(false);
         if (nearMatch.Blocks == chain.BlockCount)
             return nearMatch;
         CacheMatch farMatch;
         try
         {
-            farMatch = await match(far).ConfigureAwait(false);
+            farMatch = await OrAsync(() => match(_far), gone).ConfigureAwait(false);
         }
         catch
         {
@@ -45,16 +77,15 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
             throw;
         }
 
-        var (blocks, reason) = farMatch.Blocks >= nearMatch.Blocks
-            ? (farMatch.Blocks, farMatch.Reason)
-            : (nearMatch.Blocks, nearMatch.Reason);
-        return new CacheMatch(blocks, chain.TokensPerBlock, reason, !nearMatch.Held && !farMatch.Held ? null : async () =>
+        var better = farMatch.Blocks >= nearMatch.Blocks ? farMatch : nearMatch;
+        return new CacheMatch(better.Blocks, chain.TokensPerBlock, better.Reason, !nearMatch.Held && !farMatch.Held ? null : async () =>
         {
             await nearMatch.DisposeAsync().ConfigureAwait(false);
             await farMatch.DisposeAsync().ConfigureAwait(false);
         })
         {
             Origin = farMatch,
+            Error = better.Error,
         };
     }
 
@@ -63,13 +94,18 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default)
     {
-        var nearResult = await near.LoadAsync(prefix, firstBlock, destinations, layers, null, cancellationToken).ConfigureAwait(false);
+        BlockArguments.CheckLoad(prefix, firstBlock, destinations, layers);
+        CheckOpen();
+        var nearResult = await OrAsync(
+            () => _near.LoadAsync(prefix, firstBlock, destinations, layers, null, cancellationToken), Gone).ConfigureAwait(false);
         if (nearResult.Blocks == destinations.Count)
             return nearResult;
         var epoch = _refills.Current;
         var rest = destinations.Skip(nearResult.Blocks).ToArray();
-        var farResult = await far.LoadAsync(
-            prefix, firstBlock + nearResult.Blocks, rest, layers, match?.Origin as CacheMatch, cancellationToken).ConfigureAwait(false);
+        var farResult = await OrAsync(
+            () => _far.LoadAsync(
+                prefix, firstBlock + nearResult.Blocks, rest, layers, match?.Origin as CacheMatch, cancellationToken), Gone)
+            .ConfigureAwait(false);
 
         if (farResult.Blocks > 0 && (layers is null || layers == prefix.Namespace.Layout.AllLayers))
             await RefillAsync(prefix, firstBlock + nearResult.Blocks, rest.AsMemory(0, farResult.Blocks), epoch, cancellationToken)
@@ -83,50 +119,94 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         CancellationToken cancellationToken = default)
     {
         options ??= new StoreOptions();
-        await near.StoreAsync(prefix, firstBlock, blocks, options with { TimeToLive = NearLifeOf(options.TimeToLive) }, cancellationToken)
+        BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
+        CheckOpen();
+        await StoreNearAsync(prefix, firstBlock, blocks, options, cancellationToken).ConfigureAwait(false);
+        return await OrAsync(() => _far.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken), NotStored)
             .ConfigureAwait(false);
-        return await far.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken).ConfigureAwait(false);
     }
 
     /// <inheritdoc/>
-    public async ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default) =>
-        await far.PinAsync(prefix, duration, cancellationToken).ConfigureAwait(false);
+    public async ValueTask<int> PinAsync(KvPrefix prefix, TimeSpan duration, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckPin(prefix, duration);
+        CheckOpen();
+        return await OrAsync(() => _far.PinAsync(prefix, duration, cancellationToken), 0).ConfigureAwait(false);
+    }
 
     /// <inheritdoc/>
-    public ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default) =>
-        ForgetAsync((cache, token) => cache.DeleteAsync(prefix, token), cancellationToken);
+    public ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(prefix);
+        CheckOpen();
+        return ForgetAsync((cache, token) => cache.DeleteAsync(prefix, token), cancellationToken);
+    }
 
     /// <inheritdoc/>
     public async ValueTask<int> ExpireAsync(KvPrefix prefix, TimeSpan? timeToLive, CancellationToken cancellationToken = default)
     {
-        var count = await far.ExpireAsync(prefix, timeToLive, cancellationToken).ConfigureAwait(false);
-        await near.ExpireAsync(prefix, NearLifeOf(timeToLive), CancellationToken.None).ConfigureAwait(false);
+        BlockArguments.CheckExpire(prefix, timeToLive);
+        CheckOpen();
+        var count = await OrAsync(() => _far.ExpireAsync(prefix, timeToLive, cancellationToken), 0).ConfigureAwait(false);
+        await OrAsync(() => _near.ExpireAsync(prefix, NearLifeOf(timeToLive), CancellationToken.None), 0).ConfigureAwait(false);
         return count;
     }
 
     /// <inheritdoc/>
     public async ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default)
     {
-        await near.HintAsync(prefix, hint, cancellationToken).ConfigureAwait(false);
-        await far.HintAsync(prefix, hint, cancellationToken).ConfigureAwait(false);
+        BlockArguments.CheckHint(prefix, hint);
+        CheckOpen();
+        foreach (var cache in (IKvCache[])[_near, _far])
+        {
+            try
+            {
+                await cache.HintAsync(prefix, hint, cancellationToken).ConfigureAwait(false);
+            }
+            catch (ObjectDisposedException)
+            {
+                // Advice may be lost.
+            }
+        }
     }
 
     /// <inheritdoc/>
-    public ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default) =>
-        ForgetAsync((cache, token) => cache.ClearAsync(ns, token), cancellationToken);
+    public ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(ns);
+        CheckOpen();
+        return ForgetAsync((cache, token) => cache.ClearAsync(ns, token), cancellationToken);
+    }
 
     /// <summary>Statistics of the far cache, with the memory of the near one.</summary>
     /// <inheritdoc/>
     public async ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default)
     {
-        var nearStatistics = await near.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
-        var farStatistics = await far.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
+        CheckOpen();
+        var nearStatistics = await _near.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
+        var farStatistics = await _far.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
         return farStatistics with
         {
             Hits = nearStatistics.Hits + farStatistics.Hits,
             LoadedBytes = nearStatistics.LoadedBytes + farStatistics.LoadedBytes,
+            LoadedTokens = nearStatistics.LoadedTokens + farStatistics.LoadedTokens,
             MemoryBytes = nearStatistics.MemoryBytes,
         };
+    }
+
+    /// <inheritdoc/>
+    public void ResetStatistics()
+    {
+        _near.ResetStatistics();
+        _far.ResetStatistics();
+    }
+
+    /// <summary>Whether the far cache answers.</summary>
+    /// <inheritdoc/>
+    public ValueTask<CacheHealth> GetHealthAsync(CancellationToken cancellationToken = default)
+    {
+        CheckOpen();
+        return _far.GetHealthAsync(cancellationToken);
     }
 
     private async ValueTask<DeleteResult> ForgetAsync(
@@ -135,13 +215,13 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
         var result = default(DeleteResult);
         try
         {
-            result = await forget(far, cancellationToken).ConfigureAwait(false);
+            result = await OrAsync(() => forget(_far, cancellationToken), default).ConfigureAwait(false);
         }
         finally
         {
             // Far first: from now on nobody reads there what could be copied here. And also when the far cache fails or the caller cancels.
             await _refills.EndEpochAsync().ConfigureAwait(false);
-            var here = await forget(near, CancellationToken.None).ConfigureAwait(false);
+            var here = await OrAsync(() => forget(_near, CancellationToken.None), default).ConfigureAwait(false);
             result = result with { Deleted = Math.Max(result.Deleted, here.Deleted) };
         }
 
@@ -153,7 +233,43 @@ public sealed partial class TieredKvCache(IKvCache near, IKvCache far) : IKvCach
     /// <summary>Disposes both caches.</summary>
     public async ValueTask DisposeAsync()
     {
-        await near.DisposeAsync().ConfigureAwait(false);
-        await far.DisposeAsync().ConfigureAwait(false);
+        _disposed = true;
+        await _near.DisposeAsync().ConfigureAwait(false);
+        await _far.DisposeAsync().ConfigureAwait(false);
+    }
+
+    /// <inheritdoc cref="DisposeAsync"/>
+    public void Dispose()
+    {
+        _disposed = true;
+        _near.Dispose();
+        _far.Dispose();
+    }
+
+    private static LoadResult Gone { get; } = new(0, MissReason.Unavailable);
+
+    private static StoreResult NotStored { get; } = new() { Reason = MissReason.Unavailable };
+
+    private void CheckOpen() => ObjectDisposedException.ThrowIf(_disposed, this);
+
+    // A cache that is disposed under a call that is under way has nothing.
+    private static async ValueTask<T> OrAsync<T>(Func<ValueTask<T>> call, T gone)
+    {
+        try
+        {
+            return await call().ConfigureAwait(false);
+        }
+        catch (ObjectDisposedException)
+        {
+            return gone;
+        }
+    }
+
+    private ValueTask<StoreResult> StoreNearAsync(
+        KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions options,
+        CancellationToken cancellationToken)
+    {
+        var here = options with { TimeToLive = NearLifeOf(options.TimeToLive) };
+        return OrAsync(() => _near.StoreAsync(prefix, firstBlock, blocks, here, cancellationToken), NotStored);
     }
 }

@@ -55,6 +55,7 @@ internal sealed class ClusterMatch
         return new CacheMatch(found, _chain.TokensPerBlock, reason, holds.Count == 0 ? null : () => new ValueTask(ReleaseAsync(holds)))
         {
             Origin = origin,
+            Error = _silos.Failure.Of(reason, _budget.Began),
         };
     }
 

@@ -25,6 +25,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     private readonly Credentials _credentials;
     private readonly CircuitBreaker _breaker;
     private readonly ILogger _logger;
+    private readonly LastFailure _failure;
     private readonly int _max;
     private readonly bool _bulk;
     private readonly BlockingCollection<SiloCall> _queue = [];
@@ -39,8 +40,9 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
 
     public ConnectionLanes(
         SiloEndpoint endpoint, KvCacheClientOptions options, Credentials credentials, int max, bool bulk, CircuitBreaker breaker,
-        ILogger logger)
+        ILogger logger, LastFailure failure)
     {
+        _failure = failure;
         _endpoint = endpoint;
         _options = options;
         _credentials = credentials;
@@ -159,6 +161,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
                 else
                 {
                     Interlocked.Decrement(ref _calls);
+                    _failure.Tell(call, $"{_endpoint.Text} has not answered in time");
                     ReportLeft(call);
                 }
             }
@@ -250,28 +253,41 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
                 : MissReason.Refused;
             call.ConfigurationError = e.IsConfiguration ? e : null;
             LogRefused(_endpoint.Text, e.Message);
+            _failure.Tell(call, InWords(e));
             Fail(lane, call);
         }
         catch (KvFormatException e)
         {
             reason = MissReason.Refused;
             LogRefused(_endpoint.Text, e.Message);
+            _failure.Tell(call, $"{_endpoint.Text}: {e.Message}");
             Fail(lane, call);
         }
         catch (Exception e) when (e is SocketException or ObjectDisposedException or OperationCanceledException or IOException)
         {
             reason = call.Token.IsCancellationRequested ? call.ReasonOfEnd : MissReason.Unavailable;
             LogBroken(_endpoint.Text, e.Message);
+            _failure.Tell(
+                call,
+                call.Token.IsCancellationRequested ? $"{_endpoint.Text} has not answered in time" : $"{_endpoint.Text}: {e.Message}");
             Fail(lane, call);
         }
         catch (Exception e)
         {
             LogFailed(e, _endpoint.Text);
+            _failure.Tell(call, $"{_endpoint.Text}: {e.Message}");
             Fail(lane, call);
         }
 
         return reason;
     }
+
+    private string InWords(SiloException refusal) => refusal.Status switch
+    {
+        WireStatus.AuthenticationFailed => $"tenant {_credentials.Tenant}: the secret was refused by {_endpoint.Text}",
+        WireStatus.NamespaceForbidden => $"tenant {_credentials.Tenant}: {_endpoint.Text} refused a namespace of another tenant",
+        _ => $"{_endpoint.Text}: {refusal.Message}",
+    };
 
     private static MissReason Run(SiloCall call, BlockConnection connection, CancellationToken ending)
     {

@@ -21,19 +21,22 @@ internal sealed partial class SiloConnector : IAsyncDisposable
 
     private readonly CircuitBreaker _breaker;
     private readonly ILogger _logger;
+    private readonly LastFailure _failure;
     private volatile SiloMemory? _memory;
     private long _loadedBlocks, _storedBlocks;
     private long _lastUse = Stopwatch.GetTimestamp();
 
-    public SiloConnector(SiloEndpoint endpoint, KvCacheClientOptions options, Credentials credentials, ILogger logger)
+    public SiloConnector(
+        SiloEndpoint endpoint, KvCacheClientOptions options, Credentials credentials, ILogger logger, LastFailure failure)
     {
+        _failure = new LastFailure(failure);
         Endpoint = endpoint.Text;
         _logger = logger;
         if (options.SharedMemory && endpoint.EndPoint is UnixDomainSocketEndPoint)
             _memory = new SiloMemory(options.LeaseLife, MaxKeptLeases, options.VerifySharedMemory, TimeProvider.System);
         _breaker = new CircuitBreaker(options.BreakerFailures, options.BreakerDelay, TimeProvider.System);
-        Control = new ConnectionLanes(endpoint, options, credentials, max: 1, bulk: false, _breaker, logger);
-        Data = new ConnectionLanes(endpoint, options, credentials, options.DataConnections, bulk: true, _breaker, logger);
+        Control = new ConnectionLanes(endpoint, options, credentials, max: 1, bulk: false, _breaker, logger, _failure);
+        Data = new ConnectionLanes(endpoint, options, credentials, options.DataConnections, bulk: true, _breaker, logger, _failure);
     }
 
     public string Endpoint { get; }
@@ -122,7 +125,8 @@ internal sealed partial class SiloConnector : IAsyncDisposable
         Volatile.Read(ref _storedBlocks),
         Control.MovedBytes + Data.MovedBytes,
         Failures,
-        _breaker.IsOpen);
+        _breaker.IsOpen,
+        _failure.Text);
 
     public async ValueTask DisposeAsync()
     {

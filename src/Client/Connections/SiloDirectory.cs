@@ -29,10 +29,16 @@ internal sealed partial class SiloDirectory : IAsyncDisposable
         _credentials = new Credentials(options.Tenant, options.CreateSecret(), options.Tls.Create());
         _credentials.Secret.Refused = LogSecretRefused;
         Configured =
-            [.. options.Endpoints.Select(endpoint => new SiloConnector(SiloEndpoint.TryParse(endpoint)!, options, _credentials, logger))];
+        [
+            .. options.Endpoints.Distinct().Select(
+                endpoint => new SiloConnector(SiloEndpoint.TryParse(endpoint)!, options, _credentials, logger, Failure)),
+        ];
     }
 
-    /// <summary>Silos of the settings, in their order.</summary>
+    /// <summary>The latest failure of any silo.</summary>
+    public LastFailure Failure { get; } = new();
+
+    /// <summary>Silos of the settings, in their order; one that is named twice counts once.</summary>
     public ImmutableArray<SiloConnector> Configured { get; }
 
     /// <summary>The same, those that are about to leave last. The first one that answers is the home silo.</summary>
@@ -110,7 +116,7 @@ internal sealed partial class SiloDirectory : IAsyncDisposable
 
         if (_named.Count >= _options.MaxSilos)
             return null;
-        return _named[address.Text] = new SiloConnector(address, _options, _credentials, _logger);
+        return _named[address.Text] = new SiloConnector(address, _options, _credentials, _logger, Failure);
     }
 
     private void End(SiloConnector silo) => _ending = Task.WhenAll(_ending, silo.DisposeAsync().AsTask());

@@ -1,18 +1,23 @@
 using System.Runtime.CompilerServices;
+using KvCache.Caching;
 
 namespace KvCache;
 
 /// <summary>
-/// A cache of KV blocks: in this process (<c>LocalKvCache</c>), in a silo or a cluster (<c>KvCacheClient</c>), or
-/// one over the other (<c>TieredKvCache</c>). Engines program against this interface.
+/// A cache of KV blocks: in this process (<c>LocalKvCache</c>), in a silo or a cluster (<c>KvCacheClient</c>), in a plain Redis
+/// (<c>RedisKvCache</c>), or one over the other (<c>TieredKvCache</c>). Engines program against this interface.
 /// </summary>
 /// <remarks>
 /// A cache that is down, slow or lying is a miss, never an exception: every method returns what it could do and why not more.
-/// The exceptions are misuse (<see cref="ArgumentException"/>) and the caller's own cancellation
+/// The exceptions are misuse (<see cref="ArgumentException"/> and its kin, docs/client.md has a table), calls of a cache that is disposed
+/// (<see cref="ObjectDisposedException"/>; those that are under way meanwhile end as misses) and the caller's own cancellation
 /// (<see cref="OperationCanceledException"/>). When a method returns or throws, nothing reads or writes the caller's memory any more.
 /// </remarks>
-public interface IKvCache : IAsyncDisposable
+public interface IKvCache : IAsyncDisposable, IDisposable
 {
+    /// <summary>What this cache can do beyond what all of them do.</summary>
+    CacheCapabilities Capabilities { get; }
+
     /// <summary>How much of a prefix is stored, counted from its first block.</summary>
     /// <param name="prefix">The prefix.</param>
     /// <param name="hold">Time that the found blocks are kept from eviction; zero only looks.</param>
@@ -71,19 +76,24 @@ public interface IKvCache : IAsyncDisposable
     /// <param name="match">A match of this cache with a hold, as in <see cref="LoadAsync"/>; null for none.</param>
     /// <param name="cancellationToken">Cancels the load.</param>
     /// <exception cref="ArgumentException">Sizes do not fit the layout, or there are more destinations than blocks.</exception>
-    async IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
+    IAsyncEnumerable<LoadedLayer> LoadLayersAsync(
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
-            [EnumeratorCancellation] CancellationToken cancellationToken = default)
+        CancellationToken cancellationToken = default)
     {
-        if (destinations.Count == 0)
-            yield break;
-        var result = await LoadAsync(prefix, firstBlock, destinations, layers, match, cancellationToken).ConfigureAwait(false);
-        var range = layers ?? prefix.Namespace.Layout.AllLayers;
-        for (var layer = range.First; layer < range.End; layer++)
+        // Not an iterator: wrong arguments are told at once.
+        BlockArguments.CheckLoad(prefix, firstBlock, destinations, layers);
+        return destinations.Count == 0 ? AsyncEnumerable.Empty<LoadedLayer>() : LoadWholeAsync(cancellationToken);
+
+        async IAsyncEnumerable<LoadedLayer> LoadWholeAsync([EnumeratorCancellation] CancellationToken token)
         {
-            yield return new LoadedLayer(layer, result.Blocks, result.Reason);
-            if (result.Blocks == 0)
-                yield break;
+            var result = await LoadAsync(prefix, firstBlock, destinations, layers, match, token).ConfigureAwait(false);
+            var range = layers ?? prefix.Namespace.Layout.AllLayers;
+            for (var layer = range.First; layer < range.End; layer++)
+            {
+                yield return new LoadedLayer(layer, result.Blocks, result.Reason);
+                if (result.Blocks == 0)
+                    yield break;
+            }
         }
     }
 
@@ -123,6 +133,8 @@ public interface IKvCache : IAsyncDisposable
         KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, IAsyncEnumerable<int> ready,
             StoreOptions? options = null, CancellationToken cancellationToken = default)
     {
+        BlockArguments.CheckStore(prefix, firstBlock, blocks, options);
+        ArgumentNullException.ThrowIfNull(ready);
         var last = -1;
         await foreach (var layer in ready.WithCancellation(cancellationToken).ConfigureAwait(false))
             last = Math.Max(last, layer);
@@ -170,7 +182,12 @@ public interface IKvCache : IAsyncDisposable
     /// <param name="hint">What is known.</param>
     /// <param name="cancellationToken">Stops waiting.</param>
     /// <remarks>Advice, which may be lost. It fails nobody, and waits no longer than a match does.</remarks>
-    ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default) => default;
+    ValueTask HintAsync(KvPrefix prefix, CacheHint hint, CancellationToken cancellationToken = default)
+    {
+        BlockArguments.CheckHint(prefix, hint);
+        cancellationToken.ThrowIfCancellationRequested();
+        return default;
+    }
 
     /// <summary>Deletes all blocks of a namespace. What is stored meanwhile may stay.</summary>
     /// <param name="ns">The namespace.</param>
@@ -185,4 +202,11 @@ public interface IKvCache : IAsyncDisposable
 
     /// <summary>What this cache has done so far, and what the silo says of itself.</summary>
     ValueTask<KvCacheStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default);
+
+    /// <summary>Counts from zero again. What other processes count goes on.</summary>
+    void ResetStatistics();
+
+    /// <summary>Asks the cache for an answer: for probes, not before a call. Takes no longer than a match may.</summary>
+    /// <param name="cancellationToken">Cancels the question.</param>
+    ValueTask<CacheHealth> GetHealthAsync(CancellationToken cancellationToken = default);
 }

@@ -27,6 +27,9 @@ public sealed class CacheMatch : IAsyncDisposable
     /// <summary>Why not more; <see cref="MissReason.None"/> when the whole prefix was found.</summary>
     public MissReason Reason { get; }
 
+    /// <summary>What went wrong, in a sentence; null when nothing did.</summary>
+    public string? Error { get; init; }
+
     /// <summary>Whether found blocks are kept from eviction.</summary>
     public bool Held => _release is not null;
 
@@ -40,7 +43,17 @@ public sealed class CacheMatch : IAsyncDisposable
 /// <summary>Outcome of a load.</summary>
 /// <param name="Blocks">Blocks that are complete and verified, counted from the first destination.</param>
 /// <param name="Reason">Why not more; <see cref="MissReason.None"/> when all were loaded.</param>
-public readonly record struct LoadResult(int Blocks, MissReason Reason);
+public readonly record struct LoadResult(int Blocks, MissReason Reason)
+{
+    /// <summary>What went wrong, in a sentence; null when nothing did, or blocks were only absent. Not part of equality.</summary>
+    public string? Error { get; init; }
+
+    /// <inheritdoc/>
+    public bool Equals(LoadResult other) => (Blocks, Reason) == (other.Blocks, other.Reason);
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => HashCode.Combine(Blocks, Reason);
+}
 
 /// <summary>A layer that a layer-wise load hands over.</summary>
 /// <param name="Layer">Index of the layer in a block.</param>
@@ -60,6 +73,16 @@ public readonly record struct LoadedLayer(int Layer, int Blocks, MissReason Reas
 /// <param name="FirstRefusal">Outcome of the first refused block, or null.</param>
 public readonly record struct StoreResult(int Stored, int AlreadyStored, int Refused, MissReason Reason, PutOutcome? FirstRefusal)
 {
+    /// <summary>What went wrong, in a sentence; null when nothing did. Not part of equality.</summary>
+    public string? Error { get; init; }
+
+    /// <inheritdoc/>
+    public bool Equals(StoreResult other) => (Stored, AlreadyStored, Refused, Reason, FirstRefusal)
+        == (other.Stored, other.AlreadyStored, other.Refused, other.Reason, other.FirstRefusal);
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => HashCode.Combine(Stored, AlreadyStored, Refused, Reason, FirstRefusal);
+
     /// <summary>Adds what became of one block.</summary>
     public StoreResult With(PutOutcome outcome) => outcome switch
     {

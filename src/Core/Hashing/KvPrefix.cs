@@ -14,8 +14,11 @@ public sealed record KvPrefix(CacheNamespace Namespace, PrefixChain Chain)
     /// <summary>Hashes the full blocks of a token sequence.</summary>
     /// <param name="ns">Namespace; its layout says how many tokens a block has.</param>
     /// <param name="tokens">Token ids.</param>
-    public static KvPrefix Of(CacheNamespace ns, ReadOnlySpan<int> tokens) =>
-        new(ns, PrefixHasher.HashTokens(tokens, ns.Layout.TokensPerBlock));
+    public static KvPrefix Of(CacheNamespace ns, ReadOnlySpan<int> tokens)
+    {
+        ArgumentNullException.ThrowIfNull(ns);
+        return new(ns, PrefixHasher.HashTokens(tokens, ns.Layout.TokensPerBlock));
+    }
 
     /// <summary>The same prefix on another tensor-parallel rank; the hashes are shared.</summary>
     public KvPrefix OnRank(int rank) => this with { Namespace = Namespace with { TensorParallelRank = rank } };

@@ -86,7 +86,7 @@ internal static class WireProtocol
     public const int MaxNamespacesPerMatch = RankGroup.MaxRanks;
 
     /// <summary>Most copies that a put may ask for.</summary>
-    public const int MaxCopies = 16;
+    public const int MaxCopies = StoreOptions.MaxReplicas;
 
     /// <summary>Most silos in the answer to a locate. Bit 63 of a run's mask stands for Redis.</summary>
     public const int MaxSilosPerLocate = 63;

@@ -1,4 +1,4 @@
-using KvCache.Client.Caching;
+using KvCache.Caching;
 using KvCache.Client.Cluster;
 using TorchSharp;
 

@@ -21,8 +21,9 @@ public sealed class ClientSettingsTests(GuardedSilo silo) : IClassFixture<Guarde
     }
 
     [Fact]
-    public async Task In_calls_a_wrong_secret_is_a_miss()
+    public async Task In_calls_a_wrong_secret_is_a_miss_that_says_so()
     {
+        var words = $"tenant {GuardedSilo.Tenant}: the secret was refused by {silo.Process.Tcp}";
         await using var client = silo.Connect(secret: "not the secret");
         var prefix = Prefixes.New(Prefixes.Namespace("m", KvLayout.Opaque(64, 1), GuardedSilo.Tenant), 1);
 
@@ -31,8 +32,13 @@ public sealed class ClientSettingsTests(GuardedSilo silo) : IClassFixture<Guarde
             var result = await client.LoadAsync(prefix, 0, prefix.Memory(1));
             Assert.Equal(0, result.Blocks);
             Assert.True(result.Reason is MissReason.Refused or MissReason.Unavailable, $"{result}");
+            Assert.Equal(words, result.Error);
             Assert.Equal(0, (await client.StoreAsync(prefix, 0, prefix.Blocks())).Stored);
         }
+
+        Assert.Equal(words, (await client.GetStatisticsAsync()).LastError);
+        var health = await client.GetHealthAsync();
+        Assert.Equal((false, words), (health.IsAvailable, health.Problem));
     }
 
     [Fact]

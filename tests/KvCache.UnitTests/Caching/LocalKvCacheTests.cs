@@ -19,66 +19,6 @@ public sealed class LocalKvCacheTests
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task What_was_stored_is_loaded_whole_and_by_layers()
-    {
-        await using var cache = Create();
-        var prefix = Names.Prefix(3);
-        var blocks = Blocks.Of(prefix, seed: 1);
-        Assert.Equal(
-            new StoreResult(3, 0, 0, MissReason.None, null), await cache.StoreAsync(prefix, 0, Blocks.ToStore(blocks), null, Token));
-
-        var loaded = Blocks.Empty(prefix);
-        Assert.Equal(new LoadResult(3, MissReason.None), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(loaded), cancellationToken: Token));
-        Assert.Equal(blocks, loaded);
-
-        byte[][] middle = [new byte[16]];
-        Assert.Equal(
-            new LoadResult(1, MissReason.None), await cache.LoadAsync(prefix, 2, Blocks.ToLoad(middle), new LayerRange(1, 1),
-                cancellationToken: Token));
-        Assert.Equal(blocks[2][16..32], middle[0]);
-    }
-
-    [Fact]
-    public async Task Stored_blocks_are_not_stored_again()
-    {
-        await using var cache = Create();
-        var prefix = Names.Prefix(2);
-        await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)[..1]), null, Token);
-        var again = await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 2)), null, Token);
-        Assert.Equal((1, 1, 0), (again.Stored, again.AlreadyStored, again.Refused));
-
-        var loaded = Blocks.Empty(prefix);
-        await cache.LoadAsync(prefix, 0, Blocks.ToLoad(loaded), cancellationToken: Token);
-        Assert.Equal([Blocks.Of(prefix, 1)[0], Blocks.Of(prefix, 2)[1]], loaded);
-    }
-
-    [Fact]
-    public async Task A_load_ends_at_the_first_block_that_is_absent()
-    {
-        await using var cache = Create();
-        var prefix = Names.Prefix(3);
-        await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)[..1]), null, Token);
-        await cache.StoreAsync(prefix, 2, Blocks.ToStore(Blocks.Of(prefix, 1)[2..]), null, Token);
-        Assert.Equal(
-            new LoadResult(1, MissReason.Absent), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)),
-                cancellationToken: Token));
-        await using var match = await cache.MatchAsync(prefix, default, Token);
-        Assert.Equal((1, 2, MissReason.Absent, false), (match.Blocks, match.Tokens, match.Reason, match.Held));
-    }
-
-    [Fact]
-    public async Task Namespaces_share_nothing()
-    {
-        await using var cache = Create();
-        var prefix = Names.Prefix(1);
-        await StoreAsync(cache, prefix);
-        var other = prefix with { Namespace = prefix.Namespace with { Salt = "other" } };
-        Assert.Equal(
-            new LoadResult(0, MissReason.Absent), await cache.LoadAsync(other, 0, Blocks.ToLoad(Blocks.Empty(other)),
-                cancellationToken: Token));
-    }
-
-    [Fact]
     public async Task A_held_match_keeps_its_blocks_until_it_ends()
     {
         await using var cache = Create();
@@ -180,14 +120,13 @@ public sealed class LocalKvCacheTests
     }
 
     [Fact]
-    public async Task Deleted_blocks_are_gone()
+    public async Task Deleted_blocks_give_their_memory_back()
     {
         await using var cache = Create();
         var prefix = Names.Prefix(2);
         await StoreAsync(cache, prefix);
-        Assert.Equal(2, (await cache.DeleteAsync(prefix, Token)).Deleted);
-        Assert.Equal(0, (await cache.DeleteAsync(prefix, Token)).Deleted);
-        Assert.Equal(0, await CountAsync(cache, prefix));
+        Assert.Equal(2 * Arena.PageBytes, (await cache.GetStatisticsAsync(Token)).MemoryBytes);
+        await cache.DeleteAsync(prefix, Token);
         Assert.Equal(0, (await cache.GetStatisticsAsync(Token)).MemoryBytes);
     }
 
@@ -208,25 +147,6 @@ public sealed class LocalKvCacheTests
     }
 
     [Fact]
-    public async Task A_cache_that_is_disposed_is_a_miss()
-    {
-        var cache = Create();
-        var prefix = Names.Prefix(2);
-        await StoreAsync(cache, prefix);
-        await cache.DisposeAsync();
-        await cache.DisposeAsync();
-        Assert.Equal(
-            new LoadResult(0, MissReason.Unavailable), await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)),
-                cancellationToken: Token));
-        Assert.Equal(MissReason.Unavailable, (await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)), null, Token)).Reason);
-        Assert.Equal(
-            (0, MissReason.Unavailable), await cache.MatchAsync(prefix, Second, Token) is var match
-            ? (match.Blocks, match.Reason)
-            : default);
-        Assert.Equal((0, 0), (await cache.PinAsync(prefix, Second, Token), (await cache.DeleteAsync(prefix, Token)).Deleted));
-    }
-
-    [Fact]
     public async Task A_disposed_cache_keeps_its_memory_while_it_is_held()
     {
         var cache = Create();
@@ -234,25 +154,9 @@ public sealed class LocalKvCacheTests
         await StoreAsync(cache, prefix);
         var match = await cache.MatchAsync(prefix, Second, Token);
         await cache.DisposeAsync();
-        Assert.Equal(Arena.PageBytes, (await cache.GetStatisticsAsync(Token)).MemoryBytes);
+        Assert.Equal(Arena.PageBytes, cache.UsedBytes);
         await match.DisposeAsync();
-        Assert.Equal(0, (await cache.GetStatisticsAsync(Token)).MemoryBytes);
-    }
-
-    [Fact]
-    public async Task A_cancelled_call_does_nothing_and_says_so()
-    {
-        await using var cache = Create();
-        var prefix = Names.Prefix(1);
-        var cancelled = new CancellationToken(canceled: true);
-        await Assert.ThrowsAsync<OperationCanceledException>(async () => await cache.MatchAsync(prefix, default, cancelled));
-        await Assert.ThrowsAsync<OperationCanceledException>(
-            async () => await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), cancellationToken: cancelled));
-        await Assert.ThrowsAsync<OperationCanceledException>(
-            async () => await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)), null, cancelled));
-        await Assert.ThrowsAsync<OperationCanceledException>(async () => await cache.PinAsync(prefix, Second, cancelled));
-        await Assert.ThrowsAsync<OperationCanceledException>(async () => await cache.DeleteAsync(prefix, cancelled));
-        Assert.Equal(0, await CountAsync(cache, prefix));
+        Assert.Equal(0, cache.UsedBytes);
     }
 
     [Fact]
@@ -278,25 +182,9 @@ public sealed class LocalKvCacheTests
 
         static async Task ExpectAsync<T>(string message, Func<ValueTask<T>> call)
         {
-            var error = await Assert.ThrowsAsync<ArgumentException>(async () => await call());
+            var error = await Assert.ThrowsAnyAsync<ArgumentException>(async () => await call());
             Assert.StartsWith(message, error.Message, StringComparison.Ordinal);
         }
-    }
-
-    [Fact]
-    public async Task Statistics_count_blocks_bytes_and_misses()
-    {
-        await using var cache = Create();
-        var prefix = Names.Prefix(3);
-        await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)[..1]), null, Token);
-        await cache.LoadAsync(prefix, 0, Blocks.ToLoad(Blocks.Empty(prefix)), cancellationToken: Token);
-        await cache.MatchAsync(prefix, default, Token);
-        var statistics = await cache.GetStatisticsAsync(Token);
-        Assert.Equal((1, 1, 48, 48), (statistics.Hits, statistics.Stored, statistics.LoadedBytes, statistics.StoredBytes));
-        Assert.Equal(2 + 2, statistics.Misses[MissReason.Absent]); // of the load, and of the match
-        Assert.Equal((1, 1, 1), (statistics.Match.Count, statistics.Load.Count, statistics.Store.Count));
-        Assert.Equal(1.0 / 5, statistics.HitRate);
-        Assert.Equal(Arena.PageBytes, statistics.MemoryBytes);
     }
 
     private static async Task StoreAsync(LocalKvCache cache, KvPrefix prefix)

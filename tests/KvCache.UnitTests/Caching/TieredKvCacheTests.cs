@@ -152,7 +152,8 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
     [InlineData(17)]
     public async Task Replicas_out_of_their_bounds_are_errors(int replicas)
     {
-        await Assert.ThrowsAsync<ArgumentException>(async () => await StoreAsync(_cache, new StoreOptions(Replicas: replicas)));
+        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(
+            async () => await StoreAsync(_cache, new StoreOptions(Replicas: replicas)));
     }
 
     [Theory]
@@ -217,7 +218,7 @@ public sealed class TieredKvCacheTests : IAsyncDisposable
     [Fact]
     public async Task Arguments_that_do_not_fit_are_errors()
     {
-        await Assert.ThrowsAsync<ArgumentException>(
+        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(
             async () => await _cache.LoadAsync(_prefix, 1, Blocks.ToLoad(_blocks), cancellationToken: Token));
         await Assert.ThrowsAsync<ArgumentException>(async () => await _cache.StoreAsync(_prefix, 0, [new byte[1]], null, Token));
     }

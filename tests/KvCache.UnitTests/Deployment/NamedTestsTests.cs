@@ -7,7 +7,10 @@ namespace KvCache.UnitTests;
 /// <summary>A page that says which test shows what names tests that exist.</summary>
 public sealed partial class NamedTestsTests
 {
-    private static readonly Lazy<string[]> Sources = new(() => [.. Read("tests", "*Tests.cs"), .. Read("python/tests", "test_*.py")]);
+    private static readonly Lazy<string[]> Sources = new(() =>
+    [
+        .. Read("tests", "*Tests.cs"), .. Read("tests", "*Contract*.cs"), .. Read("python/tests", "test_*.py"),
+    ]);
 
     [Theory]
     [InlineData("docs/reliability.md")]
@@ -43,6 +46,6 @@ public sealed partial class NamedTestsTests
         Directory.EnumerateFiles(Path.Combine(Repository.Root, folder), pattern, SearchOption.AllDirectories)
             .Where(path => !path.Contains("/obj/", StringComparison.Ordinal)).Select(File.ReadAllText);
 
-    [GeneratedRegex(@"`((?<type>[A-Z]\w*Tests)(\.(?<method>\w+))?|(?<method>[A-Z]\w*_\w+)|(\w+\.)?(?<python>test_\w+))(\(\w*\))?`")]
+    [GeneratedRegex(@"`((?<type>[A-Z]\w*(?:Tests|Contract))(\.(?<method>\w+))?|(?<method>[A-Z]\w*_\w+)|(\w+\.)?(?<python>test_\w+))(\(\w*\))?`")]
     private static partial Regex Named();
 }
