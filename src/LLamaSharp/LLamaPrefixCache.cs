@@ -281,7 +281,7 @@ public sealed partial class LLamaPrefixCache : IDisposable
         var first = block * BlockTokens;
         if (!_states.TryExport(sequence, first, first + BlockTokens, destination))
             return false;
-        Form.Normalize(destination);
+        Form.Normalize(destination, first);
         return Form.Fits(destination, first);
     }
 

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 
@@ -14,7 +15,7 @@ internal sealed class BlockForm
 
     private readonly int _tokens;
     private readonly List<(int Offset, byte[] Bytes)> _fixed = [];
-    private readonly List<int> _cells = [];
+    private readonly List<CacheForm> _caches = [];
 
     /// <param name="shape">What states of the context are made of.</param>
     /// <param name="tokens">Tokens of a block.</param>
@@ -27,7 +28,8 @@ internal sealed class BlockForm
         foreach (var cache in shape.Caches)
         {
             Add(1, (uint)tokens);
-            _cells.Add((int)at);
+            var form = new CacheForm((int)at, []);
+            _caches.Add(form);
             at += (long)tokens * StateShape.CellBytes;
             Add(cache.IsTransposed ? 1u : 0, (uint)cache.Keys.Count);
             foreach (var matrix in cache.Keys.Concat(cache.Values))
@@ -36,6 +38,7 @@ internal sealed class BlockForm
                     Add((uint)matrix.Type, (uint)matrix.RowBytes, (uint)(matrix.RowBytes >> 32));
                 else
                     Add((uint)matrix.Type, (uint)matrix.ElementBytes, (uint)(matrix.RowBytes / matrix.ElementBytes));
+                form.Matrices.Add(((int)Math.Min(at, int.MaxValue), matrix));
                 at += matrix.RowBytes * tokens;
                 if (at > KvLayout.MaxBlockBytes)
                     throw new ArgumentException(
@@ -58,14 +61,30 @@ internal sealed class BlockForm
     /// <summary>Bytes of a block.</summary>
     public int Bytes { get; }
 
-    /// <summary>Makes the same block of the same tokens, whichever sequence it was taken from.</summary>
-    public void Normalize(Span<byte> block)
+    /// <summary>
+    /// Makes the same block of the same tokens, whichever sequence it was taken from, and in whichever cells they were: llama.cpp lists
+    /// cells in its own order, which is not that of the positions where cells are used again.
+    /// </summary>
+    /// <param name="block">A block, as llama.cpp gave it.</param>
+    /// <param name="firstPosition">Position of its first token.</param>
+    public void Normalize(Span<byte> block, int firstPosition)
     {
         block.Slice(SequenceAt, sizeof(uint)).Clear();
-        foreach (var cells in _cells)
+        var tokens = new int[_tokens];
+        foreach (var cache in _caches)
         {
+            var cells = block.Slice(cache.Cells, _tokens * StateShape.CellBytes);
+            var isSorted = true;
             for (var i = 0; i < _tokens; i++)
-                block.Slice(cells + (i * StateShape.CellBytes) + CellSequenceAt, sizeof(uint)).Clear();
+            {
+                var cell = cells.Slice(i * StateShape.CellBytes, StateShape.CellBytes);
+                cell.Slice(CellSequenceAt, sizeof(uint)).Clear();
+                tokens[i] = BinaryPrimitives.ReadInt32LittleEndian(cell) - firstPosition;
+                isSorted &= tokens[i] == i;
+            }
+
+            if (!isSorted && IsPermutation(tokens))
+                cache.Sort(block, tokens);
         }
     }
 
@@ -85,7 +104,7 @@ internal sealed class BlockForm
         Span<byte> cell = stackalloc byte[StateShape.CellBytes];
         cell.Clear();
         BinaryPrimitives.WriteInt32LittleEndian(cell[4..], 1);
-        foreach (var cells in _cells)
+        foreach (var (cells, _) in _caches)
         {
             for (var i = 0; i < _tokens; i++)
             {
@@ -104,11 +123,51 @@ internal sealed class BlockForm
         var end = 0;
         foreach (var (offset, bytes) in _fixed)
         {
-            if (!_cells.Contains(end))
+            if (!_caches.Exists(cache => cache.Cells == end))
                 block[end..offset].Clear();
             end = offset + bytes.Length;
         }
 
         block[end..].Clear();
+    }
+
+    private static bool IsPermutation(ReadOnlySpan<int> tokens)
+    {
+        var seen = new bool[tokens.Length];
+        foreach (var token in tokens)
+        {
+            if ((uint)token >= (uint)seen.Length || seen[token])
+                return false;
+            seen[token] = true;
+        }
+
+        return true;
+    }
+
+    /// <summary>Where the cells and the KV of one cache are.</summary>
+    private sealed record CacheForm(int Cells, List<(int Offset, MatrixShape Shape)> Matrices)
+    {
+        /// <summary>Puts everything that belongs to the i-th cell to the place of a token.</summary>
+        public void Sort(Span<byte> block, ReadOnlySpan<int> tokens)
+        {
+            SortValues(block.Slice(Cells, tokens.Length * StateShape.CellBytes), tokens);
+            foreach (var (offset, shape) in Matrices)
+            {
+                var bytes = shape.ElementBytes == 0 ? shape.RowBytes : shape.ElementBytes;
+                var columns = shape.RowBytes / bytes;
+                for (var column = 0; column < columns; column++)
+                    SortValues(block.Slice((int)(offset + (column * bytes * tokens.Length)), (int)bytes * tokens.Length), tokens);
+            }
+        }
+
+        private static void SortValues(Span<byte> values, ReadOnlySpan<int> tokens)
+        {
+            var size = values.Length / tokens.Length;
+            var copy = ArrayPool<byte>.Shared.Rent(values.Length);
+            values.CopyTo(copy);
+            for (var i = 0; i < tokens.Length; i++)
+                copy.AsSpan(i * size, size).CopyTo(values[(tokens[i] * size)..]);
+            ArrayPool<byte>.Shared.Return(copy);
+        }
     }
 }
