@@ -117,7 +117,8 @@ public sealed partial class KvCacheClient : IKvCache
         var isFirst = !_hasMatched && _options.FirstMatchTimeout > _options.MatchTimeout;
         var budget = new CallBudget(
             isFirst ? _options.FirstMatchTimeout : _options.MatchTimeout, _options.SiloPatience, cancellationToken);
-        var match = await new ClusterMatch(_silos, group, chain, hold, budget, _options.MatchTimeout, hint).RunAsync().ConfigureAwait(false);
+        var match = await new ClusterMatch(_silos, group, chain, hold, budget, _options.MatchTimeout, hint).RunAsync()
+            .ConfigureAwait(false);
         _hasMatched = true;
         _meter.Matched(match.Blocks, chain.BlockCount, match.Reason, budget.Began, match.Error);
         return match;
@@ -133,7 +134,8 @@ public sealed partial class KvCacheClient : IKvCache
     {
         ArgumentNullException.ThrowIfNull(prefix);
         Check(cancellationToken);
-        return new ClusterLocate(_silos, prefix, new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken)).RunAsync();
+        var budget = new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken);
+        return new ClusterLocate(_silos, prefix, budget).RunAsync();
     }
 
     /// <inheritdoc/>
@@ -304,7 +306,10 @@ public sealed partial class KvCacheClient : IKvCache
             json = connection.Stat();
             return MissReason.None;
         }).ConfigureAwait(false);
-        var statistics = _meter.Snapshot(memoryBytes: 0, _silos.Failure.Text) with { Silos = _silos.All.ConvertAll(silo => silo.Summarize()) };
+        var statistics = _meter.Snapshot(memoryBytes: 0, _silos.Failure.Text) with
+        {
+            Silos = _silos.All.ConvertAll(silo => silo.Summarize())
+        };
         if (json is null)
             return statistics;
         using var document = JsonDocument.Parse(json);

@@ -14,19 +14,19 @@ internal static class LoopbackPort
         return ((IPEndPoint)socket.LocalEndPoint!).Port;
     }
 
-    /// <summary>The address of a port where somebody listens, or null.</summary>
-    public static IPEndPoint? TryReach(int port)
+    /// <summary>Whether somebody listens there.</summary>
+    public static bool IsReached(EndPoint address)
     {
-        var address = new IPEndPoint(IPAddress.Loopback, port);
-        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        var protocol = address is IPEndPoint ? ProtocolType.Tcp : ProtocolType.Unspecified;
+        using var socket = new Socket(address.AddressFamily, SocketType.Stream, protocol);
         try
         {
             socket.Connect(address);
-            return address;
+            return true;
         }
         catch (SocketException)
         {
-            return null;
+            return false;
         }
     }
 }

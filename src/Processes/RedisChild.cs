@@ -78,7 +78,9 @@ internal sealed class RedisChild : IDisposable
         var process = ChildProcess.Start(ProgramCommand.Of(_program, arguments, _environment));
         try
         {
-            process.WaitUntilReadyAsync(() => LoopbackPort.TryReach(Tcp.Port), StartLimit).GetAwaiter().GetResult();
+            // It listens at the port first, and at the socket a moment later.
+            process.WaitUntilReadyAsync(
+                () => LoopbackPort.IsReached(Tcp) && LoopbackPort.IsReached(Unix) ? Tcp : null, StartLimit).GetAwaiter().GetResult();
             return process;
         }
         catch

@@ -438,7 +438,8 @@ public sealed class RedisKvCache : IKvCache
     }
 
     // What goes through keys page by page wraps what happens.
-    private static Exception CauseOf(Exception exception) => exception is AggregateException { InnerException: { } inner } ? inner : exception;
+    private static Exception CauseOf(Exception exception) =>
+        exception is AggregateException { InnerException: { } inner } ? inner : exception;
 
     private int AtOnce(CacheNamespace ns) => (int)Math.Clamp(_options.MaxBytesOnTheWay.Bytes / ns.Layout.BlockBytes, 1, KeysAtOnce);
 

@@ -7,6 +7,7 @@ using KvCache.Bench.Reports;
 using KvCache.Bench.Resp;
 using KvCache.Bench.Simulation;
 using KvCache.Bench.Strategies;
+using KvCache.Chat.Gguf;
 
 // Scenarios start silos, and one of the tests changes PATH.
 [assembly: Xunit.v3.Parallelization(Mode = Xunit.Sdk.ParallelMode.None)]
@@ -33,6 +34,20 @@ public sealed class ScenarioTests : IDisposable
             Assert.Contains(report.Ratios!, row => row.Name == $"ttft.warm.{transport}.whole/ttft.cold");
             Assert.Contains(_log, line => line.StartsWith($"ttft.warm.{transport}.whole: first token", StringComparison.Ordinal));
         }
+    }
+
+    [Fact]
+    public async Task Prompts_of_llama_cpp_have_equal_logits_behind_what_a_silo_has()
+    {
+        var model = Path.Combine(_folder.FullName, "small.gguf");
+        RandomModel.Write(model, new LlamaShape { Layers = 2, Dim = 64, Hidden = 64, Heads = 2, KvHeads = 1, HeadDim = 32 });
+
+        var report = await RunAsync(
+            new TtftScenario(), "--engine", "llama", "--model", model, "--lengths", "256,512", "--tokens", "8", "--threads", "1");
+
+        foreach (var name in new[] { "llama.cold", "llama.warm", "llama.warm.load", "llama.warm.import", "llama.warm.decode" })
+            Assert.Equal([1, 2], report.Rows.OfType<RateRow>().Where(row => row.Name == name).Select(row => row.Batch));
+        Assert.Equal(2, _log.Count(line => line.EndsWith("equal logits", StringComparison.Ordinal)));
     }
 
     [Fact]

@@ -152,7 +152,10 @@ public abstract partial class CacheContract
             ("blocks to store that the prefix does not have", [.. Stores(1, Blocks(prefix)), .. Stores(-1, Blocks(prefix))]),
             ("bytes of another size than a block has", Stores(0, [new byte[1]])),
             ("less than 1 replica, or more than 16",
-                [.. Stores(0, Blocks(prefix), new StoreOptions(Replicas: 0)), .. Stores(0, Blocks(prefix), new StoreOptions(Replicas: 17))]),
+                [
+                    .. Stores(0, Blocks(prefix), new StoreOptions(Replicas: 0)),
+                    .. Stores(0, Blocks(prefix), new StoreOptions(Replicas: 17)),
+                ]),
             ("a life of zero or less, in a store",
                 [.. Stores(0, Blocks(prefix), new StoreOptions(TimeSpan.Zero)), .. Stores(0, Blocks(prefix), new StoreOptions(less))]),
             ("layers to store of which nothing says when they are ready",

@@ -12,6 +12,7 @@ namespace KvCache.Bench.FirstToken;
 /// <summary>The time to the first token of a prompt whose prefix is cached, beside that of computing it.</summary>
 internal sealed class TtftScenario : Scenario
 {
+    private const string Llama = "llama";
     private const int TokensPerBlock = 256;
     private const long LeastArena = 256 << 20;
     private const double LeastShare = 0.02;
@@ -24,9 +25,23 @@ internal sealed class TtftScenario : Scenario
         ["f32"] = KvDataType.Float32,
     };
 
+    private readonly Option<string> _engine =
+        new("--engine")
+        {
+            Description = "What computes: the sample's inference node on libtorch, or llama.cpp over a Unix socket.",
+            DefaultValueFactory = _ => "torch"
+        };
+    private readonly Option<int[]> _lengths =
+        new("--lengths")
+        {
+            Description = $"llama.cpp: cached tokens of each prompt, multiples of {LlamaTtft.TokensPerBlock}.",
+            CustomParser = result => [.. NumberList.Parse(result, LlamaTtft.TokensPerBlock, 1 << 20).Select(length => (int)length)],
+            DefaultValueFactory = _ => [256, 1024, 2048],
+        };
     private readonly Option<string> _shape =
         new("--shape") { Description = "Shape of a model with random weights.", DefaultValueFactory = _ => "llama-1b" };
-    private readonly Option<string?> _model = new("--model") { Description = "A model instead: Hugging Face directory or llama2.c file." };
+    private readonly Option<string?> _model =
+        new("--model") { Description = "A model instead: Hugging Face directory or llama2.c file; for llama.cpp a GGUF." };
     private readonly Option<int> _prefix =
         new("--prefix") { Description = $"Cached tokens, a multiple of {TokensPerBlock}.", DefaultValueFactory = _ => 2048 };
     private readonly Option<int> _tokens = new("--tokens") { Description = "New tokens behind them.", DefaultValueFactory = _ => 64 };
@@ -49,6 +64,12 @@ internal sealed class TtftScenario : Scenario
     {
         _shape.AcceptOnlyFromAmong([.. RandomModels.Names]);
         _type.AcceptOnlyFromAmong([.. DataTypes.Keys]);
+        _engine.AcceptOnlyFromAmong("torch", Llama);
+        _lengths.Validators.Add(result =>
+        {
+            if (result.GetValueOrDefault<int[]>() is { } lengths && lengths.Any(length => length % LlamaTtft.TokensPerBlock != 0))
+                result.AddError($"--lengths must be multiples of {LlamaTtft.TokensPerBlock}, the tokens of a block.");
+        });
         _prefix.Validators.Add(result =>
         {
             if (result.GetValueOrDefault<int>() is var tokens && (tokens < TokensPerBlock || tokens % TokensPerBlock != 0))
@@ -69,7 +90,8 @@ internal sealed class TtftScenario : Scenario
     public override string Description =>
         "Time to the first token of a prompt on a real model: cached prefix over each transport beside a whole prefill.";
 
-    public override IEnumerable<Option> Options => [_shape, _model, _prefix, _tokens, _type, _turns, _threads];
+    public override IEnumerable<Option> Options =>
+        [_engine, _shape, _model, _prefix, _lengths, _tokens, _type, _turns, _threads];
 
     /// <summary>A prefill takes seconds.</summary>
     public override int DefaultRounds => 3;
@@ -77,6 +99,14 @@ internal sealed class TtftScenario : Scenario
     public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var arguments = context.Arguments;
+        if (arguments.GetValue(_engine) == Llama)
+        {
+            var llama = new LlamaTtft(
+                context, arguments.GetRequiredValue(_lengths), arguments.GetValue(_tokens),
+                arguments.GetValue(_threads) ?? Environment.ProcessorCount);
+            return llama.Run(Name, arguments.GetValue(_model), cancellation);
+        }
+
         var type = DataTypes[arguments.GetRequiredValue(_type)];
         var (shape, path) = (arguments.GetRequiredValue(_shape), arguments.GetValue(_model));
         if (WhyNot(shape, path, type) is { } reason)

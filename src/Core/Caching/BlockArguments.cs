@@ -100,6 +100,7 @@ internal static class BlockArguments
     {
         if (hold < TimeSpan.Zero)
             throw new ArgumentOutOfRangeException(
-                nameof(hold), hold, "A hold cannot be shorter than zero, which only looks; TimeSpan.MaxValue holds as long as a cache does.");
+                nameof(hold), hold,
+                "A hold cannot be shorter than zero, which only looks; TimeSpan.MaxValue holds as long as a cache does.");
     }
 }

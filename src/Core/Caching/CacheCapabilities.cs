@@ -3,7 +3,8 @@ namespace KvCache;
 /// <summary>
 /// What a cache can do beyond what all of them do: find, load, store, delete, clear and expire blocks, whole or some layers of them.
 /// </summary>
-/// <remarks>What a cache cannot do is no error: the call does what the flag says. So an engine asks only where it has another way.</remarks>
+/// <remarks>What a cache cannot do is no error: the call does what the flag says. So an engine asks only where it has another
+/// way.</remarks>
 [Flags]
 public enum CacheCapabilities
 {

@@ -15,8 +15,8 @@ public enum Durability
 /// <param name="RequestId">Request that computed the blocks; 0 when unknown. Eviction groups by it.</param>
 /// <param name="SuffixTokens">Tokens that the request appended behind what was cached; 0 when unknown. The best predictor of reuse.</param>
 /// <param name="Durability">Where the blocks are to survive.</param>
-/// <param name="Replicas">Silos that are to hold the blocks, 1 to <see cref="MaxReplicas"/>; further copies are made behind the store, and again after a
-/// loss.</param>
+/// <param name="Replicas">Silos that are to hold the blocks, 1 to <see cref="MaxReplicas"/>; further copies are made behind the store,
+/// and again after a loss.</param>
 /// <param name="RefreshLife">Whether blocks that are stored already get this <paramref name="TimeToLive"/> too, from now on. Without a
 /// <paramref name="TimeToLive"/> their lives stay as they are.</param>
 public sealed record StoreOptions(

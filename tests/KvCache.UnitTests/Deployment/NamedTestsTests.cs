@@ -46,6 +46,7 @@ public sealed partial class NamedTestsTests
         Directory.EnumerateFiles(Path.Combine(Repository.Root, folder), pattern, SearchOption.AllDirectories)
             .Where(path => !path.Contains("/obj/", StringComparison.Ordinal)).Select(File.ReadAllText);
 
-    [GeneratedRegex(@"`((?<type>[A-Z]\w*(?:Tests|Contract))(\.(?<method>\w+))?|(?<method>[A-Z]\w*_\w+)|(\w+\.)?(?<python>test_\w+))(\(\w*\))?`")]
+    [GeneratedRegex(
+        @"`((?<type>[A-Z]\w*(?:Tests|Contract))(\.(?<method>\w+))?|(?<method>[A-Z]\w*_\w+)|(\w+\.)?(?<python>test_\w+))(\(\w*\))?`")]
     private static partial Regex Named();
 }
