@@ -167,7 +167,8 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
 
     private bool Entomb(BlockKey key, ulong stamp, Audience audience)
     {
-        // Witnessed first: a replacing write that the store publishes meanwhile is then above the tombstone, or was published before it.
+        // Witnessed first: a replacing write that the store publishes meanwhile is then above the tombstone, was published before it, or
+        // notices that the clock has gone on.
         _store!.Witness(stamp);
         var news = Tombstones.Bury(key, stamp);
         var removed = _store.Bury(key, stamp);

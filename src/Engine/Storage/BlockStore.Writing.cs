@@ -113,9 +113,15 @@ internal sealed partial class BlockStore
     private PublishOutcome MakeVisible(BlockWrite write, bool replace, TimeSpan? timeToLive, BlockDurability durability)
     {
         var (entry, node) = (write.Entry, write.Node);
-        if (replace)
-            entry.Generation = _clock.Next();
-        var dead = _observer?.MayPublish(node.Key, entry.Generation) == false;
+        bool dead;
+        do
+        {
+            if (replace)
+                entry.Generation = _clock.Next();
+            dead = _observer?.MayPublish(node.Key, entry.Generation) == false;
+        }
+        while (dead && replace && _clock.Last > entry.Generation); // a later stamp was heard of between the two: this comes behind it
+
         if (!dead && replace && Find(node) is { } older)
         {
             node.IsReplacing = true;
