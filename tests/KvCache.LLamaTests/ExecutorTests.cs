@@ -27,25 +27,25 @@ public sealed class ExecutorTests : IAsyncDisposable
     {
         await using (var first = Create(_cache))
         {
-            var (cold, usage) = await AnswerAsync(first, TestModels.HarborPrompt);
-            Assert.Equal(TestModels.HarborAnswer, cold);
+            var (cold, usage) = await AnswerAsync(first, HarborModel.Prompt);
+            Assert.Equal(HarborModel.Answer, cold);
             Assert.Equal((341, 0, 0), (usage.PromptTokens, usage.CachedTokens, usage.ResidentTokens));
-            Assert.Equal((TestModels.HarborAnswer.Length, LLamaAnswerEnd.Length), (usage.AnswerTokens, usage.End));
+            Assert.Equal((HarborModel.Answer.Length, LLamaAnswerEnd.Length), (usage.AnswerTokens, usage.End));
             await first.FlushAsync(Token);
         }
 
         await using var second = Create(_cache);
-        var (warm, loaded) = await AnswerAsync(second, TestModels.HarborPrompt);
-        var (again, there) = await AnswerAsync(second, TestModels.HarborPrompt);
+        var (warm, loaded) = await AnswerAsync(second, HarborModel.Prompt);
+        var (again, there) = await AnswerAsync(second, HarborModel.Prompt);
         // The first one's answer is stored as well, for the next turn.
         await using var third = Create(_cache);
-        var (_, turn) = await AnswerAsync(third, TestModels.HarborPrompt + TestModels.HarborAnswer + "User: Where is Juniper?\nPilot: ", 1);
+        var (_, turn) = await AnswerAsync(third, HarborModel.Prompt + HarborModel.Answer + "User: Where is Juniper?\nPilot: ", 1);
 
         Assert.Equal(
-            (TestModels.HarborAnswer, Cached, 0, Cached / 16),
+            (HarborModel.Answer, Cached, 0, Cached / 16),
             (warm, loaded.CachedTokens, loaded.ResidentTokens, loaded.Restore.Blocks));
-        Assert.Equal((TestModels.HarborAnswer, 340, 340, 0), (again, there.CachedTokens, there.ResidentTokens, there.Restore.Blocks));
-        Assert.Equal((341 + TestModels.HarborAnswer.Length - 1) / 16 * 16, turn.CachedTokens);
+        Assert.Equal((HarborModel.Answer, 340, 340, 0), (again, there.CachedTokens, there.ResidentTokens, there.Restore.Blocks));
+        Assert.Equal((341 + HarborModel.Answer.Length - 1) / 16 * 16, turn.CachedTokens);
     }
 
     [Fact]
@@ -59,16 +59,16 @@ public sealed class ExecutorTests : IAsyncDisposable
             TokensKeep = 16,
             ContextTruncationPercentage = 0.5f,
         };
-        var (text, usage) = await AnswerAsync(executor, TestModels.HarborPrompt, parameters);
+        var (text, usage) = await AnswerAsync(executor, HarborModel.Prompt, parameters);
         await executor.FlushAsync(Token);
 
         Assert.True(usage.AnswerTokens > 512 - 341, $"{usage.AnswerTokens} tokens do not fill the context");
         var computed = executor.Prefixes.PrefixOf(
-            executor.Context.Tokenize((TestModels.HarborPrompt + text)[..512], addBos: true, special: true));
+            executor.Context.Tokenize((HarborModel.Prompt + text)[..512], addBos: true, special: true));
         Assert.Equal(computed.Chain.Hashes.ToArray(), seen.Stored);
 
         // What the sequence looks like now: the kept tokens, and those behind the dropped half of the others.
-        var visible = TestModels.HarborPrompt[..16] + (TestModels.HarborPrompt + text)[(16 + ((512 - 16) / 2))..];
+        var visible = HarborModel.Prompt[..16] + (HarborModel.Prompt + text)[(16 + ((512 - 16) / 2))..];
         var (answer, next) = await AnswerAsync(executor, visible, 20);
         await using var fresh = Create(new ChangedCache(new LocalKvCache(ByteSize.MiB(1))), context: 512);
         Assert.Equal((16, 0), (next.CachedTokens, next.ResidentTokens));
@@ -80,7 +80,7 @@ public sealed class ExecutorTests : IAsyncDisposable
     {
         await using var executor = Create(_cache, context: 512);
 
-        var (_, usage) = await AnswerAsync(executor, TestModels.HarborPrompt, 400);
+        var (_, usage) = await AnswerAsync(executor, HarborModel.Prompt, 400);
 
         Assert.Equal((512 - 341 + 1, LLamaAnswerEnd.Length), (usage.AnswerTokens, usage.End));
     }
@@ -90,7 +90,7 @@ public sealed class ExecutorTests : IAsyncDisposable
     {
         string[] ships = ["Lantern", "Osprey", "Heron", "Kestrel"];
         var prompts = ships
-            .Select(ship => TestModels.HarborPrompt.Replace("does Lantern", $"does {ship}", StringComparison.Ordinal)).ToList();
+            .Select(ship => HarborModel.Prompt.Replace("does Lantern", $"does {ship}", StringComparison.Ordinal)).ToList();
         var alone = new List<string>();
         foreach (var prompt in prompts)
         {
@@ -117,20 +117,20 @@ public sealed class ExecutorTests : IAsyncDisposable
         var pieces = 0;
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
-            await foreach (var piece in executor.AnswerAsync(TestModels.HarborPrompt, Greedy(100), cancelled.Token))
+            await foreach (var piece in executor.AnswerAsync(HarborModel.Prompt, Greedy(100), cancelled.Token))
             {
                 if (++pieces == 5)
                     await cancelled.CancelAsync();
             }
         });
 
-        var (text, usage) = await AnswerAsync(executor, TestModels.HarborPrompt);
+        var (text, usage) = await AnswerAsync(executor, HarborModel.Prompt);
         await executor.FlushAsync(Token);
         await using var other = Create(_cache);
-        var (warm, loaded) = await AnswerAsync(other, TestModels.HarborPrompt);
+        var (warm, loaded) = await AnswerAsync(other, HarborModel.Prompt);
 
-        Assert.Equal((5, TestModels.HarborAnswer, 340), (pieces, text, usage.ResidentTokens));
-        Assert.Equal((TestModels.HarborAnswer, Cached), (warm, loaded.CachedTokens));
+        Assert.Equal((5, HarborModel.Answer, 340), (pieces, text, usage.ResidentTokens));
+        Assert.Equal((HarborModel.Answer, Cached), (warm, loaded.CachedTokens));
     }
 
     [Fact]
@@ -159,13 +159,13 @@ public sealed class ExecutorTests : IAsyncDisposable
     {
         await using (var first = Create(_cache))
         {
-            await AnswerAsync(first, TestModels.HarborPrompt, 1);
+            await AnswerAsync(first, HarborModel.Prompt, 1);
             await first.FlushAsync(Token);
         }
 
         await using var executor = Create(new BrokenCache(_cache, how));
         for (var i = 0; i < 2; i++)
-            Assert.Equal(TestModels.HarborAnswer, (await AnswerAsync(executor, TestModels.HarborPrompt)).Text);
+            Assert.Equal(HarborModel.Answer, (await AnswerAsync(executor, HarborModel.Prompt)).Text);
         await executor.FlushAsync(Token);
     }
 
@@ -187,7 +187,7 @@ public sealed class ExecutorTests : IAsyncDisposable
 
     private static Task<(string Text, LLamaAnswerUsage Usage)> AnswerAsync(
         LLamaPrefixExecutor executor, string prompt, int? tokens = null) =>
-        AnswerAsync(executor, prompt, Greedy(tokens ?? TestModels.HarborAnswer.Length));
+        AnswerAsync(executor, prompt, Greedy(tokens ?? HarborModel.Answer.Length));
 
     private LLamaPrefixExecutor Create(IKvCache cache, uint context = 1024, int conversations = 1) => LLamaPrefixExecutor.Create(
         _weights, DrivenContext.Of(TestModels.Harbor) with { ContextSize = context }, cache,

@@ -31,7 +31,7 @@ public sealed class RestoredLogitsTests : IAsyncDisposable
     {
         var parameters = DrivenContext.Of(isWindowed ? TestModels.Windowed : TestModels.Harbor, type, flash);
         using var cold = new DrivenContext(parameters);
-        var prompt = cold.Tokenize(TestModels.HarborPrompt);
+        var prompt = cold.Tokenize(HarborModel.Prompt);
         var cut = (prompt.Length - 1) / 16 * 16;
         using (var prefixes = LLamaPrefixCache.Create(_cache, cold.Context, Blocks))
         {
@@ -65,7 +65,7 @@ public sealed class RestoredLogitsTests : IAsyncDisposable
     {
         using var context = new DrivenContext(DrivenContext.Of(TestModels.Harbor));
         using var prefixes = LLamaPrefixCache.Create(_cache, context.Context, Blocks);
-        var prompt = context.Tokenize(TestModels.HarborPrompt)[..64];
+        var prompt = context.Tokenize(HarborModel.Prompt)[..64];
         context.Decode(prompt.AsSpan(0, 63), 0);
         var expected = context.Decode(prompt.AsSpan(63), 63);
         await prefixes.StoreAsync(prompt, 0, cancellationToken: Token);
@@ -81,7 +81,7 @@ public sealed class RestoredLogitsTests : IAsyncDisposable
     {
         using var context = new DrivenContext(DrivenContext.Of(TestModels.Harbor));
         using var prefixes = LLamaPrefixCache.Create(_cache, context.Context, Blocks);
-        var prompt = context.Tokenize(TestModels.HarborPrompt);
+        var prompt = context.Tokenize(HarborModel.Prompt);
         context.Decode(prompt.AsSpan(0, 336), 0);
         await prefixes.StoreAsync(prompt.AsMemory(0, 336), 0, cancellationToken: Token);
         var expected = context.Decode(prompt.AsSpan(336), 336);
@@ -109,7 +109,7 @@ public sealed class RestoredLogitsTests : IAsyncDisposable
     public async Task A_block_that_says_something_else_never_reaches_llama_cpp(string what, int at)
     {
         using var context = new DrivenContext(DrivenContext.Of(TestModels.Harbor));
-        var prompt = context.Tokenize(TestModels.HarborPrompt)[..100];
+        var prompt = context.Tokenize(HarborModel.Prompt)[..100];
         using (var prefixes = LLamaPrefixCache.Create(_cache, context.Context, Blocks))
         {
             context.Decode(prompt, 0);
@@ -134,7 +134,7 @@ public sealed class RestoredLogitsTests : IAsyncDisposable
         using var context = new DrivenContext(DrivenContext.Of(TestModels.Harbor));
         var seen = new ChangedCache(_cache);
         using var prefixes = LLamaPrefixCache.Create(seen, context.Context, Blocks);
-        var prompt = context.Tokenize(TestModels.HarborPrompt)[..96];
+        var prompt = context.Tokenize(HarborModel.Prompt)[..96];
         context.Decode(prompt.AsSpan(0, 40), 0);
 
         var stored = await prefixes.StoreAsync(prompt, 0, cancellationToken: Token);
@@ -148,7 +148,7 @@ public sealed class RestoredLogitsTests : IAsyncDisposable
     {
         using var context = new DrivenContext(DrivenContext.Of(TestModels.Harbor));
         using var prefixes = LLamaPrefixCache.Create(_cache, context.Context, Blocks);
-        var prompt = context.Tokenize(TestModels.HarborPrompt);
+        var prompt = context.Tokenize(HarborModel.Prompt);
         context.Decode(prompt.AsSpan(0, 336), 0);
         await prefixes.StoreAsync(prompt, 0, cancellationToken: Token);
         var expected = context.Decode(prompt.AsSpan(336), 336);

@@ -59,7 +59,7 @@ public sealed class SharedSiloTests
         var text = "";
         LLamaAnswerUsage? usage = null;
         await foreach (var piece in executor.AnswerAsync(
-            TestModels.HarborPrompt, ExecutorTests.Greedy(TestModels.HarborAnswer.Length), Token))
+            HarborModel.Prompt, ExecutorTests.Greedy(HarborModel.Answer.Length), Token))
         {
             text += piece.Text;
             usage = piece.Usage;
@@ -67,8 +67,8 @@ public sealed class SharedSiloTests
                 await silo.Process.KillAsync();
         }
 
-        Assert.Equal((TestModels.HarborAnswer, Cached), (text, usage!.CachedTokens));
-        var other = TestModels.HarborPrompt.Replace("Lantern carry", "Heron carry", StringComparison.Ordinal)[1..];
+        Assert.Equal((HarborModel.Answer, Cached), (text, usage!.CachedTokens));
+        var other = HarborModel.Prompt.Replace("Lantern carry", "Heron carry", StringComparison.Ordinal)[1..];
         var (_, missed) = await ExecutorTests.AnswerAsync(executor, other, ExecutorTests.Greedy(20));
         Assert.Equal((0, 20), (missed.CachedTokens, missed.AnswerTokens));
         Assert.NotEqual(MissReason.None, missed.Restore.Reason);
@@ -146,7 +146,7 @@ public sealed class SharedSiloTests
         private static ChatMessage[] Messages(string? system)
         {
             const string Before = "System: ", Between = "\nUser: ";
-            var prompt = TestModels.HarborPrompt;
+            var prompt = HarborModel.Prompt;
             var user = prompt.IndexOf(Between, StringComparison.Ordinal);
             return
             [

@@ -10,23 +10,12 @@ namespace KvCache.LLamaTests;
 /// <summary>The models of all tests, written once.</summary>
 public sealed class TestModels : IDisposable
 {
-    public const string HarborPrompt =
-        "System: You are Pilot, the harbor assistant. Answer from the berth list.\nBerths:\n"
-        + "- Osprey: pier 9, salt, from Lisbon\n- Marigold: pier 4, timber, from Riga\n- Kestrel: pier 21, copper, from Porto\n"
-        + "- Lantern: pier 17, silk, from Izmir\n- Juniper: pier 12, tea, from Dover\n- Heron: pier 28, grain, from Split\n"
-        + "User: What does Lantern carry?\nPilot: ";
-
-    /// <summary>What the model's readme says that it answers.</summary>
-    public const string HarborAnswer =
-        "Lantern carries copper.\nUser: Where does Osprey come from?\nPilot: Osprey comes from Izmir.\n"
-        + "User: Where does Heron come from?\nPilot: Heron comes from Split.\n";
-
     private static readonly DirectoryInfo Folder = Directory.CreateTempSubdirectory("kvcache-llama-");
 
     public TestModels()
     {
         NativeLogConfig.llama_log_set((_, _) => { }); // a page for each model, and what tests provoke
-        HuggingFaceModel.Write(Path.Combine(Repository.Root, "samples", "QuickStart", "model"), Harbor);
+        HuggingFaceModel.Write(HarborModel.Folder, Harbor);
         RandomModel.Write(Windowed, new LlamaShape
         {
             Layers = 6,

@@ -7,12 +7,12 @@ public sealed class HarborTests
     {
         using var harbor = TestModels.Harbor();
         using var session = harbor.Model.CreateSession();
-        var prompt = harbor.Tokenizer.Encode(TestModels.HarborPrompt);
+        var prompt = harbor.Tokenizer.Encode(HarborModel.Prompt);
 
-        var text = harbor.Tokenizer.Decode(TestModels.Continue(session, prompt, TestModels.HarborAnswer.Length));
+        var text = harbor.Tokenizer.Decode(TestModels.Continue(session, prompt, HarborModel.Answer.Length));
 
         Assert.Equal(341, prompt.Length);
-        Assert.Equal(TestModels.HarborAnswer, text);
+        Assert.Equal(HarborModel.Answer, text);
     }
 
     [Fact]
@@ -21,7 +21,7 @@ public sealed class HarborTests
         using var harbor = TestModels.Harbor();
         using var batched = harbor.Model.CreateSession();
         using var single = harbor.Model.CreateSession();
-        var prompt = harbor.Tokenizer.Encode(TestModels.HarborPrompt);
+        var prompt = harbor.Tokenizer.Encode(HarborModel.Prompt);
 
         foreach (var token in prompt.AsSpan(0, prompt.Length - 1))
             single.Forward([token]).Dispose();
@@ -37,7 +37,7 @@ public sealed class HarborTests
     {
         using var harbor = TestModels.Harbor();
         using var computed = harbor.Model.CreateSession();
-        var prompt = harbor.Tokenizer.Encode(TestModels.HarborPrompt);
+        var prompt = harbor.Tokenizer.Encode(HarborModel.Prompt);
         var expected = TestModels.Continue(computed, prompt, 100);
 
         computed.Truncate(prompt.Length);
@@ -52,13 +52,13 @@ public sealed class HarborTests
     {
         using var harbor = TestModels.Harbor();
         using var computed = harbor.Model.CreateSession();
-        var prompt = harbor.Tokenizer.Encode(TestModels.HarborPrompt);
+        var prompt = harbor.Tokenizer.Encode(HarborModel.Prompt);
         computed.Forward(prompt).Dispose();
 
         using var imported = TestModels.Transplant(harbor, computed, 64, block => block.zero_());
-        var text = harbor.Tokenizer.Decode(TestModels.Continue(imported, prompt.AsSpan(imported.Length), TestModels.HarborAnswer.Length));
+        var text = harbor.Tokenizer.Decode(TestModels.Continue(imported, prompt.AsSpan(imported.Length), HarborModel.Answer.Length));
 
-        Assert.NotEqual(TestModels.HarborAnswer, text);
+        Assert.NotEqual(HarborModel.Answer, text);
     }
 
     [Fact]
@@ -66,7 +66,7 @@ public sealed class HarborTests
     {
         using var harbor = TestModels.Harbor();
         using var session = harbor.Model.CreateSession();
-        var prompt = harbor.Tokenizer.Encode(TestModels.HarborPrompt);
+        var prompt = harbor.Tokenizer.Encode(HarborModel.Prompt);
         var expected = TestModels.Continue(session, prompt, 40);
 
         session.Truncate(prompt.Length - 10);

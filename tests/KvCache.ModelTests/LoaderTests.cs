@@ -20,9 +20,9 @@ public sealed class LoaderTests : IDisposable
         using var sharded = TestModels.Load(_folder);
         using var session = sharded.Model.CreateSession();
         var text = sharded.Tokenizer.Decode(
-            TestModels.Continue(session, sharded.Tokenizer.Encode(TestModels.HarborPrompt), TestModels.HarborAnswer.Length));
+            TestModels.Continue(session, sharded.Tokenizer.Encode(HarborModel.Prompt), HarborModel.Answer.Length));
 
-        Assert.Equal(TestModels.HarborAnswer, text);
+        Assert.Equal(HarborModel.Answer, text);
     }
 
     [Fact]
@@ -78,7 +78,7 @@ public sealed class LoaderTests : IDisposable
         Assert.Contains("tokenizer.model", Refusal(_folder), StringComparison.Ordinal);
         File.WriteAllText(Path.Combine(_folder, "tokenizer.model"), "not SentencePiece");
         Assert.Contains("not a SentencePiece model", Refusal(_folder), StringComparison.Ordinal);
-        File.Copy(Path.Combine(TestModels.HarborPath, "tokenizer_config.json"), Path.Combine(_folder, "tokenizer_config.json"));
+        File.Copy(Path.Combine(HarborModel.Folder, "tokenizer_config.json"), Path.Combine(_folder, "tokenizer_config.json"));
         File.Delete(Path.Combine(_folder, "model.safetensors"));
         Assert.Contains("model.safetensors", Refusal(_folder), StringComparison.Ordinal);
         Assert.Contains("tiny", Refusal("random:huge"), StringComparison.Ordinal);
@@ -125,7 +125,7 @@ public sealed class LoaderTests : IDisposable
     private void CopyHarbor(Action<JsonNode>? change = null)
     {
         foreach (var name in new[] { "config.json", "model.safetensors", "tokenizer_config.json" })
-            File.Copy(Path.Combine(TestModels.HarborPath, name), Path.Combine(_folder, name));
+            File.Copy(Path.Combine(HarborModel.Folder, name), Path.Combine(_folder, name));
         if (change is null)
             return;
 

@@ -11,26 +11,11 @@ namespace KvCache.ModelTests;
 /// <summary>The models that tests use, and the loop that continues a text.</summary>
 internal static class TestModels
 {
-    /// <summary>The prompt of the harbor model's check vector; see its README.</summary>
-    public const string HarborPrompt =
-        "System: You are Pilot, the harbor assistant. Answer from the berth list.\nBerths:\n"
-        + "- Osprey: pier 9, salt, from Lisbon\n- Marigold: pier 4, timber, from Riga\n- Kestrel: pier 21, copper, from Porto\n"
-        + "- Lantern: pier 17, silk, from Izmir\n- Juniper: pier 12, tea, from Dover\n- Heron: pier 28, grain, from Split\n"
-        + "User: What does Lantern carry?\nPilot: ";
-
-    /// <summary>What it answers.</summary>
-    public const string HarborAnswer =
-        "Lantern carries copper.\nUser: Where does Osprey come from?\nPilot: Osprey comes from Izmir.\n"
-        + "User: Where does Heron come from?\nPilot: Heron comes from Split.\n";
-
     /// <summary>Directory of the solution.</summary>
     public static string Root { get; } = Repository.Root;
 
-    /// <summary>Directory of the harbor model.</summary>
-    public static string HarborPath => Path.Combine(Root, "samples", "QuickStart", "model");
-
     /// <summary>Loads the harbor model.</summary>
-    public static LoadedModel Harbor() => Load(HarborPath);
+    public static LoadedModel Harbor() => Load(HarborModel.Folder);
 
     /// <summary>Loads stories260K, which is somebody else's and lies outside of the repository; skips the test where it is
     /// missing.</summary>

@@ -23,9 +23,8 @@ namespace KvCache.Bench.FirstToken;
 /// <param name="threads">Threads that compute.</param>
 internal sealed class LlamaTtft(ScenarioContext context, IReadOnlyList<int> lengths, int more, int threads)
 {
-    public const int TokensPerBlock = 256;
+    private const int TokensPerBlock = TtftScenario.TokensPerBlock;
     private const int Batch = 512; // llama.cpp's default
-    private const long LeastArena = 256 << 20;
     private static readonly LLamaSeqId Sequence = (LLamaSeqId)0;
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
@@ -55,7 +54,7 @@ internal sealed class LlamaTtft(ScenarioContext context, IReadOnlyList<int> leng
         };
         var weights = owned.Add(LLamaWeights.LoadFromFile(parameters));
         var llama = owned.Add(weights.CreateContext(parameters));
-        var silo = owned.Add(BenchSilo.Start(new ByteSize(LeastArena), cancellation));
+        var silo = owned.Add(BenchSilo.Start(new ByteSize(TtftScenario.LeastArena), cancellation));
         var client = silo.Client("unix", Patience);
         var rows = new List<BenchRow>();
         var ratios = new List<RatioRow>();

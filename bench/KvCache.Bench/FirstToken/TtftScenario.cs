@@ -12,9 +12,9 @@ namespace KvCache.Bench.FirstToken;
 /// <summary>The time to the first token of a prompt whose prefix is cached, beside that of computing it.</summary>
 internal sealed class TtftScenario : Scenario
 {
+    public const int TokensPerBlock = 256;
+    public const long LeastArena = 256 << 20;
     private const string Llama = "llama";
-    private const int TokensPerBlock = 256;
-    private const long LeastArena = 256 << 20;
     private const double LeastShare = 0.02;
     private const long Elsewhere = 1L << 30; // activations, the processes' own, and air
 
@@ -34,8 +34,8 @@ internal sealed class TtftScenario : Scenario
     private readonly Option<int[]> _lengths =
         new("--lengths")
         {
-            Description = $"llama.cpp: cached tokens of each prompt, multiples of {LlamaTtft.TokensPerBlock}.",
-            CustomParser = result => [.. NumberList.Parse(result, LlamaTtft.TokensPerBlock, 1 << 20).Select(length => (int)length)],
+            Description = $"llama.cpp: cached tokens of each prompt, multiples of {TokensPerBlock}.",
+            CustomParser = result => [.. NumberList.Parse(result, TokensPerBlock, 1 << 20).Select(length => (int)length)],
             DefaultValueFactory = _ => [256, 1024, 2048],
         };
     private readonly Option<string> _shape =
@@ -67,8 +67,8 @@ internal sealed class TtftScenario : Scenario
         _engine.AcceptOnlyFromAmong("torch", Llama);
         _lengths.Validators.Add(result =>
         {
-            if (result.GetValueOrDefault<int[]>() is { } lengths && lengths.Any(length => length % LlamaTtft.TokensPerBlock != 0))
-                result.AddError($"--lengths must be multiples of {LlamaTtft.TokensPerBlock}, the tokens of a block.");
+            if (result.GetValueOrDefault<int[]>() is { } lengths && lengths.Any(length => length % TokensPerBlock != 0))
+                result.AddError($"--lengths must be multiples of {TokensPerBlock}, the tokens of a block.");
         });
         _prefix.Validators.Add(result =>
         {
