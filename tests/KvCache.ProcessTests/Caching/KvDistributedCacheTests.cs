@@ -4,6 +4,7 @@ using KvCache.ProcessTests.Caching;
 using KvCache.ProcessTests.Infrastructure;
 using Microsoft.Extensions.Caching.Distributed;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Options;
 
 namespace KvCache.ProcessTests;
@@ -69,6 +70,23 @@ public sealed class KvDistributedCacheTests(CachingSilo silo) : DistributedCache
         await Assert.ThrowsAsync<IOException>(() => strict.SetAsync(Key, [1], new()));
         Assert.Null(await strict.GetAsync(Key));
         await Assert.ThrowsAsync<IOException>(() => strict.RefreshAsync(Key));
+    }
+
+    [Fact]
+    public async Task A_program_registers_client_cache_and_health_check()
+    {
+        var services = new ServiceCollection().AddLogging();
+        services.AddKvCacheClient(options => options.Endpoints.Add(silo.Process.Tcp)).AddKvCacheDistributedCache();
+        services.AddHealthChecks().AddKvCache();
+        await using var program = services.BuildServiceProvider();
+        var cache = program.GetRequiredService<IDistributedCache>();
+        await Eventually.TrueAsync("the entry is found", async () =>
+        {
+            await cache.SetAsync(Key, [1], new());
+            return await cache.GetAsync(Key) is [1];
+        });
+        await Eventually.TrueAsync("the cache is healthy", async () =>
+            (await program.GetRequiredService<HealthCheckService>().CheckHealthAsync()).Status == HealthStatus.Healthy);
     }
 
     [Fact]
