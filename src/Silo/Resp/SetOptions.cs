@@ -29,8 +29,10 @@ internal readonly record struct SetOptions
     /// <param name="now">The time, for EXAT and PXAT.</param>
     /// <param name="options">The options.</param>
     /// <param name="error">The reply, where they are wrong.</param>
+    /// <param name="command">Name of the command, for it.</param>
     public static bool TryParse(
-        RespArguments arguments, int first, DateTimeOffset now, out SetOptions options, [NotNullWhen(false)] out string? error)
+        RespArguments arguments, int first, DateTimeOffset now, out SetOptions options, [NotNullWhen(false)] out string? error,
+        string command = "set")
     {
         options = default;
         for (var i = first; i < arguments.Count; i++)
@@ -48,7 +50,7 @@ internal readonly record struct SetOptions
                 if (!arguments.TryInteger(++i, out var number))
                     return Fail("ERR value is not an integer or out of range", out error);
                 if (number <= 0 || number > (long.MaxValue - now.UtcTicks) / unit.Ticks)
-                    return Fail("ERR invalid expire time in 'set' command", out error);
+                    return Fail($"ERR invalid expire time in '{command}' command", out error);
                 options = options with
                 {
                     TimeToLive =
