@@ -245,15 +245,12 @@ internal sealed partial class RespSession
             {
                 var kept = new FieldTable(old is null ? default : ValueBlocks.ValueOf(old));
                 while (kept.Read())
-                {
-                    if (LastOf(kept.Name) < 0)
-                        into.Append(kept.Name, kept.Value);
-                }
-
+                    into.Append(kept.Name, LastOf(kept.Name) is >= 0 and var last ? ValueOf(_fields[last]) : kept.Value);
                 for (var i = 0; i < _fields.Count; i++)
                 {
-                    if (LastOf(_arguments[_fields[i].Name]) == i)
-                        into.Append(_arguments[_fields[i].Name], ValueOf(_fields[i]));
+                    var name = _arguments[_fields[i].Name];
+                    if (LastOf(name) is var last && FirstOf(name) == i && !(old is not null && new FieldTable(ValueBlocks.ValueOf(old)).Find(name)))
+                        into.Append(name, ValueOf(_fields[last]));
                 }
             });
             if (outcome == PutOutcome.Stored && !saysOk)
@@ -296,6 +293,14 @@ internal sealed partial class RespSession
     }
 
     private ReadOnlySpan<byte> ValueOf(FieldWrite field) => field.Long is { } write ? write.Written : _arguments[field.Value];
+
+    private int FirstOf(ReadOnlySpan<byte> name)
+    {
+        var first = 0;
+        while (!name.SequenceEqual(_arguments[_fields[first].Name]))
+            first++;
+        return first;
+    }
 
     private int LastOf(ReadOnlySpan<byte> name)
     {
