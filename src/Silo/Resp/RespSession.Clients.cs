@@ -128,8 +128,8 @@ internal sealed partial class RespSession
         CultureInfo.InvariantCulture,
         $"id={_id} addr={Peer} laddr={_server.Address} fd=-1 name={_name} age={(long)Stopwatch.GetElapsedTime(_began).TotalSeconds} "
         + $"idle={(long)(Idle ?? TimeSpan.Zero).TotalSeconds} flags={(_queue is null ? "N" : "x")} db=0 sub=0 psub=0 ssub=0 "
-        + $"multi={(_queue is null ? -1 : _queued)} watch={_watched.Count} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 "
-        + $"omem=0 tot-mem=0 events=r cmd={_lastCommand} user={_user} redir=-1 resp={_writer.Version} lib-name={_libraryName} "
+        + $"multi={(_queue is null ? -1 : _queued)} watch={_watched.Count} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 "
+        + $"obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={_lastCommand} user={_user} redir=-1 resp={_writer.Version} lib-name={_libraryName} "
         + $"lib-ver={_libraryVersion}");
 
     // A tenant sees its own connections.

@@ -249,8 +249,8 @@ internal sealed partial class RespSession
                 for (var i = 0; i < _fields.Count; i++)
                 {
                     var name = _arguments[_fields[i].Name];
-                    if (LastOf(name) is var last && FirstOf(name) == i && !(old is not null && new FieldTable(ValueBlocks.ValueOf(old)).Find(name)))
-                        into.Append(name, ValueOf(_fields[last]));
+                    if (FirstOf(name) == i && (old is null || !new FieldTable(ValueBlocks.ValueOf(old)).Find(name)))
+                        into.Append(name, ValueOf(_fields[LastOf(name)]));
                 }
             });
             if (outcome == PutOutcome.Stored && !saysOk)

@@ -94,7 +94,7 @@ internal sealed partial class RespSession
     /// <summary>EXPIRE key time [NX | XX | GT | LT], and its forms.</summary>
     private void Expire(long unit, bool isDate)
     {
-        if (!TryInteger(2, out var number))
+        if (!TryConditions(out var conditions) || !TryInteger(2, out var number))
             return;
         var now = _server.Time.GetUtcNow();
         var latest = isDate ? (DateTime.MaxValue - DateTime.UnixEpoch).Ticks : DateTime.MaxValue.Ticks - now.UtcTicks;
@@ -104,8 +104,6 @@ internal sealed partial class RespSession
             return;
         }
 
-        if (!TryConditions(out var conditions))
-            return;
         var life = TimeSpan.FromTicks(number * unit) - (isDate ? now - DateTimeOffset.UnixEpoch : TimeSpan.Zero);
         if (!TryKey(1, out var key) || Values.Peek(key) is not { } value || !IsMet(conditions, life, value.ExpiresAt - now))
         {

@@ -12,13 +12,16 @@ internal sealed partial class RespSession
     {
         if (KnownScripts.Find(_arguments[1]) is not { } script)
         {
-            _writer.Error("ERR this script is not one of the locks and caches that are known here; Lua is not run (docs/engines/redis.md)");
+            _writer.Error(UnknownScript);
             return;
         }
 
         _server.Scripts.Add(_arguments[1], script);
         Evaluate(script);
     }
+
+    private const string UnknownScript =
+        "ERR this script is not one of the locks and caches that are known here; Lua is not run (docs/engines/redis.md)";
 
     internal void EvaluateKnown()
     {

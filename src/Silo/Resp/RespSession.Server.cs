@@ -84,7 +84,9 @@ internal sealed partial class RespSession
 
     internal void Ping()
     {
-        if (_arguments.Count > 1)
+        if (_arguments.Count > 2)
+            _writer.Error("ERR wrong number of arguments for 'ping' command");
+        else if (_arguments.Count > 1)
             _writer.Bulk(_arguments[1]);
         else
             _writer.Simple("PONG"u8);

@@ -117,6 +117,12 @@ internal sealed partial class RespSession
             return;
         }
 
+        if (command.Name == "eval" && KnownScripts.Find(_arguments[1]) is null)
+        {
+            Refuse(0, UnknownScript);
+            return;
+        }
+
         _queuedKeys |= KeysOf(command);
         _queued++;
         Write($"*{count}\r\n");

@@ -32,7 +32,10 @@ public sealed class OpenApiTests(CachingSilo silo)
                 var ns = await client.RegisterNamespaceAsync(new NamespaceRequest
                 {
                     Model = "generated",
-                    Layout = new LayoutFields { Layers = 2, KvHeads = 2, HeadDim = 16, TokensPerBlock = 4, DataType = LayoutFieldsDataType.Float16 },
+                    Layout = new LayoutFields
+                    {
+                        Layers = 2, KvHeads = 2, HeadDim = 16, TokensPerBlock = 4, DataType = LayoutFieldsDataType.Float16,
+                    },
                 });
                 var block = Enumerable.Range(0, ns.BlockBytes).Select(i => (byte)(i * 7)).ToArray();
                 var hash = new string('a', 64);
@@ -57,7 +60,9 @@ public sealed class OpenApiTests(CachingSilo silo)
                     problem = e.Result.Type;
                 }
 
-                return $"{stored.Outcome == PutBlockReplyOutcome.Stored} {matched.Blocks + matched.Of} {bytes.ToArray().SequenceEqual(block)} {layers} {problem}";
+                var isStored = stored.Outcome == PutBlockReplyOutcome.Stored;
+                var isSame = bytes.ToArray().SequenceEqual(block);
+                return $"{isStored} {matched.Blocks + matched.Of} {isSame} {layers} {problem}";
             }
         }
         """;
@@ -100,7 +105,8 @@ public sealed class OpenApiTests(CachingSilo silo)
                 import openapiTS, { astToString } from "{{tools}}/node_modules/openapi-typescript/dist/index.mjs";
                 import ts from "{{tools}}/node_modules/typescript/lib/typescript.js";
                 const blob = ts.factory.createTypeReferenceNode("Blob");
-                const ast = await openapiTS(new URL("file://{{document}}"), { transform: (schema) => schema.format === "binary" ? blob : undefined });
+                const transform = (schema) => schema.format === "binary" ? blob : undefined;
+                const ast = await openapiTS(new URL("file://{{document}}"), { transform });
                 fs.writeFileSync("{{folder}}/v1.ts", astToString(ast));
                 """);
             await RunAsync("node", types);
