@@ -125,7 +125,7 @@ public sealed class ClientTelemetryTests
             _metering = Sdk.CreateMeterProviderBuilder().AddMeter(KvCacheTelemetry.MeterName).AddInMemoryExporter(_metrics).Build();
         }
 
-        public IReadOnlyList<Activity> Spans
+        public List<Activity> Spans
         {
             get
             {
