@@ -44,6 +44,7 @@ public sealed class PackageTests(PackageFeed feed) : IClassFixture<PackageFeed>
     }
 
     [Fact]
+    [Trait("run", "long")]
     public async Task The_code_of_the_README_compiles_against_the_packages_and_runs()
     {
         var text = await File.ReadAllTextAsync(Path.Combine(Repository.Root, "README.md"));

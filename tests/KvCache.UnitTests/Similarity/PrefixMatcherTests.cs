@@ -24,7 +24,7 @@ public sealed class PrefixMatcherTests
 
             var comparison = PrefixComparison.Of(first, second);
             Assert.Equal(naive, comparison.Common);
-                        Assert.Equal(naive / tokensPerBlock, comparison.CommonBlocks(tokensPerBlock));
+            Assert.Equal(naive / tokensPerBlock, comparison.CommonBlocks(tokensPerBlock));
             var parts = naive < Math.Min(first.Length, second.Length);
             Assert.Equal(parts ? naive : null, comparison.DivergesAt);
             Assert.Equal(parts, comparison.Relation == PrefixRelation.Diverge);
