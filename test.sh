@@ -41,6 +41,15 @@ install_what_is_missing() {
   done
 }
 
+# What generates and lints clients of the HTTP API, where there is Node.js. Kept from run to run.
+npm_tools=${XDG_CACHE_HOME:-$HOME/.cache}/kvcache-npm-tools
+install_npm_tools() {
+  command -v npm >/dev/null && [ ! -x "$npm_tools/node_modules/.bin/redocly" ] || return
+  mkdir -p "$npm_tools"
+  npm install --prefix "$npm_tools" --no-audit --no-fund --silent openapi-typescript@7 typescript@5 @redocly/cli@2 >/dev/null 2>&1 ||
+    rm -rf "$npm_tools"
+}
+
 work=$(mktemp -d)
 touch "$work/counts" "$work/running"
 trap 'rm -rf "$work"' EXIT
@@ -141,6 +150,7 @@ compute() {
 short_lived() { DOTNET_TC_CallCountingDelayMs=100000 "$@"; }
 
 install_what_is_missing & # while the compiler works
+[ -n "$fast" ] || install_npm_tools &
 target=KvCache.sln silo=tests/KvCache.ProcessTests/bin/Release/net10.0/KvCache.Silo.dll
 [ -z "$fast" ] || target=tests/fast.slnf silo=src/Silo/bin/Release/net10.0/KvCache.Silo.dll
 # One compiler for all projects, and links instead of copies of libtorch. Profiles for a later optimisation cost short programs, the
@@ -151,6 +161,7 @@ if ! dotnet build "$target" -c Release -v quiet -nologo -p:UseSharedCompilation=
   finish
 fi
 wait
+[ ! -x "$npm_tools/node_modules/.bin/redocly" ] || export KVCACHE_NPM_TOOLS=$npm_tools
 echo "Built in $SECONDS s"
 
 if [ -n "$fast" ]; then

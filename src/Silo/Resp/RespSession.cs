@@ -14,6 +14,8 @@ namespace KvCache.Silo.Resp;
 internal sealed partial class RespSession : Connection
 {
     private const int QuotedBytes = 128;
+    private const int MostOfTurn = 64;
+    private const int LongestTurn = 50; // ms
 
     private readonly RespServer _server;
     private readonly SocketTransport _transport;
@@ -22,6 +24,9 @@ internal sealed partial class RespSession : Connection
     private readonly RespArguments _arguments = new();
     private NamespaceId _namespace;
     private KeyLocks _locks = null!; // with the namespace
+    private byte[] _lastKey = new byte[64];
+    private int _lastKeyBytes;
+    private BlockKey _lastName;
     private bool _quit;
     private string? _certified;
 
@@ -64,8 +69,13 @@ internal sealed partial class RespSession : Connection
         {
             while (!_quit && _reader.Wait())
             {
+                // What a pipeline has brought is one turn, as long as it is short: taking turns costs as much as a small request.
                 BeginFrame();
-                ServeRequest();
+                var ends = Environment.TickCount64 + LongestTurn;
+                var left = MostOfTurn;
+                do
+                    ServeRequest();
+                while (_reader.HasMore && !_quit && --left > 0 && Environment.TickCount64 < ends);
                 if (!_reader.HasMore || _quit)
                     _writer.Flush();
                 EndFrame();
@@ -225,7 +235,18 @@ internal sealed partial class RespSession : Connection
 
     private string BadKey => $"ERR a key has 1 to {_server.Options.MaxKeyBytes} bytes here";
 
-    private BlockKey KeyOf(ReadOnlySpan<byte> key) => new(_namespace, RespKeys.Hash(key));
+    // A request asks for the name of its key several times, and a hash costs as much as the rest of a small request.
+    private BlockKey KeyOf(ReadOnlySpan<byte> key)
+    {
+        if (key.SequenceEqual(_lastKey.AsSpan(0, _lastKeyBytes)) && _lastName.Namespace == _namespace)
+            return _lastName;
+        _lastName = new BlockKey(_namespace, RespKeys.Hash(key));
+        if (_lastKey.Length < key.Length)
+            _lastKey = new byte[key.Length];
+        key.CopyTo(_lastKey);
+        _lastKeyBytes = key.Length;
+        return _lastName;
+    }
 
     // Keys that cannot exist are not stored by anybody.
     private bool TryKey(int index, out BlockKey key)
