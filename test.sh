@@ -24,7 +24,7 @@ install_what_is_missing() {
   local missing=() package
   command -v redis-server >/dev/null || missing+=(redis-server)
   command -v python3 >/dev/null || missing+=(python3)
-  for module in pytest numpy torch setuptools wheel zmq msgpack; do
+  for module in pytest numpy torch setuptools wheel zmq msgpack redis; do
     /usr/bin/python3 -c "import $module" >/dev/null 2>&1 || missing+=("python3-$module")
   done
   [ ${#missing[@]} -eq 0 ] && return
@@ -41,12 +41,12 @@ install_what_is_missing() {
   done
 }
 
-# What generates and lints clients of the HTTP API, where there is Node.js. Kept from run to run.
+# What generates and lints clients of the HTTP API, and clients of Redis, where there is Node.js. Kept from run to run.
 npm_tools=${XDG_CACHE_HOME:-$HOME/.cache}/kvcache-npm-tools
 install_npm_tools() {
-  command -v npm >/dev/null && [ ! -x "$npm_tools/node_modules/.bin/redocly" ] || return
+  command -v npm >/dev/null && [ ! -d "$npm_tools/node_modules/ioredis" ] || return
   mkdir -p "$npm_tools"
-  npm install --prefix "$npm_tools" --no-audit --no-fund --silent openapi-typescript@7 typescript@5 @redocly/cli@2 >/dev/null 2>&1 ||
+  npm install --prefix "$npm_tools" --no-audit --no-fund --silent openapi-typescript@7 typescript@5 @redocly/cli@2 ioredis@5 redis@5 >/dev/null 2>&1 ||
     rm -rf "$npm_tools"
 }
 

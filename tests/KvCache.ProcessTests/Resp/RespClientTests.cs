@@ -1,0 +1,50 @@
+using System.Diagnostics;
+
+namespace KvCache.ProcessTests;
+
+/// <summary>Ordinary clients of other languages, unchanged.</summary>
+[Collection(typeof(CachingSilo))]
+public sealed class RespClientTests(CachingSilo silo)
+{
+    private string Port => silo.Process.Ready.Resp.Split(':')[1];
+
+    [Fact]
+    public async Task Redis_py_works_with_its_locks_and_transactions()
+    {
+        const string Python = "/usr/bin/python3";
+        Assert.SkipUnless(File.Exists(Python), "There is no /usr/bin/python3.");
+        var (code, _) = await RunAsync(Python, "-c", "import redis");
+        Assert.SkipUnless(code == 0, "/usr/bin/python3 has no redis (on Debian: python3-redis).");
+        await AssertOkAsync(Python, "-B", Script("redis_py.py"), Port);
+    }
+
+    [Fact]
+    public async Task The_clients_of_node_work_with_locks_and_transactions()
+    {
+        var tools = Environment.GetEnvironmentVariable("KVCACHE_NPM_TOOLS");
+        Assert.SkipWhen(
+            string.IsNullOrEmpty(tools) || !Directory.Exists(Path.Combine(tools, "node_modules", "ioredis")),
+            "KVCACHE_NPM_TOOLS names no folder with node_modules of ioredis and redis (npm install)");
+        await AssertOkAsync("node", Script("node_clients.mjs"), Port, tools!);
+    }
+
+    private static string Script(string name) => Path.Combine(AppContext.BaseDirectory, "Resp", name);
+
+    private static async Task AssertOkAsync(string program, params string[] arguments)
+    {
+        var (code, output) = await RunAsync(program, arguments);
+        Assert.True(code == 0 && output.TrimEnd().EndsWith("ok", StringComparison.Ordinal), output);
+    }
+
+    private static async Task<(int Code, string Output)> RunAsync(string program, params string[] arguments)
+    {
+        using var process = Process.Start(new ProcessStartInfo(program, arguments)
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        await process.WaitForExitAsync();
+        return (process.ExitCode, await output + await error);
+    }
+}
