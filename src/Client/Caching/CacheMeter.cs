@@ -28,10 +28,15 @@ internal sealed class CacheMeter(string tier)
 
     public void Loaded(LoadResult result, int wanted, KvLayout layout, LayerRange range, long began)
     {
-        var bytes = (long)result.Blocks * layout.RangeBytes(range);
+        Interlocked.Add(ref _loadedTokens, (long)result.Blocks * layout.TokensPerBlock * range.Count / layout.Layers);
+        Loaded(result, wanted, (long)result.Blocks * layout.RangeBytes(range), began);
+    }
+
+    /// <summary>Counts a load of what has no tokens.</summary>
+    public void Loaded(LoadResult result, int wanted, long bytes, long began)
+    {
         Interlocked.Add(ref _hits, result.Blocks);
         Interlocked.Add(ref _loadedBytes, bytes);
-        Interlocked.Add(ref _loadedTokens, (long)result.Blocks * layout.TokensPerBlock * range.Count / layout.Layers);
         if (result.Blocks < wanted)
             Interlocked.Add(ref _misses[(int)result.Reason], wanted - result.Blocks);
         var elapsed = Stopwatch.GetElapsedTime(began);

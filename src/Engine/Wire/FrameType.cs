@@ -69,6 +69,12 @@ internal enum FrameType : byte
     /// <summary>What is known of a chain after it was used.</summary>
     Hint = 22,
 
+    /// <summary>Stores a value, in place of what is stored under its name.</summary>
+    PutValue = 23,
+
+    /// <summary>A value, whatever its size.</summary>
+    GetValue = 24,
+
     /// <summary>Answer to <see cref="Hello"/>: version, server nonce.</summary>
     HelloReply = 0x81,
 
@@ -134,6 +140,12 @@ internal enum FrameType : byte
 
     /// <summary>Answer to <see cref="Hint"/>.</summary>
     HintReply = 0x96,
+
+    /// <summary>Answer to <see cref="PutValue"/>.</summary>
+    PutValueReply = 0x97,
+
+    /// <summary>Answer to <see cref="GetValue"/>.</summary>
+    GetValueReply = 0x98,
 
     /// <summary>Last frame in answer to <see cref="Get"/>.</summary>
     GetEnd = 0xA5,

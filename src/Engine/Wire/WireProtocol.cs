@@ -69,6 +69,18 @@ internal static class WireProtocol
     /// <summary>Flag of a put: blocks that are stored already keep the life that they have.</summary>
     public const byte PutKeepsLife = 4;
 
+    /// <summary>Flag of a get of a value: its label and length, without its bytes.</summary>
+    public const byte ValueLabelOnly = 1;
+
+    /// <summary>Most bytes of a value's label.</summary>
+    public const int MaxValueLabelBytes = 64 * 1024;
+
+    /// <summary>Most bytes of a value: 64 KiB less than the largest block, for its label.</summary>
+    public const int MaxValueBytes = (int)KvLayout.MaxBlockBytes - MaxValueLabelBytes;
+
+    /// <summary>Layout of the namespaces of values. Every value brings its own, as they differ in size.</summary>
+    public static KvLayout ValueLayout { get; } = KvLayout.Opaque(1, 1);
+
     /// <summary>A duration as it travels: whole milliseconds, rounded up.</summary>
     public static ulong Milliseconds(TimeSpan duration) => (ulong)Math.Max(0, Math.Ceiling(duration.TotalMilliseconds));
 

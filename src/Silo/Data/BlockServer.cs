@@ -13,6 +13,7 @@ using KvCache.Silo.Hosting;
 using KvCache.Silo.Options;
 using KvCache.Silo.Security;
 using KvCache.Silo.Telemetry;
+using KvCache.Silo.Values;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans;
@@ -37,6 +38,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         ClusterView cluster,
         BlockWriter writer,
         BlockFetcher fetcher,
+        ValueBlocks values,
         IGrainFactory grains,
         TenantRegistry tenants,
         TenantQuotas quotas,
@@ -56,6 +58,7 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
         Cluster = cluster;
         Writer = writer;
         Fetcher = fetcher;
+        Values = values;
         Grains = grains;
         Tenants = tenants;
         Quotas = quotas;
@@ -90,6 +93,8 @@ internal sealed partial class BlockServer : IHostedService, IDataPlaneAddresses,
     public BlockWriter Writer { get; }
 
     public BlockFetcher Fetcher { get; }
+
+    public ValueBlocks Values { get; }
 
     public IGrainFactory Grains { get; }
 

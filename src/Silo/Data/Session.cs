@@ -98,7 +98,7 @@ internal sealed partial class Session : Connection
 
     private void Serve(FrameHeader header, ReadOnlySpan<byte> meta)
     {
-        if (header.PayloadLength != 0 && header.Type != FrameType.Put)
+        if (header.PayloadLength != 0 && header.Type is not (FrameType.Put or FrameType.PutValue))
             throw new KvFormatException(
                 $"A frame of type {(byte)header.Type} has no payload, {header.PayloadLength} bytes were announced.");
         Slice(header.Type is FrameType.Get or FrameType.GetLayers or FrameType.Put or FrameType.PutMapped or FrameType.PeerGet);
@@ -125,6 +125,8 @@ internal sealed partial class Session : Connection
                 case FrameType.GetMapped: GetMapped(header.RequestId, meta); break;
                 case FrameType.PutMapped: PutMapped(header.RequestId, meta); break;
                 case FrameType.GetLayers: GetLayers(header.RequestId, meta); break;
+                case FrameType.PutValue: PutValue(header, meta); break;
+                case FrameType.GetValue: GetValue(header.RequestId, meta); break;
                 case FrameType.PeerGet when _isPeer: PeerGet(header.RequestId, meta); break;
                 case FrameType.PeerDeltas when _isPeer: PeerDeltas(header.RequestId, meta); break;
                 case FrameType.PeerSnapshot when _isPeer: PeerSnapshot(header.RequestId, meta); break;

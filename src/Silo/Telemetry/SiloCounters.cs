@@ -146,6 +146,8 @@ internal sealed class SiloCounters : IDisposable
         FrameType.Get => "get",
         FrameType.GetLayers => "get_layers",
         FrameType.Put => "put",
+        FrameType.PutValue => "put_value",
+        FrameType.GetValue => "get_value",
         FrameType.Pin => "pin",
         FrameType.Delete => "delete",
         FrameType.Release => "release",

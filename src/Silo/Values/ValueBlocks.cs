@@ -29,16 +29,16 @@ internal sealed class ValueBlocks(
     DamageCheck damage)
 {
     /// <summary>Most bytes of a value, whatever its label: 64 KiB less than the largest block.</summary>
-    public const int MaxValueBytes = (1 << 30) - MaxLabelBytes;
+    public const int MaxValueBytes = WireProtocol.MaxValueBytes;
 
     /// <summary>Most bytes of a label.</summary>
-    public const int MaxLabelBytes = 64 * 1024;
+    public const int MaxLabelBytes = WireProtocol.MaxValueLabelBytes;
 
     /// <summary>Blocks of this silo: what it knows of the cluster.</summary>
     public BlockDirectory Directory => cluster.Directory;
 
     /// <summary>Shape of the namespaces of values. Every block brings its own, as values differ in size.</summary>
-    public static KvLayout NamespaceLayout { get; } = KvLayout.Opaque(1, 1);
+    public static KvLayout NamespaceLayout => WireProtocol.ValueLayout;
 
     /// <summary>Reserves memory for a value.</summary>
     /// <param name="key">Name of the block.</param>
@@ -53,7 +53,9 @@ internal sealed class ValueBlocks(
 
     /// <summary>A lease on a value, wherever in the cluster it lies; null when nobody has it or its bytes are damaged. Counts a hit or a
     /// miss.</summary>
-    public BlockLease? Find(BlockKey key)
+    /// <param name="key">Name of the block.</param>
+    /// <param name="checks">Whether its bytes are checked here: not for readers who check them themselves.</param>
+    public BlockLease? Find(BlockKey key, bool checks = true)
     {
         if (fetcher.Fetch(key.Namespace, [key.Hash]) is not { } lease)
         {
@@ -61,7 +63,7 @@ internal sealed class ValueBlocks(
             return null;
         }
 
-        if (!damage.DropIfDamaged(lease, lease.Layout.AllLayers))
+        if (!checks || !damage.DropIfDamaged(lease, lease.Layout.AllLayers))
         {
             counters.Hit(store.Accounts.Of(key.Namespace), lease.Layout.TokensPerBlock);
             return lease;
@@ -74,6 +76,9 @@ internal sealed class ValueBlocks(
 
     /// <summary>Bytes of a value.</summary>
     public static ReadOnlySpan<byte> ValueOf(BlockLease lease) => lease.Bytes[..LengthOf(lease.Layout)];
+
+    /// <summary>CRC-32 of the value's bytes.</summary>
+    public static uint ChecksumOf(BlockLease lease) => lease.Layout.Layers > 1 ? lease.Checksums[0] : 0;
 
     /// <summary>The label.</summary>
     public static ReadOnlySpan<byte> LabelOf(BlockLease lease) => lease.Bytes[LengthOf(lease.Layout)..];

@@ -33,6 +33,9 @@ internal sealed class ValueWrite : IDisposable
     /// <summary>False when no memory could be had: the bytes have to be received and forgotten.</summary>
     public bool HasMemory => _block.Write is not null;
 
+    /// <summary>CRC-32 of what has come so far.</summary>
+    public uint Checksum => _checksum;
+
     /// <summary>Bytes that are still to come.</summary>
     public int Missing => _length - _received;
 
