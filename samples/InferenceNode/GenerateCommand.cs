@@ -131,15 +131,25 @@ internal static class GenerateCommand
         var blockBytes = loaded.Model.CreateLayout(options.TokensPerBlock).BlockBytes;
         foreach (var prompt in prompts)
         {
-            var result = PromptResult.Of(
-                await cache.GenerateWithCacheAsync(loaded.Model, loaded.Tokenizer, prompt, options, cancellationToken), blockBytes);
-            if (arguments.GetValue(Json))
+            var isJson = arguments.GetValue(Json);
+            GenerationResult? whole = null;
+            var pieces = cache.GenerateWithCacheAsync(
+                loaded.Model, loaded.Tokenizer, prompt, options: options, cancellationToken: cancellationToken);
+            await foreach (var piece in pieces)
+            {
+                if (!isJson)
+                    Console.Write(piece.Text);
+                whole ??= piece.Result;
+            }
+
+            var result = PromptResult.Of(whole!, blockBytes);
+            if (isJson)
             {
                 Console.WriteLine(NodeOutput.Write(result));
                 continue;
             }
 
-            Console.WriteLine(result.Text);
+            Console.WriteLine();
             var cached = $"{result.HitTokens} of them from the cache";
             AnsiConsole.MarkupLineInterpolated(
                 $"[grey]{result.PromptTokens} prompt tokens, {cached}; first token after {result.TtftMs:F1} ms[/]");

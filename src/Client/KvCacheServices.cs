@@ -75,7 +75,7 @@ public static class KvCacheServices
     /// <param name="services">The services.</param>
     /// <param name="near">Key of the near cache.</param>
     /// <param name="far">Key of the far cache.</param>
-    /// <param name="nearLife">Longest life of copies in the near cache; null for the default (<see cref="TieredKvCache.NearLife"/>).</param>
+    /// <param name="nearLife">Longest life of copies in the near cache; null for <see cref="TieredKvCache.NearLife"/>'s default.</param>
     public static IServiceCollection AddTieredKvCache(
         this IServiceCollection services, string near, string far, TimeSpan? nearLife = null) =>
         AddTiered(services, null, near, far, nearLife);
@@ -85,7 +85,7 @@ public static class KvCacheServices
     /// <param name="key">Key of the service.</param>
     /// <param name="near">Key of the near cache.</param>
     /// <param name="far">Key of the far cache.</param>
-    /// <param name="nearLife">Longest life of copies in the near cache; null for the default (<see cref="TieredKvCache.NearLife"/>).</param>
+    /// <param name="nearLife">Longest life of copies in the near cache; null for <see cref="TieredKvCache.NearLife"/>'s default.</param>
     public static IServiceCollection AddKeyedTieredKvCache(
         this IServiceCollection services, string key, string near, string far, TimeSpan? nearLife = null)
     {

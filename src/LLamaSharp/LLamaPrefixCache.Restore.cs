@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using KvCache.Client.Scatter;
 using KvCache.LLamaSharp.States;
 
 namespace KvCache.LLamaSharp;

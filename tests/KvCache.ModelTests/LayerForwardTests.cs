@@ -134,11 +134,13 @@ public sealed class LayerForwardTests
         using var harbor = TestModels.Harbor();
         await using var local = new LocalKvCache(ByteSize.MiB(64));
         var options = new GenerationOptions { TokensPerBlock = TokensPerBlock, MaxTokens = 40 };
-        var expected = await local.GenerateWithCacheAsync(harbor.Model, harbor.Tokenizer, HarborModel.Prompt, options, Token);
+        var expected = await local.GenerateWithCacheAsync(
+            harbor.Model, harbor.Tokenizer, HarborModel.Prompt, options: options).ToResultAsync(Token);
         Assert.Equal(0, expected.HitTokens);
 
         var cache = new StoppingCache(local, layers);
-        var actual = await cache.GenerateWithCacheAsync(harbor.Model, harbor.Tokenizer, HarborModel.Prompt, options, Token);
+        var actual = await cache.GenerateWithCacheAsync(
+            harbor.Model, harbor.Tokenizer, HarborModel.Prompt, options: options).ToResultAsync(Token);
 
         Assert.Equal(expected.Text, actual.Text);
         Assert.Equal(layers == int.MaxValue, actual.HitTokens > 0);

@@ -59,8 +59,8 @@ public sealed class TextKvCacheTests : IAsyncDisposable
         var cache = Create(new TensorEncoding(ElementEncoding.Float16, TensorCompression.Zstd));
         using torch.Tensor k = Random([2, 64, 32]), v = torch.zeros(2, 64, 32);
         Assert.True(await cache.CacheKvAsync(Prompt, 0, k, v, null, Token));
-        var found = await cache.GetCachedKvAsync(Prompt, 0, Token);
-        using torch.Tensor foundK = found!.Value.K, foundV = found.Value.V;
+        using var found = await cache.GetCachedKvAsync(Prompt, 0, Token);
+        var (foundK, foundV) = (found!.K, found.V);
         Assert.Equal(torch.ScalarType.Float32, foundK.dtype);
         Assert.True(torch.allclose(k, foundK, rtol: 1e-3, atol: 1e-6));
         Assert.True(foundV.bytes.SequenceEqual(v.bytes));
@@ -135,18 +135,16 @@ public sealed class TextKvCacheTests : IAsyncDisposable
             Assert.True(await cache.CacheKvAsync(Prompt, 0, older, older, null, Token));
             await half.EvictAsync();
             Assert.True(await cache.CacheKvAsync(Prompt, 0, newer, newer, null, Token));
-            var found = await cache.GetCachedKvAsync(Prompt, 0, Token);
+            using var found = await cache.GetCachedKvAsync(Prompt, 0, Token);
             Assert.NotNull(found);
-            found.Value.K.Dispose();
-            found.Value.V.Dispose();
         }
     }
 
     private static async Task CheckAsync(TextKvCache cache, string text, int layer, torch.Tensor k, torch.Tensor v)
     {
-        var found = await cache.GetCachedKvAsync(text, layer, Token);
+        using var found = await cache.GetCachedKvAsync(text, layer, Token);
         Assert.NotNull(found);
-        using torch.Tensor foundK = found.Value.K, foundV = found.Value.V;
+        var (foundK, foundV) = (found.K, found.V);
         CheckEqual(k, foundK);
         CheckEqual(v, foundV);
     }

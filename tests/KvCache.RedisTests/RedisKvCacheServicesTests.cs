@@ -18,7 +18,8 @@ public sealed class RedisKvCacheServicesTests
         using var redis = RedisProcess.Start();
         await using var provider = new ServiceCollection()
             .AddKeyedLocalKvCache("memory", ByteSize.MiB(4))
-            .AddKeyedRedisKvCache("redis", Read(("Configuration", redis.Tcp), ("Encoding:Elements", "Float16"), ("FirstCallTimeout", "00:01:00")))
+            .AddKeyedRedisKvCache(
+                "redis", Read(("Configuration", redis.Tcp), ("Encoding:Elements", "Float16"), ("FirstCallTimeout", "00:01:00")))
             .AddKeyedRedisKvCache("redis", options => options.Configuration = "nowhere:1") // the first one holds
             .AddTieredKvCache("memory", "redis")
             .BuildServiceProvider();

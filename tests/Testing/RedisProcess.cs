@@ -44,6 +44,15 @@ internal sealed class RedisProcess : IDisposable
         return reader.ReadLine()!;
     }
 
+    /// <summary>What <c>CLUSTER INFO</c> says.</summary>
+    public string ClusterInfo()
+    {
+        using var client = new TcpClient("127.0.0.1", Port);
+        client.Client.Send(Encoding.ASCII.GetBytes("CLUSTER INFO\r\nQUIT\r\n"));
+        using var reader = new StreamReader(client.GetStream());
+        return reader.ReadToEnd();
+    }
+
     /// <summary>Ends it as a crash does.</summary>
     public void Kill() => _redis.Kill();
 

@@ -24,15 +24,14 @@ internal static class WarmUp
         await using (var scratch = new LocalKvCache(ByteSize.MiB(16)))
         {
             for (var i = 0; i < 2; i++)
-                await scratch.GenerateWithCacheAsync(model, tokenizer, text, few, cancellationToken);
+                await scratch.GenerateWithCacheAsync(model, tokenizer, text, options: few, cancellationToken: cancellationToken)
+                    .ToResultAsync(cancellationToken);
         }
 
         var prefix = KvPrefix.Of(CachedGeneration.NamespaceOf(model, options), tokenizer.Encode(prompt));
         await using var match = await cache.MatchAsync(prefix, hold: TimeSpan.FromSeconds(1), cancellationToken);
         if (match.Blocks == 0)
             return;
-        var (blocks, _) = await cache.LoadTensorsAsync(prefix, 0, count: 1, cancellationToken: cancellationToken);
-        foreach (var block in blocks)
-            block.Dispose();
+        using var block = await cache.LoadTensorsAsync(prefix, 0, count: 1, cancellationToken: cancellationToken);
     }
 }

@@ -20,6 +20,11 @@ public sealed record KvPrefix(CacheNamespace Namespace, PrefixChain Chain)
         return new(ns, PrefixHasher.HashTokens(tokens, ns.Layout.TokensPerBlock));
     }
 
+    /// <summary>The prefix of this prompt and what follows it, which alone is hashed.</summary>
+    /// <param name="tokens">Token ids that follow.</param>
+    /// <exception cref="InvalidOperationException">The hashes are an engine's own.</exception>
+    public KvPrefix Append(ReadOnlySpan<int> tokens) => this with { Chain = Chain.Append(tokens) };
+
     /// <summary>The same prefix on another tensor-parallel rank; the hashes are shared.</summary>
     public KvPrefix OnRank(int rank) => this with { Namespace = Namespace with { TensorParallelRank = rank } };
 }

@@ -47,7 +47,7 @@ public static class PrefixHasher
         ArgumentOutOfRangeException.ThrowIfLessThan(tokensPerBlock, 1);
         var hashes = new BlockHash[tokens.Length / tokensPerBlock];
         HashTokens(tokens, tokensPerBlock, hashes);
-        return new PrefixChain(hashes, tokensPerBlock, tokens.Length);
+        return new PrefixChain(hashes, tokensPerBlock, tokens);
     }
 
     /// <summary>Hashes as many full blocks as <paramref name="hashes"/> holds, without allocating.</summary>
@@ -62,12 +62,17 @@ public static class PrefixHasher
             throw new ArgumentException(
                 $"{tokens.Length} tokens have {tokens.Length / tokensPerBlock} full blocks of {tokensPerBlock}; {hashes.Length} hashes "
                 + "were asked for.", nameof(hashes));
+        HashTokens(TokenRoot, tokens, tokensPerBlock, hashes);
+    }
+
+    /// <summary>Hashes the blocks that follow another one.</summary>
+    internal static void HashTokens(BlockHash parent, ReadOnlySpan<int> tokens, int tokensPerBlock, Span<BlockHash> hashes)
+    {
         if (hashes.IsEmpty)
             return;
         var length = BlockHash.Size + (tokensPerBlock * sizeof(int));
         var rented = ArrayPool<byte>.Shared.Rent(length);
         var buffer = rented.AsSpan(0, length);
-        var parent = TokenRoot;
         for (var i = 0; i < hashes.Length; i++)
             hashes[i] = parent = HashBlock(parent, tokens.Slice(i * tokensPerBlock, tokensPerBlock), buffer);
         ArrayPool<byte>.Shared.Return(rented);

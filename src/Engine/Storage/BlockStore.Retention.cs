@@ -40,6 +40,9 @@ internal sealed partial class BlockStore
         }
     }
 
+    /// <summary>Whether a visible block is kept from being evicted.</summary>
+    public bool IsPinned(BlockKey key) => Look(key) is { } entry && Volatile.Read(ref entry.PinnedUntil) != 0;
+
     /// <summary>Sets the life of a block, from now on; <see cref="TimeSpan.MaxValue"/> is for as long as memory lasts.</summary>
     /// <returns>False when the block is not visible.</returns>
     public bool SetTimeToLive(BlockKey key, TimeSpan timeToLive)

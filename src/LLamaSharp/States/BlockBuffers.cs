@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using KvCache.Client.Scatter;
 
 namespace KvCache.LLamaSharp.States;
 

@@ -1,7 +1,6 @@
 using System.Text.Json.Serialization;
 using KvCache.Engine.Storage;
 using KvCache.Silo.Options;
-using Microsoft.AspNetCore.Http.HttpResults;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Options;
@@ -30,6 +29,7 @@ internal static class HttpApi
             options.SerializerOptions.TypeInfoResolverChain.Insert(0, HttpJsonContext.Default);
             options.SerializerOptions.TypeInfoResolverChain.Insert(1, TenantJsonContext.Default);
             options.SerializerOptions.DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull;
+            options.SerializerOptions.NumberHandling = JsonNumberHandling.Strict; // a number is no string, and is not described as one
             options.SerializerOptions.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
         });
         services.AddOpenApi("v1", HttpApiDescription.Configure);
@@ -71,8 +71,8 @@ internal static class HttpApi
         app.MapOpenApi();
 
         var json = new RequestSizeLimitAttribute(app.Services.GetRequiredService<IOptions<HttpApiOptions>>().Value.MaxJsonBytes);
-        var api = app.MapGroup(HttpGate.Path).WithTags("v1").ProducesProblem(400).ProducesProblem(401).ProducesProblem(404)
-            .ProducesProblem(503).AddEndpointFilterFactory(KnownQuery.Check);
+        var api = app.MapGroup(HttpGate.Path).WithTags("v1").ProducesProblem(400).ProducesProblem(401).ProducesProblem(403)
+            .ProducesProblem(404).ProducesProblem(421).ProducesProblem(500).ProducesProblem(503).AddEndpointFilterFactory(KnownQuery.Check);
         api.MapPost("/namespaces", QueryEndpoints.Register).WithMetadata(json).WithName("registerNamespace")
             .WithSummary("Registers a namespace and gives its id.");
         api.MapGet("/namespaces/{ns}", QueryEndpoints.Describe).WithName("getNamespace").WithSummary("Describes a registered namespace.");
@@ -94,14 +94,15 @@ internal static class HttpApi
         app.MapRecording();
         const string Block = "/blocks/{ns}/{hash}";
         api.MapGet(Block, BlockEndpoints.GetAsync).WithName("getBlock").WithSummary("The bytes of a block, or of a run of its layers.")
-            .Produces<FileStreamHttpResult>(200, "application/octet-stream");
+            .Produces(200, contentType: "application/octet-stream").AddOpenApiOperationTransformer(HttpApiDescription.DescribeGet);
         api.MapMethods(Block, [HttpMethods.Head], BlockEndpoints.Head).WithName("headBlock")
-            .WithSummary("Whether a block is stored, and where. Not a use of it.").Produces(200);
+            .WithSummary("Whether a block is stored, and where. Not a use of it.").Produces(200)
+            .AddOpenApiOperationTransformer(HttpApiDescription.DescribeHead);
         api.MapPut(Block, BlockEndpoints.PutAsync).WithName("putBlock")
             .WithSummary("Stores a block. It becomes visible when all of it has arrived.")
             .Produces<PutBlockReply>(201).Produces<PutBlockReply>(200).ProducesProblem(409).ProducesProblem(413).ProducesProblem(422)
                 .ProducesProblem(507)
-            .AddOpenApiOperationTransformer(HttpApiDescription.DescribeBody);
+            .AddOpenApiOperationTransformer(HttpApiDescription.DescribePut);
         api.MapDelete(Block, BlockEndpoints.DeleteAsync).WithName("deleteBlock").WithSummary("Deletes a block on every silo and in Redis.")
             .Produces(204).Produces(202);
         api.MapDelete("/blocks/{ns}", BlockEndpoints.ClearAsync).WithName("clearNamespace")

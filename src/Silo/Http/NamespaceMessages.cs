@@ -16,21 +16,27 @@ internal sealed record NamespaceRequest
     public string? Model { get; set; }
 
     [Description("Revision of the model's weights.")]
+    [DefaultValue("")]
     public string Revision { get; set; } = "";
 
     [Description("LoRA adapter and its version; empty for the base model.")]
+    [DefaultValue("")]
     public string LoraAdapter { get; set; } = "";
 
+    [DefaultValue(0)]
     public int TensorParallelRank { get; set; }
 
+    [DefaultValue(1)]
     public int TensorParallelSize { get; set; } = 1;
 
     [Description("Separates callers of one tenant who must not share prefixes.")]
+    [DefaultValue("")]
     public string Salt { get; set; } = "";
 
     public LayoutFields? Layout { get; set; }
 
     [Description("The engine's own name of how numbers are encoded, where the layout's type does not say it; for example fp8_e4m3.")]
+    [DefaultValue("")]
     public string NumberFormat { get; set; } = "";
 
     [Description("Whatever else changes the meaning of the bytes, by name; at most 64 entries.")]
@@ -51,14 +57,14 @@ internal sealed record NamespaceRequest
             {
                 Tenant = Tenant ?? tenant,
                 Model = Model,
-                Revision = Revision,
-                LoraAdapter = LoraAdapter,
+                Revision = Revision ?? "", // a null is as if it was left out: generated clients send what is not set
+                LoraAdapter = LoraAdapter ?? "",
                 TensorParallelRank = TensorParallelRank,
                 TensorParallelSize = TensorParallelSize,
-                Salt = Salt,
+                Salt = Salt ?? "",
                 Layout = Layout.ToLayout(),
-                NumberFormat = NumberFormat,
-                Fields = Fields,
+                NumberFormat = NumberFormat ?? "",
+                Fields = Fields ?? [],
             };
             _ = ns.Id; // checks the fields
             return ns;
@@ -73,6 +79,7 @@ internal sealed record NamespaceRequest
 /// <summary>Shape of a block: heads, dimension and type, or the sizes of its layers.</summary>
 internal sealed record LayoutFields
 {
+    [DefaultValue(256)]
     public int TokensPerBlock { get; set; } = 256;
 
     public int Layers { get; set; }
@@ -84,6 +91,7 @@ internal sealed record LayoutFields
     public int HeadDim { get; set; }
 
     [Description("2 for K and V, 1 for an MLA latent.")]
+    [DefaultValue(2)]
     public int Parts { get; set; } = 2;
 
     [Description("Float32, Float16, BFloat16, Float8E4M3, Float8E5M2 or UInt8.")]

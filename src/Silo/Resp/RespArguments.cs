@@ -1,5 +1,3 @@
-using System.Buffers.Text;
-
 namespace KvCache.Silo.Resp;
 
 /// <summary>Small arguments of one request, in memory that the connection reuses.</summary>
@@ -55,9 +53,8 @@ internal sealed class RespArguments
     /// <summary>Whether an argument is a word, in capitals or not.</summary>
     public bool Is(int index, ReadOnlySpan<byte> word) => System.Text.Ascii.EqualsIgnoreCase(this[index], word);
 
-    /// <summary>Reads an argument as a number.</summary>
-    public bool TryInteger(int index, out long value) =>
-        Utf8Parser.TryParse(this[index], out value, out var used) && used == this[index].Length && used > 0;
+    /// <summary>Reads an argument as a number, in the one form in which Redis takes it.</summary>
+    public bool TryInteger(int index, out long value) => RespBuffer.TryParseExact(this[index], out value);
 
     /// <summary>An argument as text, for messages.</summary>
     public string Text(int index) => System.Text.Encoding.UTF8.GetString(this[index]);

@@ -29,6 +29,12 @@ internal sealed class RespBuffer(int size, int longestLine, RespBuffer.Receiver 
     public static bool TryParse(ReadOnlySpan<byte> text, out long number) =>
         Utf8Parser.TryParse(text, out number, out var used) && used == text.Length && used > 0;
 
+    /// <summary>Parses a whole text as a number that is written in the one way in which Redis writes it.</summary>
+    public static bool TryParseExact(ReadOnlySpan<byte> text, out long number) =>
+        TryParse(text, out number) && (text[0] is >= (byte)'1' and <= (byte)'9'
+            || text.SequenceEqual("0"u8)
+            || (text.Length > 1 && text[0] == '-' && text[1] is >= (byte)'1' and <= (byte)'9'));
+
     /// <summary>Gives back the memory of a long line, and offers the rest to a receive that may end the connection. Only when nothing is
     /// here.</summary>
     /// <returns>Bytes that arrived, 0 at the end of the connection.</returns>

@@ -93,6 +93,9 @@ internal sealed class RespReader
     /// <returns>Their number.</returns>
     public int ReadSome(Span<byte> destination) => _buffer.ReadSome(destination);
 
+    /// <summary>Reads these bytes before what has arrived.</summary>
+    public void Prepend(ReadOnlySpan<byte> bytes) => _buffer.Prepend(bytes);
+
     /// <summary>Says how much of a value is missing, before some of it is read.</summary>
     public void Expect(int bytes) => _transport.Expect(bytes - _buffer.Count);
 

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
 using KvCache.Engine.Security;
@@ -77,7 +78,22 @@ internal sealed partial class RespServer : IHostedService, IDisposable
     /// <summary>Connections of a tenant.</summary>
     public int ConnectionsOf(string tenant) => _listener.CountOf(tenant);
 
-    public long NextClient() => Interlocked.Increment(ref _lastClient);
+    /// <summary>Connections that are open, by their numbers.</summary>
+    public ConcurrentDictionary<long, RespSession> Sessions { get; } = new();
+
+    /// <summary>Scripts that clients have named or sent, by their SHA-1.</summary>
+    public KnownScripts Scripts { get; } = new();
+
+    /// <summary>Gives a connection its number.</summary>
+    public long Joined(RespSession session)
+    {
+        var id = Interlocked.Increment(ref _lastClient);
+        Sessions[id] = session;
+        return id;
+    }
+
+    /// <summary>A connection has ended.</summary>
+    public void Left(long id) => Sessions.TryRemove(id, out _);
 
     public Task StartAsync(CancellationToken cancellationToken)
     {

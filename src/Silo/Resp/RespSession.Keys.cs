@@ -1,5 +1,6 @@
 using KvCache.Engine.Index;
 using KvCache.Engine.Wire;
+using KvCache.Silo.Values;
 
 namespace KvCache.Silo.Resp;
 
@@ -48,21 +49,9 @@ internal sealed partial class RespSession
             _writer.Integer(outcome == ItemOutcome.Done ? 1 : 0);
     }
 
-    internal void Type()
-    {
-        if (TryKey(1, out var key) && Values.Exists(key))
-            _writer.Simple("string"u8);
-        else
-            _writer.Simple("none"u8);
-    }
-
-    internal void SecondsToLive() => TimeToLive(left => (long)Math.Round(left.TotalSeconds));
-
-    internal void MillisecondsToLive() => TimeToLive(left => (long)left.TotalMilliseconds);
-
-    internal void ExpireInSeconds() => Expire(TimeSpan.TicksPerSecond);
-
-    internal void ExpireInMilliseconds() => Expire(TimeSpan.TicksPerMillisecond);
+    internal void Type() => _writer.Simple(!TryKey(1, out var key) || Values.Peek(key) is not { } value ? "none"u8
+        : value.Kind == ValueKind.Fields ? "hash"u8
+        : "string"u8);
 
     /// <summary>
     /// SCAN cursor [MATCH pattern] [COUNT n] [TYPE t]: the values of this silo. The cursor is a shard of its index, so that it means the
@@ -76,7 +65,7 @@ internal sealed partial class RespSession
             return;
         }
 
-        if (!TryScanOptions(out var pattern, out var count, out var strings))
+        if (!TryScanOptions(out var pattern, out var count, out var kinds))
             return;
         var cursor = (int)position;
         var found = new RespArguments();
@@ -88,7 +77,8 @@ internal sealed partial class RespSession
             more = Values.Directory.Index.ReadKeys(BlockDirectory.Self, ref cursor, _scanned);
             foreach (var key in _scanned)
             {
-                if (key.Namespace != _namespace || !strings || Values.CopyLabel(key, label) is not (> 0 and var length))
+                if (key.Namespace != _namespace || (kinds is { } kind && Values.Peek(key)?.Kind != kind)
+                    || Values.CopyLabel(key, label) is not (> 0 and var length))
                     continue;
                 if (pattern < 0 || GlobPattern.IsMatch(_arguments[pattern], label.AsSpan(0, length)))
                     label.AsSpan(0, length).CopyTo(found.Add(length));
@@ -151,9 +141,9 @@ internal sealed partial class RespSession
         _scanned.TrimExcess();
     }
 
-    private bool TryScanOptions(out int pattern, out long count, out bool strings)
+    private bool TryScanOptions(out int pattern, out long count, out ValueKind? kind)
     {
-        (pattern, count, strings) = (-1, DefaultScanCount, true);
+        (pattern, count, kind) = (-1, DefaultScanCount, null);
         for (var i = 2; i < _arguments.Count; i += 2)
         {
             if (i + 1 == _arguments.Count)
@@ -168,7 +158,9 @@ internal sealed partial class RespSession
             }
             else if (_arguments.Is(i, "TYPE"u8))
             {
-                strings = _arguments.Is(i + 1, "string"u8); // there is nothing else
+                kind = _arguments.Is(i + 1, "string"u8) ? ValueKind.Bytes
+                    : _arguments.Is(i + 1, "hash"u8) ? ValueKind.Fields
+                    : (ValueKind)0; // there is nothing else
             }
             else if (!_arguments.Is(i, "COUNT"u8))
             {
@@ -187,63 +179,5 @@ internal sealed partial class RespSession
         }
 
         return true;
-    }
-
-    private void TimeToLive(Func<TimeSpan, long> unit)
-    {
-        const int NoKey = -2, NoLimit = -1;
-        if (!TryKey(1, out var key) || Values.Peek(key) is not { } value)
-            _writer.Integer(NoKey);
-        else if (value.ExpiresAt is not { } end)
-            _writer.Integer(NoLimit);
-        else
-            _writer.Integer(Math.Max(0, unit(end - _server.Time.GetUtcNow())));
-    }
-
-    /// <summary>EXPIRE key time [NX | XX | GT | LT].</summary>
-    private void Expire(long unit)
-    {
-        if (!TryInteger(2, out var number))
-            return;
-        if (number > (DateTime.MaxValue.Ticks - _server.Time.GetUtcNow().UtcTicks) / unit || number < long.MinValue / unit)
-        {
-            _writer.Error($"ERR invalid expire time in '{_arguments.Text(0).ToLowerInvariant()}' command");
-            return;
-        }
-
-        var life = TimeSpan.FromTicks(number * unit);
-        if (!TryKey(1, out var key) || Values.Peek(key) is not { } value)
-        {
-            _writer.Integer(0);
-            return;
-        }
-
-        for (var i = 3; i < _arguments.Count; i++)
-        {
-            // A value without an end lives longer than any other.
-            var left = value.ExpiresAt is { } end ? end - _server.Time.GetUtcNow() : TimeSpan.MaxValue;
-            bool? met = _arguments.Is(i, "NX"u8) ? value.ExpiresAt is null
-                : _arguments.Is(i, "XX"u8) ? value.ExpiresAt is not null
-                : _arguments.Is(i, "GT"u8) ? life > left
-                : _arguments.Is(i, "LT"u8) ? life < left
-                : null;
-            if (met is null)
-            {
-                _writer.Error($"ERR Unsupported option {_arguments.Text(i)}");
-                return;
-            }
-
-            if (met == false)
-            {
-                _writer.Integer(0);
-                return;
-            }
-        }
-
-        // A time that has passed deletes.
-        if (life > TimeSpan.Zero)
-            AnswerLife(Values.SetTimeToLive(key, life));
-        else
-            AnswerDeleted(Values.Delete([key]));
     }
 }

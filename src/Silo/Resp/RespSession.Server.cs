@@ -84,7 +84,9 @@ internal sealed partial class RespSession
 
     internal void Ping()
     {
-        if (_arguments.Count > 1)
+        if (_arguments.Count > 2)
+            _writer.Error("ERR wrong number of arguments for 'ping' command");
+        else if (_arguments.Count > 1)
             _writer.Bulk(_arguments[1]);
         else
             _writer.Simple("PONG"u8);
@@ -106,23 +108,6 @@ internal sealed partial class RespSession
             _writer.Simple("OK"u8);
         else
             _writer.Error("ERR DB index is out of range");
-    }
-
-    internal void Client()
-    {
-        if (_arguments.Is(1, "ID"u8))
-            _writer.Integer(_id);
-        else if (_arguments.Is(1, "GETNAME"u8))
-            _writer.Bulk(_name);
-        else if (_arguments.Is(1, "INFO"u8))
-            _writer.Bulk($"id={_id} addr={Peer} name={_name} user={_user} resp={_writer.Version}\n");
-        else if (_arguments.Is(1, "SETNAME"u8) && _arguments.Count == 3)
-            SetName();
-        else if ((_arguments.Is(1, "SETINFO"u8) && _arguments.Count == 4)
-            || ((_arguments.Is(1, "NO-EVICT"u8) || _arguments.Is(1, "NO-TOUCH"u8)) && _arguments.Count == 3))
-            _writer.Simple("OK"u8);
-        else
-            UnknownSubcommand();
     }
 
     internal void Command()
@@ -219,18 +204,6 @@ internal sealed partial class RespSession
         Thread.Sleep(_server.Audit.Refused("the Redis endpoint", Address, user, _server.Options.HandshakeTimeout / 2));
         _writer.Error("WRONGPASS invalid username-password pair or user is disabled.");
         return false;
-    }
-
-    private void SetName()
-    {
-        if (_arguments[2].ContainsAnyExceptInRange((byte)'!', (byte)'~'))
-        {
-            _writer.Error("ERR Client names cannot contain spaces, newlines or special characters.");
-            return;
-        }
-
-        _name = _arguments.Text(2);
-        _writer.Simple("OK"u8);
     }
 
     private void List()

@@ -13,11 +13,10 @@ internal sealed partial class RespSession
 
     internal void Get()
     {
-        using var lease = Find(1);
-        if (lease is null)
-            _writer.Null();
-        else
-            _writer.Bulk(ValueBlocks.ValueOf(lease));
+        if (!TryFind(1, ValueKind.Bytes, out var lease))
+            return;
+        using (lease)
+            Bulk(lease);
     }
 
     internal void MultipleGet()
@@ -26,10 +25,7 @@ internal sealed partial class RespSession
         for (var i = 1; i < _arguments.Count; i++)
         {
             using var lease = Find(i);
-            if (lease is null)
-                _writer.Null();
-            else
-                _writer.Bulk(ValueBlocks.ValueOf(lease));
+            Bulk(lease is not null && ValueBlocks.KindOf(lease) == ValueKind.Bytes ? lease : null);
         }
     }
 
@@ -37,7 +33,9 @@ internal sealed partial class RespSession
     {
         if (!TryInteger(2, out var first) || !TryInteger(3, out var last))
             return;
-        using var lease = Find(1);
+        if (!TryFind(1, ValueKind.Bytes, out var found))
+            return;
+        using var lease = found;
         if (lease is null)
         {
             _writer.Bulk([]);
@@ -52,7 +50,15 @@ internal sealed partial class RespSession
         _writer.Bulk(crossed || first > last ? [] : value.Slice((int)first, (int)(last - first + 1)));
     }
 
-    internal void Length() => _writer.Integer(TryKey(1, out var key) && Values.Peek(key) is { } value ? value.Length : 0);
+    internal void Length()
+    {
+        if (!TryKey(1, out var key) || Values.Peek(key) is not { } value)
+            _writer.Integer(0);
+        else if (value.Kind == ValueKind.Bytes)
+            _writer.Integer(value.Length);
+        else
+            _writer.Error(WrongType);
+    }
 
     /// <summary>SET key value [NX | XX] [GET] [EX | PX | EXAT | PXAT time | KEEPTTL]: the value comes before the options that decide about
     /// it.</summary>
@@ -78,25 +84,58 @@ internal sealed partial class RespSession
         var key = KeyOf(_arguments[1]);
         if (options.IsPlain)
         {
-            Answer(Finish(write, _server.Terms));
+            Answer(Replace(write, key, _server.Terms));
             return;
         }
 
-        using var old = options.Get ? Values.Find(key) : null;
-        var stored = Store(write, key, options);
+        PutOutcome stored;
+        BlockLease? found = null;
+        using (_locks.Hold(KeyLocks.Of(key)))
+        {
+            if (options.Get && !TryFind(1, ValueKind.Bytes, out found))
+                return;
+            stored = Store(write, key, options);
+        }
+
+        using var old = found;
         if (!options.Get || stored is PutOutcome.TooLarge or PutOutcome.Failed || stored.IsNoRoom())
             Answer(stored);
-        else if (old is null)
-            _writer.Null();
         else
-            _writer.Bulk(ValueBlocks.ValueOf(old));
+            Bulk(old);
+    }
+
+    /// <summary>GETSET key value.</summary>
+    internal void GetAndSet()
+    {
+        var keyRead = ReadKey();
+        using var write = ReceiveValue(keyRead);
+        if (!keyRead)
+        {
+            _writer.Error(BadKey);
+            return;
+        }
+
+        PutOutcome stored;
+        BlockLease? found;
+        using (_locks.Hold(KeyLocks.Of(KeyOf(_arguments[1]))))
+        {
+            if (!TryFind(1, ValueKind.Bytes, out found))
+                return;
+            stored = Finish(write, _server.Terms);
+        }
+
+        using var old = found;
+        if (stored == PutOutcome.Stored)
+            Bulk(old);
+        else
+            Answer(stored);
     }
 
     internal void SetIfAbsent()
     {
         var keyRead = ReadKey();
         using var write = ReceiveValue(keyRead);
-        var stored = keyRead ? Finish(write, _server.Terms with { Replace = false }) : PutOutcome.Failed;
+        var stored = keyRead ? Replace(write, KeyOf(_arguments[1]), _server.Terms with { Replace = false }) : PutOutcome.Failed;
         if (!keyRead)
             _writer.Error(BadKey);
         else if (stored is PutOutcome.TooLarge or PutOutcome.Failed || stored.IsNoRoom())
@@ -119,6 +158,7 @@ internal sealed partial class RespSession
         }
 
         string? error = null;
+        var keys = 0UL;
         var left = (long)(_server.Options.MaxPendingShare * Values.Capacity);
         try
         {
@@ -126,6 +166,7 @@ internal sealed partial class RespSession
             {
                 var keyRead = ReadKey();
                 error ??= keyRead ? null : BadKey;
+                keys |= keyRead ? KeyLocks.Of(KeyOf(_arguments[1])) : 0;
                 var length = _reader.ReadLength();
                 left -= Arena.RoundUp(length + 1);
                 _reader.WaitForArgument();
@@ -143,8 +184,12 @@ internal sealed partial class RespSession
                 return;
             }
 
-            foreach (var write in _writes)
-                write.Finish(_server.Terms);
+            using (_locks.Hold(keys))
+            {
+                foreach (var write in _writes)
+                    write.Finish(_server.Terms);
+            }
+
             _writer.Simple("OK"u8);
         }
         finally
@@ -154,7 +199,31 @@ internal sealed partial class RespSession
         }
     }
 
+    private const int LongestToken = 256;
+
+    private const string WrongType = "WRONGTYPE Operation against a key holding the wrong kind of value";
+
     private const string OutOfMemory = "OOM command not allowed when used memory > 'maxmemory'.";
+
+    private void Bulk(BlockLease? lease)
+    {
+        if (lease is null)
+            _writer.Null();
+        else
+            _writer.Bulk(ValueBlocks.ValueOf(lease));
+    }
+
+    // False when the key has something else, which is told.
+    private bool TryFind(int index, ValueKind kind, out BlockLease? lease)
+    {
+        lease = Find(index);
+        if (lease is null || ValueBlocks.KindOf(lease) == kind)
+            return true;
+        lease.Dispose();
+        lease = null;
+        _writer.Error(WrongType);
+        return false;
+    }
 
     private BlockLease? Find(int index) => TryKey(index, out var key) ? Values.Find(key) : null;
 
@@ -226,7 +295,7 @@ internal sealed partial class RespSession
         else if (number <= 0 || number > long.MaxValue / unit)
             _writer.Error($"ERR invalid expire time in '{_arguments.Text(0).ToLowerInvariant()}' command");
         else
-            Answer(Finish(write, _server.Terms with { TimeToLive = TimeSpan.FromTicks(number * unit) }));
+            Answer(Replace(write, KeyOf(_arguments[1]), _server.Terms with { TimeToLive = TimeSpan.FromTicks(number * unit) }));
     }
 
     private PutOutcome Store(ValueWrite? write, BlockKey key, SetOptions options)
@@ -242,7 +311,25 @@ internal sealed partial class RespSession
             return Values.Delete([key])[0] == ItemOutcome.Unconfirmed ? PutOutcome.Failed : PutOutcome.Stored;
         }
 
-        return Finish(write, _server.Terms with { TimeToLive = life, Replace = !options.OnlyIfAbsent });
+        var outcome = Finish(write, _server.Terms with { TimeToLive = life, Replace = !options.OnlyIfAbsent });
+        return outcome == PutOutcome.Stored && options is { OnlyIfAbsent: true, TimeToLive: not null } && write!.Length <= LongestToken
+            ? Lock(key, life!.Value)
+            : outcome;
+    }
+
+    // SET key token NX PX time is how a lock is taken: it is kept until its end, or not given. A lock that evicts is none.
+    private PutOutcome Lock(BlockKey key, TimeSpan life)
+    {
+        if (Values.Pin(key, life))
+            return PutOutcome.Stored;
+        _ = Values.Delete([key]);
+        return PutOutcome.NoMemory;
+    }
+
+    private PutOutcome Replace(ValueWrite? write, BlockKey key, BlockTerms terms)
+    {
+        using (_locks.Hold(KeyLocks.Of(key)))
+            return Finish(write, terms);
     }
 
     private static PutOutcome Finish(ValueWrite? write, BlockTerms terms) => write is null ? PutOutcome.Failed : write.Finish(terms);

@@ -21,6 +21,7 @@ internal sealed partial class RespSession : Connection
     private readonly RespWriter _writer;
     private readonly RespArguments _arguments = new();
     private NamespaceId _namespace;
+    private KeyLocks _locks = null!; // with the namespace
     private bool _quit;
     private string? _certified;
 
@@ -28,12 +29,18 @@ internal sealed partial class RespSession : Connection
         : base(channel, peer, server.Options, server.Counters, logger)
     {
         _server = server;
-        _id = server.NextClient();
+        _id = server.Joined(this);
         _transport = new SocketTransport(channel);
         _writer = new RespWriter(_transport);
         _reader = new RespReader(_transport, _writer.Flush) { MaxLength = (int)server.Options.MaxValueSize.Bytes };
         if (!server.Tenants.NeedSecrets)
             Bind(TenantRegistry.DefaultTenant);
+    }
+
+    public override void Dispose()
+    {
+        _server.Left(_id);
+        base.Dispose();
     }
 
     public override bool AsksProof => _server.Tenants.NeedSecrets;
@@ -104,13 +111,47 @@ internal sealed partial class RespSession : Connection
             return;
         }
 
+        _lastCommand = command.Name;
         if (!command.Takes(count))
             Refuse(count - 1, $"ERR wrong number of arguments for '{command.Name}' command");
         else if (!Authenticated && !command.Anybody)
             Refuse(count - 1, "NOAUTH Authentication required.");
+        else if (_queue is not null && !command.EndsQueue)
+            Queue(command, count);
         else if (command.Streams || ReadArguments(count - 1))
-            command.Run(this, count);
+            Run(command, count);
         _server.Counters.Took(command.Type, Stopwatch.GetElapsedTime(began));
+    }
+
+    // What changes keys has them for itself. What reads one waits until nobody has it, and is not kept from others while its answer leaves.
+    private void Run(RespCommand command, int count)
+    {
+        var keys = command.Streams ? 0 : KeysOf(command);
+        if (keys == 0)
+        {
+            command.Run(this, count);
+        }
+        else if (command.Writes)
+        {
+            using (_locks.Hold(keys))
+                command.Run(this, count);
+        }
+        else
+        {
+            _locks.Pass(keys);
+            command.Run(this, count);
+        }
+    }
+
+    private ulong KeysOf(RespCommand command)
+    {
+        var keys = 0UL;
+        if (command.FirstKey == 0)
+            return keys;
+        var last = command.LastKey < 0 ? _arguments.Count + command.LastKey : command.LastKey;
+        for (var i = command.FirstKey; i <= last && i < _arguments.Count; i += command.KeyStep)
+            keys |= TryKey(i, out var key) ? KeyLocks.Of(key) : 0;
+        return keys;
     }
 
     // Reads arguments into memory; what is too long for it is read too, so that the connection stays in step, and answered with an error.
@@ -123,8 +164,7 @@ internal sealed partial class RespSession : Connection
             {
                 _reader.Skip(length);
                 _reader.ReadEnd();
-                Refuse(count - 1,
-                    $"ERR the request is too long: at most {RespArguments.MaxBytes} bytes in {RespArguments.MaxCount} arguments");
+                Refuse(count - 1, TooLong);
                 return false;
             }
 
@@ -135,10 +175,16 @@ internal sealed partial class RespSession : Connection
         return true;
     }
 
+    private static string TooLong =>
+        $"ERR the request is too long: at most {RespArguments.MaxBytes} bytes in {RespArguments.MaxCount} arguments";
+
+    // In a transaction nothing that is refused is left out: nothing of it is done.
     private void Refuse(int argumentsLeft, string error)
     {
         _reader.SkipArguments(argumentsLeft);
         _writer.Error(error);
+        if (_queue is not null)
+            _queueIsBroken = true;
     }
 
     private void Unknown(int argumentsLeft)
@@ -164,6 +210,7 @@ internal sealed partial class RespSession : Connection
     {
         _user = tenant;
         _namespace = _server.Tenants.NamespaceOf(tenant);
+        _locks = _server.Tenants.LocksOf(tenant);
         _reader.Trusted = true;
     }
 

@@ -12,6 +12,7 @@ namespace KvCache.Silo.Resp;
 internal sealed class RespTenants(TenantRegistry registry, IOptions<TenantOptions> tenants, IOptions<RespOptions> options)
 {
     private readonly ConcurrentDictionary<string, NamespaceId> _namespaces = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, KeyLocks> _locks = new(StringComparer.Ordinal);
 
     /// <summary>Whether a connection has to authenticate before it may do anything.</summary>
     public bool NeedSecrets => tenants.Value.Tenants.Count > 0;
@@ -26,6 +27,9 @@ internal sealed class RespTenants(TenantRegistry registry, IOptions<TenantOption
         Model = options.Value.Model,
         Layout = ValueBlocks.NamespaceLayout,
     }.Id);
+
+    /// <summary>Locks of a tenant's keys.</summary>
+    public KeyLocks LocksOf(string tenant) => _locks.GetOrAdd(tenant, _ => new KeyLocks());
 
     /// <summary>Checks a password in a time that says nothing about it.</summary>
     public bool Accepts(string tenant, ReadOnlySpan<byte> password)

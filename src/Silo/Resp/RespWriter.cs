@@ -52,6 +52,9 @@ internal sealed class RespWriter(ITransport transport)
     /// <summary>A value that is not there.</summary>
     public void Null() => Raw(Version == 3 ? "_\r\n"u8 : "$-1\r\n"u8);
 
+    /// <summary>An array that is not there.</summary>
+    public void NullArray() => Raw(Version == 3 ? "_\r\n"u8 : "*-1\r\n"u8);
+
     /// <summary>The head of an array; its elements follow.</summary>
     public void Array(int count) => Number((byte)'*', count);
 

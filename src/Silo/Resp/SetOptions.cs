@@ -29,10 +29,13 @@ internal readonly record struct SetOptions
     /// <param name="now">The time, for EXAT and PXAT.</param>
     /// <param name="options">The options.</param>
     /// <param name="error">The reply, where they are wrong.</param>
+    /// <param name="command">Name of the command, for it.</param>
     public static bool TryParse(
-        RespArguments arguments, int first, DateTimeOffset now, out SetOptions options, [NotNullWhen(false)] out string? error)
+        RespArguments arguments, int first, DateTimeOffset now, out SetOptions options, [NotNullWhen(false)] out string? error,
+        string command = "set")
     {
         options = default;
+        var (time, timeAt) = (default((long Ticks, bool IsDate)?), 0);
         for (var i = first; i < arguments.Count; i++)
         {
             if (arguments.Is(i, "NX"u8) && !options.OnlyIfPresent)
@@ -41,22 +44,24 @@ internal readonly record struct SetOptions
                 options = options with { OnlyIfPresent = true };
             else if (arguments.Is(i, "GET"u8))
                 options = options with { Get = true };
-            else if (arguments.Is(i, "KEEPTTL"u8) && options.TimeToLive is null)
+            else if (arguments.Is(i, "KEEPTTL"u8) && time is null)
                 options = options with { KeepTimeToLive = true };
-            else if (Unit(arguments, i) is { } unit && i + 1 < arguments.Count && options is { TimeToLive: null, KeepTimeToLive: false })
-            {
-                if (!arguments.TryInteger(++i, out var number))
-                    return Fail("ERR value is not an integer or out of range", out error);
-                if (number <= 0 || number > (long.MaxValue - now.UtcTicks) / unit.Ticks)
-                    return Fail("ERR invalid expire time in 'set' command", out error);
-                options = options with
-                {
-                    TimeToLive =
-                    TimeSpan.FromTicks(number * unit.Ticks) - (unit.IsDate ? now - DateTimeOffset.UnixEpoch : TimeSpan.Zero)
-                };
-            }
+            else if (Unit(arguments, i) is { } unit && i + 1 < arguments.Count && (time is null || time == unit) && !options.KeepTimeToLive)
+                (time, timeAt) = (unit, ++i);
             else
                 return Fail("ERR syntax error", out error);
+        }
+
+        if (time is { } given)
+        {
+            if (!arguments.TryInteger(timeAt, out var number))
+                return Fail("ERR value is not an integer or out of range", out error);
+            if (number <= 0 || number > (long.MaxValue - now.UtcTicks) / given.Ticks)
+                return Fail($"ERR invalid expire time in '{command}' command", out error);
+            options = options with
+            {
+                TimeToLive = TimeSpan.FromTicks(number * given.Ticks) - (given.IsDate ? now - DateTimeOffset.UnixEpoch : TimeSpan.Zero)
+            };
         }
 
         error = null;

@@ -44,9 +44,12 @@ internal sealed class ValueBlocks(
     /// <param name="key">Name of the block.</param>
     /// <param name="valueBytes">Bytes of the value, 0 to <see cref="MaxValueBytes"/>.</param>
     /// <param name="label">The label, 1 to <see cref="MaxLabelBytes"/> bytes.</param>
-    public ValueWrite Begin(BlockKey key, int valueBytes, ReadOnlySpan<byte> label)
+    /// <param name="kind">What the value is to its protocol.</param>
+    public ValueWrite Begin(BlockKey key, int valueBytes, ReadOnlySpan<byte> label, ValueKind kind = ValueKind.Bytes)
     {
-        var layout = valueBytes == 0 ? KvLayout.Opaque(label.Length, 1) : KvLayout.Opaque([0, valueBytes, valueBytes + label.Length], 1);
+        var layout = valueBytes == 0
+            ? KvLayout.Opaque(label.Length, (int)kind)
+            : KvLayout.Opaque([0, valueBytes, valueBytes + label.Length], (int)kind);
         return new ValueWrite(
             writer, counters, writer.Begin(key, layout, default, new BlockTerms(Replace: true), CancellationToken.None), valueBytes, label);
     }
@@ -77,20 +80,38 @@ internal sealed class ValueBlocks(
     /// <summary>Bytes of a value.</summary>
     public static ReadOnlySpan<byte> ValueOf(BlockLease lease) => lease.Bytes[..LengthOf(lease.Layout)];
 
+    /// <summary>What a value is to its protocol.</summary>
+    public static ValueKind KindOf(BlockLease lease) => (ValueKind)lease.Layout.TokensPerBlock;
+
     /// <summary>CRC-32 of the value's bytes.</summary>
     public static uint ChecksumOf(BlockLease lease) => lease.Layout.Layers > 1 ? lease.Checksums[0] : 0;
 
     /// <summary>The label.</summary>
     public static ReadOnlySpan<byte> LabelOf(BlockLease lease) => lease.Bytes[LengthOf(lease.Layout)..];
 
-    /// <summary>Length of a value and when its life ends; null when nobody has it. No use of it, where it is here.</summary>
-    public (int Length, DateTimeOffset? ExpiresAt)? Peek(BlockKey key)
+    /// <summary>Length of a value, when its life ends, and what it is; null when nobody has it. No use of it, where it is here.</summary>
+    public (int Length, DateTimeOffset? ExpiresAt, ValueKind Kind)? Peek(BlockKey key)
     {
         if (store.Peek(key) is { } here)
-            return (LengthOf(here.Layout), here.ExpiresAt);
+            return (LengthOf(here.Layout), here.ExpiresAt, (ValueKind)here.Layout.TokensPerBlock);
         using var lease = fetcher.Fetch(key.Namespace, [key.Hash]);
-        return lease is null ? null : (LengthOf(lease.Layout), lease.ExpiresAt);
+        return lease is null ? null : (LengthOf(lease.Layout), lease.ExpiresAt, KindOf(lease));
     }
+
+    /// <summary>Number of the write of a value, and the bytes that it takes in the arena; zeros when nobody has it. No use of it, where it
+    /// is here.</summary>
+    public (ulong Generation, long ArenaBytes) Identify(BlockKey key)
+    {
+        using var lease = store.TryHold(key) ?? fetcher.Fetch(key.Namespace, [key.Hash]);
+        return lease is null ? default : (lease.Generation, lease.ArenaBytes);
+    }
+
+    /// <summary>Keeps a value from eviction for so long, wherever it is. Blocks the thread.</summary>
+    /// <returns>False when nobody has it, or pins would take more than their share.</returns>
+    public bool Pin(BlockKey key, TimeSpan duration) => blocks.PinAsync(key, duration).AsTask().GetAwaiter().GetResult();
+
+    /// <summary>Whether a value of this silo is kept from eviction.</summary>
+    public bool IsPinned(BlockKey key) => store.IsPinned(key);
 
     /// <summary>Whether somebody has a value. No use of it.</summary>
     public bool Exists(BlockKey key)

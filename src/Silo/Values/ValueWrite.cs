@@ -33,6 +33,9 @@ internal sealed class ValueWrite : IDisposable
     /// <summary>False when no memory could be had: the bytes have to be received and forgotten.</summary>
     public bool HasMemory => _block.Write is not null;
 
+    /// <summary>Bytes of the value.</summary>
+    public int Length => _length;
+
     /// <summary>CRC-32 of what has come so far.</summary>
     public uint Checksum => _checksum;
 
@@ -41,6 +44,22 @@ internal sealed class ValueWrite : IDisposable
 
     /// <summary>Where the next bytes go: at most <see cref="FrameSocket.ChunkBytes"/> of the value's memory.</summary>
     public Span<byte> Next => _block.Write!.Bytes.Slice(_received, Math.Min(Missing, FrameSocket.ChunkBytes));
+
+    /// <summary>What has come so far.</summary>
+    public ReadOnlySpan<byte> Written => _block.Write is { } write ? write.Bytes[.._received] : default;
+
+    /// <summary>Writes bytes behind what has come so far.</summary>
+    public void Append(ReadOnlySpan<byte> bytes)
+    {
+        while (bytes.Length > 0)
+        {
+            var next = Next;
+            var piece = bytes[..Math.Min(bytes.Length, next.Length)];
+            piece.CopyTo(next);
+            Advance(piece.Length);
+            bytes = bytes[piece.Length..];
+        }
+    }
 
     /// <summary>Takes notice of bytes that were written to the front of <see cref="Next"/>.</summary>
     public void Advance(int bytes)

@@ -1,60 +1,9 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using KvCache.TorchSharp.Generation;
 using TorchSharp;
 
 namespace KvCache.TorchSharp;
-
-/// <summary>How to generate.</summary>
-public sealed record GenerationOptions
-{
-    /// <summary>Tenant of the cache namespace. Default <c>default</c>.</summary>
-    public string Tenant { get; init; } = "default";
-
-    /// <summary>Tokens of a block. Default 256; small models and short prompts want fewer.</summary>
-    public int TokensPerBlock { get; init; } = 256;
-
-    /// <summary>Most tokens to generate. Default 128.</summary>
-    public int MaxTokens { get; init; } = 128;
-
-    /// <summary>How tokens are chosen. Default greedy.</summary>
-    public SamplingOptions Sampling { get; init; } = new();
-
-    /// <summary>Silos that are to keep what is stored, 1 to 16. Default 1.</summary>
-    public int Replicas { get; init; } = 1;
-
-    /// <summary>
-    /// Changes a loaded block before it is used. For controls in tests: null otherwise. With it nothing is stored, as what
-    /// is computed after a changed block must not be taken for the prompt's KV.
-    /// </summary>
-    public Action<torch.Tensor>? OnLoaded { get; init; }
-}
-
-/// <summary>What was generated and what the cache did for it.</summary>
-/// <param name="Text">Generated text, without the prompt.</param>
-/// <param name="Tokens">Generated tokens.</param>
-/// <param name="PromptTokens">Tokens of the prompt.</param>
-/// <param name="HitTokens">Prompt tokens whose KV came from the cache.</param>
-/// <param name="TimeToFirstToken">From the call to the first generated token: match, load and prefill of the rest.</param>
-/// <param name="LoadTime">Part of it in which the cache was waited for: the match, the first layer, and layers that were not there when the
-/// model needed them.</param>
-/// <param name="TimeSaved">
-/// Estimate: the hit tokens at this call's own prefill speed, less the time of match and load. Negative when the cache cost more
-/// than it saved.
-/// </param>
-/// <param name="LoadedBytes">Bytes loaded from the cache.</param>
-/// <param name="StoredBlocks">Blocks that this call added to the cache.</param>
-/// <param name="HiddenLoadTime">Time in which layers were on their way while the model computed; it is not in <paramref
-/// name="LoadTime"/>.</param>
-public sealed record GenerationResult(
-    string Text,
-    IReadOnlyList<int> Tokens,
-    int PromptTokens,
-    int HitTokens,
-    TimeSpan TimeToFirstToken,
-    TimeSpan LoadTime,
-    TimeSpan TimeSaved,
-    long LoadedBytes,
-    int StoredBlocks,
-    TimeSpan HiddenLoadTime);
 
 /// <summary>Text generation that takes the KV of a prompt's prefix from a cache and leaves there what it computed.</summary>
 public static class CachedGeneration
@@ -65,69 +14,118 @@ public static class CachedGeneration
         Tenant = options.Tenant,
         Model = model.Name,
         Revision = model.Revision,
+        LoraAdapter = options.LoraAdapter,
+        Salt = options.Salt,
         Layout = model.CreateLayout(options.TokensPerBlock),
     };
 
-    /// <summary>Generates text. Whatever the cache does, the text is that of the model: a cache that fails only costs time.</summary>
+    /// <summary>Generates text, piece by piece. Whatever the cache does, the text is that of the model: a cache that fails only costs
+    /// time.</summary>
     /// <param name="cache">The cache.</param>
     /// <param name="model">The model.</param>
     /// <param name="tokenizer">The model's tokenizer.</param>
-    /// <param name="prompt">The prompt, at least one token.</param>
+    /// <param name="prompt">The prompt.</param>
+    /// <param name="prefix">What stands before the prompt and comes again, such as instructions that many prompts share: only its KV is
+    /// stored. Null for no such part: the KV of the whole prompt is stored. Prefix and prompt together have at least one token.</param>
     /// <param name="options">How to generate; null for the defaults.</param>
     /// <param name="cancellationToken">Cancels between tokens.</param>
-    /// <exception cref="ArgumentException">The prompt has no token, or is as long as the context.</exception>
-    public static async Task<GenerationResult> GenerateWithCacheAsync(
-        this IKvCache cache, ICausalModel model, ITokenizer tokenizer, string prompt, GenerationOptions? options = null,
-            CancellationToken cancellationToken = default)
+    /// <returns>The pieces of the text, as soon as their characters are whole, and at the end one with the result
+    /// (<see cref="ToResultAsync"/> waits for it). What was computed for the prompt is stored behind the last token, or when the
+    /// enumerator is disposed before.</returns>
+    /// <exception cref="ArgumentException">There is no token, or there are as many as the context has room for.</exception>
+    public static IAsyncEnumerable<GenerationPiece> GenerateWithCacheAsync(
+        this IKvCache cache, ICausalModel model, ITokenizer tokenizer, string prompt, string? prefix = null,
+        GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
+        // Not an iterator: wrong arguments are told at once.
+        ArgumentNullException.ThrowIfNull(cache);
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        ArgumentNullException.ThrowIfNull(prompt);
         options ??= new GenerationOptions();
         var began = Stopwatch.GetTimestamp();
-        int[] tokens = [.. tokenizer.Encode(prompt)];
+        int[] tokens = tokenizer.Encode(prefix + prompt);
         if (tokens.Length == 0)
             throw new ArgumentException("The prompt has no token; at least one was expected.", nameof(prompt));
         if (tokens.Length >= model.MaxContext)
             throw new ArgumentException(
                 $"The prompt has {tokens.Length} tokens; the model's context has room for {model.MaxContext}, one of which is generated.",
                 nameof(prompt));
-        var prefix = KvPrefix.Of(NamespaceOf(model, options), tokens);
+
+        // Tokens may reach over the end of the prefix: those belong to the prompt.
+        var shared = prefix is null ? tokens.Length : tokenizer.Encode(prefix).AsSpan().CommonPrefixLength(tokens);
+        var known = new KnownPrompt(KvPrefix.Of(NamespaceOf(model, options), tokens), tokens, shared / options.TokensPerBlock);
+        return GenerateAsync(cache, model, tokenizer, known, options, Stopwatch.GetElapsedTime(began), cancellationToken);
+    }
+
+    /// <summary>Waits for the end of a text that is being generated.</summary>
+    /// <param name="pieces">Its pieces.</param>
+    /// <param name="cancellationToken">Cancels between tokens.</param>
+    public static async Task<GenerationResult> ToResultAsync(
+        this IAsyncEnumerable<GenerationPiece> pieces, CancellationToken cancellationToken = default) =>
+        (await pieces.LastAsync(cancellationToken)).Result!;
+
+    private static async IAsyncEnumerable<GenerationPiece> GenerateAsync(
+        IKvCache cache, ICausalModel model, ITokenizer tokenizer, KnownPrompt prompt, GenerationOptions options, TimeSpan encoding,
+        [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var began = Stopwatch.GetTimestamp();
         using var session = model.CreateSession();
-        var prefill = await PrefillAsync(cache, prefix, session, tokens, options, cancellationToken);
+        var prefill = await PrefillAsync(cache, prompt.Prefix, session, prompt.Tokens, options, cancellationToken);
         var (hitTokens, loadTime) = (prefill.HitTokens, prefill.LoadTime);
+        var hitBlocks = hitTokens / options.TokensPerBlock;
         var sampler = new TokenSampler(options.Sampling);
         int next;
         using (prefill.Logits)
             next = sampler.Next(prefill.Logits);
-        var timeToFirstToken = Stopwatch.GetElapsedTime(began);
+        var timeToFirstToken = encoding + Stopwatch.GetElapsedTime(began);
 
-        var generated = new List<int>();
-        while (next != tokenizer.EndOfSequence && generated.Count < options.MaxTokens)
+        var text = new TextPieces(tokenizer);
+        var isWaitingForReader = false;
+        try
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            generated.Add(next);
-            if (generated.Count == options.MaxTokens || session.Length >= model.MaxContext)
-                break;
-            using var logits = session.Forward([next]);
-            next = sampler.Next(logits);
+            while (next != tokenizer.EndOfSequence && text.Tokens.Count < options.MaxTokens)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                if (text.Append(next) is { Length: > 0 } piece)
+                {
+                    isWaitingForReader = true;
+                    yield return new GenerationPiece(piece, null);
+                    isWaitingForReader = false;
+                }
+
+                if (text.Tokens.Count == options.MaxTokens || session.Length >= model.MaxContext)
+                    break;
+                using var logits = session.Forward([text.Tokens[^1]]);
+                next = sampler.Next(logits);
+            }
+
+            if (text.End() is { Length: > 0 } rest)
+            {
+                isWaitingForReader = true;
+                yield return new GenerationPiece(rest, null);
+                isWaitingForReader = false;
+            }
+        }
+        finally
+        {
+            if (isWaitingForReader && !cancellationToken.IsCancellationRequested) // it has left
+                await StoreAsync(cache, session, prompt, hitBlocks, options, cancellationToken);
         }
 
-        var hitBlocks = hitTokens / options.TokensPerBlock;
-        var stored = options.OnLoaded is null
-            ? await StorePrefixAsync(
-                cache, prefix, session, hitBlocks, new StoreOptions(SuffixTokens: tokens.Length - hitTokens, Replicas: options.Replicas),
-                cancellationToken)
-            : 0;
-        var perToken = (timeToFirstToken - loadTime) / (tokens.Length - hitTokens);
-        return new GenerationResult(
-            tokenizer.Decode([.. generated]),
-            generated,
-            tokens.Length,
+        var stored = await StoreAsync(cache, session, prompt, hitBlocks, options, cancellationToken);
+        var perToken = (timeToFirstToken - loadTime) / (prompt.Tokens.Length - hitTokens);
+        yield return new GenerationPiece("", new GenerationResult(
+            tokenizer.Decode([.. text.Tokens]),
+            text.Tokens,
+            prompt.Tokens.Length,
             hitTokens,
             timeToFirstToken,
             loadTime,
             hitTokens == 0 ? TimeSpan.Zero : (perToken * hitTokens) - loadTime,
-            (long)hitBlocks * prefix.Namespace.Layout.BlockBytes,
+            (long)hitBlocks * prompt.Prefix.Namespace.Layout.BlockBytes,
             stored,
-            prefill.HiddenLoadTime);
+            prefill.HiddenLoadTime));
     }
 
     // Computes the prompt: behind what the cache gives of it, layer by layer while it arrives, or all of it when a layer does not come.
@@ -180,23 +178,31 @@ public static class CachedGeneration
         }
     }
 
-    private static async Task<int> StorePrefixAsync(
-        IKvCache cache, KvPrefix prefix, ICausalSession session, int firstBlock, StoreOptions options, CancellationToken cancellationToken)
+    private static async Task<int> StoreAsync(
+        IKvCache cache, ICausalSession session, KnownPrompt prompt, int firstBlock, GenerationOptions options,
+        CancellationToken cancellationToken)
     {
-        var size = prefix.Namespace.Layout.TokensPerBlock;
+        if (options.OnLoaded is not null || firstBlock >= prompt.SharedBlocks)
+            return 0;
+        var size = options.TokensPerBlock;
         var blocks = new List<torch.Tensor>();
         try
         {
-            for (var i = firstBlock; i < prefix.BlockCount; i++)
+            for (var i = firstBlock; i < prompt.SharedBlocks; i++)
                 blocks.Add(session.ExportBlock(i * size, size));
-            var result = await cache.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
-            return result.Stored;
+            var how = new StoreOptions(
+                options.TimeToLive, SuffixTokens: prompt.Tokens.Length - (firstBlock * size), Durability: options.Durability,
+                Replicas: options.Replicas);
+            return (await cache.StoreAsync(prompt.Prefix, firstBlock, blocks, how, cancellationToken)).Stored;
         }
         finally
         {
             blocks.ForEach(block => block.Dispose());
         }
     }
+
+    // Of the prompt, so many blocks from the first on are to be stored.
+    private sealed record KnownPrompt(KvPrefix Prefix, int[] Tokens, int SharedBlocks);
 
     private readonly record struct Prefill(torch.Tensor Logits, int HitTokens, TimeSpan LoadTime, TimeSpan HiddenLoadTime);
 }

@@ -15,9 +15,9 @@ public static class KvCacheTensorExtensions
     /// <param name="match">A match of this cache with a hold, which is then read in one round trip (<see cref="IKvCache.LoadAsync"/>); null
     /// for none.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    /// <returns>The blocks that could be had, first block first, and why not more. The caller disposes the tensors.</returns>
+    /// <returns>The blocks that could be had, first block first, and why not more. Dispose it, and with it the tensors.</returns>
     /// <exception cref="ArgumentException">The layout is opaque, or the run is outside the prefix.</exception>
-    public static async ValueTask<(IReadOnlyList<torch.Tensor> Blocks, MissReason Reason)> LoadTensorsAsync(
+    public static async ValueTask<LoadedTensors> LoadTensorsAsync(
         this IKvCache cache, KvPrefix prefix, int firstBlock, int count, LayerRange? layers = null, CacheMatch? match = null,
             CancellationToken cancellationToken = default)
     {
@@ -28,11 +28,11 @@ public static class KvCacheTensorExtensions
         try
         {
             for (var i = 0; i < count; i++)
-                tensors.Add(torch.empty(shape, dtype: ScalarTypeOf(layout.DataType)));
+                tensors.Add(torch.empty(shape, dtype: ScalarTypeOf(layout.DataType)).DetachFromDisposeScope());
             var memory = tensors.ConvertAll(tensor => new TensorMemory(tensor).Memory);
             var result = await cache.LoadAsync(prefix, firstBlock, memory, layers, match, cancellationToken).ConfigureAwait(false);
             kept = result.Blocks;
-            return (tensors.GetRange(0, kept), result.Reason);
+            return new LoadedTensors(tensors.GetRange(0, kept), result);
         }
         finally
         {

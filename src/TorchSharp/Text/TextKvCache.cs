@@ -72,8 +72,9 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
     /// <param name="prefix">The text.</param>
     /// <param name="layer">Layer, from 0.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    /// <returns>New CPU tensors in the shapes and element types that were stored; null when they cannot be had.</returns>
-    public async ValueTask<(torch.Tensor K, torch.Tensor V)?> GetCachedKvAsync(
+    /// <returns>New CPU tensors in the shapes and element types that were stored, which go when it is disposed; null when they cannot be
+    /// had.</returns>
+    public async ValueTask<CachedKv?> GetCachedKvAsync(
         string prefix, int layer, CancellationToken cancellationToken = default)
     {
         if (await LoadSizeAsync(prefix, layer, cancellationToken).ConfigureAwait(false) is not { } size)
@@ -104,7 +105,7 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
         return (bytes + step - 1) / step * step;
     }
 
-    private static (torch.Tensor K, torch.Tensor V)? DecodeBoth(ReadOnlySpan<byte> payload)
+    private static CachedKv? DecodeBoth(ReadOnlySpan<byte> payload)
     {
         try
         {
@@ -113,7 +114,7 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
             var k = Decode(reader.Bytes(lengthK));
             try
             {
-                return (k, Decode(reader.Bytes(lengthV)));
+                return new CachedKv(k, Decode(reader.Bytes(lengthV)));
             }
             catch
             {
@@ -133,7 +134,7 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
         long[] shape = new long[header.Shape.Rank];
         for (var i = 0; i < shape.Length; i++)
             shape[i] = header.Shape[i];
-        var tensor = torch.empty(shape, dtype: KvCacheTensorExtensions.ScalarTypeOf(header.DataType));
+        var tensor = torch.empty(shape, dtype: KvCacheTensorExtensions.ScalarTypeOf(header.DataType)).DetachFromDisposeScope();
         bytes.CopyTo(new TensorMemory(tensor).Memory.Span);
         return tensor;
     }

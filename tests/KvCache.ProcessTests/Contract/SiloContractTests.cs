@@ -24,6 +24,8 @@ public sealed class ContractSilo : ICollectionFixture<ContractSilo>, IAsyncLifet
 
     public ValueTask DisposeAsync() => _silo.DisposeAsync();
 
+    internal string Tcp => _silo.Tcp;
+
     internal KvCacheClient Connect() => _silo.Connect();
 }
 

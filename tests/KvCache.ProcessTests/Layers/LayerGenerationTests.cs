@@ -22,11 +22,11 @@ public sealed class LayerGenerationTests
         TorchThreads.Fit(tiny.Model.Config);
         var prompt = string.Concat(Enumerable.Range(0, 400).Select(i => (char)('a' + (i * 7 % 26)))) + "!";
         var options = new GenerationOptions { TokensPerBlock = 16, MaxTokens = 24 };
-        var none = await direct.GenerateWithCacheAsync(tiny.Model, tiny.Tokenizer, prompt, options);
+        var none = await direct.GenerateWithCacheAsync(tiny.Model, tiny.Tokenizer, prompt, options: options).ToResultAsync();
         Assert.Equal(0, none.HitTokens);
         Assert.True(none.StoredBlocks >= 24);
 
-        var whole = await client.GenerateWithCacheAsync(tiny.Model, tiny.Tokenizer, prompt, options);
+        var whole = await client.GenerateWithCacheAsync(tiny.Model, tiny.Tokenizer, prompt, options: options).ToResultAsync();
         Assert.Equal(none.Tokens, whole.Tokens);
         Assert.Equal(400, whole.HitTokens);
         Report.Line($"Waited {whole.LoadTime.TotalMilliseconds:0.0} ms for the cache; {whole.HiddenLoadTime.TotalMilliseconds:0.0} ms of "
@@ -35,7 +35,7 @@ public sealed class LayerGenerationTests
         // Two layers of four come, and the connection is cut while the model waits for the third.
         var layout = tiny.Model.CreateLayout(16);
         relay.Limit(fromSilo: (long)(2.5 * 25 * layout.LayerBytes(0)));
-        var generating = client.GenerateWithCacheAsync(tiny.Model, tiny.Tokenizer, prompt, options);
+        var generating = client.GenerateWithCacheAsync(tiny.Model, tiny.Tokenizer, prompt, options: options).ToResultAsync();
         await Eventually.TrueAsync("the relay keeps something back", () => relay.KeepsBack);
         relay.Cut();
         relay.Open(); // for connections that come now
@@ -43,7 +43,7 @@ public sealed class LayerGenerationTests
         Assert.Equal(none.Tokens, cut.Tokens);
         Assert.Equal(0, cut.HitTokens);
 
-        var again = await client.GenerateWithCacheAsync(tiny.Model, tiny.Tokenizer, prompt, options);
+        var again = await client.GenerateWithCacheAsync(tiny.Model, tiny.Tokenizer, prompt, options: options).ToResultAsync();
         Assert.Equal(none.Tokens, again.Tokens);
         Assert.Equal(400, again.HitTokens);
         silo.AssertHealthy();

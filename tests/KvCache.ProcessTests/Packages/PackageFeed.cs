@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Xml.Linq;
 using KvCache.Testing;
 
 namespace KvCache.ProcessTests;
@@ -33,7 +34,11 @@ public sealed class PackageFeed : IAsyncLifetime
         Directory.GetFiles(Folder, $"{id}.*.nupkg").Single(file => char.IsAsciiDigit(Path.GetFileName(file)[id.Length + 1]));
 
     /// <summary>Builds a program of one file and one package, and returns its output folder.</summary>
-    public async Task<string> BuildAsync(string name, string package, string program)
+    /// <param name="name">Name of the program.</param>
+    /// <param name="package">The package of ours.</param>
+    /// <param name="program">The file.</param>
+    /// <param name="other">A package of somebody else, in the version that the repository names.</param>
+    public async Task<string> BuildAsync(string name, string package, string program, string? other = null)
     {
         var folder = Directory.CreateDirectory(Path.Combine(_root, name)).FullName;
         var version = Path.GetFileNameWithoutExtension(PackageOf(package))[(package.Length + 1)..];
@@ -48,12 +53,14 @@ public sealed class PackageFeed : IAsyncLifetime
                 <Nullable>enable</Nullable>
                 <TreatWarningsAsErrors>true</TreatWarningsAsErrors>
                 <UseAppHost>false</UseAppHost>
+                <CreateHardLinksForCopyLocalIfPossible>true</CreateHardLinksForCopyLocalIfPossible>
                 <RestorePackagesPath>{Path.Combine(_root, "packages")}</RestorePackagesPath>
                 <RestoreFallbackFolders>{cached}</RestoreFallbackFolders>
                 <RestoreAdditionalProjectSources>{Folder}</RestoreAdditionalProjectSources>
               </PropertyGroup>
               <ItemGroup>
                 <PackageReference Include="{package}" Version="{version}" />
+                {(other is null ? "" : $"""<PackageReference Include="{other}" Version="{VersionOf(other)}" />""")}
               </ItemGroup>
             </Project>
             """);
@@ -62,6 +69,9 @@ public sealed class PackageFeed : IAsyncLifetime
         await RunAsync("dotnet", $"build {folder} -c Release -o {output} -nologo -v quiet");
         return output;
     }
+
+    private static string VersionOf(string package) => XDocument.Load(Path.Combine(Repository.Root, "Directory.Packages.props"))
+        .Descendants("PackageVersion").Single(version => version.Attribute("Include")!.Value == package).Attribute("Version")!.Value;
 
     /// <summary>Runs a program to its end and returns what it printed.</summary>
     public static async Task<string> RunAsync(string program, string arguments)

@@ -43,6 +43,23 @@ public sealed class PackageTests(PackageFeed feed) : IClassFixture<PackageFeed>
         Assert.DoesNotContain(files, file => Path.GetFileName(file).Contains("Torch", StringComparison.Ordinal));
     }
 
+    [Fact]
+    [Trait("run", "long")]
+    public async Task The_code_of_the_README_compiles_against_the_packages_and_runs()
+    {
+        var text = await File.ReadAllTextAsync(Path.Combine(Repository.Root, "README.md"));
+        var start = text.IndexOf("```csharp\n", StringComparison.Ordinal) + "```csharp\n".Length;
+        var program = text[start..text.IndexOf("```", start, StringComparison.Ordinal)];
+        await using var silo = await SiloProcess.StartAsync(new SiloSettings(Arena: "128MiB"));
+        var output = await feed.BuildAsync(
+            "readme", "KvCache.TorchSharp", program.Replace("unix:/run/kvcache/silo.sock", silo.Unix, StringComparison.Ordinal),
+            "libtorch-cpu-linux-x64");
+
+        var readme = Path.Combine(output, "readme.dll");
+        Assert.Equal("0 blocks loaded, 2 stored", await PackageFeed.RunAsync("dotnet", readme));
+        Assert.Equal("2 blocks loaded, 0 stored", await PackageFeed.RunAsync("dotnet", readme));
+    }
+
     [Theory]
     [InlineData("KvCache.Core")]
     [InlineData("KvCache.Engine")]

@@ -71,7 +71,7 @@ internal sealed class RespPeer : IDisposable
         var rest = line[1..];
         switch (line[0])
         {
-            case '$' when rest == "-1":
+            case '$' or '*' when rest == "-1":
             case '_':
                 return "nil";
             case '$':

@@ -70,6 +70,28 @@ public sealed class PrefixHasherTests
     }
 
     [Fact]
+    public void A_chain_that_goes_on_is_the_chain_of_the_whole() =>
+        Gen.Select(Tokens, Tokens, Tokens, Gen.Int[1, 5]).Sample((first, second, third, tokensPerBlock) =>
+        {
+            var began = PrefixHasher.HashTokens(first, tokensPerBlock);
+            var chain = began.Append(second).Append(third);
+            var whole = PrefixHasher.HashTokens([.. first, .. second, .. third], tokensPerBlock);
+            Assert.Equal(whole.Hashes, chain.Hashes);
+            Assert.Equal((whole.TokenCount, tokensPerBlock), (chain.TokenCount, chain.TokensPerBlock));
+            Assert.Equal(PrefixHasher.HashTokens(first, tokensPerBlock).Hashes, began.Hashes);
+        });
+
+    [Fact]
+    public void Only_tokens_that_are_known_go_on()
+    {
+        var prefix = KvPrefix.Of(Names.Namespace, [1, 2, 3]);
+        Assert.Equal(KvPrefix.Of(Names.Namespace, [1, 2, 3, 4]).Chain.Hashes, prefix.Append([4]).Chain.Hashes);
+        Assert.Same(prefix.Chain, prefix.Append([]).Chain);
+        var engines = PrefixChain.FromHashes([PrefixHasher.HashEngineKey([1])], 16);
+        Assert.Throws<InvalidOperationException>(() => engines.Append([1]));
+    }
+
+    [Fact]
     public void A_text_has_one_name_for_each_part_and_no_other_text_has_it() =>
         Gen.Select(Gen.String[Gen.Char["ab\0é"], 0, 4], Gen.String[Gen.Char["ab\0é"], 0, 4], Gen.Int[0, 1], Gen.Int[0, 1])
             .Sample((a, b, i, j) =>

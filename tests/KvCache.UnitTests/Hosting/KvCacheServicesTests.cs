@@ -62,7 +62,8 @@ public sealed class KvCacheServicesTests
         var prefix = Names.Prefix(1);
         var cache = Assert.IsType<TieredKvCache>(provider.GetRequiredService<IKvCache>());
         Assert.Equal(
-            (TimeSpan.FromSeconds(7), TimeSpan.FromMinutes(5)), (provider.GetRequiredKeyedService<TieredKvCache>("both").NearLife, cache.NearLife));
+            (TimeSpan.FromSeconds(7), TimeSpan.FromMinutes(5)),
+            (provider.GetRequiredKeyedService<TieredKvCache>("both").NearLife, cache.NearLife));
         await cache.StoreAsync(prefix, 0, Blocks.ToStore(Blocks.Of(prefix, 1)), null, Token);
         foreach (var key in new[] { "near", "far", "both" })
             Assert.Equal(1, (await provider.GetRequiredKeyedService<IKvCache>(key).MatchAsync(prefix, default, Token)).Blocks);
@@ -127,7 +128,8 @@ public sealed class KvCacheServicesTests
             .AddLogging()
             .AddKeyedLocalKvCache("here", ByteSize.MiB(1))
             .AddKvCacheClient(options => options.Endpoints.Add("unix:/nowhere/data.sock"))
-            .AddHealthChecks().AddKvCache("near", "here").AddKvCache().AddKvCache("must", failureStatus: HealthStatus.Unhealthy, tags: ["all"])
+            .AddHealthChecks()
+            .AddKvCache("near", "here").AddKvCache().AddKvCache("must", failureStatus: HealthStatus.Unhealthy, tags: ["all"])
             .Services.BuildServiceProvider();
         var report = await provider.GetRequiredService<HealthCheckService>().CheckHealthAsync(Token);
         Assert.Equal(

@@ -20,8 +20,31 @@ public enum PrefixRelation
 /// <param name="Common">Length of the longest common prefix, in tokens or characters; at most the shorter length.</param>
 /// <param name="FirstLength">Length of the first sequence.</param>
 /// <param name="SecondLength">Length of the second sequence.</param>
+/// <remarks>The common prefix is all that a prefix cache can reuse of one prompt for the other. Comparing allocates nothing, runs at vector
+/// width over the common prefix, and stops where that ends.</remarks>
 public readonly record struct PrefixComparison(int Common, int FirstLength, int SecondLength)
 {
+    /// <summary>Compares two prompts in tokens.</summary>
+    /// <param name="first">Tokens of one prompt.</param>
+    /// <param name="second">Tokens of the other.</param>
+    public static PrefixComparison Of(ReadOnlySpan<int> first, ReadOnlySpan<int> second) =>
+        new(first.CommonPrefixLength(second), first.Length, second.Length);
+
+    /// <summary>Compares two prompts in UTF-16 code units.</summary>
+    /// <param name="first">Text of one prompt.</param>
+    /// <param name="second">Text of the other.</param>
+    /// <remarks>
+    /// The common prefix never ends within a surrogate pair: characters that differ in their second half differ as a whole.
+    /// It tells where texts part, not how many tokens they share: a tokenizer may merge characters across that point.
+    /// </remarks>
+    public static PrefixComparison Of(ReadOnlySpan<char> first, ReadOnlySpan<char> second)
+    {
+        var common = first.CommonPrefixLength(second);
+        if (SplitsPair(first, common) || SplitsPair(second, common))
+            common--;
+        return new(common, first.Length, second.Length);
+    }
+
     /// <summary>Whether they are equal, one is a prefix of the other (and which), or they part.</summary>
     public PrefixRelation Relation =>
         Common < FirstLength && Common < SecondLength ? PrefixRelation.Diverge
@@ -47,9 +70,7 @@ public readonly record struct PrefixComparison(int Common, int FirstLength, int 
         ArgumentOutOfRangeException.ThrowIfLessThan(tokensPerBlock, 1);
         return Common / tokensPerBlock;
     }
-}
 
-/// <summary>The candidate that shares the longest prefix with a query.</summary>
-/// <param name="Index">Its index among the candidates.</param>
-/// <param name="Comparison">The query (first) compared with the candidate (second).</param>
-public readonly record struct PrefixMatch(int Index, PrefixComparison Comparison);
+    private static bool SplitsPair(ReadOnlySpan<char> text, int position) =>
+        position > 0 && position < text.Length && char.IsSurrogatePair(text[position - 1], text[position]);
+}

@@ -1,7 +1,7 @@
 using System.Buffers;
 using System.Runtime.InteropServices;
 
-namespace KvCache.LLamaSharp.States;
+namespace KvCache.Client.Scatter;
 
 /// <summary>Memory outside of the garbage-collected heap, which is kept and used again: fresh pages cost more than a load.</summary>
 internal sealed unsafe class NativeMemoryBlock(int length) : MemoryManager<byte>
