@@ -83,14 +83,19 @@ internal sealed class RoiScenario : Scenario
         ];
     }
 
-    private static void Explain(ReturnModel model, ParseResult given, Action<string> log)
+    private void Explain(ReturnModel model, ParseResult given, Action<string> log)
     {
-        foreach (var option in new RoiScenario().Options.OfType<Option<double>>())
-            log(Text($"{option.Name} {given.GetValue<double>(option.Name)}: {option.Description}"));
+        foreach (var option in Options.OfType<Option<double>>())
+            log(Text($"{option.Name} {given.GetValue(option)}: {option.Description}"));
         log(model.LoadShare < 1
             ? Text($"A token is loaded in {model.LoadShare:P1} of the time that computing it takes, so that no hit rate gains more than ")
                 + Text($"{1 / model.LoadShare:0.#} times.")
             : "A token takes longer to load than to compute: a cache cannot pay.");
+        var longest = given.GetRequiredValue(_prompts).Max();
+        foreach (var factor in Factors)
+            log(model.HitRateFor(longest, factor) is { } needed
+                ? Text($"{factor} times the prompts of {longest:N0} tokens need a hit rate of {needed:P1}.")
+                : Text($"{factor} times the prompts of {longest:N0} tokens are out of reach."));
     }
 
     private static RateRow Figure(string name, string unit, double value) => new(name, null, 1, null, unit, value, value, value);

@@ -20,7 +20,7 @@ internal sealed class StrategiesScenario : Scenario
     private readonly Option<int> _before = Number("--before", "Requests before those: caches are full when counting begins.", 2000);
     private readonly Option<int> _nodes = Number("--nodes", "Inference nodes, and silos of a cluster; requests go round.", 4);
     private readonly Option<int> _bytes = Number("--bytes", "KV bytes of a block of 512 tokens.", 64 << 10);
-    private readonly Option<int> _capacity = Number("--capacity", "Blocks that fit into all memory together.", 16_384);
+    private readonly Option<int> _capacity = Number("--capacity", "Blocks that fit into all memory together.", 3000);
     private readonly Option<int> _speed = Number("--prefill", "Tokens that a node computes in a second.", 10_000);
     private readonly Option<double> _price =
         new("--price") { Description = "US dollars for an hour of a node.", DefaultValueFactory = _ => 2 };
