@@ -1,8 +1,8 @@
 namespace KvCache.Bench.Roi;
 
 /// <summary>
-/// What a cache gains by what is assumed: a token is computed at one speed or loaded at another, a node and memory cost so much an hour. Nothing
-/// is measured, and decoding is left out: a cache does not change it.
+/// What a cache gains by what is assumed: a token is computed at one speed or loaded at another, a node and memory cost so much an hour.
+/// Nothing is measured, and decoding is left out: a cache does not change it.
 /// </summary>
 /// <param name="TokensPerSecond">Prefill speed of a node.</param>
 /// <param name="BytesPerToken">KV of a token, all layers.</param>

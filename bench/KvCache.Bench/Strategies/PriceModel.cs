@@ -2,8 +2,8 @@ namespace KvCache.Bench.Strategies;
 
 /// <summary>
 /// What a prompt costs: a node computes so many tokens a second and costs so much an hour, and while it waits for a cache it costs as much.
-/// A cache's memory costs too, for as long as the nodes are busy. Network and decoding are not counted, so that this compares strategies and
-/// is no bill.
+/// A cache's memory costs too, for as long as the nodes are busy. Network and decoding are not counted, so that this compares strategies
+/// and is no bill.
 /// </summary>
 /// <param name="TokensPerSecond">Prefill speed of a node.</param>
 /// <param name="PerHour">Price of a node's hour.</param>

@@ -30,7 +30,7 @@ internal sealed class StrategiesScenario : Scenario
     public override string Name => "strategies";
 
     public override string Description =>
-        "No cache, a cache in each process, Redis, a silo, both, and a cluster under the same traffic: hit rate, time to first token, cost.";
+        "No cache, one in each process, Redis, a silo, both, and a cluster under the same traffic: hit rate, time to first token, cost.";
 
     public override IEnumerable<Option> Options =>
         [.. _source.Options, _requests, _before, _nodes, _bytes, _capacity, _speed, _price, _memoryPrice];

@@ -23,7 +23,8 @@ public sealed partial class DocumentationTests
     public void Links_lead_to_pages_and_headings_that_exist(string page)
     {
         var folder = Path.GetDirectoryName(Path.Combine(Repository.Root, page))!;
-        var broken = Link().Matches(WithoutCode(File.ReadAllText(Path.Combine(Repository.Root, page)))).Select(match => match.Groups[1].Value)
+        var text = WithoutCode(File.ReadAllText(Path.Combine(Repository.Root, page)));
+        var broken = Link().Matches(text).Select(match => match.Groups[1].Value)
             .Where(target => !target.Contains("://", StringComparison.Ordinal) && !Leads(folder, page, target));
 
         Assert.Empty(broken);
