@@ -6,6 +6,7 @@ using LLama;
 using LLama.Native;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
 
 namespace KvCache.LLamaSharp;
 
@@ -78,7 +79,7 @@ public sealed partial class LLamaPrefixCache : IDisposable
     /// this. Nobody else may use it until this returns.</param>
     /// <param name="options">How; null for the defaults.</param>
     /// <param name="loggers">Where to log; null for nowhere.</param>
-    /// <exception cref="ArgumentException">An option is out of its bounds, or one is missing.</exception>
+    /// <exception cref="OptionsValidationException">An option is out of its bounds, or one is missing.</exception>
     /// <exception cref="NotSupportedException">The model or the context cannot be served; the message says why and what was
     /// expected.</exception>
     /// <exception cref="IOException">The model's file cannot be read.</exception>
@@ -87,7 +88,8 @@ public sealed partial class LLamaPrefixCache : IDisposable
     {
         options ??= new LLamaPrefixCacheOptions();
         if (options.Validate() is { Count: > 0 } failures)
-            throw new ArgumentException(string.Join(' ', failures), nameof(options));
+            throw new OptionsValidationException(
+                Microsoft.Extensions.Options.Options.DefaultName, typeof(LLamaPrefixCacheOptions), failures);
         if (context.NativeHandle.IsInvalid)
             throw new NotSupportedException("llama.cpp has refused to make this context; its log says why.");
         ContextChecks.BeforeUse(context.NativeHandle.ModelHandle, context.Params);

@@ -10,6 +10,7 @@ using LLama.Native;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
 
 namespace KvCache.LLamaSharp;
 
@@ -76,7 +77,7 @@ public sealed class LLamaPrefixExecutor : ILLamaExecutor, IAsyncDisposable
     /// <param name="cache">The cache; not disposed with this.</param>
     /// <param name="options">How; null for the defaults.</param>
     /// <param name="loggers">Where to log; null for nowhere.</param>
-    /// <exception cref="ArgumentException">An option is out of its bounds, or one is missing.</exception>
+    /// <exception cref="OptionsValidationException">An option is out of its bounds, or one is missing.</exception>
     /// <exception cref="NotSupportedException">The model or the parameters cannot be served; the message says why and what was
     /// expected.</exception>
     /// <exception cref="IOException">The model's file cannot be read.</exception>
@@ -87,7 +88,8 @@ public sealed class LLamaPrefixExecutor : ILLamaExecutor, IAsyncDisposable
         options ??= new LLamaPrefixExecutorOptions();
         loggers ??= NullLoggerFactory.Instance;
         if (options.Validate() is { Count: > 0 } failures)
-            throw new ArgumentException(string.Join(' ', failures), nameof(options));
+            throw new OptionsValidationException(
+                Microsoft.Extensions.Options.Options.DefaultName, typeof(LLamaPrefixExecutorOptions), failures);
         parameters = parameters with { SeqMax = (uint)options.Conversations + 1, KVUnified = true };
         ContextChecks.BeforeCreation(weights, parameters);
         ContextChecks.Window(weights.NativeHandle, options.Prefixes.BlockTokens);

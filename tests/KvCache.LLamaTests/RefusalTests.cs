@@ -5,6 +5,7 @@ using KvCache.LLamaSharp.Models;
 using LLama;
 using LLama.Common;
 using LLama.Native;
+using Microsoft.Extensions.Options;
 
 namespace KvCache.LLamaTests;
 
@@ -37,6 +38,17 @@ public sealed class RefusalTests : IAsyncDisposable
     [Fact]
     public void Blocks_longer_than_a_window_are_refused() =>
         Refuses("BlockTokens is 256 and the model has sliding windows of 64 tokens", TestModels.Windowed, p => p);
+
+    [Fact]
+    public void Options_that_cannot_be_are_told_all_at_once()
+    {
+        using var context = new DrivenContext(DrivenContext.Of(TestModels.Harbor));
+        var options = new LLamaPrefixCacheOptions { Tenant = "", BlockTokens = 0 };
+
+        var error = Assert.Throws<OptionsValidationException>(() => LLamaPrefixCache.Create(_cache, context.Context, options));
+
+        Assert.Equal(["Tenant is empty", "BlockTokens is 0"], error.Failures.Select(failure => failure.Split(';')[0]));
+    }
 
     [Fact]
     public void A_context_without_a_sequence_to_spare_is_refused()

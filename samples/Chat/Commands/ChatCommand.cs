@@ -3,6 +3,7 @@ using KvCache.Chat.Serving;
 using KvCache.Chat.Terminal;
 using LLama.Exceptions;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using Spectre.Console;
 
 namespace KvCache.Chat.Commands;
@@ -47,7 +48,7 @@ internal static class ChatCommand
             return 0;
         }
         catch (Exception e) when (e is IOException or ArgumentException or NotSupportedException or SiloException
-            or LoadWeightsFailedException or ContextOverflowException)
+            or LoadWeightsFailedException or ContextOverflowException or OptionsValidationException)
         {
             await Console.Error.WriteLineAsync(e.Message);
             return 1;
