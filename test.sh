@@ -176,7 +176,7 @@ if [ -n "$fast" ]; then
 fi
 if [ -n "$long" ]; then
   export KVCACHE_SIM_SCHEDULES=${KVCACHE_SIM_SCHEDULES:-1000000} KVCACHE_STRESS_SECONDS=${KVCACHE_STRESS_SECONDS:-600}
-  export KVCACHE_ATTACK_LONG=${KVCACHE_ATTACK_LONG:-1}
+  export KVCACHE_ATTACK_LONG=${KVCACHE_ATTACK_LONG:-1} KVCACHE_TEST_DEPTH=${KVCACHE_TEST_DEPTH:-20}
 fi
 short_lived python &
 short_lived project ProcessTests -trait- run=apart -trait- run=kills &

@@ -6,6 +6,7 @@ using KvCache.Bench.Lookup;
 using KvCache.Bench.Mixed;
 using KvCache.Bench.Persist;
 using KvCache.Bench.Resp;
+using KvCache.Bench.Roi;
 using KvCache.Bench.Simulation;
 using KvCache.Bench.Store;
 using KvCache.Bench.Strategies;
@@ -22,6 +23,7 @@ Scenario[] scenarios =
     new MixedScenario(),
     new SimulationScenario(),
     new StrategiesScenario(),
+    new RoiScenario(),
     new CodecScenario(),
     new TtftScenario(),
 ];

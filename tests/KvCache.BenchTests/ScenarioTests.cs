@@ -81,12 +81,15 @@ public sealed class ScenarioTests : IDisposable
                 "--capacity", "1024");
         foreach (var (
             name, least, most) in new[] { ("none", 0, 0), ("local", 0, 0), ("silo.tcp", 0.5, 0.5), ("silo.unix", 0.5, 0.5),
+            ("tiered.unix", 0.5, 0.5),
             ("cluster.tcp", 0.1, 0.5), ("cluster.shm", 0.1, 0.5) })
         {
             // A silo hears a moment later what another one has; a request that comes sooner does not find it.
             Assert.InRange(Assert.IsType<RateRow>(report.Rows.Single(row => row.Name == $"hit_rate.{name}")).Median, least, most);
             Assert.Contains(report.Rows, row => row.Name == $"loaded.{name}");
             Assert.Contains(report.Rows, row => row.Name == $"cost.{name}");
+            Assert.Equal(0, Assert.IsType<RateRow>(report.Rows.Single(row => row.Name == $"errors.{name}")).Max);
+            Assert.Single(report.Summary!.Lines, line => line[0] == name);
         }
     }
 

@@ -1,13 +1,13 @@
 using System.CommandLine;
 using KvCache.Bench.Reports;
-using KvCache.Bench.Traces;
+using KvCache.Bench.Workloads;
 
 namespace KvCache.Bench.Cli;
 
 /// <summary>All scenarios, one after the other, with their default options.</summary>
 internal sealed class AllScenario(IReadOnlyList<Scenario> scenarios) : Scenario
 {
-    private readonly Option<DirectoryInfo> _traces = TraceFolder.CreateOption();
+    private readonly Option<DirectoryInfo?> _traces = TraceSource.FolderOption();
 
     public override string Name => "all";
 
@@ -34,8 +34,8 @@ internal sealed class AllScenario(IReadOnlyList<Scenario> scenarios) : Scenario
         var command = new Command(scenario.Name);
         foreach (var option in scenario.Options)
             command.Options.Add(option);
-        string[] traces = scenario.Options.Any(option => option.Name == _traces.Name)
-            ? [_traces.Name, context.Arguments.GetRequiredValue(_traces).FullName]
+        string[] traces = context.Arguments.GetValue(_traces) is { } folder && scenario.Options.Any(option => option.Name == _traces.Name)
+            ? [_traces.Name, folder.FullName]
             : [];
         return command.Parse(traces);
     }

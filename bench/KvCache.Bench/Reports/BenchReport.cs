@@ -12,6 +12,7 @@ namespace KvCache.Bench.Reports;
 /// <param name="Ratios">Comparisons; left out when there are none.</param>
 /// <param name="Reports">Reports of several scenarios that ran one after the other; then the rows are theirs.</param>
 /// <param name="Skipped">Why nothing was measured; left out when something was.</param>
+/// <param name="Summary">What a reader sees instead of the rows; the rows are what <c>--json</c> has.</param>
 internal sealed record BenchReport(
     string Scenario,
     int Rounds,
@@ -19,7 +20,8 @@ internal sealed record BenchReport(
     IReadOnlyList<BenchRow> Rows,
     IReadOnlyList<RatioRow>? Ratios = null,
     IReadOnlyList<BenchReport>? Reports = null,
-    string? Skipped = null)
+    string? Skipped = null,
+    [property: JsonIgnore] ReportSummary? Summary = null)
 {
     /// <summary>The report of a scenario that lacks what it needs here, which the log is told too.</summary>
     public static BenchReport OfSkipped(string scenario, string reason, Action<string> log)

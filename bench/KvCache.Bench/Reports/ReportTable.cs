@@ -24,6 +24,15 @@ internal static class ReportTable
         }
 
         console.WriteLine($"{report.Scenario}: {report.Rounds} rounds, {report.Machine.Cpus} CPUs, {report.Machine.MemoryGib} GiB");
+        if (report.Summary is { } summary)
+        {
+            var table = new Table().RoundedBorder().AddColumn(summary.Columns[0]);
+            foreach (var column in summary.Columns.Skip(1))
+                table.AddColumn(Right(column));
+            console.Write(Fill(table, summary.Lines, line => [.. line]));
+            return;
+        }
+
         var rates = report.Rows.OfType<RateRow>().ToList();
         if (rates.Count > 0)
             console.Write(

@@ -1,7 +1,7 @@
 using System.CommandLine;
 using KvCache.Bench.Cli;
 using KvCache.Bench.Reports;
-using KvCache.Bench.Traces;
+using KvCache.Bench.Workloads;
 using KvCache.Eviction;
 
 namespace KvCache.Bench.Simulation;
@@ -12,14 +12,10 @@ internal sealed class SimulationScenario : Scenario
     private const string All = "all", Optimum = "min", Yardstick = "lru/t", InStore = "store:", Hinted = "+hints";
     private const string WithHints = EvictionPolicies.Default + Hinted;
 
-    private readonly Option<DirectoryInfo> _traces = TraceFolder.CreateOption();
+    // A workload that is made up has as many requests as the public conversation trace, so that capacities mean the same.
+    private const int MadeUp = 12_000;
 
-    private readonly Option<FileInfo[]> _files = new("--trace")
-    {
-        Description = "Traces (*.jsonl, *.jsonl.gz), instead of all of the folder.",
-        HelpName = "FILE",
-        AllowMultipleArgumentsPerToken = true,
-    };
+    private readonly TraceSource _source = new([.. Workload.Names.Where(name => name != Workload.Mixed)]);
 
     private readonly Option<long[]> _capacities = new("--capacity")
     {
@@ -58,25 +54,23 @@ internal sealed class SimulationScenario : Scenario
     public override string Description =>
         "Hit ratios of eviction policies on workload traces, and how much of the gap from LRU to the offline optimum each closes.";
 
-    public override IEnumerable<Option> Options => [_traces, _files, _capacities, _policies, _hints];
+    public override IEnumerable<Option> Options => [.. _source.Options, _capacities, _policies, _hints];
 
     private static IReadOnlyList<string> KnownPolicies { get; } =
         [.. EvictionPolicies.Names, WithHints, Optimum, .. EvictionPolicies.Names.Append(WithHints).Select(name => InStore + name)];
 
     public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
-        var folder = context.Arguments.GetRequiredValue(_traces);
-        var files = context.Arguments.GetValue(_files) is { Length: > 0 } named ? [.. named] : TraceFolder.Find(folder);
-        if (files.Count == 0)
-            return BenchReport.OfSkipped(Name, TraceFolder.Missing(folder), context.Log);
+        if (_source.Missing(context.Arguments) is { } missing)
+            return BenchReport.OfSkipped(Name, missing, context.Log);
         var policies = ChosenPolicies(context.Arguments.GetRequiredValue(_policies), context.Arguments.GetValue(_hints));
         var rows = new List<BenchRow>();
-        foreach (var file in files)
+        foreach (var (name, requests) in _source.Read(context.Arguments, MadeUp))
         {
-            var trace = SimulatedTrace.Of(TraceRequest.Read(file.FullName));
-            context.Log($"{file.Name}: {trace.Requests.Count:N0} requests, {trace.Accesses:N0} blocks, {trace.Blocks:N0} different");
+            var trace = SimulatedTrace.Of(requests);
+            context.Log($"{name}: {trace.Requests.Count:N0} requests, {trace.Accesses:N0} blocks, {trace.Blocks:N0} different");
             foreach (var capacity in context.Arguments.GetRequiredValue(_capacities))
-                rows.AddRange(Simulate(file.Name, trace, (int)capacity, policies, cancellation));
+                rows.AddRange(Simulate(name, trace, (int)capacity, policies, cancellation));
         }
 
         // One pass is exact: nothing here depends on the time of this machine.

@@ -1,7 +1,5 @@
 using KvCache.Bench.Silos;
 using KvCache.Client;
-using KvCache.Orleans;
-using KvCache.TorchSharp;
 
 namespace KvCache.Bench.Strategies;
 
@@ -34,27 +32,16 @@ internal sealed class ClusterStrategy : ICacheStrategy
 
     public string Name { get; }
 
-    public int Load(int node, PrefixChain prompt, IReadOnlyList<Memory<byte>> destinations)
-    {
-        var prefix = new KvPrefix(_ns, prompt);
-        var found = Wait(_clients[node].MatchAsync(prefix)).Blocks;
-        return found == 0 ? 0 : Wait(_clients[node].LoadAsync(prefix, 0, [.. destinations.Take(found)])).Blocks;
-    }
+    public int Load(int node, PrefixChain prompt, IReadOnlyList<Memory<byte>> destinations) =>
+        CacheCalls.Load(_clients[node], new KvPrefix(_ns, prompt), destinations);
 
-    public void Store(int node, PrefixChain prompt, int first, IReadOnlyList<ReadOnlyMemory<byte>> sources)
-    {
-        if (first < prompt.BlockCount)
-            Wait(_clients[node]
-                .StoreAsync(new KvPrefix(_ns, prompt), first, [.. sources.Skip(first)],
-                new StoreOptions(SuffixTokens: (prompt.BlockCount - first) * prompt.TokensPerBlock)));
-    }
+    public void Store(int node, PrefixChain prompt, int first, IReadOnlyList<ReadOnlyMemory<byte>> sources) =>
+        CacheCalls.Store(_clients[node], new KvPrefix(_ns, prompt), first, sources);
 
     public void Dispose()
     {
         foreach (var client in _clients)
-            client.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            CacheCalls.Dispose(client);
         _cluster.Dispose();
     }
-
-    private static T Wait<T>(ValueTask<T> call) => call.AsTask().GetAwaiter().GetResult();
 }

@@ -1,6 +1,4 @@
 using KvCache.Client;
-using KvCache.Orleans;
-using KvCache.TorchSharp;
 
 namespace KvCache.Bench.Strategies;
 
@@ -12,19 +10,15 @@ internal sealed class LocalStrategy(CacheNamespace ns, int nodes, ByteSize total
 
     public string Name => "local";
 
-    public int Load(int node, PrefixChain prompt, IReadOnlyList<Memory<byte>> destinations)
-    {
-        var prefix = new KvPrefix(ns, prompt);
-        var found = _caches[node].MatchAsync(prefix).AsTask().GetAwaiter().GetResult().Blocks;
-        return found == 0 ? 0 : _caches[node].LoadAsync(prefix, 0, [.. destinations.Take(found)]).AsTask().GetAwaiter().GetResult().Blocks;
-    }
+    public int Load(int node, PrefixChain prompt, IReadOnlyList<Memory<byte>> destinations) =>
+        CacheCalls.Load(_caches[node], new KvPrefix(ns, prompt), destinations);
 
     public void Store(int node, PrefixChain prompt, int first, IReadOnlyList<ReadOnlyMemory<byte>> sources) =>
-        _caches[node].StoreAsync(new KvPrefix(ns, prompt), first, [.. sources.Skip(first)]).AsTask().GetAwaiter().GetResult();
+        CacheCalls.Store(_caches[node], new KvPrefix(ns, prompt), first, sources);
 
     public void Dispose()
     {
         foreach (var cache in _caches)
-            cache.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            CacheCalls.Dispose(cache);
     }
 }

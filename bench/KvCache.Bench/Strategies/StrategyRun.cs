@@ -4,7 +4,12 @@ using KvCache.Bench.Traces;
 namespace KvCache.Bench.Strategies;
 
 /// <summary>One strategy over the requests so far: what it found and how long it took.</summary>
-internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, int blockBytes)
+/// <param name="strategy">The strategy.</param>
+/// <param name="prices">What things cost.</param>
+/// <param name="blockBytes">Bytes of a block.</param>
+/// <param name="nodes">Nodes that share the requests.</param>
+/// <param name="memoryGib">Memory of all caches together, where there are any.</param>
+internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, int blockBytes, int nodes = 1, double memoryGib = 0)
 {
     private readonly List<double> _firstTokens = [];
     private long _hits, _blocks, _tokens;
@@ -28,7 +33,17 @@ internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, in
     /// <summary>MiB that went into caches: whatever was computed, as what is computed anew may be stored anew.</summary>
     public double StoredMib => strategy.Moves ? Mib(_blocks - _hits) : 0;
 
-    public double CostPerMillionTokens => prices.PerMillionTokens(_busy, _tokens);
+    /// <summary>Requests whose cache failed; they were computed whole.</summary>
+    public int Errors { get; private set; }
+
+    public double CostPerMillionTokens => prices.PerMillionTokens(_busy, _tokens, nodes, strategy.Moves ? memoryGib : 0);
+
+    /// <summary>Time to the first token that this share of the requests did not exceed (nearest rank).</summary>
+    public double FirstToken(double share)
+    {
+        double[] sorted = [.. _firstTokens.Order()];
+        return sorted[Math.Clamp((int)Math.Ceiling(share * sorted.Length), 1, sorted.Length) - 1];
+    }
 
     /// <summary>Serves a request.</summary>
     /// <param name="node">The node that got it.</param>
@@ -42,14 +57,19 @@ internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, in
         IReadOnlyList<ReadOnlyMemory<byte>> sources, bool counted = true)
     {
         var began = Stopwatch.GetTimestamp();
-        var loaded = strategy.Load(node, prompt, destinations);
+        var loaded = Try(() => strategy.Load(node, prompt, destinations), counted);
         var loading = Stopwatch.GetElapsedTime(began).TotalMilliseconds;
 
         // The last token is always computed: without it there are no logits to choose the next one by.
         var cached = Math.Min(loaded * TraceRequest.TokensPerBlock, request.InputLength - 1);
         var first = loading + prices.PrefillMilliseconds(request.InputLength - cached);
         began = Stopwatch.GetTimestamp();
-        strategy.Store(node, prompt, loaded, sources);
+        Try(
+            () =>
+            {
+                strategy.Store(node, prompt, loaded, sources);
+                return 0;
+            }, counted);
         if (!counted)
             return;
         _busy += first + Stopwatch.GetElapsedTime(began).TotalMilliseconds;
@@ -57,6 +77,20 @@ internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, in
         _hits += loaded;
         _blocks += prompt.BlockCount;
         _tokens += request.InputLength;
+    }
+
+    // A broken connection is an error of the strategy, which goes on without; anything else is one of this program.
+    private int Try(Func<int> call, bool counted)
+    {
+        try
+        {
+            return call();
+        }
+        catch (IOException)
+        {
+            Errors += counted ? 1 : 0;
+            return 0;
+        }
     }
 
     private double Mib(long blocks) => blocks * (double)blockBytes / (1 << 20);

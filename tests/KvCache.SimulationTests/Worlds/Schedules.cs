@@ -12,7 +12,7 @@ internal static class Schedules
     /// <summary>Says how many schedules are run.</summary>
     public const string CountVariable = "KVCACHE_SIM_SCHEDULES";
 
-    private const int DefaultCount = 10_000;
+    private const int DefaultCount = 5_000;
 
     /// <summary>Seed that is asked for, or null.</summary>
     public static ulong? Seed =>
@@ -24,15 +24,16 @@ internal static class Schedules
         ? int.Parse(text, CultureInfo.InvariantCulture)
         : DefaultCount;
 
-    /// <summary>Runs the seeds from 1 on, each on a thread without a synchronization context: what a step sets off must run inside of
+    /// <summary>Runs seeds one after the other, each on a thread without a synchronization context: what a step sets off must run inside of
     /// it.</summary>
     /// <param name="count">Schedules to run.</param>
     /// <param name="mutation">What the model does wrong.</param>
     /// <param name="enough">Failures after which the rest is not run.</param>
+    /// <param name="first">The first seed.</param>
     /// <returns>Seeds that break a rule, and the rules.</returns>
-    public static SortedDictionary<ulong, string> FindFailures(int count, Mutation mutation = Mutation.None, int enough = 1)
+    public static SortedDictionary<ulong, string> FindFailures(int count, Mutation mutation = Mutation.None, int enough = 1, int first = 1)
     {
-        long next = 0;
+        long next = first - 1, last = next + count;
         var failures = new SortedDictionary<ulong, string>();
         var threads = Enumerable.Range(0, Environment.ProcessorCount).Select(_ => new Thread(Work)).ToList();
         threads.ForEach(thread => thread.Start());
@@ -41,7 +42,7 @@ internal static class Schedules
 
         void Work()
         {
-            while (Interlocked.Increment(ref next) is var seed && seed <= count)
+            while (Interlocked.Increment(ref next) is var seed && seed <= last)
             {
                 var broken = Schedule.Run((ulong)seed, mutation);
                 if (broken is null)
@@ -49,7 +50,7 @@ internal static class Schedules
                 lock (failures)
                     failures.Add((ulong)seed, broken);
                 if (failures.Count >= enough)
-                    Interlocked.Exchange(ref next, count);
+                    Interlocked.Exchange(ref next, last);
             }
         }
     }

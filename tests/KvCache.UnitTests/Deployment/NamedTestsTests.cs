@@ -14,6 +14,7 @@ public sealed partial class NamedTestsTests
 
     [Theory]
     [InlineData("docs/reliability.md")]
+    [InlineData("docs/guides/troubleshooting.md")]
     [InlineData("tests/KvCache.Chaos/README.md")]
     public void Every_test_that_is_named_exists(string page)
     {

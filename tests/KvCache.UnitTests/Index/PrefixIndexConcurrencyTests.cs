@@ -1,4 +1,5 @@
 using KvCache.Engine.Index;
+using KvCache.Testing;
 using KvCache.UnitTests.Index;
 using Xunit;
 
@@ -26,7 +27,7 @@ public sealed class PrefixIndexConcurrencyTests
 
     private static void Write(PrefixIndex index, BlockKey[] keys, Random random)
     {
-        for (var n = 0; n < 50_000; n++)
+        for (var n = 0; n < Depth.Of(25_000); n++)
         {
             var i = random.Next(keys.Length);
             if (i % 3 == 0)

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using CsCheck;
 using KvCache.Engine.Index;
+using KvCache.Testing;
 using KvCache.UnitTests.Index;
 using Xunit;
 
@@ -22,7 +23,7 @@ public sealed class PrefixIndexTests
             foreach (var (choice, k, h) in steps)
                 Step(index, model, choice, k, Holders[h]);
             AssertSame(index, model);
-        }, iter: 1000);
+        }, iter: Depth.Of(500));
 
     [Fact]
     public void A_full_index_refuses_new_blocks_of_others_and_counts_them()

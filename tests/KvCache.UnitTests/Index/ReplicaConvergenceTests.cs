@@ -1,5 +1,6 @@
 using CsCheck;
 using KvCache.Engine.Index;
+using KvCache.Testing;
 using KvCache.UnitTests.Index;
 using KvCache.UnitTests.Support;
 using Xunit;
@@ -21,7 +22,7 @@ public sealed class ReplicaConvergenceTests
             // What is still on the way and arrives now changes nothing any more.
             world.DeliverAll();
             world.AssertConverged();
-        }, iter: 1500);
+        }, iter: Depth.Of(800));
 
     /// <summary>A peer with a set of blocks and a short log, a replica, and what is on the way from one to the other.</summary>
     private sealed class World : IIndexSink

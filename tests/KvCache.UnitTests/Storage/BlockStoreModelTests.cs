@@ -1,5 +1,6 @@
 using CsCheck;
 using KvCache.Eviction;
+using KvCache.Testing;
 using KvCache.UnitTests.Storage;
 using Xunit;
 
@@ -51,14 +52,14 @@ public sealed class BlockStoreModelTests
     [Theory]
     [MemberData(nameof(Policies))]
     public void Every_operation_does_what_the_model_does(string policy) =>
-        Operations.Sample(operations => Run(policy, operations), iter: policy == EvictionPolicies.Default ? 2000 : 500);
+        Operations.Sample(operations => Run(policy, operations), iter: Depth.Of(policy == EvictionPolicies.Default ? 800 : 250));
 
     [Fact]
     public void Equal_blocks_are_evicted_as_the_model_says() =>
         Operations.Sample(
             operations =>
                 Run(EvictionPolicies.Default,
-                [.. operations.Select(operation => operation with { Amount = (operation.Amount / 5 * 5) + 2 })]), iter: 500);
+                [.. operations.Select(operation => operation with { Amount = (operation.Amount / 5 * 5) + 2 })]), iter: Depth.Of(250));
 
     private static void Run(string policy, (Kind Kind, int Which, int Amount)[] operations)
     {

@@ -1,5 +1,6 @@
 using CsCheck;
 using KvCache.Engine.Storage;
+using KvCache.Testing;
 using Xunit;
 
 namespace KvCache.UnitTests;
@@ -47,7 +48,7 @@ public sealed class PageAllocatorTests
             Assert.Equal(allocator.Pages, allocator.FreePages);
             Assert.Equal(allocator.Pages, allocator.LargestFreeRun());
             Assert.Equal(allocator.Pages == 0 ? 0 : 1, allocator.FreeRuns);
-        }, iter: 2000);
+        }, iter: Depth.Of(1000));
 
     [Fact]
     public void Rounding_loses_at_most_a_64th_and_nothing_on_what_was_rounded() =>

@@ -1,5 +1,6 @@
 using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
+using KvCache.Testing;
 using KvCache.UnitTests.Storage;
 using KvCache.UnitTests.Support;
 using Xunit;
@@ -27,7 +28,7 @@ public sealed class StoreStressTests
             Memory.Arena(pages), new BlockStoreOptions { Eviction = policy }, observer: directory, accounts: accounts);
         directory.Attach(store);
         var buried = new ulong[StoreStress.Keys];
-        Together(thread => new StoreStress(store, directory, buried, seed: thread).Run(rounds: 15_000));
+        Together(thread => new StoreStress(store, directory, buried, seed: thread).Run(Depth.Of(8_000)));
         Assert.True(store.GetStatistics().Published > 1000);
         StoreStress.CheckAtRest(store);
     }
@@ -41,7 +42,7 @@ public sealed class StoreStressTests
         var replaced = 0;
         Together(thread =>
         {
-            while (Volatile.Read(ref replaced) < 20_000)
+            while (Volatile.Read(ref replaced) < Depth.Of(10_000))
             {
                 if (thread == 0)
                 {
@@ -69,7 +70,7 @@ public sealed class StoreStressTests
         var seen = new int[Threads];
         Together(thread =>
         {
-            for (var number = 0; Volatile.Read(ref newest) < 100_000; number++)
+            for (var number = 0; Volatile.Read(ref newest) < Depth.Of(40_000); number++)
             {
                 if (thread == 0)
                 {
@@ -144,7 +145,7 @@ public sealed class StoreStressTests
     [Fact]
     public void Memory_is_freed_once_by_who_closes_a_block_or_by_its_last_reader()
     {
-        for (var round = 0; round < 3000; round++)
+        for (var round = 0; round < Depth.Of(1500); round++)
         {
             var word = new LeaseWord();
             int frees = 0, closed = 0;

@@ -70,6 +70,15 @@ internal static class HtmlReport
         }
 
         page.Append(CultureInfo.InvariantCulture, $"<p>{report.Rounds} round{(report.Rounds == 1 ? "" : "s")}</p>\n");
+        if (report.Summary is { } summary)
+        {
+            page.Append("<table>");
+            Cells(page, "th", summary.Columns);
+            foreach (var line in summary.Lines)
+                Cells(page, "td", line);
+            page.Append("</table>\n");
+        }
+
         foreach (var plot in report.Rows.OfType<RateRow>().GroupBy(row => (row.Unit, Case: Case(row.Bytes, row.Batch, row.Connections))))
         {
             Heading(page, plot.Key.Unit, plot.Key.Case);
@@ -114,6 +123,9 @@ internal static class HtmlReport
             CultureInfo.InvariantCulture,
             $"<tr><td>{Encode(name)}</td><td>{Encode(size)}</td><td>{Encode(unit)}</td><td>{median:0.####}</td><td>{min:0.####}</td><td>{max:0.####}</td></tr>\n");
     }
+
+    private static void Cells(StringBuilder page, string tag, IEnumerable<string> cells) =>
+        page.Append("<tr>").AppendJoin("", cells.Select(cell => $"<{tag}>{Encode(cell)}</{tag}>")).Append("</tr>\n");
 
     private static void Heading(StringBuilder page, string what, string of) =>
         page.Append(CultureInfo.InvariantCulture, $"<h3>{Encode(what)}{(of.Length > 0 ? " · " : "")}{Encode(of)}</h3>\n");
