@@ -12,25 +12,22 @@ using TorchSharp;
 
 namespace KvCache.ProcessTests;
 
-public sealed class SharedMemoryTests : IAsyncLifetime
+public sealed class SharedMemoryTests(SharedMemoryTests.Silo shared) : IClassFixture<SharedMemoryTests.Silo>, IAsyncLifetime
 {
     private static readonly CacheNamespace Ns = Prefixes.Namespace("shared", KvLayout.Create(4, 4, 64, KvDataType.Float16, 64)); // 256 KiB
     private static readonly SiloSettings Sharing = new(UseArenaFile: true, Arguments: ["--shared-memory"]);
 
-    private SiloProcess _silo = null!;
-    private KvCacheClient _client = null!;
+    private readonly SiloProcess _silo = shared.Process;
+    private readonly KvCacheClient _client = shared.Process.Connect(shared.Process.Unix, options => options.SharedMemory = true);
 
+    // Of the test before nothing is left but what it has deleted.
     public async ValueTask InitializeAsync()
     {
-        _silo = await SiloProcess.StartAsync(Sharing);
-        _client = _silo.Connect(_silo.Unix, options => options.SharedMemory = true);
+        await _client.ClearAsync(Ns);
+        await Eventually.TrueAsync("no block is leased", async () => await _client.StoreCounterAsync("leasedBlocks") == 0);
     }
 
-    public async ValueTask DisposeAsync()
-    {
-        await _client.DisposeAsync();
-        await _silo.DisposeAsync();
-    }
+    public ValueTask DisposeAsync() => _client.DisposeAsync();
 
     [Fact]
     public async Task Blocks_are_read_in_place_and_no_byte_of_them_crosses_the_socket()
@@ -107,6 +104,7 @@ public sealed class SharedMemoryTests : IAsyncLifetime
     [Fact]
     public async Task A_damaged_block_is_a_miss_for_a_reader_that_verifies()
     {
+        var corrupt = await _client.StoreCounterAsync("corrupt");
         var prefix = Prefixes.New(Ns, 3);
         await _client.MustStoreAsync(prefix);
         using (var mapped = await _client.MapAsync(prefix, 1, 1))
@@ -117,7 +115,7 @@ public sealed class SharedMemoryTests : IAsyncLifetime
         }
 
         Assert.Equal(new LoadResult(1, MissReason.Corrupt), await _client.LoadAsync(prefix, 0, prefix.Memory(3)));
-        Assert.Equal(1, await _client.StoreCounterAsync("corrupt"));
+        Assert.Equal(corrupt + 1, await _client.StoreCounterAsync("corrupt"));
         await _client.MustStoreTheRestAsync(prefix, firstBlock: 1);
         await _client.MustLoadAsync(prefix);
     }
@@ -211,5 +209,15 @@ public sealed class SharedMemoryTests : IAsyncLifetime
         }
 
         return null;
+    }
+
+    /// <summary>One silo for all of these tests.</summary>
+    public sealed class Silo : IAsyncLifetime
+    {
+        internal SiloProcess Process { get; private set; } = null!;
+
+        public async ValueTask InitializeAsync() => Process = await SiloProcess.StartAsync(Sharing);
+
+        public ValueTask DisposeAsync() => Process.DisposeAsync();
     }
 }
