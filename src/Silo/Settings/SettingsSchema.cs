@@ -38,6 +38,9 @@ internal static class SettingsSchema
     /// <summary>Names of the sections, without the root.</summary>
     public static IEnumerable<string> SectionNames => Sections.Keys.Select(section => section[(Root.Length + 1)..]);
 
+    /// <summary>All settings; NAME stands for a name or a number that the user chooses.</summary>
+    public static IEnumerable<string> Names => Sections.SelectMany(section => Leaves(section.Key, section.Value, []));
+
     /// <summary>The type behind a key; null when nobody reads it.</summary>
     public static Type? Find(string key)
     {

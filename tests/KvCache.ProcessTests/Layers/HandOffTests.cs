@@ -252,8 +252,11 @@ public sealed class HandOffTests(HandOffTests.Silo shared) : IClassFixture<HandO
             .AsTask();
         _ready.Writer.TryWrite(0);
         await using var own = Connect("alpha", SecretA);
-        await using (var layers = own.FollowLayersAsync(prefix, 0, prefix.Memory(1)).GetAsyncEnumerator(Token))
-            Assert.True(await layers.MoveNextAsync() && layers.Current.Blocks == 1);
+        await Eventually.TrueAsync("the tenant's own reader follows, who waits for the begin no longer than a moment", async () =>
+        {
+            await using var layers = own.FollowLayersAsync(prefix, 0, prefix.Memory(1)).GetAsyncEnumerator(Token);
+            return await layers.MoveNextAsync() && layers.Current.Blocks == 1;
+        });
 
         // The tokens are the same; the namespace is the tenant's own, or is refused.
         Assert.Equal(
