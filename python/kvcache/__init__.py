@@ -28,7 +28,7 @@ from .wire import Outcome, Status
 
 __version__ = VERSION
 
-__all__ = ["CHAIN_ROOT", "AsyncCache", "AsyncFound", "BlockCache", "Cache", "CacheOptions", "CachedKv", "Capabilities", "Client", "DataType",
-           "Deadline", "Deletion", "Found", "Generation", "Hint", "KvCacheError", "Latency", "Limits", "Location", "Match", "Namespace",
+__all__ = ["CHAIN_ROOT", "AsyncCache", "AsyncFound", "BlockCache", "Cache", "CacheOptions", "CachedKv", "Capabilities", "Client",
+           "DataType", "Deadline", "Deletion", "Found", "Generation", "Hint", "KvCacheError", "Latency", "Limits", "Location", "Match", "Namespace",
            "OpaqueLayout", "OpenNamespace", "Outcome", "PutOutcomes", "RedisCache", "RedisOptions", "Silo", "Statistics", "Status",
            "StructuredLayout", "Tensor", "TextCache", "Tls", "engine_key_hash", "generate_with_cache", "prefix_chain", "split", "text_hash"]

@@ -278,8 +278,8 @@ class Cache:
                 return
             done += asked
 
-    def _count_in_parts(self, namespace: Namespace, hashes: Sequence[bytes], call: Callable[[OpenNamespace, Sequence[bytes], Deadline], int],
-                        timeout: Timeout) -> int:
+    def _count_in_parts(self, namespace: Namespace, hashes: Sequence[bytes],
+                        call: Callable[[OpenNamespace, Sequence[bytes], Deadline], int], timeout: Timeout) -> int:
         return sum(self._answers_in_parts(namespace, hashes, call, timeout))
 
     def _answers_in_parts(self, namespace: Namespace, hashes: Sequence[bytes],

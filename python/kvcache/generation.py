@@ -131,8 +131,8 @@ class _Memory:
         expected = (1, layout.kv_heads, tokens, layout.head_dim)
         if len(layers) != layout.layers or any(tuple(part.shape) != expected or part.dtype != self._dtype
                                                for pair in layers for part in pair):
-            complaints.warn((type(self._model), "layout"), "the KV of %s is not stored: %d layers of shape %s and type %s were expected, as "
-                            "its configuration says", type(self._model).__name__, layout.layers, expected, self._dtype)
+            complaints.warn((type(self._model), "layout"), "the KV of %s is not stored: %d layers of shape %s and type %s were expected, "
+                            "as its configuration says", type(self._model).__name__, layout.layers, expected, self._dtype)
             return 0
         blocks = []
         for index in range(first, len(hashes)):

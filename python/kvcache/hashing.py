@@ -133,8 +133,9 @@ class Namespace:
             raise ValueError(f"layout: a StructuredLayout or an OpaqueLayout was expected, and is {self.layout!r}")
         for name in ("tenant", "model", "revision", "lora", "salt", "number_format"):
             text = getattr(self, name)
-            if not isinstance(text, str) or len(text.encode()) > MAX_TEXT_BYTES or (name == "tenant" and not text):
-                raise ValueError(f"{name}: a text of {1 if name == 'tenant' else 0} to {MAX_TEXT_BYTES} bytes was expected, and is {text!r}")
+            least = 1 if name == "tenant" else 0
+            if not isinstance(text, str) or not least <= len(text.encode()) <= MAX_TEXT_BYTES:
+                raise ValueError(f"{name}: a text of {least} to {MAX_TEXT_BYTES} bytes was expected, and is {text!r}")
         _check_number("tp_size", self.tp_size, 1, 1 << 16)
         _check_number("tp_rank", self.tp_rank, 0, self.tp_size - 1)
         pairs = self.fields.items() if isinstance(self.fields, Mapping) else self.fields

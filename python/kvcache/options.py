@@ -69,8 +69,8 @@ class CacheOptions:
             object.__setattr__(self, "_kept_secret", Kept("secret_file", self._read_secret))
         except OSError as error:
             raise ValueError(f"secret_file: {error}") from error
-        check_positive(self, "connections", "control_connections", "connect_timeout", "match_timeout", "first_match_timeout", "load_timeout",
-                       "store_timeout", "breaker_failures", "breaker_delay", "read_threads")
+        check_positive(self, "connections", "control_connections", "connect_timeout", "match_timeout", "first_match_timeout",
+                       "load_timeout", "store_timeout", "breaker_failures", "breaker_delay", "read_threads")
         check_range(self, "locate_bytes")
 
     def secret_of_now(self) -> bytes:

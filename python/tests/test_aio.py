@@ -90,7 +90,8 @@ def test_blocks_are_told_in_the_event_loop_before_the_call_returns():
         async with cache_of(silo) as cache:
             await cache.put(SPACE, HASHES, BLOCKS)
             threads, loop_thread = set(), threading.get_ident()
-            await cache.get(SPACE, HASHES, [bytearray(BLOCK) for _ in HASHES], arrived=lambda index: threads.add((index, threading.get_ident())))
+            await cache.get(SPACE, HASHES, [bytearray(BLOCK) for _ in HASHES],
+                            arrived=lambda index: threads.add((index, threading.get_ident())))
             assert threads == {(index, loop_thread) for index in range(8)}
     with FakeSilo() as silo:
         asyncio.run(run(silo))

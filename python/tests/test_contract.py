@@ -183,7 +183,8 @@ MISUSE = {
 
 def misuse_of_the_readme():
     lines = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8").splitlines()
-    rows = [line.strip("| ").split(" | ") for line in lines[lines.index("| misuse | the message has |") + 2:lines.index("<!-- misuse ends -->")]]
+    begin, end = lines.index("| misuse | the message has |") + 2, lines.index("<!-- misuse ends -->")
+    rows = [line.strip("| ").split(" | ") for line in lines[begin:end]]
     return {row[0]: row[1].strip("`") for row in rows}
 
 

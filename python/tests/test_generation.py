@@ -140,11 +140,14 @@ def test_the_text_ends_where_the_model_ends_it(cache):
 
 
 def test_wrong_arguments_are_told_with_their_name(cache):
-    for settings, message in (({"prompt": 7}, "prompt, prefix: texts were expected"), ({"prompt": "", "prefix": None}, "prompt: at least one"),
-                              ({"max_new_tokens": 0}, "max_new_tokens: a whole number from 1"), ({"tokens_per_block": 0}, "tokens_per_block: a")):
+    for settings, message in (({"prompt": 7}, "prompt, prefix: texts were expected"),
+                              ({"prompt": "", "prefix": None}, "prompt: at least one"),
+                              ({"max_new_tokens": 0}, "max_new_tokens: a whole number from 1"),
+                              ({"tokens_per_block": 0}, "tokens_per_block: a")):
         with pytest.raises(ValueError, match=message):
             generate(Model(), cache, **settings)
-    for model, message in ((Model(num_hidden_layers=None), "num_hidden_layers: a whole number"), (Model(dtype=torch.int8), "model.dtype: one of"),
+    for model, message in ((Model(num_hidden_layers=None), "num_hidden_layers: a whole number"),
+                           (Model(dtype=torch.int8), "model.dtype: one of"),
                            (Model(name_or_path=""), "name: the model's name"), (object(), "model: one with a config")):
         with pytest.raises(ValueError, match=message):
             generate(model, cache)
