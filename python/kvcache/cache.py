@@ -14,7 +14,7 @@ from .forks import renews_after_fork
 from .found import Found
 from .hashing import Namespace
 from .hints import Hint, field_of
-from .interface import Capabilities, check_chain, check_put
+from .interface import Capabilities, check_chain, check_put, group_of
 from .namespace import COUNT_FIELDS, Deletion, Location, OpenNamespace, PutOutcomes
 from .options import CacheOptions
 from .plan import join_locations
@@ -94,7 +94,7 @@ class Cache:
 
     def _match(self, namespaces: Union[Namespace, Sequence[Namespace]], hashes: Sequence[bytes], hold_ms: int, timeout: Timeout,
                hint: Optional[Hint] = None) -> Found:
-        group = list(namespaces) if isinstance(namespaces, (list, tuple)) else [namespaces]
+        group = group_of(namespaces)
         check_chain(group, hashes)
         if not isinstance(hold_ms, int) or not 0 <= hold_ms < 1 << 32:
             raise ValueError(f"hold_ms: whole milliseconds from 0 on were expected, and is {hold_ms!r}")

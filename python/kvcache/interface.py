@@ -78,6 +78,12 @@ class BlockCache(Protocol):
     def store_deadline(self, timeout: Timeout) -> Deadline: ...
 
 
+def group_of(namespaces: Union[Namespace, Sequence[Namespace]]) -> List[Namespace]:
+    """The namespaces of a match, which is given one or several."""
+    group: List[Any] = list(namespaces) if isinstance(namespaces, (list, tuple)) else [namespaces]
+    return group
+
+
 def check_chain(namespaces: Sequence[Any], hashes: Any) -> None:
     """``ValueError`` for what is no namespace, and for what are no hashes of blocks: whether a silo is there or not."""
     for namespace in namespaces:

@@ -17,7 +17,7 @@ from .forks import renews_after_fork
 from .found import Found
 from .hashing import DataType, Namespace, OpaqueLayout
 from .hints import Hint
-from .interface import Capabilities, check_chain, check_put
+from .interface import Capabilities, check_chain, check_put, group_of
 from .namespace import Deletion
 from .reading import Read, views_of_blocks
 from .redis_options import RedisOptions
@@ -74,7 +74,7 @@ class RedisCache:
     def match(self, namespaces: Union[Namespace, Sequence[Namespace]], hashes: Sequence[bytes], hold_ms: int = 0,
               timeout: Timeout = None, hint: Optional[Hint] = None) -> Found:
         """How many blocks of a chain are stored, in every one of the namespaces. Nothing is held."""
-        began, group = time.perf_counter(), list(namespaces) if isinstance(namespaces, (list, tuple)) else [namespaces]
+        began, group = time.perf_counter(), group_of(namespaces)
         check_chain(group, hashes)
         if not isinstance(hold_ms, int) or not 0 <= hold_ms < 1 << 32:
             raise ValueError(f"hold_ms: whole milliseconds from 0 on were expected, and is {hold_ms!r}")

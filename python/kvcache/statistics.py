@@ -13,7 +13,7 @@ _SUB, _POWERS = 4, 30
 
 class Latency(NamedTuple):
     """How long the calls of one kind took, in seconds. Percentiles are at most a quarter too high, never above ``longest``."""
-    count: int
+    calls: int
     average: float
     p50: float
     p95: float
@@ -90,7 +90,7 @@ class Statistics:
         """Seconds that computing the tokens that were read would have taken, less what matches and reads took."""
         if not prefill_tokens_per_second > 0:
             raise ValueError(f"prefill_tokens_per_second: more than 0 was expected, and is {prefill_tokens_per_second!r}")
-        spent = sum(latency.count * latency.average for latency in (self.match_latency, self.get_latency))
+        spent = sum(latency.calls * latency.average for latency in (self.match_latency, self.get_latency))
         return self.read_tokens / prefill_tokens_per_second - spent
 
     def reset(self) -> None:

@@ -64,7 +64,8 @@ class Tensor:
         torch = engine_module("torch", "Tensor.to_torch", "torch")
         self._check_array()
         tensor = torch.empty(self.shape, dtype=getattr(torch, _NAMES[self.data_type]))
-        view_of(tensor)[:] = view_of(self.data)
+        if tensor.numel():
+            view_of(tensor)[:] = view_of(self.data)
         return tensor
 
     def encode(self, narrowed: Optional[DataType] = None, gzip: bool = False) -> bytes:

@@ -240,12 +240,12 @@ def test_statistics_tell_hits_and_times_and_begin_anew(cache, space):
     assert (statistics.stored_blocks, statistics.matched_blocks, statistics.read_blocks, statistics.missed_blocks) == (6, 6, 6, 2)
     assert statistics.hit_rate == 0.75 and statistics.read_bytes == 6 * BLOCK and statistics.read_tokens == 96
     for latency in (statistics.match_latency, statistics.get_latency, statistics.put_latency):
-        assert latency.count == 1 and 0 < latency.p50 == latency.p95 == latency.p99 == latency.longest == latency.average
+        assert latency.calls == 1 and 0 < latency.p50 == latency.p95 == latency.p99 == latency.longest == latency.average
     assert statistics.time_saved(1e-3) > 90_000 and statistics.time_saved(1e12) < 0
     assert "75.0% of 8 blocks read, 6 stored" in str(statistics)
-    assert json.loads(json.dumps(statistics.as_dict()))["get_latency"]["count"] == 1
+    assert json.loads(json.dumps(statistics.as_dict()))["get_latency"]["calls"] == 1
     statistics.reset()
-    assert statistics.read_blocks == statistics.get_latency.count == 0 and statistics.last_failure == ""
+    assert statistics.read_blocks == statistics.get_latency.calls == 0 and statistics.last_failure == ""
 
 
 def test_threads_share_a_cache(cache, space):
