@@ -13,7 +13,10 @@ def view_of(buffer: Buffer) -> memoryview:
     their address, and stay alive as long as the view does."""
     if hasattr(buffer, "data_ptr"):
         return _tensor_view(buffer)
-    view = memoryview(buffer)
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise ValueError(f"a buffer was expected, as bytes, a bytearray, an array or a tensor, and is a {type(buffer).__name__}") from None
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 
@@ -28,6 +31,12 @@ def _tensor_view(tensor: Any) -> memoryview:
     memory = (ctypes.c_ubyte * size).from_address(tensor.data_ptr())
     memory.owner = tensor  # type: ignore[attr-defined]
     return memoryview(memory).cast("B")
+
+
+def check_list(name: str, value: Any) -> None:
+    """``ValueError`` for what is no list of things."""
+    if isinstance(value, (str, bytes, bytearray)) or not hasattr(value, "__len__") or not hasattr(value, "__getitem__"):
+        raise ValueError(f"{name}: a list was expected, and is a {type(value).__name__}")
 
 
 def views_of_block(block: Any) -> List[memoryview]:

@@ -4,68 +4,30 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
-from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, TypeVar, Union
+import time
+from dataclasses import replace
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, TypeVar, Union
 
-from .buffers import views_of_block
 from .deadline import Deadline, Timeout
 from .errors import KvCacheError
 from .forks import renews_after_fork
+from .found import Found
 from .hashing import Namespace
 from .hints import Hint, field_of
-from .namespace import COUNT_FIELDS, Deletion, Location, Match, OpenNamespace, PutOutcomes
+from .interface import Capabilities, check_chain, check_put, group_of
+from .namespace import COUNT_FIELDS, Deletion, Location, OpenNamespace, PutOutcomes
 from .options import CacheOptions
 from .plan import join_locations
 from .pool import MAX_NAMESPACES, Session, SiloClient, usable_address
-from .reading import Read, ReadThreads, batch_of
-from .wire import Outcome
+from .reading import Read, ReadThreads, batch_of, views_of_blocks
+from .statistics import Statistics
+from .wire import Outcome, Status, milliseconds
 
 T = TypeVar("T")
 logger = logging.getLogger("kvcache")
 
 # Silos that others name and that are kept in mind; of more, the one named first is forgotten.
 MAX_OTHERS = 256
-
-
-@dataclass
-class Statistics:
-    """What became of the calls of a cache, counted in blocks where it says so."""
-    matched_blocks: int = 0
-    read_blocks: int = 0
-    missed_blocks: int = 0
-    read_bytes: int = 0
-    stored_blocks: int = 0
-    refused_blocks: int = 0
-    #: Calls that no silo could answer in time; each was a miss for its caller.
-    failed_calls: int = 0
-    last_failure: str = ""
-
-
-class Found:
-    """Answer of ``Cache.match``: the first ``count`` blocks are stored, and kept for ``hold_ms`` when they were to be."""
-
-    def __init__(self) -> None:
-        self.count = self.hold_ms = 0
-        self._holds: List[Tuple[int, Session]] = []
-
-    def add(self, match: Match, session: Session) -> None:
-        """The answer about the next part of the chain."""
-        self.count += match.found
-        if match.hold_id:
-            self.hold_ms = min(self.hold_ms or match.hold_ms, match.hold_ms)
-            self._holds.append((match.hold_id, session))
-
-    def release(self, timeout: float = 0.1) -> None:
-        """Ends the hold, if there is one; it ends by itself after ``hold_ms`` too."""
-        holds, self._holds = self._holds, []
-        deadline = Deadline(timeout)
-        for hold_id, session in holds:
-            if session.client.is_closed:
-                continue
-            try:
-                session.client.release(hold_id, deadline)
-            except KvCacheError:
-                pass  # it ends with its connection
 
 
 class Cache:
@@ -96,6 +58,16 @@ class Cache:
         self._threads = ReadThreads(self.options.read_threads)
         renews_after_fork(self)
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do beyond what all caches do: everything."""
+        return ~Capabilities.NONE
+
+    @property
+    def tenant(self) -> str:
+        """Whose namespaces it serves."""
+        return self.options.tenant
+
     def warm_up(self) -> None:
         """Begins to connect, for small requests and for bytes, so that the first call need not wait for it. Returns at once;
         what fails is tried again by the calls that need it."""
@@ -115,7 +87,17 @@ class Cache:
         """How many blocks of a chain are stored, in every one of the namespaces when there are several, as those of the
         ranks of one model. With ``hold_ms`` they stay until they are read, and what lies in Redis is fetched ahead.
         It is advice: only a read is the truth."""
-        group = [namespaces] if isinstance(namespaces, Namespace) else list(namespaces)
+        began = time.perf_counter()
+        found = self._match(namespaces, hashes, hold_ms, timeout, hint)
+        self.statistics.add("match", began, matched_blocks=found.count)
+        return found
+
+    def _match(self, namespaces: Union[Namespace, Sequence[Namespace]], hashes: Sequence[bytes], hold_ms: int, timeout: Timeout,
+               hint: Optional[Hint] = None) -> Found:
+        group = group_of(namespaces)
+        check_chain(group, hashes)
+        if not isinstance(hold_ms, int) or not 0 <= hold_ms < 1 << 32:
+            raise ValueError(f"hold_ms: whole milliseconds from 0 on were expected, and is {hold_ms!r}")
         if len(group) > MAX_NAMESPACES:
             raise ValueError(f"a match takes {MAX_NAMESPACES} namespaces at most, and these are {len(group)}")
         found = Found()
@@ -126,13 +108,13 @@ class Cache:
             return answer.found == len(part)
         if group:
             self._in_parts(hashes, match, timeout, 12 + 4 * len(group) + len(field_of(hint)))
-        self._count(matched_blocks=found.count)
         return found
 
     def locate(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None,
                is_read: bool = False) -> Optional[Location]:
         """Which silos have the blocks of a chain; None when no silo could say. ``is_read`` says that they are about to be read: silos
         take copies of what is often read from afar."""
+        check_chain([namespace], hashes)
         if not hashes:
             return Location((), ())
         parts: List[Location] = []
@@ -153,7 +135,8 @@ class Cache:
         Without ``past_misses`` it may stop at the first block that is not stored. ``arrived`` is called with the index of
         a block as soon as it is there, from the thread that read it.
         """
-        deadline = Deadline.of(timeout, self.options.load_timeout)
+        began, deadline = time.perf_counter(), self.load_deadline(timeout)
+        check_chain([namespace], hashes)
         read = Read(namespace, hashes, targets, first_layer, layers, past_misses, arrived, hint)
         if self.options.locate_bytes and len(hashes) > 1 and read.bytes >= self.options.locate_bytes:
             located = self.locate(namespace, hashes, deadline.at_most(self.options.match_timeout), is_read=True)
@@ -162,7 +145,8 @@ class Cache:
         while not read.is_answered and self._data(read.next, deadline):
             pass
         hits = sum(read.hits)
-        self._count(read_blocks=hits, missed_blocks=len(hashes) - hits, read_bytes=hits * read.block_bytes)
+        self.statistics.add("get", began, read_blocks=hits, missed_blocks=len(hashes) - hits, read_bytes=hits * read.block_bytes,
+                            read_tokens=hits * namespace.layout.tokens_per_block)
         return read.hits
 
     def put(self, namespace: Namespace, hashes: Sequence[bytes], blocks: Sequence[Any], previous: Optional[bytes] = None,
@@ -175,12 +159,11 @@ class Cache:
         With ``only_missing`` it asks first, and does not send what is stored at the begin of the run. Blocks that a silo
         has no memory for are put to the silo that it names, once.
         """
-        deadline = Deadline.of(timeout, self.options.store_timeout)
+        began, deadline = time.perf_counter(), self.store_deadline(timeout)
+        check_chain([namespace], hashes)
+        check_put(depth, request_id, new_tokens, copies, ttl_seconds, previous)
         outcomes = [Outcome.FAILED] * len(hashes)
-        size = sum(namespace.layer_sizes())
-        views = [views_of_block(block) for block in blocks]
-        if len(views) != len(hashes) or any(sum(map(len, block)) != size for block in views):
-            raise ValueError(f"every hash needs a block of {size} bytes")
+        views = views_of_blocks(namespace, hashes, blocks)
 
         def put(start: int, end: int, session: Session, limit: Deadline) -> PutOutcomes:
             end = min(end, start + batch_of(session))
@@ -192,7 +175,7 @@ class Cache:
             return result
         start = 0
         if only_missing:
-            start = self.match(namespace, hashes, timeout=deadline.at_most(self.options.match_timeout)).count
+            start = self._match(namespace, hashes, 0, deadline.at_most(self.options.match_timeout)).count
             outcomes[:start] = [Outcome.ALREADY_STORED] * start
             if start and ttl_seconds and refresh_life:
                 self.expire(namespace, hashes[:start], ttl_seconds, deadline)
@@ -203,20 +186,26 @@ class Cache:
             self._put_elsewhere(result, start, put, deadline)
             start += len(result)
         stored = sum(outcome.is_stored for outcome in outcomes)
-        self._count(stored_blocks=stored, refused_blocks=len(hashes) - stored)
+        self.statistics.add("put", began, stored_blocks=stored, refused_blocks=len(hashes) - stored)
         return outcomes
 
     def pin(self, namespace: Namespace, hashes: Sequence[bytes], seconds: float, timeout: Timeout = None) -> int:
         """Keeps blocks for a time, 0 to end that. Returns for how many it worked."""
+        milliseconds(seconds)
         return self._count_in_parts(namespace, hashes, lambda space, part, deadline: space.pin(part, seconds, deadline), timeout)
 
     def expire(self, namespace: Namespace, hashes: Sequence[bytes], ttl_seconds: float, timeout: Timeout = None) -> int:
         """Sets the life of blocks from now on, 0 for as long as memory lasts. Returns for how many it worked."""
+        milliseconds(ttl_seconds)
         return self._count_in_parts(namespace, hashes, lambda space, part, deadline: space.expire(part, ttl_seconds, deadline), timeout)
 
     def hint(self, namespace: Namespace, hashes: Sequence[bytes], hint: Hint, timeout: Timeout = None) -> None:
         """Tells what is known of a chain only after its answer: how it ended, and what follows. What is known earlier comes with the
         other calls. Advice, which may be lost: it waits no longer than a match."""
+        check_chain([namespace], hashes)
+        if not isinstance(hint, Hint):
+            raise ValueError(f"hint: a kvcache.Hint was expected, and is {hint!r}")
+
         def tell(session: Session, deadline: Deadline) -> int:
             end = hashes[-session.client.most_blocks(COUNT_FIELDS + len(hint.field())):]
             return session.open(namespace, deadline).hint(end, hint, deadline)
@@ -225,7 +214,8 @@ class Cache:
 
     def clear(self, namespace: Namespace, timeout: Timeout = None) -> Deletion:
         """Forgets all blocks of a namespace; a large one takes longer than a call, and it goes on."""
-        deadline = Deadline.of(timeout, self.options.store_timeout)
+        check_chain([namespace], ())
+        deadline = self.store_deadline(timeout)
         return self._data(lambda session, limit: session.open(namespace, limit).clear(limit), deadline) or Deletion(0, False)
 
     def delete(self, namespace: Namespace, hashes: Sequence[bytes], timeout: Timeout = None) -> Deletion:
@@ -237,6 +227,23 @@ class Cache:
     def stat(self, timeout: Timeout = None) -> Optional[Dict[str, Any]]:
         """What the tenant has on the silo that is used, and has used of it; None when there is none."""
         return self._control(lambda session, deadline: session.client.stat(deadline), timeout)
+
+    def match_deadline(self, timeout: Timeout) -> Deadline:
+        """The deadline of a small call that is given this timeout. That of the first has the time to connect, once."""
+        if isinstance(timeout, Deadline):
+            return timeout
+        longest = self.options.match_timeout
+        if not self._has_asked:
+            self._has_asked, longest = True, max(longest, self.options.first_match_timeout)
+        return Deadline.of(timeout, longest)
+
+    def load_deadline(self, timeout: Timeout) -> Deadline:
+        """The deadline of a read that is given this timeout."""
+        return Deadline.of(timeout, self.options.load_timeout)
+
+    def store_deadline(self, timeout: Timeout) -> Deadline:
+        """The deadline of a put that is given this timeout."""
+        return Deadline.of(timeout, self.options.store_timeout)
 
     def close(self) -> None:
         """Closes the connections. Later calls are misses."""
@@ -259,7 +266,7 @@ class Cache:
     def _in_parts(self, hashes: Sequence[bytes], ask: Callable[[Sequence[bytes], Session, Deadline], bool], timeout: Timeout,
                   fields: int = COUNT_FIELDS) -> None:
         """Asks about blocks, as many at a time as a request may name beside its other fields, until an answer is the last."""
-        deadline = self._small_deadline(timeout)
+        deadline = self.match_deadline(timeout)
 
         def step(session: Session, limit: Deadline) -> int:
             part = hashes[done:done + session.client.most_blocks(fields)]
@@ -271,12 +278,13 @@ class Cache:
                 return
             done += asked
 
-    def _count_in_parts(self, namespace: Namespace, hashes: Sequence[bytes], call: Callable[[OpenNamespace, Sequence[bytes], Deadline], int],
-                        timeout: Timeout) -> int:
+    def _count_in_parts(self, namespace: Namespace, hashes: Sequence[bytes],
+                        call: Callable[[OpenNamespace, Sequence[bytes], Deadline], int], timeout: Timeout) -> int:
         return sum(self._answers_in_parts(namespace, hashes, call, timeout))
 
     def _answers_in_parts(self, namespace: Namespace, hashes: Sequence[bytes],
                           call: Callable[[OpenNamespace, Sequence[bytes], Deadline], T], timeout: Timeout) -> List[T]:
+        check_chain([namespace], hashes)
         answers: List[T] = []
 
         def ask(part: Sequence[bytes], session: Session, deadline: Deadline) -> bool:
@@ -284,14 +292,6 @@ class Cache:
             return True
         self._in_parts(hashes, ask, timeout)
         return answers
-
-    def _small_deadline(self, timeout: Timeout) -> Deadline:
-        if isinstance(timeout, Deadline):
-            return timeout
-        longest = self.options.match_timeout
-        if not self._has_asked:
-            self._has_asked, longest = True, max(longest, self.options.first_match_timeout)
-        return Deadline.of(timeout, longest)
 
     def _put_elsewhere(self, result: PutOutcomes, start: int, put: Callable[[int, int, Session, Deadline], PutOutcomes],
                        deadline: Deadline) -> None:
@@ -309,11 +309,11 @@ class Cache:
                 try:
                     first += len(self._other(address).data.run(lambda session, limit: put(first, end, session, limit), deadline))
                 except KvCacheError as error:
-                    self._fail(error)
+                    self._fail(error, address)
                     return
 
     def _control(self, operation: Callable[[Session, Deadline], T], timeout: Timeout) -> Optional[T]:
-        deadline = self._small_deadline(timeout)
+        deadline = self.match_deadline(timeout)
         return self._on_first([silo.control for silo in self._homes()], operation, deadline)
 
     def _data(self, operation: Callable[[Session, Deadline], T], deadline: Deadline) -> Optional[T]:
@@ -325,7 +325,7 @@ class Cache:
 
     def _on_first(self, pools: Sequence[Any], operation: Callable[[Session, Deadline], T], deadline: Deadline) -> Optional[T]:
         """The result from the first silo that can give one, None when none can. ``ValueError`` is the caller's."""
-        error: Optional[KvCacheError] = None
+        error, endpoint = KvCacheError("the deadline passed"), ""
         for pool in pools:
             if deadline.passed:
                 break
@@ -334,8 +334,9 @@ class Cache:
             try:
                 return pool.run(operation, limit)
             except KvCacheError as failure:
-                error = failure
-        self._fail(error or KvCacheError("the deadline passed"))
+                error, endpoint = failure, pool.endpoint
+        if not deadline.is_cancelled:
+            self._fail(error, endpoint)
         return None
 
     def _data_of(self, source: Optional[str]) -> Any:
@@ -356,18 +357,17 @@ class Cache:
                 known = self._others[address] = SiloClient(address, self.options)
             return known
 
-    def _fail(self, error: KvCacheError) -> None:
+    def _fail(self, error: KvCacheError, endpoint: str) -> None:
+        reason = str(error)
+        if error.status == Status.NOT_AUTHENTICATED:
+            reason = f"tenant {self.tenant}: {endpoint} refused it: {reason}"
+        elif endpoint and endpoint not in reason:
+            reason = f"{endpoint}: {reason}"
+        self.statistics.fail(reason)
         with self._lock:
-            self.statistics.failed_calls += 1
-            self.statistics.last_failure = str(error)
             kind = "tls" if isinstance(error.__cause__, ssl.SSLError) else error.status
             is_new = kind is not None and kind not in self._warned
             self._warned.add(kind)
         # What a silo refuses, or this side of a silo's certificate, is refused every time: one line is enough. Silos that are away are
         # the breakers' to report.
-        logger.log(logging.WARNING if is_new else logging.DEBUG, "a call counts as a miss: %s", error)
-
-    def _count(self, **counts: int) -> None:
-        with self._lock:
-            for name, count in counts.items():
-                setattr(self.statistics, name, getattr(self.statistics, name) + count)
+        logger.log(logging.WARNING if is_new else logging.DEBUG, "a call counts as a miss: %s", reason)

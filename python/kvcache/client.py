@@ -41,7 +41,8 @@ class Client:
 
     def __init__(self, endpoint: str, tenant: str = "default", secret: bytes = b"", timeout: Timeout = 30.0,
                  tls: Optional[Tls] = None):
-        """``endpoint`` is ``tcp:host:port``, ``tls:host:port`` or ``unix:path``. Connecting and the proofs of both sides share the timeout."""
+        """``endpoint`` is ``tcp:host:port``, ``tls:host:port`` or ``unix:path``. Connecting and the proofs of both sides share the
+        timeout."""
         self._timeout = timeout if isinstance(timeout, (int, float)) else 30.0
         self._lock = threading.Lock()
         self._closed: Optional[str] = None

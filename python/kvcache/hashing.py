@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
 from itertools import accumulate
-from typing import List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 from .wire import pack
 
@@ -53,6 +53,15 @@ class DataType(IntEnum):
         return {DataType.FLOAT32: 4, DataType.FLOAT16: 2, DataType.BFLOAT16: 2}.get(self, 1)
 
 
+#: Bounds of layouts (docs/hashing.md).
+MAX_TOKENS, MAX_LAYERS, MAX_DIMENSION, MAX_BLOCK_BYTES = 1 << 20, 4096, 1 << 16, 1 << 30
+
+
+def _check_number(name: str, value: Any, least: int, most: int) -> None:
+    if not hasattr(value, "__index__") or not least <= value <= most:
+        raise ValueError(f"{name}: a whole number from {least} to {most} was expected, and is {value!r}")
+
+
 @dataclass(frozen=True)
 class StructuredLayout:
     """Blocks with the bytes in the order ``[layer][part][token][head][dim]``."""
@@ -62,6 +71,16 @@ class StructuredLayout:
     head_dim: int
     data_type: DataType
     parts: int = 2  #: 2 for K and V, 1 for an MLA latent
+
+    def __post_init__(self) -> None:
+        _check_number("tokens_per_block", self.tokens_per_block, 1, MAX_TOKENS)
+        _check_number("layers", self.layers, 1, MAX_LAYERS)
+        _check_number("kv_heads", self.kv_heads, 1, MAX_DIMENSION)
+        _check_number("head_dim", self.head_dim, 1, MAX_DIMENSION)
+        _check_number("parts", self.parts, 1, 2)
+        if not isinstance(self.data_type, DataType):
+            raise ValueError(f"data_type: a kvcache.DataType was expected, and is {self.data_type!r}")
+        _check_number("bytes of a block", self.layer_ends[-1], 1, MAX_BLOCK_BYTES)
 
     @property
     def layer_ends(self) -> Tuple[int, ...]:
@@ -78,6 +97,12 @@ class OpaqueLayout:
     """Blocks of which only the ends of the layers are known."""
     tokens_per_block: int
     layer_ends: Tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _check_number("tokens_per_block", self.tokens_per_block, 1, MAX_TOKENS)
+        _check_number("number of layer_ends", len(self.layer_ends), 1, MAX_LAYERS)
+        for start, end in zip((0, *self.layer_ends), self.layer_ends):
+            _check_number("layer_ends", end, start + 1, MAX_BLOCK_BYTES)
 
     def encode(self) -> bytes:
         return pack(f"<B2I{len(self.layer_ends)}I", 2, self.tokens_per_block, len(self.layer_ends), *self.layer_ends)
@@ -104,6 +129,15 @@ class Namespace:
     fields: Union[Mapping[str, str], Tuple[Tuple[str, str], ...]] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.layout, (StructuredLayout, OpaqueLayout)):
+            raise ValueError(f"layout: a StructuredLayout or an OpaqueLayout was expected, and is {self.layout!r}")
+        for name in ("tenant", "model", "revision", "lora", "salt", "number_format"):
+            text = getattr(self, name)
+            least = 1 if name == "tenant" else 0
+            if not isinstance(text, str) or not least <= len(text.encode()) <= MAX_TEXT_BYTES:
+                raise ValueError(f"{name}: a text of {least} to {MAX_TEXT_BYTES} bytes was expected, and is {text!r}")
+        _check_number("tp_size", self.tp_size, 1, 1 << 16)
+        _check_number("tp_rank", self.tp_rank, 0, self.tp_size - 1)
         pairs = self.fields.items() if isinstance(self.fields, Mapping) else self.fields
         ordered = tuple(sorted(((str(name), str(value)) for name, value in pairs), key=lambda pair: pair[0].encode()))
         names = [name for name, _ in ordered]

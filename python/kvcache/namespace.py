@@ -134,8 +134,8 @@ class OpenNamespace:
 
         ``previous`` is the hash of the block before the first one, if there is one, and ``depth`` the index of the
         first block in its chain, from 0. ``ttl_seconds`` of 0 keeps blocks for as long as memory lasts; with
-        ``refresh_life`` another one counts for blocks that are stored already too, from now on. ``request_id`` is that of the engine's request which computed them, and ``new_tokens`` how many tokens it appended behind what
-        was cached; 0 when unknown. ``copies`` is on how many silos the blocks shall be; ``persisted`` writes them to
+        ``refresh_life`` another one counts for blocks that are stored already too, from now on. ``request_id`` is that of the
+        engine's request which computed them, and ``new_tokens`` how many tokens it appended behind what was cached; 0 when unknown. ``copies`` is on how many silos the blocks shall be; ``persisted`` writes them to
         Redis behind the put. ``hint`` is what is known of when the blocks are used again.
         """
         sizes = self.namespace.layer_sizes()

@@ -69,8 +69,8 @@ class CacheOptions:
             object.__setattr__(self, "_kept_secret", Kept("secret_file", self._read_secret))
         except OSError as error:
             raise ValueError(f"secret_file: {error}") from error
-        check_positive(self, "connections", "control_connections", "connect_timeout", "match_timeout", "first_match_timeout", "load_timeout",
-                       "store_timeout", "breaker_failures", "breaker_delay", "read_threads")
+        check_positive(self, "connections", "control_connections", "connect_timeout", "match_timeout", "first_match_timeout",
+                       "load_timeout", "store_timeout", "breaker_failures", "breaker_delay", "read_threads")
         check_range(self, "locate_bytes")
 
     def secret_of_now(self) -> bytes:
@@ -136,7 +136,7 @@ class EngineOptions:
                 raise ValueError(f"{name}: at most {MAX_TEXT_BYTES} bytes, and has {length}")
         if not isinstance(self.fields, Mapping) or not all(isinstance(text, str) for pair in self.fields.items() for text in pair):
             raise ValueError(f"fields: texts by name were expected, and is {self.fields!r}")
-        check_range(self, "copies", most=16)
+        check_range(self, "copies", 1, 16)
         check_range(self, "ttl_seconds", most=1 << 52)
 
     @classmethod
@@ -178,10 +178,11 @@ def check_positive(options: Any, *names: str) -> None:
             raise ValueError(f"{name}: must be more than 0, and is {getattr(options, name)!r}")
 
 
-def check_range(options: Any, name: str, most: Union[int, float] = float("inf")) -> None:
-    """``ValueError`` for a number below 0 or above a limit."""
-    if not 0 <= getattr(options, name) <= most:
-        raise ValueError(f"{name}: {f'0 to {most}' if most < float('inf') else '0 or more'} was expected, and is {getattr(options, name)!r}")
+def check_range(options: Any, name: str, least: int = 0, most: Union[int, float] = float("inf")) -> None:
+    """``ValueError`` for a number out of its bounds."""
+    if not least <= getattr(options, name) <= most:
+        expected = f"{least} to {most}" if most < float("inf") else f"{least} or more"
+        raise ValueError(f"{name}: {expected} was expected, and is {getattr(options, name)!r}")
 
 
 def check_choice(options: Any, name: str, *choices: str) -> None:

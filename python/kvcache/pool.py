@@ -75,7 +75,7 @@ class SiloPool:
         except KvCacheError as error:
             if error.status in GOES_ON and not isinstance(error, ConnectionEnd):
                 self._breaker.succeeded()
-            else:
+            elif not deadline.is_cancelled:
                 self._breaker.failed(str(error))
             raise
         else:

@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, List, Optional, Sequence
 
-from .buffers import views_of_block
+from .buffers import check_list, views_of_block
 from .deadline import Deadline
 from .errors import KvCacheError
 from .forks import renews_after_fork
@@ -27,6 +27,16 @@ def batch_of(session: Session) -> int:
     return min(BATCH, session.client.most_blocks(PUT_FIELDS + HINT_BYTES))
 
 
+def views_of_blocks(namespace: Namespace, hashes: Sequence[bytes], blocks: Sequence[Any]) -> List[List[memoryview]]:
+    """The pieces of blocks that are to be stored; ``ValueError`` unless every hash has one of the namespace's size."""
+    check_list("blocks", blocks)
+    size = sum(namespace.layer_sizes())
+    views = [views_of_block(block) for block in blocks]
+    if len(views) != len(hashes) or any(sum(map(len, block)) != size for block in views):
+        raise ValueError(f"blocks: every hash needs a block of {size} bytes")
+    return views
+
+
 class Read:
     """Which blocks are wanted, where they go, and which have arrived. A block that arrived is never asked for again, so
     what a failed attempt delivered counts."""
@@ -34,12 +44,13 @@ class Read:
     def __init__(self, namespace: Namespace, hashes: Sequence[bytes], targets: Sequence[Any], first_layer: int,
                  layers: Optional[int], past_misses: bool, arrived: Optional[Callable[[int], None]], hint: Optional[Hint] = None):
         self.block_bytes = sum(namespace.layer_sizes(first_layer, layers))
+        check_list("targets", targets)
         if len(targets) != len(hashes):
-            raise ValueError("every hash needs a target")
+            raise ValueError("targets: every hash needs a target")
         self._targets = [views_of_block(target) for target in targets]
         for views in self._targets:
             if sum(map(len, views)) != self.block_bytes or any(view.readonly for view in views):
-                raise ValueError(f"every target is writable and has the {self.block_bytes} bytes of a block")
+                raise ValueError(f"targets: every target is writable and has the {self.block_bytes} bytes of a block")
         self._namespace, self._hashes, self._arrived = namespace, hashes, arrived
         self._first_layer, self._layers, self._past_misses, self._hint = first_layer, layers, past_misses, hint
         self._asked = 0
@@ -66,6 +77,16 @@ class Read:
         stopped = not self._past_misses and not all(self.hits[index] for index in indices)
         self._asked = len(self.hits) if stopped else indices[-1] + 1
         return True
+
+    def fill(self, index: int, block: memoryview) -> None:
+        """Takes the bytes of a block that has arrived otherwise."""
+        at = 0
+        for view in self._targets[index]:
+            view[:] = block[at:at + len(view)]
+            at += len(view)
+        self.hits[index] = True
+        if self._arrived:
+            self._arrived(index)
 
     def run_local(self, indices: Sequence[int], session: Session, deadline: Deadline) -> None:
         """Reads what a silo has in its own memory."""

@@ -108,7 +108,7 @@ def read_fields(fields: bytes) -> Set[int]:
 
 def milliseconds(seconds: float) -> int:
     """A duration as it travels: whole milliseconds, rounded up."""
-    if not 0 <= seconds < 1 << 53:
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 <= seconds < 1 << 53:
         raise ValueError(f"a duration is 0 seconds or more, and is {seconds!r}")
     return math.ceil(seconds * 1000)
 

@@ -12,6 +12,7 @@ import threading
 import time
 import unittest
 import zlib
+from dataclasses import replace
 from typing import Iterator
 
 from kvcache import (Client, DataType, KvCacheError, Match, Namespace, OpaqueLayout, Outcome, Status, StructuredLayout,
@@ -417,9 +418,15 @@ class SiloTest(unittest.TestCase):
         self.assertEqual(0, self.cache.match(self.hashes).found)
 
     def test_namespace_with_a_bad_field(self) -> None:
-        for wrong in (Namespace("m" * 257, LAYOUT, TENANT), Namespace("m", LAYOUT, TENANT, tp_rank=2, tp_size=2),
-                      Namespace("m", OpaqueLayout(16, (8, 4)), TENANT), Namespace("m", OpaqueLayout(0, (8,)), TENANT)):
-            self.assert_refused(Status.OUT_OF_BOUNDS, self.client.open, wrong)
+        layout, opaque = replace(LAYOUT), OpaqueLayout(16, (4, 8))
+        for right, owner, name, wrong in ((Namespace("m", layout, TENANT), None, "model", "m" * 257),
+                                          (Namespace("m", layout, TENANT, tp_size=2), None, "tp_rank", 2),
+                                          (Namespace("m", opaque, TENANT), opaque, "layer_ends", (8, 4)),
+                                          (Namespace("m", layout, TENANT), layout, "tokens_per_block", 0)):
+            with self.assertRaisesRegex(ValueError, f"{name}: .* was expected"):
+                replace(owner or right, **{name: wrong})
+            object.__setattr__(owner or right, name, wrong)  # as another client might
+            self.assert_refused(Status.OUT_OF_BOUNDS, self.client.open, right)
         self.assertEqual(0, self.cache.match(self.hashes).found)
 
     def test_namespaces_share_nothing(self) -> None:

@@ -1,5 +1,6 @@
 """The package as it is shipped: a wheel that builds offline, and imports without any engine."""
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1]
+HOME = "https://example.com/kvcache"
 ENGINES = {"kvcache.vllm": ("KvCacheConnector", "vLLM"), "kvcache.sglang": ("KvCacheHiCacheStorage", "SGLang")}
 
 
@@ -22,7 +24,8 @@ def installed(tmp_path_factory) -> Path:
     project = work / "project"
     shutil.copytree(SOURCE, project, ignore=shutil.ignore_patterns("tests", "__pycache__", "*.egg-info", "build"))
     build = "import sys, setuptools.build_meta as backend; print(backend.build_wheel(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", build, str(work)], cwd=project, check=True, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, "-c", build, str(work)], cwd=project, check=True, capture_output=True, timeout=120,
+                   env={**os.environ, "KVCACHE_URL": HOME})
     (wheel,) = work.glob("kvcache-*.whl")
     target = work / "target"
     with zipfile.ZipFile(wheel) as archive:
@@ -46,7 +49,9 @@ def test_wheel_imports_and_is_typed(installed):
 def test_wheel_says_what_it_is(installed):
     (facts,) = installed.glob("kvcache-*.dist-info")
     metadata = (facts / "METADATA").read_text("utf-8")
-    for line in ("License: MIT", "Classifier: Typing :: Typed", "Requires-Python: >=3.9", "Description-Content-Type: text/markdown"):
+    for line in ("License: MIT", "Classifier: Typing :: Typed", "Classifier: License :: OSI Approved :: MIT License",
+                 "Classifier: Framework :: AsyncIO", f"Project-URL: Source, {HOME}", f"Project-URL: Issues, {HOME}/issues",
+                 "Requires-Python: >=3.9", "Description-Content-Type: text/markdown"):
         assert f"\n{line}\n" in metadata, line
     (text,) = facts.rglob("LICENSE")
     assert text.read_text("utf-8") == (SOURCE.parent / "LICENSE").read_text("utf-8")
@@ -54,8 +59,8 @@ def test_wheel_says_what_it_is(installed):
 
 
 def test_core_needs_the_standard_library_only(installed):
-    result = run(installed, "import kvcache, kvcache.engine_hashes; "
-                            "print([name for name in ('torch', 'numpy', 'vllm', 'sglang') if name in sys.modules])")
+    result = run(installed, "import kvcache, kvcache.engine_hashes, kvcache.__main__; "
+                            "print([name for name in ('torch', 'numpy', 'redis', 'vllm', 'sglang') if name in sys.modules])")
     assert result.stdout.strip() == "[]", result.stderr
 
 
