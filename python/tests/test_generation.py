@@ -25,8 +25,8 @@ class Tokenizer:
 
 
 class Model:
-    """K and V are whole numbers that follow from token, place and layer; the next token follows from the sum of all of them. So a KV that
-    is not right changes the text."""
+    """K and V are whole numbers that follow from token, place and layer; the next token follows from all of them and where they stand. So
+    a KV that is not right changes the text."""
 
     def __init__(self, cache_class=tuple, dtype=torch.float32, seconds_per_token=0.0, **config):
         self.config = SimpleNamespace(**{"name_or_path": "stub", "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -48,7 +48,7 @@ class Model:
             if past_key_values is not None:
                 pair = tuple(torch.cat((past, now), 2) for past, now in zip(past_key_values[layer], pair))
             layers.append(pair)
-        total = sum(int(part.double().sum()) * (1 + index) for pair in layers for index, part in enumerate(pair))
+        total = sum(int((part.double().flatten() * (torch.arange(part.numel()) % 101)).sum()) for pair in layers for part in pair)
         logits = torch.zeros(1, new, 100)
         logits[0, -1, 1 + total % 99] = 1
         return SimpleNamespace(logits=logits, past_key_values=self._cache_class(layers))

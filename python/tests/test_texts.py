@@ -1,6 +1,7 @@
 """Encoded tensors and the simple text calls, apart from what the contract says of every cache."""
 import gzip
 import struct
+import tracemalloc
 import zlib
 
 import pytest
@@ -41,9 +42,13 @@ def test_gzip_is_read_and_no_bomb_is_unpacked():
     encoded = tensor.encode(gzip=True)
     assert len(encoded) < 100 and bytes(Tensor.decode(encoded).data) == bytes(1000)
     assert Tensor(DataType.UINT8, (2,), b"ab").encode(gzip=True) == Tensor(DataType.UINT8, (2,), b"ab").encode()
-    for payload in (gzip.compress(bytes(10_000_000)), gzip.compress(bytes(999)), gzip.compress(bytes(1000))[:-1]):
+    bomb = gzip.compress(bytes(10_000_000))
+    tracemalloc.start()
+    for payload in (bomb, gzip.compress(bytes(999)), gzip.compress(bytes(1000))[:-1]):
         with pytest.raises(ValueError, match="unpack"):
             Tensor.decode(encoded_with(1, payload))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
     members = gzip.compress(bytes(400)) + gzip.compress(bytes(600))
     assert bytes(Tensor.decode(encoded_with(1, members)).data) == bytes(1000)
     with pytest.raises(ValueError, match="compression 2"):
@@ -101,6 +106,9 @@ def test_a_payload_that_is_not_one_and_a_silo_that_is_away_are_misses():
         assert texts.get_cached_kv("a", 0) is None
         del silo.blocks[key]
         assert texts.get_cached_kv("a", 0) is None
+        # A size whose payload is gone makes place for another one's.
+        large = Tensor(DataType.UINT8, (5000,), bytes(5000))
+        assert texts.cache_kv("a", 0, large, large) and texts.get_cached_kv("a", 0).k.shape == (5000,)
         silo.full = True
         assert not texts.cache_kv("b", 0, FLOATS, FLOATS)
         assert cache.statistics.failed_calls == 0
