@@ -8,12 +8,14 @@ internal static class Workload
     /// <summary>All kinds at once.</summary>
     public const string Mixed = "mixed";
 
+    private static readonly IReadOnlyList<Traffic> Kinds = new TrafficKinds(0).All;
+
     /// <summary>What there is: single kinds, and all of them together.</summary>
-    public static IReadOnlyList<string> Names { get; } = [.. new TrafficKinds(0).All.Select(kind => kind.Name), Mixed];
+    public static IReadOnlyList<string> Names { get; } = [.. Kinds.Select(kind => kind.Name), Mixed];
 
     /// <summary>Lines for a help.</summary>
     public static string Help { get; } =
-        string.Join(" ", new TrafficKinds(0).All.Select(kind => $"{kind.Name}: {kind.Description}")) + $" {Mixed}: all of them.";
+        string.Join(" ", Kinds.Select(kind => $"{kind.Name}: {kind.Description}")) + $" {Mixed}: all of them.";
 
     /// <summary>Makes a trace.</summary>
     /// <param name="name">One of <see cref="Names"/>.</param>

@@ -1,11 +1,11 @@
-using System.Diagnostics;
-
 namespace KvCache.ProcessTests;
 
 /// <summary>Ordinary clients of other languages, unchanged.</summary>
 [Collection(typeof(CachingSilo))]
 public sealed class RespClientTests(CachingSilo silo)
 {
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
+
     private string Port => silo.Process.Ready.Resp.Split(':')[1];
 
     [Fact]
@@ -13,8 +13,8 @@ public sealed class RespClientTests(CachingSilo silo)
     {
         const string Python = "/usr/bin/python3";
         Assert.SkipUnless(File.Exists(Python), "There is no /usr/bin/python3.");
-        var (code, _) = await RunAsync(Python, "-c", "import redis");
-        Assert.SkipUnless(code == 0, "/usr/bin/python3 has no redis (on Debian: python3-redis).");
+        var module = await Report.RunAsync(ProgramCommand.Of(Python, ["-c", "import redis"]), Patience);
+        Assert.SkipUnless(module.ExitCode == 0, "/usr/bin/python3 has no redis (on Debian: python3-redis).");
         await AssertOkAsync(Python, "-B", Script("redis_py.py"), Port);
     }
 
@@ -32,19 +32,8 @@ public sealed class RespClientTests(CachingSilo silo)
 
     private static async Task AssertOkAsync(string program, params string[] arguments)
     {
-        var (code, output) = await RunAsync(program, arguments);
-        Assert.True(code == 0 && output.TrimEnd().EndsWith("ok", StringComparison.Ordinal), output);
-    }
-
-    private static async Task<(int Code, string Output)> RunAsync(string program, params string[] arguments)
-    {
-        using var process = Process.Start(new ProcessStartInfo(program, arguments)
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        })!;
-        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        await process.WaitForExitAsync();
-        return (process.ExitCode, await output + await error);
+        var result = await Report.RunAsync(ProgramCommand.Of(program, arguments), Patience);
+        var said = result.Output + result.Errors;
+        Assert.True(result.ExitCode == 0 && said.TrimEnd().EndsWith("ok", StringComparison.Ordinal), said);
     }
 }
