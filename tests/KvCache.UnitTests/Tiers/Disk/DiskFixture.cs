@@ -96,9 +96,10 @@ internal sealed class DiskFixture : IDisposable
         }
     }
 
-    public Task KeepUpAsync() => Store.Arena.FreeBytes >= 2 * BlockPages * Arena.PageBytes
-        ? Task.CompletedTask
-        : Eventually.TrueAsync("there is room again", () => Store.Arena.FreeBytes >= 2 * BlockPages * Arena.PageBytes);
+    public Task KeepUpAsync() =>
+        SpinWait.SpinUntil(() => Store.Arena.FreeBytes >= 2 * BlockPages * Arena.PageBytes, Eventually.Bound)
+            ? Task.CompletedTask
+            : throw new TimeoutException("The disk does not keep up.");
 
     /// <summary>The version of a block that can be read; null for a miss. Wrong bytes fail the test.</summary>
     public int? Get(int key)

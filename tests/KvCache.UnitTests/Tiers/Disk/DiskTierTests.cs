@@ -182,19 +182,15 @@ public sealed class DiskTierTests : IDisposable
         Assert.Empty(foreign.Readable(Enumerable.Range(0, Many)));
     }
 
-    [Theory]
-    [InlineData("flip")]
-    [InlineData("cut")]
-    [InlineData("swap")]
-    [InlineData("flip changes")]
-    public async Task Damage_is_a_miss_and_brings_back_nothing(string damage)
+    [Fact]
+    public async Task Damage_is_a_miss_and_brings_back_nothing()
     {
         using var disk = await DiskFixture.StartAsync(_folder);
         await disk.PutAllAsync(Enumerable.Range(0, 10 * Many));
         foreach (var key in Enumerable.Range(0, 10 * Many).Where(key => key % 5 == 0))
             disk.Delete(key);
         var random = new Random(7);
-        for (var round = 0; round < 5; round++)
+        foreach (var damage in (string[])["flip", "cut", "swap", "flip changes"])
         {
             var copy = disk.Copy();
             _copies.Add(copy);
