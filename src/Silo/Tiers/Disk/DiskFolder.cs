@@ -42,6 +42,7 @@ internal sealed class DiskFolder : IDisposable
 {
     private const int Version = 1;
     private const string ManifestName = "kvcache-disk.json", LockName = "kvcache-disk.lock", SegmentEnding = ".segment";
+    private const string ProbeName = "kvcache-disk.probe";
     private const int MaxManifestBytes = 1 << 16;
 
     private readonly string _path;
@@ -178,7 +179,7 @@ internal sealed class DiskFolder : IDisposable
                     $"The disk '{path}' has the format {manifest.Version}; this silo reads {Version}. Start a silo of that version, or empty the folder.");
     }
 
-    private static bool IsOwn(string entry) => Path.GetFileName(entry) is LockName or "lost+found";
+    private static bool IsOwn(string entry) => Path.GetFileName(entry) is LockName or ManifestName + ".new" or ProbeName or "lost+found";
 
     private static string BootId()
     {
@@ -189,7 +190,7 @@ internal sealed class DiskFolder : IDisposable
     // Some file systems take the flag and refuse the call.
     private static bool CanBypassCache(string path)
     {
-        var probe = Path.Combine(path, "kvcache-disk.probe");
+        var probe = Path.Combine(path, ProbeName);
         File.Delete(probe);
         try
         {

@@ -12,7 +12,7 @@ namespace KvCache.Silo.Tiers.Disk;
 /// <summary>A thread that reads blocks from the disk straight into the arena, and publishes what proves right.</summary>
 internal sealed partial class DiskReader(
     PromotionTable promotions, BlockStore store, DiskIndex index, DiskHealth health, LiveFile<PayloadKeys>? keys, DiskCounters counters,
-    TimeProvider time, Action<DiskBlock> damaged, ILogger logger)
+    TimeProvider time, Action<long> waitForRoom, Action<DiskBlock> damaged, ILogger logger)
 {
     private readonly LayoutMemo _layouts = new();
 
@@ -58,6 +58,7 @@ internal sealed partial class DiskReader(
             return PromoteOutcome.OtherLayout;
         if (!index.WaitUntilWritten(block, promotion.Deadline, out var segment, out var page))
             return block.IsGone ? PromoteOutcome.Deleted : PromoteOutcome.Deadline;
+        waitForRoom(Arena.RoundUp(block.Layout.BlockBytes));
         var began = Stopwatch.GetTimestamp();
         using var write = store.TryReserve(block.Key, block.Layout, block.Lineage, block.Generation);
         if (write is null)

@@ -34,6 +34,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     private static readonly TimeSpan SavePause = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan JournalPatience = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan EndPatience = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan RoomPatience = TimeSpan.FromMilliseconds(100);
 
     private readonly DiskOptions _options;
     private readonly BlockStore _store;
@@ -55,6 +56,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     private readonly List<DiskBlock> _taken = [];
     private readonly List<BlockLease> _takenLeases = [];
     private readonly Lock _writing = new(); // around all that writes segments
+    private readonly object _room = new(); // pulsed when memory was freed
     private volatile bool _stopping;
     private volatile int _isShort;
     private long _lastTaken, _savedAt;
@@ -101,7 +103,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         };
         AddThread("writer", Run);
         for (var i = 0; i < _options.Readers; i++)
-            AddThread("reader", new DiskReader(_promotions, store, _index, _health, _keys, counters, time, Damaged, logger).Run);
+            AddThread("reader", new DiskReader(_promotions, store, _index, _health, _keys, counters, time, WaitForRoom, Damaged, logger).Run);
     }
 
     /// <summary>How the tier is.</summary>
@@ -322,6 +324,22 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
 
             _taken.Clear();
             _takenLeases.Clear();
+            lock (_room)
+                Monitor.PulseAll(_room);
+        }
+    }
+
+    // A block that is read would take the place of one that is not on the disk yet: the writer gets a moment.
+    private void WaitForRoom(long bytes)
+    {
+        if (_store.Arena.FreeBytes >= bytes)
+            return;
+        var deadline = Deadline.After(RoomPatience);
+        lock (_room)
+        {
+            _wake.Set();
+            while (_store.Arena.FreeBytes < bytes && !_stopping && !_health.IsOpen && !deadline.Passed)
+                Monitor.Wait(_room, deadline.Left);
         }
     }
 

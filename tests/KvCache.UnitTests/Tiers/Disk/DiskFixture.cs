@@ -130,7 +130,8 @@ internal sealed class DiskFixture : IDisposable
     public string Copy()
     {
         var copy = System.IO.Directory.CreateTempSubdirectory("kvcache-disk-").FullName;
-        foreach (var file in System.IO.Directory.GetFiles(Folder).Where(file => !file.EndsWith(".lock", StringComparison.Ordinal)))
+        foreach (var file in System.IO.Directory.GetFiles(Folder).Where(file => !file.EndsWith(".lock", StringComparison.Ordinal)
+            && !file.EndsWith(".new", StringComparison.Ordinal)))
             File.Copy(file, Path.Combine(copy, Path.GetFileName(file)));
         return copy;
     }
