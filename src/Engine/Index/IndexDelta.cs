@@ -22,8 +22,8 @@ internal enum IndexOperation : byte
     /// dead. The key names the tenant and is empty otherwise. In full copies only; who was there has heard each deletion.</summary>
     Floor = 6,
 
-    /// <summary>Deletions of a tenant with stamps up to this one are no longer remembered by the silo: who comes with blocks of before has to
-    /// leave those behind. The key names the tenant and is empty otherwise. In full copies only.</summary>
+    /// <summary>Deletions of a tenant with stamps up to this one are no longer remembered by the silo: who comes with blocks of before has
+    /// to leave those behind. The key names the tenant and is empty otherwise. In full copies only.</summary>
     Forgotten = 7,
 
     /// <summary>The silo knows, or has known, every deletion since the stamp. The key is empty. In full copies only.</summary>

@@ -51,8 +51,8 @@ internal sealed class Tombstones
         _knownSince = (ulong)_time.GetUtcNow().ToUnixTimeMilliseconds() << Storage.GenerationClock.Shift;
     }
 
-    /// <summary>Stamp since which every deletion is known here, or among the forgotten ones: the start of this silo, or that of another which
-    /// has told it what it knows.</summary>
+    /// <summary>Stamp since which every deletion is known here, or among the forgotten ones: the start of this silo, or that of another
+    /// which has told it what it knows.</summary>
     public ulong KnownSince => Volatile.Read(ref _knownSince);
 
     /// <summary>Stamp up to which deletions of a tenant's blocks were known here, or elsewhere, and are no longer.</summary>

@@ -13,9 +13,8 @@ using Orleans.Runtime;
 namespace KvCache.Silo.Cluster;
 
 /// <summary>
-/// Brings blocks into this silo's store: from its disk, from another silo, as a copy, or from Redis. However many ask for a block at the same time, it is
-/// fetched once.
-/// </summary>
+/// Brings blocks into this silo's store: from its disk, from another silo, as a copy, or from Redis. However many ask for a block at the
+/// same time, it is fetched once. </summary>
 internal sealed partial class BlockFetcher(
     BlockStore store,
     BlockDirectory directory,
@@ -56,7 +55,8 @@ internal sealed partial class BlockFetcher(
     public BlockLease? FetchHere(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, long request = 0) =>
         store.TryLease(new BlockKey(ns, hashes[0]), request) ?? disk?.Fetch(ns, hashes, options.Value.ReadAhead, request);
 
-    /// <summary>Starts to read a block into memory from below: from this silo's disk, or from Redis where nobody has it in memory.</summary>
+    /// <summary>Starts to read a block into memory from below: from this silo's disk, or from Redis where nobody has it in
+    /// memory.</summary>
     public void Prefetch(BlockKey key)
     {
         if (disk?.Prefetch(key) != true)

@@ -78,8 +78,8 @@ internal sealed record ReadyStatus(bool Ready);
 /// <param name="Disk">The disk below the memory; null when there is none. The silo serves without it.</param>
 /// <param name="Problems">What is wrong, each in a sentence: the silo is cut off, or a part of it failed and was begun again.</param>
 internal sealed record Readiness(
-    bool Ready, string[] Endpoints, long ArenaCommittedBytes, long ArenaBytes, int ArenaPercent, string? ArenaFailure, int Peers, RedisReadiness? Redis,
-    DiskStatus? Disk, string[] Problems);
+    bool Ready, string[] Endpoints, long ArenaCommittedBytes, long ArenaBytes, int ArenaPercent, string? ArenaFailure, int Peers,
+    RedisReadiness? Redis, DiskStatus? Disk, string[] Problems);
 
 /// <summary>State of the Redis tier.</summary>
 /// <param name="Available">Whether Redis has answered, as the master, the last time that it was asked; it is probed every two

@@ -7,9 +7,8 @@ using Orleans.Runtime;
 namespace KvCache.Silo.Tiers.Disk;
 
 /// <summary>
-/// Trust in a cluster: blocks may live when somebody was there all the while who has told what was deleted. A silo takes over what others know
-/// with its first full copy of their blocks; who is asked later knows it too.
-/// </summary>
+/// Trust in a cluster: blocks may live when somebody was there all the while who has told what was deleted. A silo takes over what others
+/// know with its first full copy of their blocks; who is asked later knows it too. </summary>
 /// <remarks>
 /// A silo remembers each deletion for <see cref="Tombstones.DefaultLifetime"/>, and after that, for each tenant, only that there were
 /// some. So a short absence costs nothing, and a long one the blocks of the tenants that have deleted something meanwhile. Where nobody was

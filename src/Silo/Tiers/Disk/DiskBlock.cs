@@ -2,7 +2,8 @@ using KvCache.Engine.Storage;
 
 namespace KvCache.Silo.Tiers.Disk;
 
-/// <summary>A block that is on the disk, or is about to be. What may change is guarded by the lock of its <see cref="DiskIndex"/>.</summary>
+/// <summary>A block that is on the disk, or is about to be. What may change is guarded by the lock of its <see
+/// cref="DiskIndex"/>.</summary>
 internal sealed class DiskBlock(BlockKey key, ulong generation, KvLayout layout, in BlockLineage lineage, BlockDurability durability)
 {
     public readonly BlockKey Key = key;

@@ -49,7 +49,10 @@ internal sealed class DiskCounters : IDisposable
         _began = time.GetTimestamp();
         _readTime = _meter.CreateHistogram(
             "kvcache.disk.read.duration", "s", "Time of one read of a block from the disk that succeeded.",
-            advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5] });
+            advice: new InstrumentAdvice<double>
+            {
+                HistogramBucketBoundaries = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+            });
         _age = _meter.CreateHistogram(
             "kvcache.disk.read.age", "s", "Time since a block that was read from the disk had been stored.",
             advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = [1, 10, 60, 600, 3600, 21_600, 86_400, 604_800] });
@@ -62,9 +65,11 @@ internal sealed class DiskCounters : IDisposable
         _meter.CreateObservableCounter(
             "kvcache.disk.write.bytes", () => WrittenBytes, "By", "Bytes written to the disk, those that were moved included.");
         _meter.CreateObservableCounter(
-            "kvcache.disk.move.bytes", () => Volatile.Read(ref _movedBytes), "By", "Bytes that were written once more to keep what is read.");
+            "kvcache.disk.move.bytes", () => Volatile.Read(ref _movedBytes), "By",
+            "Bytes that were written once more to keep what is read.");
         _meter.CreateObservableCounter("kvcache.disk.read.bytes", () => ReadBytes, "By", "Bytes of blocks read from the disk.");
-        _meter.CreateObservableCounter("kvcache.disk.errors", () => Failures, "{error}", "Calls of the disk that failed, or took too long.");
+        _meter.CreateObservableCounter(
+            "kvcache.disk.errors", () => Failures, "{error}", "Calls of the disk that failed, or took too long.");
         _meter.CreateObservableGauge(
             "kvcache.disk.breaker", () => BreakerOpen ? 1 : 0, "{breaker}", "1 while the disk is left alone because it failed.");
     }

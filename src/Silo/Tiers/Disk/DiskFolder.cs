@@ -60,7 +60,8 @@ internal sealed class DiskFolder : IDisposable
     /// <summary>What was written last.</summary>
     public DiskManifest Manifest { get; private set; }
 
-    /// <summary>Whether the machine ended without the silo having ended: what was told to the system may not have reached the disk.</summary>
+    /// <summary>Whether the machine ended without the silo having ended: what was told to the system may not have reached the
+    /// disk.</summary>
     public bool WasCutOff { get; }
 
     /// <summary>Whether files bypass the system's cache.</summary>
@@ -83,13 +84,14 @@ internal sealed class DiskFolder : IDisposable
             var manifestPath = Path.Combine(path, ManifestName);
             if (!File.Exists(manifestPath) && Directory.EnumerateFileSystemEntries(path).Any(entry => !IsOwn(entry)))
                 throw new IOException(
-                    $"The folder '{path}' has files of somebody else; an empty one for this silo alone was expected ({DiskOptions.Section}:Path).");
+                    $"The folder '{path}' has files of somebody else; an empty one for this silo alone was expected "
+                    + $"({DiskOptions.Section}:Path).");
             guard = Lock(path);
             var known = File.Exists(manifestPath) ? Read(path, manifestPath) : null;
             if (known is not null && known.Owner != owner)
                 throw new IOException(
-                    $"The disk '{path}' belongs to the silo '{known.Owner}', and this one is '{owner}'. Give it its own folder, or the same "
-                    + $"{DiskOptions.Section}:Owner; or empty the folder.");
+                    $"The disk '{path}' belongs to the silo '{known.Owner}', and this one is '{owner}'. Give it its own folder, or the "
+                    + $"same {DiskOptions.Section}:Owner; or empty the folder.");
             var boot = BootId();
             var manifest = (known ?? new DiskManifest
             {
@@ -154,8 +156,8 @@ internal sealed class DiskFolder : IDisposable
         catch (IOException e) when (e is not (DirectoryNotFoundException or FileNotFoundException))
         {
             throw new IOException(
-                $"The disk '{path}' is used by another process ({e.Message}). Every silo needs a folder of its own ({DiskOptions.Section}:Path).",
-                e);
+                $"The disk '{path}' is used by another process ({e.Message}). Every silo needs a folder of its own "
+                + $"({DiskOptions.Section}:Path).", e);
         }
     }
 
@@ -168,7 +170,8 @@ internal sealed class DiskFolder : IDisposable
         }
         catch (JsonException e)
         {
-            throw new IOException($"The manifest of the disk '{path}' is damaged ({e.Message}); empty the folder, and the silo begins anew.", e);
+            throw new IOException(
+                $"The manifest of the disk '{path}' is damaged ({e.Message}); empty the folder, and the silo begins anew.", e);
         }
 
         return manifest is null
@@ -176,7 +179,8 @@ internal sealed class DiskFolder : IDisposable
             : manifest.Version == Version
                 ? manifest
                 : throw new IOException(
-                    $"The disk '{path}' has the format {manifest.Version}; this silo reads {Version}. Start a silo of that version, or empty the folder.");
+                    $"The disk '{path}' has the format {manifest.Version}; this silo reads {Version}. Start a silo of that version, or "
+                    + "empty the folder.");
     }
 
     private static bool IsOwn(string entry) => Path.GetFileName(entry) is LockName or ManifestName + ".new" or ProbeName or "lost+found";

@@ -5,8 +5,8 @@ using KvCache.Silo.Tiers.Redis;
 namespace KvCache.Silo.Tiers.Disk;
 
 /// <summary>What is on the disk: blocks by key, and the segments that they lie in. Thread-safe; to look a block up takes no lock.</summary>
-/// <remarks>What a start finds is kept apart until it is certain that none of it was deleted meanwhile (<see cref="Trust"/>): deletions reach
-/// it, readers do not. Nothing here waits for the disk: what has to be written down is the <see cref="DiskJournal"/>'s.</remarks>
+/// <remarks>What a start finds is kept apart until it is certain that none of it was deleted meanwhile (<see cref="Trust"/>): deletions
+/// reach it, readers do not. Nothing here waits for the disk: what has to be written down is the <see cref="DiskJournal"/>'s.</remarks>
 internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDisposable
 {
     private const int MostAtOnce = 4096;

@@ -3,11 +3,10 @@ using KvCache.Silo.Tiers.Redis;
 namespace KvCache.Silo.Tiers.Disk;
 
 /// <summary>
-/// Writes down what has changed about blocks of complete segments, on a thread of its own, so that a disk which stands still stops nobody who
-/// holds a lock. Whoever has to be sure waits, for a while.
-/// </summary>
-/// <remarks>A deletion is appended to the changes of its segment, and then the head of the block is written over: two places that would both
-/// have to be lost for it to come back.</remarks>
+/// Writes down what has changed about blocks of complete segments, on a thread of its own, so that a disk which stands still stops nobody
+/// who holds a lock. Whoever has to be sure waits, for a while. </summary>
+/// <remarks>A deletion is appended to the changes of its segment, and then the head of the block is written over: two places that would
+/// both have to be lost for it to come back.</remarks>
 internal sealed class DiskJournal : IDisposable
 {
     private const int StackBytes = 256 * 1024;

@@ -19,8 +19,8 @@ internal sealed class DiskOptions : IValidatableObject
     /// <summary>Most bytes of all files in the folder. Needed with a path.</summary>
     public ByteSize Size { get; set; }
 
-    /// <summary>Bytes of a segment file, 1 MiB to 4 GiB. Default 0: a 64th of the size, within 16 MiB to 256 MiB. What a killed silo has not
-    /// sealed is lost: at most one segment.</summary>
+    /// <summary>Bytes of a segment file, 1 MiB to 4 GiB. Default 0: a 64th of the size, within 16 MiB to 256 MiB. What a killed silo has
+    /// not sealed is lost: at most one segment.</summary>
     public ByteSize SegmentSize { get; set; }
 
     /// <summary>Smallest block that goes to the disk. Default 16 KiB: a page of 4 KiB lies before every block.</summary>
@@ -37,8 +37,8 @@ internal sealed class DiskOptions : IValidatableObject
     /// <summary>Whether blocks are encrypted and authenticated, with the keys of <c>KvCache:Redis:SealFile</c>. Default false.</summary>
     public bool Encrypt { get; set; }
 
-    /// <summary>How often a day the whole size may be written. Default 0: there is no limit. With one, blocks that were never used again stay
-    /// away first, then all, until the day has room.</summary>
+    /// <summary>How often a day the whole size may be written. Default 0: there is no limit. With one, blocks that were never used again
+    /// stay away first, then all, until the day has room.</summary>
     [Range(0, 1000)]
     public double WritesPerDay { get; set; }
 
@@ -50,7 +50,8 @@ internal sealed class DiskOptions : IValidatableObject
     [Range(1, 1_000_000)]
     public int MaxQueuedReads { get; set; } = 1024;
 
-    /// <summary>Longest time that a reader of a block waits for the disk. Default 2 s; then it is a miss, and counts as a failure.</summary>
+    /// <summary>Longest time that a reader of a block waits for the disk. Default 2 s; then it is a miss, and counts as a
+    /// failure.</summary>
     [Range(typeof(TimeSpan), "00:00:00.010", "00:10:00")]
     public TimeSpan ReadTimeout { get; set; } = TimeSpan.FromSeconds(2);
 
@@ -63,8 +64,8 @@ internal sealed class DiskOptions : IValidatableObject
     [Range(typeof(TimeSpan), "00:00:00", "01:00:00")]
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>Time that a silo which comes back waits for another one that can say what was deleted meanwhile. Default 1 min; then what lies
-    /// on its disk is dropped. A silo that was alone waits for nobody.</summary>
+    /// <summary>Time that a silo which comes back waits for another one that can say what was deleted meanwhile. Default 1 min; then what
+    /// lies on its disk is dropped. A silo that was alone waits for nobody.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "1.00:00:00")]
     public TimeSpan TrustTimeout { get; set; } = TimeSpan.FromMinutes(1);
 
@@ -96,8 +97,8 @@ internal sealed class DiskOptions : IValidatableObject
                 $"{Section}:Path is '{Path}'; an absolute path was expected, for example /var/lib/kvcache.", [nameof(Path)]);
         if (SegmentSize.Bytes != 0 && SegmentSize.Bytes is < MinSegmentBytes or > MaxSegmentBytes)
             yield return new ValidationResult(
-                $"{Section}:SegmentSize is {SegmentSize}; {new ByteSize(MinSegmentBytes)} to {new ByteSize(MaxSegmentBytes)} were expected.",
-                [nameof(SegmentSize)]);
+                $"{Section}:SegmentSize is {SegmentSize}; {new ByteSize(MinSegmentBytes)} to {new ByteSize(MaxSegmentBytes)} were "
+                + "expected.", [nameof(SegmentSize)]);
         else if (Size.Bytes < MinSegments * SegmentBytes)
             yield return new ValidationResult(
                 $"{Section}:Size is {Size}; at least {MinSegments} segments of {new ByteSize(SegmentBytes)} were expected (--disk-size).",

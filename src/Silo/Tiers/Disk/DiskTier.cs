@@ -18,8 +18,8 @@ namespace KvCache.Silo.Tiers.Disk;
 /// <remarks>
 /// <para>Eviction never waits for it. A thread lets blocks go a little ahead of need and writes them, while others write into memory; when
 /// they are faster than the disk, the rest is evicted as without one.</para>
-/// <para>No state of the disk is an exception: one that is full, slow or gone loses writes and makes reads misses, and a circuit breaker leaves
-/// it alone. docs/disk.md has the format, and why it is so.</para>
+/// <para>No state of the disk is an exception: one that is full, slow or gone loses writes and makes reads misses, and a circuit breaker
+/// leaves it alone. docs/disk.md has the format, and why it is so.</para>
 /// </remarks>
 internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposable
 {
@@ -80,7 +80,8 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
             var file = redis.Value.SealFile.Length > 0
                 ? redis.Value.SealFile
                 : throw new IOException(
-                    $"{DiskOptions.Section}:Encrypt is on, and {RedisTierOptions.Section}:SealFile is empty; the file with the keys was expected.");
+                    $"{DiskOptions.Section}:Encrypt is on, and {RedisTierOptions.Section}:SealFile is empty; the file with the keys was "
+                    + "expected.");
             _keys = PayloadKeys.Load($"{RedisTierOptions.Section}:SealFile", file);
         }
 
@@ -103,7 +104,12 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         };
         AddThread("writer", Run);
         for (var i = 0; i < _options.Readers; i++)
-            AddThread("reader", new DiskReader(_promotions, store, _index, _health, _keys, counters, time, WaitForRoom, Damaged, logger).Run);
+        {
+            AddThread(
+                "reader",
+                new DiskReader(_promotions, store, _index, _health, _keys, counters, time, WaitForRoom, Damaged, logger).Run);
+        }
+
     }
 
     /// <summary>How the tier is.</summary>
@@ -186,7 +192,8 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         return isHere;
     }
 
-    /// <summary>A lease on a block, which is read into memory, and starts to read those behind it in its chain. Blocks the thread.</summary>
+    /// <summary>A lease on a block, which is read into memory, and starts to read those behind it in its chain. Blocks the
+    /// thread.</summary>
     /// <param name="ns">Namespace of the chain.</param>
     /// <param name="hashes">The block, and behind it those that will be wanted next.</param>
     /// <param name="ahead">How many of them are read ahead.</param>
@@ -231,8 +238,8 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         return Task.CompletedTask;
     }
 
-    /// <summary>Writes what is in memory and not on the disk, the latest used first, for at most <see cref="DiskOptions.DrainTimeout"/>. The
-    /// silo serves meanwhile.</summary>
+    /// <summary>Writes what is in memory and not on the disk, the latest used first, for at most <see cref="DiskOptions.DrainTimeout"/>.
+    /// The silo serves meanwhile.</summary>
     public Task DrainAsync() => _options.DrainTimeout > TimeSpan.Zero
         ? Task.Factory.StartNew(Drain, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)
         : Task.CompletedTask;
@@ -260,8 +267,8 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
             return;
         _folder.Dispose();
         throw new IOException(
-            $"The disk '{_options.Path}' has {new ByteSize(there + free)} for {DiskOptions.Section}:Size, which is {_options.Size}. Lower it, or "
-            + "make room.");
+            $"The disk '{_options.Path}' has {new ByteSize(there + free)} for {DiskOptions.Section}:Size, which is {_options.Size}. Lower "
+            + "it, or make room.");
     }
 
     // Under the store's lock.
@@ -547,8 +554,8 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
 
     [LoggerMessage(
         Level = LogLevel.Information,
-        Message = "{Blocks} blocks in {Segments} segments were found on the disk {Path} within {Seconds:0.0} s; {Dropped} segments were not "
-        + "complete and are dropped")]
+        Message = "{Blocks} blocks in {Segments} segments were found on the disk {Path} within {Seconds:0.0} s; {Dropped} segments were "
+        + "not complete and are dropped")]
     private partial void LogFound(int blocks, int segments, int dropped, string path, double seconds);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "{Blocks} blocks on the disk {Path} can be read")]

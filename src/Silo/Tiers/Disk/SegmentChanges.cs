@@ -8,9 +8,9 @@ namespace KvCache.Silo.Tiers.Disk;
 /// What has changed about the blocks of a finished segment: which are gone, and which live longer or shorter. A file beside the segment's,
 /// to which each change is appended before anybody is told of it: a silo that is killed does not bring back what was deleted.
 /// </summary>
-/// <remarks>A change is 16 bytes: number of the block, end of its life (Unix milliseconds, 0 for none, or <see cref="Gone"/>), and a CRC-32 of
-/// both and of the segment's number. Fewer bytes at the end were being written when the silo was killed, and nobody was told. Where one does
-/// not agree, nobody knows which block it was about, and the whole segment is given up.</remarks>
+/// <remarks>A change is 16 bytes: number of the block, end of its life (Unix milliseconds, 0 for none, or <see cref="Gone"/>), and a CRC-32
+/// of both and of the segment's number. Fewer bytes at the end were being written when the silo was killed, and nobody was told. Where one
+/// does not agree, nobody knows which block it was about, and the whole segment is given up.</remarks>
 internal sealed class SegmentChanges : IDisposable
 {
     /// <summary>The block is gone.</summary>

@@ -7,12 +7,11 @@ using KvCache.Silo.Tiers.Payloads;
 namespace KvCache.Silo.Tiers.Disk;
 
 /// <summary>
-/// Layout of a segment: a page that names it, blocks, a table of the blocks, and a page that says where the table is. A block is the head of
-/// a payload (<see cref="PayloadFormat"/>) and its bytes, each in whole pages. Numbers are little-endian.
-/// </summary>
+/// Layout of a segment: a page that names it, blocks, a table of the blocks, and a page that says where the table is. A block is the head
+/// of a payload (<see cref="PayloadFormat"/>) and its bytes, each in whole pages. Numbers are little-endian. </summary>
 /// <remarks>
-/// <para>The table is what the index is built from at start. The head beside the bytes is what counts when they are read: it has the key, the
-/// generation and the checksums, and its MAC where blocks are sealed.</para>
+/// <para>The table is what the index is built from at start. The head beside the bytes is what counts when they are read: it has the key,
+/// the generation and the checksums, and its MAC where blocks are sealed.</para>
 /// <para>A segment without its last page was not finished, and has nothing that anybody was promised.</para>
 /// </remarks>
 internal static class SegmentFormat
@@ -43,7 +42,8 @@ internal static class SegmentFormat
     {
         page[..DiskSegment.PageBytes].Clear();
         WriteMarks(page, HeadMagic, disk, number, isSealedByKey);
-        BinaryPrimitives.WriteUInt32LittleEndian(page[(HeadBytes - sizeof(uint))..], BlockChecksum.Compute(page[..(HeadBytes - sizeof(uint))]));
+        BinaryPrimitives.WriteUInt32LittleEndian(
+            page[(HeadBytes - sizeof(uint))..], BlockChecksum.Compute(page[..(HeadBytes - sizeof(uint))]));
     }
 
     /// <summary>Writes the table and the last page.</summary>
@@ -123,7 +123,8 @@ internal static class SegmentFormat
                 || tableAt < DiskSegment.PageBytes || tableAt % DiskSegment.PageBytes != 0 || tableBytes is < 0 or > int.MaxValue
                 || tableAt + DiskSegment.RoundUp(tableBytes) + DiskSegment.PageBytes != length)
                 return null;
-            var segment = new DiskSegment(number, path, file, (BinaryPrimitives.ReadUInt16LittleEndian(tail[FlagsOffset..]) & SealedFlag) != 0)
+            var isSealedByKey = (BinaryPrimitives.ReadUInt16LittleEndian(tail[FlagsOffset..]) & SealedFlag) != 0;
+            var segment = new DiskSegment(number, path, file, isSealedByKey)
             {
                 Bytes = length,
                 Pages = (int)(tableAt / DiskSegment.PageBytes),

@@ -203,8 +203,8 @@ internal sealed class SegmentWriter(
 
     private void Reclaim(DiskSegment segment, DiskSegment? into)
     {
-        // Nothing of it is found by another start from now on: what is deleted behind its move is written down nowhere. It can be read until
-        // it is closed.
+        // Nothing of it is found by another start from now on: what is deleted behind its move is written down nowhere. It can be read
+        // until it is closed.
         DiskFolder.Delete(segment.Path);
         if (into is not null && segment.IsSealedByKey == into.IsSealedByKey)
         {

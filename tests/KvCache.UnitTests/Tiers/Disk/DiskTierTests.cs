@@ -240,7 +240,8 @@ public sealed class DiskTierTests : IDisposable
             "belongs to the silo 'test', and this one is 'other'",
             Assert.Throws<IOException>(() => new DiskFixture(_folder, options => options.Owner = "other")).Message);
         var manifest = Path.Combine(_folder, "kvcache-disk.json");
-        await File.WriteAllTextAsync(manifest, (await File.ReadAllTextAsync(manifest)).Replace("\"version\": 1", "\"version\": 2", StringComparison.Ordinal));
+        var text = await File.ReadAllTextAsync(manifest);
+        await File.WriteAllTextAsync(manifest, text.Replace("\"version\": 1", "\"version\": 2", StringComparison.Ordinal));
         Assert.Contains("has the format 2; this silo reads 1", Assert.Throws<IOException>(() => new DiskFixture(_folder)).Message);
         await File.WriteAllTextAsync(manifest, "{");
         Assert.Contains("is damaged", Assert.Throws<IOException>(() => new DiskFixture(_folder)).Message);
