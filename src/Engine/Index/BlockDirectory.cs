@@ -169,6 +169,9 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
         Tell(key, stamp);
     }
 
+    /// <summary>Whether what was deleted here stays deleted when the silo is killed now. May wait for a disk, for a while.</summary>
+    public bool IsWritten() => Colder?.Wait() ?? true;
+
     /// <summary>A block was replaced by a generation: everything older is dead.</summary>
     public void Supersede(BlockKey key, ulong generation) => Entomb(key, generation, Audience.Everybody);
 

@@ -17,10 +17,11 @@ internal interface IColderTier
     /// <summary>A generation of a block is visible: whatever else the tier has of it is old. Called under the store's lock.</summary>
     void Published(BlockKey key, ulong generation);
 
-    /// <summary>Drops every generation of a block below a stamp, for good: also when the silo is killed behind the return.</summary>
+    /// <summary>Drops every generation of a block below a stamp. Waits for nothing.</summary>
     /// <returns>Whether there was one that could be read.</returns>
     bool Bury(BlockKey key, ulong stamp);
 
-    /// <summary>Waits until what <see cref="Published"/> has dropped stays dropped when the silo is killed.</summary>
-    void Wait();
+    /// <summary>Waits until what was dropped stays dropped also when the silo is killed.</summary>
+    /// <returns>False when that took too long.</returns>
+    bool Wait();
 }

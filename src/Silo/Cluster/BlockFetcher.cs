@@ -93,7 +93,11 @@ internal sealed partial class BlockFetcher(
 
         async Task<bool?> SetAsync(BlockKey key)
         {
-            var isHere = lives.Set(key, timeToLive, stamp) | (disk?.SetLife(key, timeToLive) == true);
+            var inMemory = lives.Set(key, timeToLive, stamp);
+            var onDisk = disk is null ? false : disk.SetLife(key, timeToLive);
+            if (onDisk is null)
+                return null;
+            var isHere = inMemory || onDisk.Value;
             return redis.IsUnderWay(key) && await redis.SetTimeToLiveAsync(key, timeToLive).ConfigureAwait(false) is null ? null : isHere;
         }
     }

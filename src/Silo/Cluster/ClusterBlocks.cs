@@ -100,7 +100,8 @@ internal sealed partial class ClusterBlocks(
         var live = members.LiveMask;
         var deleted = Array.ConvertAll(all, key => (directory.Index.HoldersOf(key) & live) != 0);
         var known = new bool[all.Length];
-        Merge(SiloAgent.ReportOf(Array.ConvertAll(all, key => directory.Delete(key, stamp)), stamp));
+        var here = SiloAgent.ReportOf(directory, all, stamp);
+        Merge(here);
 
         // Everybody is asked, not only who is known to have a block: a block that became visible there a moment ago is not known here yet.
         // Redis is told at the same time, also of what the index does not know it to have: it may have more than the index holds.
@@ -126,7 +127,7 @@ internal sealed partial class ClusterBlocks(
         }
 
         var confirmed = await BuryEverywhereAsync([.. all.Where((_, i) => known[i])], latest, answers).ConfigureAwait(false)
-            & await redisGone.ConfigureAwait(false);
+            & await redisGone.ConfigureAwait(false) & here.IsWritten;
         if (confirmed)
             await members.LeftAreSilent.WaitAsync(cancellationToken).ConfigureAwait(false);
         return confirmed && !store.Term.IsOver
@@ -151,7 +152,7 @@ internal sealed partial class ClusterBlocks(
         BlockKey[] keys, ulong stamp, IReadOnlyList<(PeerSilo Peer, DeletionReport? Report)> answers)
     {
         var all = await Task.WhenAll(answers.Select(async answer =>
-            (answer.Report is not null && (keys.Length == 0 || answer.Report.Stamp >= stamp
+            (answer.Report is { IsWritten: true } && (keys.Length == 0 || answer.Report.Stamp >= stamp
                 || await AskAsync(answer.Peer.Address, agent => agent.BuryAsync(keys, stamp)).ConfigureAwait(false)))
 
             // Declared dead meanwhile: it has nothing any more.

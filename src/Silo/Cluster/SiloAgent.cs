@@ -38,20 +38,25 @@ internal sealed class SiloAgent(
     public ValueTask<DeletionReport> DeleteAsync(BlockKey[] keys, ulong stamp)
     {
         var mine = store.StampFrom(stamp);
-        return new(ReportOf(Array.ConvertAll(keys, key => directory.Delete(key, mine)), mine));
+        return new(ReportOf(directory, keys, mine));
     }
 
     public ValueTask<bool> BuryAsync(BlockKey[] keys, ulong stamp)
     {
         foreach (var key in keys)
             directory.Bury(key, stamp);
-        return new(true);
+        return new(directory.IsWritten());
     }
 
+    /// <summary>Deletes blocks on this silo.</summary>
+    /// <returns>What is told of it.</returns>
+    public static DeletionReport ReportOf(BlockDirectory directory, BlockKey[] keys, ulong stamp) =>
+        ReportOf(Array.ConvertAll(keys, key => directory.Delete(key, stamp)), stamp, directory.IsWritten());
+
     /// <summary>What is told of deletions.</summary>
-    public static DeletionReport ReportOf(Deletion[] deletions, ulong stamp) => new(
+    public static DeletionReport ReportOf(Deletion[] deletions, ulong stamp, bool isWritten = true) => new(
         Array.ConvertAll(deletions, deletion => deletion.Removed),
-        Array.ConvertAll(deletions, deletion => deletion.Known), stamp);
+        Array.ConvertAll(deletions, deletion => deletion.Known), stamp, isWritten);
 
     public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => new(store.Pin(key, duration));
 

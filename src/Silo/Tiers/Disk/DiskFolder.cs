@@ -126,9 +126,16 @@ internal sealed class DiskFolder : IDisposable
     /// <exception cref="IOException">The disk failed.</exception>
     public void Save(DiskManifest manifest)
     {
-        RegularFile.Replace(
-            Path.Combine(_path, ManifestName), JsonSerializer.SerializeToUtf8Bytes(manifest, DiskJsonContext.Default.DiskManifest));
-        Manifest = manifest;
+        try
+        {
+            RegularFile.Replace(
+                Path.Combine(_path, ManifestName), JsonSerializer.SerializeToUtf8Bytes(manifest, DiskJsonContext.Default.DiskManifest));
+            Manifest = manifest;
+        }
+        catch (UnauthorizedAccessException e)
+        {
+            throw new IOException(e.Message, e); // a file system that takes nothing more says so, too
+        }
     }
 
     /// <summary>Deletes a segment and what was written down about it.</summary>

@@ -18,7 +18,7 @@ internal sealed class DiskJournal : IDisposable
     private readonly Thread _thread;
     private readonly PageBuffer _zeros = new();
     private readonly Action<DiskSegment, IOException> _failed;
-    private long _added, _written;
+    private long _added, _written, _stuckAt = -1;
     private bool _stopping;
 
     /// <summary>Starts the thread.</summary>
@@ -54,9 +54,12 @@ internal sealed class DiskJournal : IDisposable
         lock (_gate)
         {
             var mine = _added;
-            while (_written < mine && !deadline.Passed)
+            while (_written < mine && _stuckAt != _written && !deadline.Passed)
                 Monitor.Wait(_gate, deadline.Left);
-            return _written >= mine;
+            if (_written >= mine)
+                return true;
+            _stuckAt = _written; // who comes next need not wait as long again
+            return false;
         }
     }
 

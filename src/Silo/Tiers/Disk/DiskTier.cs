@@ -166,30 +166,25 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     public void Published(BlockKey key, ulong generation) => _index.DropOther(key, generation);
 
     /// <inheritdoc/>
-    public bool Bury(BlockKey key, ulong stamp)
-    {
-        var dropped = _index.Bury(key, stamp);
-        Wait();
-        return dropped;
-    }
+    public bool Bury(BlockKey key, ulong stamp) => _index.Bury(key, stamp);
 
     /// <inheritdoc/>
-    public void Wait()
+    public bool Wait()
     {
-        if (!_journal.Wait(JournalPatience))
-            _health.Failed($"what was deleted could not be written down within {JournalPatience.TotalSeconds:0} s");
+        if (_journal.Wait(JournalPatience))
+            return true;
+        _health.Failed($"what was deleted could not be written down within {JournalPatience.TotalSeconds:0} s");
+        return false;
     }
 
     /// <summary>Sets the life of a block from now on.</summary>
-    /// <returns>Whether it is on the disk.</returns>
-    public bool SetLife(BlockKey key, TimeSpan timeToLive)
+    /// <returns>Whether it is on the disk; null when it is, and the change could not be written down in time.</returns>
+    public bool? SetLife(BlockKey key, TimeSpan timeToLive)
     {
         var now = _time.GetUtcNow();
         var isHere = _index.SetLife(
             key, timeToLive < DateTimeOffset.MaxValue - now ? (now + timeToLive).ToUnixTimeMilliseconds() : 0);
-        if (isHere)
-            Wait();
-        return isHere;
+        return !isHere ? false : Wait() ? true : null;
     }
 
     /// <summary>A lease on a block, which is read into memory, and starts to read those behind it in its chain. Blocks the
@@ -302,6 +297,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
             }
             catch (Exception e)
             {
+                _health.Failed(e.Message);
                 LogFailed(e);
             }
         }

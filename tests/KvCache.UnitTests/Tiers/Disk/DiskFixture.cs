@@ -81,7 +81,7 @@ internal sealed class DiskFixture : IDisposable
             Checksums.BlockChecksum.ComputeLayers(write.Bytes, write.Layout, write.Checksums);
             Assert.Equal(PublishOutcome.Published, Store.Publish(write.Key, write.Generation, life, replace: version > 0));
             if (version > 0)
-                Tier.Wait();
+                Assert.True(Tier.Wait());
             return write.Generation;
         }
     }
@@ -121,10 +121,11 @@ internal sealed class DiskFixture : IDisposable
     public void Delete(int key)
     {
         Directory.Delete(Key(key), Store.NewGeneration());
+        Assert.True(Directory.IsWritten());
         Assert.False(IsHeld(key));
     }
 
-    public bool SetLife(int key, TimeSpan life) => _lives.Set(Key(key), life, Store.NewGeneration()) | Tier.SetLife(Key(key), life);
+    public bool SetLife(int key, TimeSpan life) => _lives.Set(Key(key), life, Store.NewGeneration()) | Tier.SetLife(Key(key), life) == true;
 
     /// <summary>What is on the disk at this moment, as a kill would leave it.</summary>
     public string Copy()
