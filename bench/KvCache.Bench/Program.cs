@@ -24,6 +24,7 @@ Scenario[] scenarios =
     new RespScenario(),
     new MixedScenario(),
     new SimulationScenario(),
+    new ReplayScenario(),
     new StrategiesScenario(),
     new RoiScenario(),
     new CodecScenario(),

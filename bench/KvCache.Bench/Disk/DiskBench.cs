@@ -1,14 +1,10 @@
 using System.Security.Cryptography;
 using KvCache.Bench.Memory;
 using KvCache.Checksums;
-using KvCache.Engine.Index;
 using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
-using KvCache.Silo.Options;
-using KvCache.Silo.Tiers;
+using KvCache.Eviction;
 using KvCache.Silo.Tiers.Disk;
-using Microsoft.Extensions.Logging.Abstractions;
-using Microsoft.Extensions.Options;
 
 namespace KvCache.Bench.Disk;
 
@@ -20,20 +16,17 @@ internal sealed class DiskBench : IDisposable
     private const int ReadAhead = 4; // as a silo's sessions do
     private const int Readers = 4;
 
-    private readonly string _folder;
+    private readonly DiskedStore _disked;
     private readonly BlockKey[] _keys;
     private readonly BlockHash[] _hashes;
     private readonly KvLayout _layout;
     private readonly WarmBuffer _source;
-    private readonly BlockDirectory _directory;
     private readonly BlockStore _store;
-    private readonly DiskCounters _counters = new(TimeProvider.System);
     private readonly DiskTier _tier;
     private readonly bool _isDirect;
 
     public DiskBench(string path, int blockBytes, long bytes)
     {
-        _folder = Directory.CreateDirectory(Path.Combine(path, $"kvcache-bench-{Guid.NewGuid():N}")).FullName;
         var count = (int)Math.Max(1, bytes / blockBytes);
         Bytes = (long)count * blockBytes;
         var ns = new NamespaceId(new TenantId(1), 2);
@@ -41,24 +34,8 @@ internal sealed class DiskBench : IDisposable
         _keys = [.. _hashes.Select(hash => new BlockKey(ns, hash))];
         _layout = KvLayout.Opaque([.. Enumerable.Range(0, Layers + 1).Select(layer => layer * (blockBytes / Layers))], tokensPerBlock: 256);
         _source = WarmBuffer.Private(Math.Max(blockBytes, RawBytes) * (long)Readers);
-        var arena = Arena.CreatePrivate((Bytes * 5 / 4) + (64L << 20));
-        arena.Commit();
-        _directory = new BlockDirectory(new PrefixIndex(), new IndexLog(), new Tombstones());
-        _store = new BlockStore(arena, observer: _directory);
-        _directory.Attach(_store);
-        _tier = new DiskTier(
-            _store, _directory, new RecentLives(_store, TimeProvider.System), new LoneDiskTrust(),
-            Options.Create(new DiskOptions
-            {
-                Path = Path.Combine(_folder, "tier"),
-                Size = new ByteSize(6 * Bytes),
-                DrainTimeout = TimeSpan.FromHours(1),
-                ReadTimeout = TimeSpan.FromMinutes(1),
-                Readers = Readers,
-            }),
-            Options.Create(new ClusterOptions()), Options.Create(new RedisTierOptions()), _counters, TimeProvider.System,
-            NullLogger<DiskTier>.Instance);
-        _tier.StartAsync(CancellationToken.None).GetAwaiter().GetResult();
+        _disked = new DiskedStore(path, (Bytes * 5 / 4) + (64L << 20), 6 * Bytes, TimeProvider.System, EvictionPolicies.Default);
+        (_store, _tier) = (_disked.Blocks, _disked.Tier!);
         using var probe = DirectFile.Create(Raw, DiskSegment.PageBytes, direct: true);
         _isDirect = probe.IsDirect;
     }
@@ -66,14 +43,14 @@ internal sealed class DiskBench : IDisposable
     /// <summary>Bytes of all blocks.</summary>
     public long Bytes { get; }
 
-    private string Raw => Path.Combine(_folder, "raw");
+    private string Raw => Path.Combine(_disked.Folder, "raw");
 
     /// <summary>All blocks are in memory, and none is on the disk.</summary>
     public void PrepareDemotion()
     {
         foreach (var key in _keys)
         {
-            _directory.Delete(key, _store.NewGeneration());
+            _disked.Directory.Delete(key, _store.NewGeneration());
             using var write = _store.TryReserve(key, _layout, default) ?? throw new IOException("The arena of the benchmark is too small.");
             _source.Slice(0, _layout.BlockBytes).CopyTo(write.Bytes);
             BlockChecksum.ComputeLayers(write.Bytes, _layout, write.Checksums);
@@ -144,12 +121,8 @@ internal sealed class DiskBench : IDisposable
 
     public void Dispose()
     {
-        _tier.StopAsync(CancellationToken.None).GetAwaiter().GetResult();
-        _tier.Dispose();
-        _store.Dispose();
-        _counters.Dispose();
+        _disked.Dispose();
         _source.Dispose();
-        Directory.Delete(_folder, recursive: true);
     }
 
     private UnmanagedPiece Piece(int reader, long at) => UnmanagedPiece.Of(

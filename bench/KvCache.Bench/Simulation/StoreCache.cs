@@ -88,13 +88,4 @@ internal sealed class StoreCache : IDisposable
         BinaryPrimitives.WriteInt32LittleEndian(hash, block + 1);
         return new BlockKey(default, new BlockHash(hash));
     }
-
-    private sealed class TraceClock : TimeProvider
-    {
-        public long Milliseconds { get; set; }
-
-        public override long TimestampFrequency => 1000;
-
-        public override long GetTimestamp() => Milliseconds;
-    }
 }
