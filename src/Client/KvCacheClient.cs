@@ -137,7 +137,7 @@ public sealed partial class KvCacheClient : IKvCache
     /// <see cref="KvCacheClientOptions.MatchTimeout"/>.</returns>
     public ValueTask<BlockLocations?> LocateAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        BlockArguments.CheckPrefix(prefix);
         Check(cancellationToken);
         var budget = new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken);
         return new ClusterLocate(_silos, prefix, budget).RunAsync();
@@ -269,7 +269,7 @@ public sealed partial class KvCacheClient : IKvCache
     /// <inheritdoc/>
     public async ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(ns);
+        BlockArguments.CheckNamespace(ns, nameof(ns));
         Check(cancellationToken);
         foreach (var silo in _silos.Configured)
             silo.Memory?.Drop(ns);
@@ -288,7 +288,7 @@ public sealed partial class KvCacheClient : IKvCache
     /// <inheritdoc/>
     public async ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        BlockArguments.CheckPrefix(prefix);
         Check(cancellationToken);
         foreach (var silo in _silos.Configured)
             silo.Memory?.Drop(prefix.Namespace, prefix.Chain.Hashes);

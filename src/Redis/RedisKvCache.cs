@@ -253,7 +253,7 @@ public sealed partial class RedisKvCache : IKvCache
     /// <inheritdoc/>
     public async ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        BlockArguments.CheckPrefix(prefix);
         var deleted = await CountKeysAsync(prefix, (database, key) => database.KeyDeleteAsync(key), cancellationToken)
             .ConfigureAwait(false);
         return new DeleteResult(deleted ?? 0, deleted is not null);
@@ -264,7 +264,7 @@ public sealed partial class RedisKvCache : IKvCache
     /// deleted a part, and says so.</remarks>
     public async ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(ns);
+        BlockArguments.CheckNamespace(ns, nameof(ns));
         var deleted = 0;
         var (_, reason, _) = await AskAsync(
             _options.StoreTimeout,

@@ -10,7 +10,7 @@ namespace KvCache.Client;
 public sealed class ScatterBuffer : IDisposable
 {
     private readonly NativeMemoryBlock _memory;
-    private readonly SemaphoreSlim _turn = new(1);
+    private readonly CallTurn _turn;
 
     /// <summary>Takes the memory.</summary>
     /// <param name="layout">Layout of the blocks.</param>
@@ -25,6 +25,7 @@ public sealed class ScatterBuffer : IDisposable
                 $"{blocks} blocks of {layout.BlockBytes} bytes are more than {Array.MaxLength} bytes; fewer were expected.", nameof(blocks));
         (Layout, Blocks) = (layout, blocks);
         _memory = new NativeMemoryBlock(layout.BlockBytes * blocks);
+        _turn = new CallTurn(this, ((IDisposable)_memory).Dispose);
     }
 
     /// <summary>Layout of the blocks.</summary>
@@ -33,19 +34,16 @@ public sealed class ScatterBuffer : IDisposable
     /// <summary>Blocks that it has room for.</summary>
     public int Blocks { get; }
 
-    /// <summary>Frees the memory. No call uses it any more.</summary>
-    public void Dispose()
-    {
-        ((IDisposable)_memory).Dispose();
-        _turn.Dispose();
-    }
+    /// <summary>Frees the memory, or lets a call that is using it do so at its end. Those that wait for their turn, and later ones, throw
+    /// <see cref="ObjectDisposedException"/>.</summary>
+    public void Dispose() => _turn.Dispose();
 
     /// <summary>Room for some layers of a block.</summary>
     internal Memory<byte> MemoryOf(int block, LayerRange range) =>
         _memory.Memory.Slice(block * Layout.BlockBytes, Layout.RangeBytes(range));
 
     /// <summary>Waits for the calls before; <see cref="Leave"/> ends the turn.</summary>
-    internal Task EnterAsync(CancellationToken cancellationToken) => _turn.WaitAsync(cancellationToken);
+    internal Task EnterAsync(CancellationToken cancellationToken) => _turn.EnterAsync(cancellationToken);
 
-    internal void Leave() => _turn.Release();
+    internal void Leave() => _turn.Leave();
 }
