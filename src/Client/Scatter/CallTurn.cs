@@ -1,6 +1,7 @@
 namespace KvCache.Client.Scatter;
 
-/// <summary>Memory that one call at a time uses. Disposed under a call it is freed when that has ended, and those that wait are told.</summary>
+/// <summary>Memory that one call at a time uses. Disposed under a call it is freed when that has ended, and those that wait are
+/// told.</summary>
 /// <param name="owner">What is disposed, for those that are told.</param>
 /// <param name="free">Frees the memory; called once.</param>
 internal sealed class CallTurn(object owner, Action free) : IDisposable

@@ -36,7 +36,7 @@ internal sealed class PromptTree
 
         var before = path[^1].Best;
         path[^1].AddEnd(prompt);
-        for (var i = path.Count - 1; i > 0; i--)
+        for (var i = path.Count - 1; i > 0 && before != path[i].Best; i--)
             before = path[i - 1].Replace(before, path[i].Best);
         return prompt.Index;
     }

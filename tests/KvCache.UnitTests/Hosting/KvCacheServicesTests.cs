@@ -132,7 +132,10 @@ public sealed class KvCacheServicesTests
     {
         var options = new KvCacheClientOptions
         {
-            Endpoints = { "tcp:silo:7400" }, Tenant = null!, Secret = null!, SecretFile = null!,
+            Endpoints = { "tcp:silo:7400" },
+            Tenant = null!,
+            Secret = null!,
+            SecretFile = null!,
             Tls = { CaFile = null!, ServerName = null!, CertificateFile = null!, KeyFile = null!, Password = null! },
         };
         Assert.StartsWith("Tenant is empty", Assert.Single(options.Validate()), StringComparison.Ordinal);
