@@ -1,5 +1,5 @@
 using KvCache.Bench.Simulation;
-using KvCache.Bench.Traces;
+using KvCache.Benchmarks;
 using KvCache.Engine.Recording;
 using KvCache.Testing;
 
@@ -42,7 +42,7 @@ public sealed class RecordingTests
         var (recorded, result, _) = await RecordAsync(SimulatedTrace.Of(requests), 64, "lru", new RecordingLimits { Blocks = 100 });
         Assert.Contains("100 different blocks", result.Reason);
         Assert.Equal(25, recorded.Count);
-        Assert.All(recorded, request => Assert.Equal((4, 2048), (request.HashIds.Length, request.InputLength)));
+        Assert.All(recorded, request => Assert.Equal((4, 2048), (request.HashIds.Count, request.InputLength)));
         Assert.Equal(Enumerable.Range(0, 100), recorded.SelectMany(request => request.HashIds));
     }
 

@@ -1,5 +1,5 @@
 using KvCache.Bench.Simulation;
-using KvCache.Bench.Traces;
+using KvCache.Benchmarks;
 using KvCache.Eviction;
 using KvCache.Testing;
 

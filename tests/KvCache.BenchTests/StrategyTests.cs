@@ -1,5 +1,6 @@
-using KvCache.Bench.Strategies;
-using KvCache.Bench.Traces;
+using KvCache.Benchmarks;
+using KvCache.Benchmarks.Strategies;
+using KvCache.Client;
 
 namespace KvCache.BenchTests;
 
@@ -18,8 +19,8 @@ public sealed class StrategyTests
     [Fact]
     public void Equal_ids_are_equal_blocks_and_a_partial_last_block_is_none()
     {
-        var first = StrategiesScenario.Prompt(new TraceRequest(0, 1100, 1, [0, 1, 2]));
-        var second = StrategiesScenario.Prompt(new TraceRequest(0, 1024, 1, [0, 3]));
+        var first = new TraceRequest(0, 1100, 1, [0, 1, 2]).Chain();
+        var second = new TraceRequest(0, 1024, 1, [0, 3]).Chain();
         Assert.Equal(2, first.BlockCount);
         Assert.Equal(first.Hashes[0], second.Hashes[0]);
         Assert.NotEqual(first.Hashes[1], second.Hashes[1]);
@@ -30,7 +31,7 @@ public sealed class StrategyTests
     {
         var run = new StrategyRun(new NoCache(), Prices, 4096);
         var request = new TraceRequest(0, 1024, 1, [0, 1]);
-        run.Serve(0, request, StrategiesScenario.Prompt(request), [], []);
+        run.Serve(0, request, request.Chain(), [], []);
         Assert.Equal(0, run.HitRate);
         Assert.InRange(run.FirstTokens.Single(), 1024, double.MaxValue);
         Assert.Equal(0, run.StoredMib);
@@ -39,10 +40,11 @@ public sealed class StrategyTests
     [Fact]
     public void What_one_node_stored_another_one_does_not_have_in_its_process()
     {
-        using var local = new LocalStrategy(
+        using var local = new CacheStrategy(
+            "local",
             new CacheNamespace { Tenant = "default", Model = "m", Layout = KvLayout.Opaque([0, 4096], TraceRequest.TokensPerBlock) },
-                nodes: 2, new ByteSize(1 << 20));
-        var prompt = StrategiesScenario.Prompt(new TraceRequest(0, 1024, 1, [0, 1]));
+            [new LocalKvCache(new ByteSize(1 << 19)), new LocalKvCache(new ByteSize(1 << 19))]);
+        var prompt = new TraceRequest(0, 1024, 1, [0, 1]).Chain();
         ReadOnlyMemory<byte>[] sources = [new byte[4096], new byte[4096]];
         Memory<byte>[] targets = [new byte[4096], new byte[4096]];
         local.Store(0, prompt, 0, sources);

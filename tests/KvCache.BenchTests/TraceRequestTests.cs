@@ -1,4 +1,4 @@
-using KvCache.Bench.Traces;
+using KvCache.Benchmarks;
 
 namespace KvCache.BenchTests;
 

@@ -1,8 +1,7 @@
 using System.CommandLine;
 using KvCache.Bench.Simulation;
 using KvCache.Bench.Strategies;
-using KvCache.Bench.Traces;
-using KvCache.Bench.Workloads;
+using KvCache.Benchmarks;
 using KvCache.Eviction;
 
 namespace KvCache.BenchTests;
@@ -24,7 +23,7 @@ public sealed class WorkloadTests
         Assert.NotEqual(trace.SelectMany(Figures), other.SelectMany(Figures));
         Assert.Equal(trace.OrderBy(request => request.Timestamp), trace);
         Assert.All(trace, request => Assert.Equal(
-            (request.InputLength + TraceRequest.TokensPerBlock - 1) / TraceRequest.TokensPerBlock, request.HashIds.Length));
+            (request.InputLength + TraceRequest.TokensPerBlock - 1) / TraceRequest.TokensPerBlock, request.HashIds.Count));
     }
 
     [Theory]
@@ -35,7 +34,7 @@ public sealed class WorkloadTests
         var before = new Dictionary<int, int>();
         foreach (var request in Workload.Make(name, 1000, seed: 1))
         {
-            for (var i = 0; i < request.HashIds.Length; i++)
+            for (var i = 0; i < request.HashIds.Count; i++)
             {
                 var parent = i == 0 ? -1 : request.HashIds[i - 1];
                 Assert.Equal(parent, before.GetValueOrDefault(request.HashIds[i], parent));

@@ -1,4 +1,4 @@
-using KvCache.Bench.Traces;
+using KvCache.Benchmarks;
 
 namespace KvCache.Bench.Simulation;
 
@@ -20,7 +20,7 @@ internal sealed class SimulatedTrace
         long accesses = 0;
         foreach (var request in requests)
         {
-            var chain = new int[request.HashIds.Length];
+            var chain = new int[request.HashIds.Count];
             for (var i = 0; i < chain.Length; i++)
             {
                 if (!ids.TryGetValue(request.HashIds[i], out chain[i]))

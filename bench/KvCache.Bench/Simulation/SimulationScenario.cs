@@ -2,6 +2,7 @@ using System.CommandLine;
 using KvCache.Bench.Cli;
 using KvCache.Bench.Reports;
 using KvCache.Bench.Workloads;
+using KvCache.Benchmarks;
 using KvCache.Eviction;
 
 namespace KvCache.Bench.Simulation;

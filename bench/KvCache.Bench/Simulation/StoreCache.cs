@@ -1,5 +1,5 @@
 using System.Buffers.Binary;
-using KvCache.Bench.Traces;
+using KvCache.Benchmarks;
 using KvCache.Engine.Storage;
 
 namespace KvCache.Bench.Simulation;

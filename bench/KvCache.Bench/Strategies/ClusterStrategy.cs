@@ -1,5 +1,5 @@
 using KvCache.Bench.Silos;
-using KvCache.Client;
+using KvCache.Benchmarks.Strategies;
 
 namespace KvCache.Bench.Strategies;
 
@@ -8,13 +8,11 @@ namespace KvCache.Bench.Strategies;
 /// Over TCP, or with the
 /// own silo's memory mapped; other silos are read through sockets.
 /// </summary>
-internal sealed class ClusterStrategy : ICacheStrategy
+internal sealed class ClusterStrategy : CacheStrategy
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
-    private readonly CacheNamespace _ns;
     private readonly BenchCluster _cluster;
-    private readonly List<KvCacheClient> _clients = [];
 
     /// <param name="ns">Namespace of the blocks.</param>
     /// <param name="nodes">Nodes, and silos.</param>
@@ -22,26 +20,16 @@ internal sealed class ClusterStrategy : ICacheStrategy
     /// <param name="transport"><c>tcp</c> or <c>shm</c>.</param>
     /// <param name="cancellation">Interrupts the start.</param>
     public ClusterStrategy(CacheNamespace ns, int nodes, ByteSize total, string transport, CancellationToken cancellation)
+        : this(ns, transport, new BenchCluster(nodes, total, withUnix: transport == "shm", cancellation))
     {
-        Name = $"cluster.{transport}";
-        _ns = ns;
-        _cluster = new BenchCluster(nodes, total, withUnix: transport == "shm", cancellation);
-        foreach (var silo in _cluster.Silos)
-            _clients.Add(silo.Client(transport, Patience));
     }
 
-    public string Name { get; }
+    private ClusterStrategy(CacheNamespace ns, string transport, BenchCluster cluster)
+        : base($"cluster.{transport}", ns, [.. cluster.Silos.Select(silo => silo.Client(transport, Patience))]) => _cluster = cluster;
 
-    public int Load(int node, PrefixChain prompt, IReadOnlyList<Memory<byte>> destinations) =>
-        CacheCalls.Load(_clients[node], new KvPrefix(_ns, prompt), destinations);
-
-    public void Store(int node, PrefixChain prompt, int first, IReadOnlyList<ReadOnlyMemory<byte>> sources) =>
-        CacheCalls.Store(_clients[node], new KvPrefix(_ns, prompt), first, sources);
-
-    public void Dispose()
+    public override void Dispose()
     {
-        foreach (var client in _clients)
-            CacheCalls.Dispose(client);
+        base.Dispose();
         _cluster.Dispose();
     }
 }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using KvCache.Bench.Redis;
+using KvCache.Benchmarks.Strategies;
 using KvCache.Processes;
 
 namespace KvCache.Bench.Strategies;

@@ -1,4 +1,5 @@
 using KvCache.Bench.Silos;
+using KvCache.Benchmarks.Strategies;
 using KvCache.Engine.Wire;
 
 namespace KvCache.Bench.Strategies;

@@ -1,13 +1,14 @@
-using System.Buffers.Binary;
 using System.CommandLine;
 using System.Globalization;
 using KvCache.Bench.Cli;
 using KvCache.Bench.Memory;
 using KvCache.Bench.Processes;
 using KvCache.Bench.Reports;
-using KvCache.Bench.Traces;
 using KvCache.Bench.Transfer;
 using KvCache.Bench.Workloads;
+using KvCache.Benchmarks;
+using KvCache.Benchmarks.Strategies;
+using KvCache.Client;
 using KvCache.Processes;
 
 namespace KvCache.Bench.Strategies;
@@ -35,21 +36,6 @@ internal sealed class StrategiesScenario : Scenario
     public override IEnumerable<Option> Options =>
         [.. _source.Options, _requests, _before, _nodes, _bytes, _capacity, _speed, _price, _memoryPrice];
 
-    /// <summary>The full blocks of a request; their hashes are made of the trace's ids, which name prefixes as hashes do.</summary>
-    internal static PrefixChain Prompt(TraceRequest request)
-    {
-        var hashes = new BlockHash[Math.Min(request.HashIds.Length, request.InputLength / TraceRequest.TokensPerBlock)];
-        Span<byte> bytes = stackalloc byte[BlockHash.Size];
-        for (var i = 0; i < hashes.Length; i++)
-        {
-            bytes.Clear();
-            BinaryPrimitives.WriteInt32LittleEndian(bytes, request.HashIds[i] + 1);
-            hashes[i] = new BlockHash(System.Security.Cryptography.SHA256.HashData(bytes));
-        }
-
-        return PrefixChain.FromHashes(hashes, TraceRequest.TokensPerBlock);
-    }
-
     public override BenchReport Run(ScenarioContext context, CancellationToken cancellation)
     {
         var arguments = context.Arguments;
@@ -76,14 +62,14 @@ internal sealed class StrategiesScenario : Scenario
             .Select(strategy => new StrategyRun(strategy, prices, bytes, nodes, total.Bytes / (double)(1 << 30))).ToList();
         context.Log($"{trace.Name}: {requests.Count - before} requests behind {before:N0} on {nodes} nodes, {prices.TokensPerSecond:N0} "
             + $"tokens/s and {prices.PerHour} USD/h each");
-        var most = requests.Max(request => request.HashIds.Length);
+        var most = requests.Max(request => request.HashIds.Count);
         var buffers = owned.Add(new LaneBuffers((long)most * bytes));
         var targets = Enumerable.Range(0, most).Select(i => WarmMemory.Block(buffers.Target, i, bytes)).ToList();
         var sources = Enumerable.Range(0, most).Select(i => (ReadOnlyMemory<byte>)WarmMemory.Block(buffers.Source, i, bytes)).ToList();
         for (var i = 0; i < requests.Count; i++)
         {
             cancellation.ThrowIfCancellationRequested();
-            var prompt = Prompt(requests[i]);
+            var prompt = requests[i].Chain();
             for (var turn = 0; turn < runs.Count; turn++)
                 runs[(i + turn) % runs.Count]
                     .Serve(i % nodes, requests[i], prompt, targets[..prompt.BlockCount], sources[..prompt.BlockCount],
@@ -97,7 +83,8 @@ internal sealed class StrategiesScenario : Scenario
         Owned owned, CacheNamespace ns, int nodes, ByteSize total, Action<string> log, CancellationToken cancellation)
     {
         yield return new NoCache();
-        yield return owned.Add(new LocalStrategy(ns, nodes, total));
+        yield return owned.Add(new CacheStrategy(
+            "local", ns, [.. Enumerable.Range(0, nodes).Select(_ => new LocalKvCache(new ByteSize(total.Bytes / nodes)))]));
         if (ProgramCommand.Find("redis-server") is { } program)
         {
             yield return owned.Add(new RedisStrategy(program, nodes, total, "tcp"));
@@ -110,7 +97,7 @@ internal sealed class StrategiesScenario : Scenario
 
         yield return owned.Add(new SiloStrategy(ns, nodes, total, "tcp", cancellation));
         yield return owned.Add(new SiloStrategy(ns, nodes, total, "unix", cancellation));
-        yield return owned.Add(new TieredStrategy(ns, nodes, total, cancellation));
+        yield return owned.Add(TieredStrategy.Start(ns, nodes, total, cancellation));
         yield return owned.Add(new ClusterStrategy(ns, nodes, total, "tcp", cancellation));
         yield return owned.Add(new ClusterStrategy(ns, nodes, total, "shm", cancellation));
     }

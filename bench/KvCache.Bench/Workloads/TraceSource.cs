@@ -1,12 +1,12 @@
 using System.CommandLine;
-using KvCache.Bench.Traces;
+using KvCache.Benchmarks;
 
 namespace KvCache.Bench.Workloads;
 
 /// <summary>Requests with the name of what they came from.</summary>
 /// <param name="Name">File or workload.</param>
 /// <param name="Requests">In the order of time.</param>
-internal sealed record NamedTrace(string Name, List<TraceRequest> Requests);
+internal sealed record NamedTrace(string Name, IReadOnlyList<TraceRequest> Requests);
 
 /// <summary>Where a scenario's requests come from: files of traces, or workloads that are made up.</summary>
 /// <param name="standard">Workloads where the command line names nothing.</param>

@@ -1,4 +1,4 @@
-namespace KvCache.Bench.Strategies;
+namespace KvCache.Benchmarks.Strategies;
 
 /// <summary>A way for inference nodes to keep the KV of prompts.</summary>
 internal interface ICacheStrategy : IDisposable

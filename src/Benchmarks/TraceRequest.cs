@@ -1,10 +1,10 @@
+using System.Buffers.Binary;
 using System.IO.Compression;
+using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using KvCache.Eviction;
-using KvCache.Silo.Data;
 
-namespace KvCache.Bench.Traces;
+namespace KvCache.Benchmarks;
 
 /// <summary>One request of a workload trace in the format of Mooncake (Qin et al., FAST 2025).</summary>
 /// <param name="Timestamp">Arrival in milliseconds.</param>
@@ -17,8 +17,8 @@ namespace KvCache.Bench.Traces;
 /// cref="TokensPerBlock"/>.</param>
 /// <param name="Priority">Of its hint, 0 to 100.</param>
 /// <param name="Retention">Of its hint, in seconds.</param>
-internal sealed record TraceRequest(
-    long Timestamp, int InputLength, int OutputLength, int[] HashIds, int? Session = null, string? End = null,
+public sealed record TraceRequest(
+    long Timestamp, int InputLength, int OutputLength, IReadOnlyList<int> HashIds, int? Session = null, string? End = null,
     int BlockTokens = TraceRequest.TokensPerBlock, int? Priority = null, double? Retention = null)
 {
     /// <summary>Tokens of a block in the public traces.</summary>
@@ -42,6 +42,21 @@ internal sealed record TraceRequest(
         "one_shot" => AnswerEnd.OneShot,
         _ => AnswerEnd.Unknown,
     };
+
+    /// <summary>The full blocks of the prompt. Their hashes are made of the trace's ids, which name prefixes as hashes do.</summary>
+    internal PrefixChain Chain()
+    {
+        var hashes = new BlockHash[Math.Min(HashIds.Count, InputLength / TokensPerBlock)];
+        Span<byte> bytes = stackalloc byte[BlockHash.Size];
+        for (var i = 0; i < hashes.Length; i++)
+        {
+            bytes.Clear();
+            BinaryPrimitives.WriteInt32LittleEndian(bytes, HashIds[i] + 1);
+            hashes[i] = new BlockHash(SHA256.HashData(bytes));
+        }
+
+        return PrefixChain.FromHashes(hashes, TokensPerBlock);
+    }
 
     /// <summary>Reads a trace, one JSON object a line; compressed by gzip if its name ends with <c>.gz</c>.</summary>
     /// <exception cref="IOException">The file cannot be read, or a line is not a request.</exception>

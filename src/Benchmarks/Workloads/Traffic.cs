@@ -1,6 +1,5 @@
-using KvCache.Bench.Traces;
 
-namespace KvCache.Bench.Workloads;
+namespace KvCache.Benchmarks.Workloads;
 
 /// <summary>One user, agent or job: asks again and again until it ends.</summary>
 /// <returns>Its request at a time in milliseconds, and when it asks again; null when it does not.</returns>

@@ -1,9 +1,9 @@
-using KvCache.Bench.Traces;
+using KvCache.Benchmarks.Workloads;
 
-namespace KvCache.Bench.Workloads;
+namespace KvCache.Benchmarks;
 
 /// <summary>Traffic as a trace, for machines that have none: made up, and the same for the same seed.</summary>
-internal static class Workload
+public static class Workload
 {
     /// <summary>All kinds at once.</summary>
     public const string Mixed = "mixed";
@@ -14,7 +14,7 @@ internal static class Workload
     public static IReadOnlyList<string> Names { get; } = [.. Kinds.Select(kind => kind.Name), Mixed];
 
     /// <summary>Lines for a help.</summary>
-    public static string Help { get; } =
+    internal static string Help { get; } =
         string.Join(" ", Kinds.Select(kind => $"{kind.Name}: {kind.Description}")) + $" {Mixed}: all of them.";
 
     /// <summary>Makes a trace.</summary>
@@ -22,7 +22,7 @@ internal static class Workload
     /// <param name="requests">How long it is.</param>
     /// <param name="seed">Another one gives another trace of the same kind.</param>
     /// <exception cref="ArgumentException">There is no such workload.</exception>
-    public static List<TraceRequest> Make(string name, int requests, int seed)
+    public static IReadOnlyList<TraceRequest> Make(string name, int requests, int seed)
     {
         var kinds = new TrafficKinds(seed);
         Traffic[] wanted = [.. kinds.All.Where(kind => name == Mixed || name == kind.Name)];

@@ -1,6 +1,5 @@
-using KvCache.Bench.Traces;
 
-namespace KvCache.Bench.Workloads;
+namespace KvCache.Benchmarks.Workloads;
 
 /// <summary>A text that grows, as blocks: full ones keep their ids, and who goes on from a copy shares them.</summary>
 /// <param name="ids">Gives the next id.</param>

@@ -1,4 +1,4 @@
-namespace KvCache.Bench.Workloads;
+namespace KvCache.Benchmarks.Workloads;
 
 /// <summary>Draws of a seed: the same seed gives the same workload everywhere.</summary>
 internal sealed class Chance(int seed)

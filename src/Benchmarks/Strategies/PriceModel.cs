@@ -1,4 +1,4 @@
-namespace KvCache.Bench.Strategies;
+namespace KvCache.Benchmarks.Strategies;
 
 /// <summary>
 /// What a prompt costs: a node computes so many tokens a second and costs so much an hour, and while it waits for a cache it costs as much.

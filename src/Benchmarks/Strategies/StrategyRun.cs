@@ -1,7 +1,6 @@
 using System.Diagnostics;
-using KvCache.Bench.Traces;
 
-namespace KvCache.Bench.Strategies;
+namespace KvCache.Benchmarks.Strategies;
 
 /// <summary>One strategy over the requests so far: what it found and how long it took.</summary>
 /// <param name="strategy">The strategy.</param>
@@ -37,6 +36,11 @@ internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, in
     public int Errors { get; private set; }
 
     public double CostPerMillionTokens => prices.PerMillionTokens(_busy, _tokens, nodes, strategy.Moves ? memoryGib : 0);
+
+    /// <summary>What it found, for a report.</summary>
+    public BenchmarkRow ToRow() => new(
+        Name, HitRate, Milliseconds(0.5), Milliseconds(0.95), Milliseconds(0.99), Throughput, (long)(LoadedMib * (1 << 20)),
+        (long)(StoredMib * (1 << 20)), Errors, CostPerMillionTokens);
 
     /// <summary>Time to the first token that this share of the requests did not exceed (nearest rank).</summary>
     public double FirstToken(double share)
@@ -92,6 +96,8 @@ internal sealed class StrategyRun(ICacheStrategy strategy, PriceModel prices, in
             return 0;
         }
     }
+
+    private TimeSpan Milliseconds(double share) => TimeSpan.FromMilliseconds(FirstToken(share));
 
     private double Mib(long blocks) => blocks * (double)blockBytes / (1 << 20);
 }
