@@ -28,7 +28,9 @@ internal static class NullArguments
                     var error = await Record.ExceptionAsync(() => CallAsync(method, parameter, samples));
                     tried++;
                     if (error is not ArgumentNullException { ParamName: { } name } || (name != parameter.Name && !IsSetter(method)))
-                        problems.Add($"{type.Name}.{method.Name}({parameter.Name}: null): {error?.GetType().Name ?? "no exception"} {error?.Message}");
+                        problems.Add(
+                            $"{type.Name}.{method.Name}({parameter.Name}: null): "
+                            + $"{error?.GetType().Name ?? "no exception"} {error?.Message}");
                 }
             }
         }

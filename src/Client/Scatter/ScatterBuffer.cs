@@ -3,8 +3,8 @@ using KvCache.Client.Scatter;
 namespace KvCache.Client;
 
 /// <summary>
-/// Memory between a cache, whose blocks are each in one piece, and an engine that keeps a block in several: one for each layer, for example,
-/// where its memory is layer-major. Make it once and use it again: fresh memory is slow.
+/// Memory between a cache, whose blocks are each in one piece, and an engine that keeps a block in several: one for each layer, for
+/// example, where its memory is layer-major. Make it once and use it again: fresh memory is slow.
 /// </summary>
 /// <remarks>Calls that use the same buffer wait for each other.</remarks>
 public sealed class ScatterBuffer : IDisposable
@@ -22,7 +22,8 @@ public sealed class ScatterBuffer : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(blocks, 1);
         if ((long)layout.BlockBytes * blocks > Array.MaxLength)
             throw new ArgumentException(
-                $"{blocks} blocks of {layout.BlockBytes} bytes are more than {Array.MaxLength} bytes; fewer were expected.", nameof(blocks));
+                $"{blocks} blocks of {layout.BlockBytes} bytes are more than {Array.MaxLength} bytes; fewer were expected.",
+                nameof(blocks));
         (Layout, Blocks) = (layout, blocks);
         _memory = new NativeMemoryBlock(layout.BlockBytes * blocks);
         _turn = new CallTurn(this, ((IDisposable)_memory).Dispose);

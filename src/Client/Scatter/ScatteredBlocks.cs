@@ -8,8 +8,8 @@ public static class ScatteredBlocks
 {
     /// <summary>Loads blocks into pieces of memory.</summary>
     /// <remarks>
-    /// The cache is asked for as many blocks at once as the buffer has room for. A layer is copied to its pieces while the next one is on its
-    /// way, and all layers of a block are of one write: asking for each layer by itself would promise neither.
+    /// The cache is asked for as many blocks at once as the buffer has room for. A layer is copied to its pieces while the next one is on
+    /// its way, and all layers of a block are of one write: asking for each layer by itself would promise neither.
     /// </remarks>
     /// <param name="cache">The cache.</param>
     /// <param name="prefix">The prefix, in the layout of the buffer.</param>

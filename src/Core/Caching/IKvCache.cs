@@ -64,8 +64,8 @@ public interface IKvCache : IAsyncDisposable, IDisposable
     /// the memory any more. Until then
     /// the caller reads in it and does not change it: a near cache takes its copy when the last layer is there.
     /// </para>
-    /// <para>The load begins when the first layer is asked for. Caches that do not load by layers hand all of them out when the whole blocks
-    /// are there.</para>
+    /// <para>The load begins when the first layer is asked for. Caches that do not load by layers hand all of them out when the whole
+    /// blocks are there.</para>
     /// </remarks>
     /// <param name="prefix">The prefix.</param>
     /// <param name="firstBlock">Index of the first block to load.</param>

@@ -205,7 +205,8 @@ public sealed record CacheNamespace
             throw new ArgumentException("A namespace needs a tenant; the single-tenant default is \"default\".");
         if (TensorParallelSize is < 1 or > 65536 || TensorParallelRank < 0 || TensorParallelRank >= TensorParallelSize)
             throw new ArgumentException(
-                $"A tensor-parallel rank lies in 0..size-1 and the size in 1..65536; got rank {TensorParallelRank} of {TensorParallelSize}.");
+                "A tensor-parallel rank lies in 0..size-1 and the size in 1..65536; "
+                + $"got rank {TensorParallelRank} of {TensorParallelSize}.");
         var writer = new WireWriter();
         WriteText(writer, TenantTag, Tenant, nameof(Tenant));
         WriteText(writer, ModelTag, Model, nameof(Model));

@@ -69,8 +69,8 @@ public sealed class StagingRing : IDisposable
     /// <summary>Whether the device can copy the buffers by itself.</summary>
     public bool IsPinned => _isCuda;
 
-    /// <summary>Frees the buffers, or lets a call that is using them do so at its end. Those that wait for their turn, and later ones, throw
-    /// <see cref="ObjectDisposedException"/>.</summary>
+    /// <summary>Frees the buffers, or lets a call that is using them do so at its end. Those that wait for their turn, and later ones,
+    /// throw <see cref="ObjectDisposedException"/>.</summary>
     public void Dispose() => _turn.Dispose();
 
     internal Task EnterAsync(CancellationToken cancellationToken) => _turn.EnterAsync(cancellationToken);

@@ -117,7 +117,9 @@ public sealed class KvDistributedCacheTests(CachingSilo silo) : DistributedCache
         await using var program = new ServiceCollection().AddKeyedSingleton("silo", (_, _) => silo.Process.Connect())
             .AddKvCacheDistributedCache(settings).BuildServiceProvider();
         var options = program.GetRequiredService<IOptions<KvDistributedCacheOptions>>().Value;
-        Assert.Equal(("sessions", TimeSpan.FromMinutes(20), 2, "silo"), (options.Name, options.DefaultLife, options.Replicas, options.Client));
+        Assert.Equal(
+            ("sessions", TimeSpan.FromMinutes(20), 2, "silo"),
+            (options.Name, options.DefaultLife, options.Replicas, options.Client));
         Assert.NotNull(program.GetRequiredService<IDistributedCache>());
 
         settings["DefaultLive"] = "20m";
