@@ -1,6 +1,7 @@
 using KvCache.Bench.Cli;
 using KvCache.Bench.Codec;
 using KvCache.Bench.Cores;
+using KvCache.Bench.Disk;
 using KvCache.Bench.FirstToken;
 using KvCache.Bench.Lookup;
 using KvCache.Bench.Mixed;
@@ -17,6 +18,7 @@ Scenario[] scenarios =
     new TransferScenario(),
     new LookupScenario(),
     new StoreScenario(),
+    new DiskScenario(),
     new CoresScenario(),
     new PersistScenario(),
     new RespScenario(),

@@ -47,6 +47,9 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
     /// </summary>
     public Action<BlockKey>? Buried { get; set; }
 
+    /// <summary>Where blocks go that leave the store's memory; null for nowhere. Set while the silo is put together.</summary>
+    public IColderTier? Colder { get; set; }
+
     /// <summary>Names the store, which was created with this directory as its observer.</summary>
     public void Attach(BlockStore store) => _store = store;
 
@@ -54,11 +57,12 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
     public bool MayPublish(BlockKey key, ulong generation) => !Tombstones.IsDead(key, generation);
 
     /// <inheritdoc/>
-    public bool IsElsewhere(BlockKey key) => (Index.HoldersOf(key) & ~(1UL << Self)) != 0;
+    public bool IsElsewhere(BlockKey key) => (Index.HoldersOf(key) & ~(1UL << Self)) != 0 || Colder?.Has(key) == true;
 
     /// <inheritdoc/>
     public void Published(BlockKey key, ulong generation)
     {
+        Colder?.Published(key, generation);
         Index.Add(key, Self);
         Log.Append(new IndexDelta(IndexOperation.Added, key, generation));
     }
@@ -66,8 +70,24 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
     /// <inheritdoc/>
     public void Removed(BlockKey key, ulong generation)
     {
+        if (Colder?.Has(key) == true)
+            return; // this silo has it still
         Index.Remove(key, Self);
         Log.Append(new IndexDelta(IndexOperation.Removed, key, generation));
+    }
+
+    /// <inheritdoc/>
+    public void Settled(BlockKey key)
+    {
+        if (Colder?.Has(key) == true)
+        {
+            if (Index.Add(key, Self))
+                Log.Append(new IndexDelta(IndexOperation.Added, key, 0));
+        }
+        else if (Index.Remove(key, Self))
+        {
+            Log.Append(new IndexDelta(IndexOperation.Removed, key, 0));
+        }
     }
 
     /// <summary>Redis has the payload of a block.</summary>
@@ -132,7 +152,7 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
         {
             // A copy may yet come, from a silo that has not heard of the deletion when it sends it.
             Tombstones.BuryAbsent(key, stamp);
-            return new Deletion(store.Bury(key, stamp), Known: false, stamp);
+            return new Deletion(Remove(key, stamp), Known: false, stamp);
         }
 
         return new Deletion(Entomb(key, stamp, Audience.Tier), Known: true, stamp);
@@ -145,7 +165,7 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
     {
         _store!.Witness(stamp);
         Tombstones.Bury(key, stamp);
-        _store.Bury(key, stamp);
+        Remove(key, stamp);
         Tell(key, stamp);
     }
 
@@ -165,13 +185,19 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
         Tombstones.RaiseFloor(tenant, stamp);
     }
 
+    /// <inheritdoc/>
+    public void Forgotten(TenantId tenant, ulong stamp) => Tombstones.Forget(tenant, stamp);
+
+    /// <inheritdoc/>
+    public void KnowsSince(ulong stamp) => Tombstones.KnowsSince(stamp);
+
     private bool Entomb(BlockKey key, ulong stamp, Audience audience)
     {
         // Witnessed first: a replacing write that the store publishes meanwhile is then above the tombstone, was published before it, or
         // notices that the clock has gone on.
         _store!.Witness(stamp);
         var news = Tombstones.Bury(key, stamp);
-        var removed = _store.Bury(key, stamp);
+        var removed = Remove(key, stamp);
         if (!news)
             return removed;
         if (audience == Audience.Everybody)
@@ -185,6 +211,16 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
         if (audience == Audience.Tier)
             Buried?.Invoke(key);
         return removed;
+    }
+
+    // Behind its tombstone, so that neither memory nor the tier below takes it in again.
+    private bool Remove(BlockKey key, ulong stamp)
+    {
+        var removed = _store!.Bury(key, stamp);
+        if (Colder?.Bury(key, stamp) != true)
+            return removed;
+        _store.Settle(key);
+        return true;
     }
 
     private void Tell(BlockKey key, ulong stamp)

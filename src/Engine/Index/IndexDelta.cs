@@ -21,6 +21,13 @@ internal enum IndexOperation : byte
     /// <summary>More blocks of a tenant were deleted than are remembered: every generation of any of its blocks below the stamp may be
     /// dead. The key names the tenant and is empty otherwise. In full copies only; who was there has heard each deletion.</summary>
     Floor = 6,
+
+    /// <summary>Deletions of a tenant with stamps up to this one are no longer remembered by the silo: who comes with blocks of before has
+    /// to leave those behind. The key names the tenant and is empty otherwise. In full copies only.</summary>
+    Forgotten = 7,
+
+    /// <summary>The silo knows, or has known, every deletion since the stamp. The key is empty. In full copies only.</summary>
+    KnownSince = 8,
 }
 
 /// <summary>One numbered statement of a silo about one block; its number is its place in the <see cref="IndexLog"/>.</summary>

@@ -35,6 +35,12 @@ internal interface IIndexSink
     /// <summary>Every generation of all blocks of a tenant below the stamp may be dead, and nobody knows any more which.</summary>
     void RaiseFloor(TenantId tenant, ulong stamp);
 
+    /// <summary>Deletions of a tenant up to the stamp are remembered by nobody who could tell them.</summary>
+    void Forgotten(TenantId tenant, ulong stamp);
+
+    /// <summary>Every deletion since the stamp has been told now, or is among the forgotten ones.</summary>
+    void KnowsSince(ulong stamp);
+
     /// <summary>Another silo's clock, as it told it with what it has: what is stamped here from now on is later than all of that.</summary>
     void Witness(ulong clock);
 }
@@ -62,6 +68,7 @@ internal sealed class IndexReplica
     private Phase _phase;
     private ulong _incarnation, _next, _snapshot;
     private int _pages;
+    private ulong _knownSince;
 
     /// <summary>Creates the replica of a peer of which nothing is known yet.</summary>
     /// <param name="index">Index to keep.</param>
@@ -161,6 +168,7 @@ internal sealed class IndexReplica
             _incarnation = incarnation;
             _next = sequence;
             _pages = 0;
+            _knownSince = ulong.MaxValue;
             _removed.Clear();
             _index.BeginReplace(Holder);
             return _snapshot;
@@ -172,8 +180,8 @@ internal sealed class IndexReplica
     /// <param name="incarnation">Incarnation of the peer's log when it made the page.</param>
     /// <param name="page">Number of the page, from 0. A page that does not follow the one before ends the snapshot.</param>
     /// <param name="deltas">
-    /// <see cref="IndexOperation.Added"/>, <see cref="IndexOperation.Persisted"/>, <see cref="IndexOperation.Deleted"/> and
-    /// <see cref="IndexOperation.Floor"/>.
+    /// <see cref="IndexOperation.Added"/>, <see cref="IndexOperation.Persisted"/>, <see cref="IndexOperation.Deleted"/>,
+    /// <see cref="IndexOperation.Floor"/>, <see cref="IndexOperation.Forgotten"/> and <see cref="IndexOperation.KnownSince"/>.
     /// </param>
     /// <exception cref="KvFormatException">A delta is of another kind. The snapshot is ended.</exception>
     public ReplicaOutcome ApplySnapshotPage(ulong ticket, ulong incarnation, int page, ReadOnlySpan<IndexDelta> deltas)
@@ -209,6 +217,7 @@ internal sealed class IndexReplica
             _index.EndReplace(Holder);
             Forget();
             _phase = Phase.Live;
+            _sink.KnowsSince(_knownSince);
             return ReplicaOutcome.Applied;
         }
     }
@@ -252,6 +261,12 @@ internal sealed class IndexReplica
                 break;
             case IndexOperation.Floor:
                 _sink.RaiseFloor(delta.Key.Namespace.Tenant, delta.Stamp);
+                break;
+            case IndexOperation.Forgotten:
+                _sink.Forgotten(delta.Key.Namespace.Tenant, delta.Stamp);
+                break;
+            case IndexOperation.KnownSince:
+                _knownSince = delta.Stamp;
                 break;
             case IndexOperation.Removed or IndexOperation.Unpersisted:
                 GiveUp();

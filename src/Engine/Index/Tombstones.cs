@@ -24,14 +24,19 @@ internal sealed class Tombstones
     /// <summary>Most deletions of a tenant that are kept although nobody had the block.</summary>
     public const int MaxAbsent = 1024;
 
+    // Beyond them tenants have one stamp together.
+    private const int MaxForgetful = 4096;
+
     private readonly Lock _lock = new();
     private readonly Dictionary<BlockKey, LinkedListNode<Tombstone>> _byKey = [];
     private readonly Dictionary<TenantId, Graveyard> _byTenant = [];
+    private readonly Dictionary<TenantId, ulong> _forgotten = [];
     private readonly TimeProvider _time;
     private readonly TimeSpan _lifetime;
     private readonly int _capacity;
     private int _count;
     private volatile bool _isEmpty = true;
+    private ulong _knownSince, _forgottenOfOthers;
 
     /// <summary>Creates an empty set.</summary>
     /// <param name="lifetime">How long a tombstone is kept; null for <see cref="DefaultLifetime"/>.</param>
@@ -43,6 +48,35 @@ internal sealed class Tombstones
         _lifetime = lifetime ?? DefaultLifetime;
         _capacity = capacity;
         _time = time ?? TimeProvider.System;
+        _knownSince = (ulong)_time.GetUtcNow().ToUnixTimeMilliseconds() << Storage.GenerationClock.Shift;
+    }
+
+    /// <summary>Stamp since which every deletion is known here, or among the forgotten ones: the start of this silo, or that of another
+    /// which has told it what it knows.</summary>
+    public ulong KnownSince => Volatile.Read(ref _knownSince);
+
+    /// <summary>Stamp up to which deletions of a tenant's blocks were known here, or elsewhere, and are no longer.</summary>
+    public ulong ForgottenOf(TenantId tenant)
+    {
+        lock (_lock)
+        {
+            Expire(_time.GetTimestamp());
+            return Math.Max(_forgottenOfOthers, _forgotten.GetValueOrDefault(tenant));
+        }
+    }
+
+    /// <summary>Somebody does not remember deletions of a tenant any more.</summary>
+    public void Forget(TenantId tenant, ulong stamp)
+    {
+        lock (_lock)
+            Remember(tenant, stamp);
+    }
+
+    /// <summary>Somebody has told all that he knows, which is every deletion since a stamp.</summary>
+    public void KnowsSince(ulong stamp)
+    {
+        lock (_lock)
+            Volatile.Write(ref _knownSince, Math.Min(_knownSince, stamp));
     }
 
     /// <summary>Tombstones kept, expired ones included until the next call.</summary>
@@ -114,14 +148,15 @@ internal sealed class Tombstones
     }
 
     /// <summary>Copies all tombstones, oldest first of every tenant, as <see cref="IndexOperation.Deleted"/>, and ahead of them what stands
-    /// for those that were too many, as <see cref="IndexOperation.Floor"/>: a snapshot carries them.</summary>
+    /// for those that were too many, as <see cref="IndexOperation.Floor"/>, and for those that are over: a snapshot carries them.</summary>
     public void CopyTo(ICollection<IndexDelta> deltas)
     {
-        if (_isEmpty)
-            return;
         lock (_lock)
         {
             Expire(_time.GetTimestamp());
+            deltas.Add(new IndexDelta(IndexOperation.KnownSince, default, _knownSince));
+            foreach (var (tenant, stamp) in _forgotten)
+                deltas.Add(new IndexDelta(IndexOperation.Forgotten, new BlockKey(new NamespaceId(tenant, 0), default), stamp));
             foreach (var (tenant, graveyard) in _byTenant)
             {
                 if (graveyard.Floor.Stamp > 0)
@@ -146,7 +181,11 @@ internal sealed class Tombstones
             }
 
             if (graveyard.Floor.Stamp > 0 && IsOver(graveyard.Floor.Buried))
+            {
+                Remember(tenant, graveyard.Floor.Stamp);
                 graveyard.Floor = default;
+            }
+
             if (graveyard.ByAge.Count + graveyard.Absent.Count == 0 && graveyard.Floor.Stamp == 0)
                 _byTenant.Remove(tenant);
         }
@@ -180,9 +219,19 @@ internal sealed class Tombstones
 
     private void RemoveFirst(LinkedList<Tombstone> stones)
     {
-        _byKey.Remove(stones.First!.Value.Key);
+        var stone = stones.First!.Value;
+        Remember(stone.Key.Namespace.Tenant, stone.Stamp);
+        _byKey.Remove(stone.Key);
         stones.RemoveFirst();
         Volatile.Write(ref _count, _byKey.Count);
+    }
+
+    private void Remember(TenantId tenant, ulong stamp)
+    {
+        if (_forgotten.TryGetValue(tenant, out var known) || _forgotten.Count < MaxForgetful)
+            _forgotten[tenant] = Math.Max(known, stamp);
+        else
+            _forgottenOfOthers = Math.Max(_forgottenOfOthers, stamp);
     }
 
     private readonly record struct Tombstone(BlockKey Key, ulong Stamp, long Buried, bool Absent);

@@ -31,6 +31,12 @@ internal sealed class BlockEntry(BlockNode node, KvLayout layout, ulong generati
     public long PinnedUntil; // on that clock; 0 = not pinned
     public long LastUse;
 
+    /// <summary>Another request than the one that stored it has used it.</summary>
+    public bool WasReused;
+
+    /// <summary>Read from a tier below before anybody asked for it, and not used since. Set before it is visible.</summary>
+    public bool WasReadAhead;
+
     /// <summary>Place in the <see cref="DeadlineQueue"/>; -1 when it is not in it.</summary>
     public int Deadline = -1;
 

@@ -184,11 +184,16 @@ internal sealed partial class BlockStore
             return 0;
         }
 
+        RemoveEvicted(entry);
+        return entry.ArenaBytes;
+    }
+
+    private void RemoveEvicted(BlockEntry entry)
+    {
         RemoveEntry(entry, evicted: true);
         _counters.Evicted++;
         _counters.EvictedBytes += entry.Length;
         entry.Account.Evicted++;
-        return entry.ArenaBytes;
     }
 }
 

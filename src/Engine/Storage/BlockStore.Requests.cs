@@ -178,6 +178,13 @@ internal sealed partial class BlockStore
             return; // one request uses it once
         running.Use.Now = Math.Max(running.Use.Now, now);
         node.Request = running.Use.Request;
+        entry.WasReused = true;
+        if (entry.WasReadAhead)
+        {
+            entry.WasReadAhead = false;
+            _counters.UsedAhead++;
+        }
+
         BlocksOf(node.Account).Touch(node, running.Use);
     }
 }

@@ -253,6 +253,7 @@ internal sealed partial class BlockStore
         }
 
         refusal = copy && !MakeRoomForCopy(account, needed) ? NoRoom.Share : Allocate(node, layout.BlockBytes, use, claim, out offset);
+        WatchFree(needed);
         return refusal == NoRoom.None;
     }
 

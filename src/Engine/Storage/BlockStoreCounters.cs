@@ -17,6 +17,7 @@ internal sealed class BlockStoreCounters
     public long Corrupt;
     public long Refused;
     public long Hints;
+    public long UsedAhead;
 
     public BlockStoreStatistics Snapshot(Arena arena) => new()
     {

@@ -17,4 +17,7 @@ internal interface IBlockObserver
 
     /// <summary>A block is no longer visible.</summary>
     void Removed(BlockKey key, ulong generation);
+
+    /// <summary>A block that is not visible came to a tier below, or went from there.</summary>
+    void Settled(BlockKey key);
 }

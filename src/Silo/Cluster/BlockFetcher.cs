@@ -5,6 +5,7 @@ using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Silo.Options;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Disk;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
@@ -12,9 +13,8 @@ using Orleans.Runtime;
 namespace KvCache.Silo.Cluster;
 
 /// <summary>
-/// Brings blocks into this silo's store: from another silo, as a copy, or from Redis. However many ask for a block at the same time, it is
-/// fetched once.
-/// </summary>
+/// Brings blocks into this silo's store: from its disk, from another silo, as a copy, or from Redis. However many ask for a block at the
+/// same time, it is fetched once. </summary>
 internal sealed partial class BlockFetcher(
     BlockStore store,
     BlockDirectory directory,
@@ -24,7 +24,8 @@ internal sealed partial class BlockFetcher(
     ClusterCounters counters,
     TimeProvider time,
     IOptions<ClusterOptions> options,
-    ILogger<BlockFetcher> logger)
+    ILogger<BlockFetcher> logger,
+    DiskTier? disk = null)
 {
     private readonly ConcurrentDictionary<BlockKey, TaskCompletionSource> _running = Running(directory);
 
@@ -34,9 +35,9 @@ internal sealed partial class BlockFetcher(
     /// <param name="request">The request that wants them, as the store named it; 0 when nobody has named it.</param>
     public BlockLease? Fetch(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, long request = 0)
     {
-        var key = new BlockKey(ns, hashes[0]);
-        if (store.TryLease(key, request) is { } lease)
+        if (FetchHere(ns, hashes, request) is { } lease)
             return lease;
+        var key = new BlockKey(ns, hashes[0]);
         var holders = directory.Index.HoldersOf(key) & ~(1UL << BlockDirectory.Self);
         foreach (var peer in members.Holders(holders))
         {
@@ -48,6 +49,25 @@ internal sealed partial class BlockFetcher(
         // Another reader may have brought it between the look into the store and the look into the index.
         return (holders & BlockRun.Redis) == 0 ? store.TryLease(key, request) : redis.Fetch(ns, hashes, options.Value.ReadAhead);
     }
+
+    /// <summary>A lease on a block that this silo has, in memory or on its disk. Blocks the thread for a read of the disk.</summary>
+    /// <inheritdoc cref="Fetch"/>
+    public BlockLease? FetchHere(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, long request = 0) =>
+        store.TryLease(new BlockKey(ns, hashes[0]), request) ?? disk?.Fetch(ns, hashes, options.Value.ReadAhead, request);
+
+    /// <summary>Starts to read a block into memory from below: from this silo's disk, or from Redis where nobody has it in
+    /// memory.</summary>
+    public void Prefetch(BlockKey key)
+    {
+        if (disk?.Prefetch(key) != true)
+            redis.Prefetch(key);
+    }
+
+    /// <summary>Starts to read a block into memory from this silo's disk.</summary>
+    public void PrefetchHere(BlockKey key) => disk?.Prefetch(key);
+
+    /// <summary>Whether this silo has a block, in memory or on its disk.</summary>
+    public bool IsHere(BlockKey key) => store.Contains(key) || disk?.Has(key) == true;
 
     /// <summary>Takes blocks from a silo, to be kept like blocks that were stored here. Does not block the caller's thread.</summary>
     /// <returns>Number of blocks that this silo has now.</returns>
@@ -73,7 +93,7 @@ internal sealed partial class BlockFetcher(
 
         async Task<bool?> SetAsync(BlockKey key)
         {
-            var isHere = lives.Set(key, timeToLive, stamp);
+            var isHere = lives.Set(key, timeToLive, stamp) | (disk?.SetLife(key, timeToLive) == true);
             return redis.IsUnderWay(key) && await redis.SetTimeToLiveAsync(key, timeToLive).ConfigureAwait(false) is null ? null : isHere;
         }
     }

@@ -79,7 +79,11 @@ internal sealed partial class ClusterBlocks(
     public void Stored(BlockKey key, ulong generation, BlockDurability durability, bool replaced)
     {
         if (replaced)
+        {
             Supersede(key, generation, durability);
+            directory.Colder?.Wait();
+        }
+
         if (durability.Persisted)
             redis.Persist(key);
         if (durability.Copies > 1)
@@ -161,7 +165,12 @@ internal sealed partial class ClusterBlocks(
             return true;
         var holders = directory.Index.HoldersOf(key);
         if ((holders & SelfBit) != 0)
-            return false; // it is here, and pins have their share
+        {
+            // It is in memory, and pins have their share; or on the disk.
+            using var read = duration > TimeSpan.Zero && !store.Contains(key) ? await FetchAsync(key, cancellationToken) : null;
+            return read is not null && store.Pin(key, duration);
+        }
+
         foreach (var peer in members.Holders(holders))
         {
             if (await AskAsync(peer.Address, agent => agent.PinAsync(key, duration)))
@@ -223,7 +232,7 @@ internal sealed partial class ClusterBlocks(
     {
         if (store.TryLease(key) is { } lease)
             return new ValueTask<BlockLease?>(lease);
-        if ((directory.Index.HoldersOf(key) & ~SelfBit) == 0)
+        if ((directory.Index.HoldersOf(key) & ~SelfBit) == 0 && !fetcher.IsHere(key))
             return new ValueTask<BlockLease?>(store.TryLease(key)); // it may have come between the two looks
         return new ValueTask<BlockLease?>(Task.Factory.StartNew(
             () => fetcher.Fetch(key.Namespace, [key.Hash]), cancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default));

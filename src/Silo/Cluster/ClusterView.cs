@@ -16,12 +16,12 @@ internal readonly record struct SiloPlace(ulong Bit, bool IsHere, IReadOnlyList<
 
 /// <summary>What the front ends of this silo see of the cluster: where blocks are, as far as it can be asked for them now.</summary>
 internal sealed class ClusterView(
-    BlockStore store, BlockDirectory directory, ClusterMembers members, RemoteReads reads, RedisBlocks redis, IClusterBlocks cluster,
-    NamespaceClears clears)
+    BlockStore store, BlockDirectory directory, ClusterMembers members, RemoteReads reads, RedisBlocks redis, BlockFetcher fetcher,
+    IClusterBlocks cluster, NamespaceClears clears)
 {
     private const ulong SelfBit = 1UL << BlockDirectory.Self;
 
-    /// <summary>Blocks of a chain whose reading from Redis a hold starts.</summary>
+    /// <summary>Blocks of a chain whose reading from below a hold starts.</summary>
     private const int PromotedByHold = 64;
 
     public BlockDirectory Directory => directory;
@@ -38,7 +38,8 @@ internal sealed class ClusterView(
     public async ValueTask<bool> MayHaveAsync(BlockKey key) =>
         directory.Index.HoldersOf(key) != 0 || store.Contains(key) || (redis.IsAvailable && await redis.ContainsAsync(key));
 
-    /// <summary>Takes leases on those blocks of a chain that are here, and starts to read those that only Redis has.</summary>
+    /// <summary>Takes leases on those blocks of a chain that are in memory here, and starts to read those that the disk or only Redis
+    /// has.</summary>
     /// <param name="ns">Namespace of the blocks.</param>
     /// <param name="hashes">Blocks that were found.</param>
     /// <param name="maxBytes">Most arena bytes that all leases may keep.</param>
@@ -52,7 +53,7 @@ internal sealed class ClusterView(
             if (store.TryHold(key) is not { } lease)
             {
                 if (promoted++ < PromotedByHold)
-                    redis.Prefetch(key);
+                    fetcher.Prefetch(key);
                 continue;
             }
 

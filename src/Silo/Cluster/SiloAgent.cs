@@ -21,7 +21,7 @@ internal sealed class SiloAgent(
     public ValueTask<SiloCard> DescribeAsync() =>
         new(new SiloCard(server.EndpointsForOthers, WireProtocol.OldestVersion, WireProtocol.Version));
 
-    public ValueTask<bool> ContainsAsync(BlockKey key) => new(store.Contains(key));
+    public ValueTask<bool> ContainsAsync(BlockKey key) => new(fetcher.IsHere(key));
 
     public ValueTask<WriteState> StateOfWriteAsync(BlockKey key, ulong generation) => new(StateOf(store, key, generation));
 

@@ -9,17 +9,24 @@ namespace KvCache.Silo.Data;
 /// <content>What other silos ask.</content>
 internal sealed partial class Session
 {
+    private const int PeerReadAhead = 4; // blocks that are read from the disk ahead of the one that is sent
+
     private IndexDelta[] _deltas = [];
 
     private void PeerGet(ulong requestId, ReadOnlySpan<byte> meta)
     {
         var reader = new WireReader(meta);
         var count = reader.Count(WireProtocol.MaxBlocksPerRequest, "blocks");
+        var keys = new BlockKey[count];
+        for (var i = 0; i < count; i++)
+            keys[i] = new BlockKey(NamespaceId.Read(reader.Bytes(NamespaceId.Size)), new BlockHash(reader.Bytes(BlockHash.Size)));
+        reader.End();
         var delivered = 0;
         for (var i = 0; i < count; i++)
         {
-            var key = new BlockKey(NamespaceId.Read(reader.Bytes(NamespaceId.Size)), new BlockHash(reader.Bytes(BlockHash.Size)));
-            using var lease = _server.Store.TryLease(key);
+            if (i + PeerReadAhead < count)
+                _server.Fetcher.PrefetchHere(keys[i + PeerReadAhead]);
+            using var lease = _server.Fetcher.FetchHere(keys[i].Namespace, [keys[i].Hash]);
             if (lease is null)
                 continue;
             var block = Reply();
@@ -30,7 +37,6 @@ internal sealed partial class Session
             delivered++;
         }
 
-        reader.End();
         SendCount(FrameType.PeerGetEnd, requestId, delivered);
     }
 

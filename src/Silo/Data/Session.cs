@@ -325,7 +325,7 @@ internal sealed partial class Session : Connection
     // The first of some blocks of a chain: what this silo holds, or what it can get too.
     private BlockLease? Lease(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, byte flags, long request) =>
         (flags & WireProtocol.GetLocalOnly) != 0
-            ? _server.Store.TryLease(new BlockKey(ns, hashes[0]), request)
+            ? _server.Fetcher.FetchHere(ns, hashes, request)
             : _server.Fetcher.Fetch(ns, hashes, request);
 
     // What a match keeps for this get, on whatever connection of the tenant that was; null where it names nothing that is kept.

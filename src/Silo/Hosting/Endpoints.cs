@@ -6,6 +6,7 @@ using KvCache.Silo.Http;
 using KvCache.Silo.Supervision;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Disk;
 
 namespace KvCache.Silo.Hosting;
 
@@ -43,10 +44,12 @@ internal static class Endpoints
                 services.GetService<RedisTier>() is { } tier
                     ? new RedisReadiness(tier.IsAvailable, tier.LastError, scan.Done, scan.Found, scan.Expected)
                     : null,
+                services.GetService<DiskTier>()?.GetStatus(),
                 [.. cutOff.Problem is { } problem ? [problem] : (string[])[], .. loops.Problems]);
             return Results.Json(readiness, ReadinessJsonContext.Default.Readiness, statusCode: status);
         });
-        app.MapGet("/admin/stats", (BlockStore store, SiloCounters counters) => TypedResults.Ok(SiloStatistics.Create(store, counters)))
+        app.MapGet("/admin/stats", (BlockStore store, SiloCounters counters, IServiceProvider services) =>
+            TypedResults.Ok(SiloStatistics.Create(store, counters, services.GetService<DiskTier>())))
             .WithTags("admin").WithName("siloStatistics").WithSummary("Counters of this silo.").WithMetadata(new ForOperators());
         app.MapPost("/admin/leave", () =>
         {
@@ -72,10 +75,11 @@ internal sealed record ReadyStatus(bool Ready);
 /// <param name="ArenaFailure">Why the arena is smaller than configured, or null.</param>
 /// <param name="Peers">Other silos whose blocks are known and can be asked for.</param>
 /// <param name="Redis">The tier behind the silos; null when there is none. The silo serves without it.</param>
+/// <param name="Disk">The disk below the memory; null when there is none. The silo serves without it.</param>
 /// <param name="Problems">What is wrong, each in a sentence: the silo is cut off, or a part of it failed and was begun again.</param>
 internal sealed record Readiness(
-    bool Ready, string[] Endpoints, long ArenaCommittedBytes, long ArenaBytes, int ArenaPercent, string? ArenaFailure, int Peers, RedisReadiness? Redis,
-    string[] Problems);
+    bool Ready, string[] Endpoints, long ArenaCommittedBytes, long ArenaBytes, int ArenaPercent, string? ArenaFailure, int Peers,
+    RedisReadiness? Redis, DiskStatus? Disk, string[] Problems);
 
 /// <summary>State of the Redis tier.</summary>
 /// <param name="Available">Whether Redis has answered, as the master, the last time that it was asked; it is probed every two

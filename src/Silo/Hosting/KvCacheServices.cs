@@ -15,6 +15,7 @@ using KvCache.Silo.Security;
 using KvCache.Silo.Supervision;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Disk;
 using KvCache.Silo.Values;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -77,6 +78,7 @@ internal static class KvCacheServices
         services.AddSingleton(CreateStore);
         services.AddPrefixGrains();
         services.AddRedisTier(configuration);
+        services.AddDiskTier(configuration);
         services.AddSingleton<RedisBlocks>();
         AddLoop<RedisScan>(services);
         services.AddSingleton<ClusterMembers>();

@@ -3,6 +3,7 @@ using System.Globalization;
 using KvCache.Silo.Options;
 using KvCache.Silo.Settings;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Disk;
 
 namespace KvCache.Silo.Hosting;
 
@@ -69,6 +70,10 @@ internal static class SiloCommand
             Description =
             "Redis behind the silos, for persisted blocks and --cluster redis: host:port[,user=…][,password=…][,db=N] (default: none)."
         };
+        var disk = new Option<string?>(
+            "--disk")
+        { Description = "Folder of the disk tier, for this silo alone: blocks that leave the memory go there (default: none)." };
+        var diskSize = new Option<string?>("--disk-size") { Description = "Most bytes in that folder, for example 200GiB." };
         var config = new Option<FileInfo?>(
             "--config")
         {
@@ -84,7 +89,8 @@ internal static class SiloCommand
         { Description = "Let a silo that the others have declared dead start anew by itself, empty (default: it ends with exit code 3)." };
         var root = new RootCommand("A KvCache silo: keeps the KV tensors of prompt prefixes in memory and serves them to inference nodes.")
         {
-            arena, arenaFile, tcp, unix, shared, resp, lm, http, cluster, primary, redis, siloPort, gatewayPort, config, readyFile, rejoin,
+            arena, arenaFile, tcp, unix, shared, resp, lm, http, cluster, primary, redis, disk, diskSize, siloPort, gatewayPort, config,
+            readyFile, rejoin,
         };
         root.SetAction(async (arguments, cancellationToken) =>
         {
@@ -99,6 +105,8 @@ internal static class SiloCommand
             Set(ClusterOptions.Section + ":Mode", arguments.GetValue(cluster)?.ToString());
             Set(ClusterOptions.Section + ":PrimaryPort", arguments.GetValue(primary)?.ToString(CultureInfo.InvariantCulture));
             Set(RedisTierOptions.Section + ":ConnectionString", arguments.GetValue(redis));
+            Set(DiskOptions.Section + ":Path", arguments.GetValue(disk));
+            Set(DiskOptions.Section + ":Size", arguments.GetValue(diskSize));
             StartTerms terms;
             try
             {

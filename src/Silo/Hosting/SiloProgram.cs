@@ -7,6 +7,7 @@ using KvCache.Silo.Security;
 using KvCache.Silo.Settings;
 using KvCache.Silo.Telemetry;
 using KvCache.Silo.Tiers.Descriptors;
+using KvCache.Silo.Tiers.Disk;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using OpenTelemetry.Metrics;
@@ -46,6 +47,8 @@ internal static partial class SiloProgram
 
             await WaitAsync(app, cancellationToken);
             await app.Services.GetRequiredService<HandOver>().RunAsync();
+            if (app.Services.GetService<DiskTier>() is { } disk)
+                await disk.DrainAsync();
             await StopAsync(app);
             return 0;
         }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.IO.Pipelines;
 using KvCache.Caching;
 using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Grains.Cluster;
 using KvCache.Silo.Cluster;
@@ -20,7 +21,7 @@ internal static class BlockEndpoints
     /// <summary>Which write of the block a body is, in hexadecimal.</summary>
     public const string GenerationHeader = "KvCache-Generation";
 
-    /// <summary>Where a block is: <c>memory</c> (this silo), <c>cluster</c> (another one), <c>redis</c>.</summary>
+    /// <summary>Where a block is: <c>memory</c> or <c>disk</c> (of this silo), <c>cluster</c> (another one), <c>redis</c>.</summary>
     public const string TiersHeader = "KvCache-Tiers";
 
     /// <summary>The run of layers in a body, <c>first-last/of</c>.</summary>
@@ -66,7 +67,8 @@ internal static class BlockEndpoints
         return Results.Empty;
     }
 
-    public static IResult Head(string ns, string hash, HttpContext http, NamespaceTable namespaces, ClusterView cluster)
+    public static IResult Head(
+        string ns, string hash, HttpContext http, NamespaceTable namespaces, ClusterView cluster, BlockStore store)
     {
         var space = namespaces.Resolve(HttpGate.TenantOf(http), ns);
         var key = new BlockKey(space.Id, HexText.Hash(hash));
@@ -75,7 +77,7 @@ internal static class BlockEndpoints
             return HttpProblem.NotStored(key.Hash).ToResult();
         http.Response.ContentType = Bytes;
         http.Response.ContentLength = space.Layout.BlockBytes;
-        http.Response.Headers[TiersHeader] = string.Join(", ", TiersOf(holders[0]));
+        http.Response.Headers[TiersHeader] = string.Join(", ", TiersOf(holders[0], store.Contains(key)));
         return Results.Empty;
     }
 
@@ -166,11 +168,11 @@ internal static class BlockEndpoints
         return -1;
     }
 
-    private static IEnumerable<string> TiersOf(ulong holders)
+    private static IEnumerable<string> TiersOf(ulong holders, bool inMemory)
     {
         const ulong Here = 1UL << BlockDirectory.Self;
         if ((holders & Here) != 0)
-            yield return "memory";
+            yield return inMemory ? "memory" : "disk";
         if ((holders & ~(Here | BlockRun.Redis)) != 0)
             yield return "cluster";
         if ((holders & BlockRun.Redis) != 0)

@@ -61,7 +61,7 @@ internal static class HttpApiDescription
     public static Task DescribeHead(
         OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
     {
-        AddHeader(operation, "200", BlockEndpoints.TiersHeader, "Where the block is, with commas: memory, cluster, redis.");
+        AddHeader(operation, "200", BlockEndpoints.TiersHeader, "Where the block is, with commas: memory or disk, cluster, redis.");
         AddHeader(operation, "200", "Content-Length", "Bytes of a block.");
         return Task.CompletedTask;
     }

@@ -6,6 +6,7 @@ using KvCache.Silo.Events;
 using KvCache.Silo.Http;
 using KvCache.Silo.Options;
 using KvCache.Silo.Tiers;
+using KvCache.Silo.Tiers.Disk;
 
 namespace KvCache.Silo.Settings;
 
@@ -31,6 +32,7 @@ internal static class SettingsSchema
         [ReloadOptions.Section] = typeof(ReloadOptions),
         [OrleansDoorOptions.Section] = typeof(OrleansDoorOptions),
         [RedisTierOptions.Section] = typeof(RedisTierOptions),
+        [DiskOptions.Section] = typeof(DiskOptions),
         [RecordingOptions.Section] = typeof(RecordingOptions),
         [HttpApiOptions.Section] = typeof(HttpApiOptions),
     };

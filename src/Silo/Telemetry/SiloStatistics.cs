@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using KvCache.Engine.Storage;
+using KvCache.Silo.Tiers.Disk;
 
 namespace KvCache.Silo.Telemetry;
 
@@ -23,8 +24,11 @@ internal sealed record SiloStatistics
 
     public required int Connections { get; init; }
 
-    public static SiloStatistics Create(BlockStore store, SiloCounters counters) => new()
+    public DiskStatus? Disk { get; init; }
+
+    public static SiloStatistics Create(BlockStore store, SiloCounters counters, DiskTier? disk = null) => new()
     {
+        Disk = disk?.GetStatus(),
         Store = store.GetStatistics(),
         Hits = counters.Hits,
         MissesAbsent = counters.Absent,

@@ -261,8 +261,9 @@ internal sealed class ModelTier(int node, BlockStore store, RecentLives lives, M
         _loaded.RemoveAt(0);
         payload.Bytes.CopyTo(write.Bytes);
         payload.Checksums.CopyTo(write.Checksums);
-        var outcome = _promotions.Publish(promotion, write, payload.Header, payload.Header.Left(payload.Left, clock.GetUtcNow(),
-            isSealed: false));
+        var outcome = _promotions.Publish(
+            promotion, write, new BlockDurability(payload.Header.Copies, Persisted: true),
+            payload.Header.Left(payload.Left, clock.GetUtcNow(), isSealed: false));
         write.Dispose();
         Finish(promotion, outcome);
     }

@@ -62,5 +62,7 @@ internal static class Mutations
             else
                 directory.Removed(key, generation);
         }
+
+        public void Settled(BlockKey key) => directory.Settled(key);
     }
 }

@@ -23,6 +23,14 @@ public sealed class IndexReplicaTests : IIndexSink
 
     void IIndexSink.RaiseFloor(TenantId tenant, ulong stamp) => _floors.Add((tenant, stamp));
 
+    void IIndexSink.Forgotten(TenantId tenant, ulong stamp)
+    {
+    }
+
+    void IIndexSink.KnowsSince(ulong stamp)
+    {
+    }
+
     [Fact]
     public void The_peers_clock_is_passed_on()
     {
@@ -42,6 +50,48 @@ public sealed class IndexReplicaTests : IIndexSink
         var newcomer = new BlockDirectory(new PrefixIndex(), new IndexLog(), new Tombstones());
         using var other = new BlockStore(Memory.Arena(1), observer: newcomer);
         newcomer.Attach(other);
+        Copy(peer, newcomer);
+        Assert.False(newcomer.MayPublish(Keys.Key(0), 1), "Its deletion is forgotten, and a late copy would bring it back.");
+        Assert.True(newcomer.MayPublish(Keys.Key(99), 1UL << 20));
+        Assert.False(newcomer.MayPublish(Keys.Key(2), 2UL << 20));
+        Assert.True(newcomer.MayPublish(Keys.Of(77, 0), 1), "Another tenant has nothing to do with it.");
+
+        // It is passed on, also where nothing else is known of the tenant.
+        var third = new Tombstones();
+        third.RaiseFloor(Keys.Namespace.Tenant, 1UL << 20);
+        Assert.True(third.IsDead(Keys.Key(0), 1));
+        var told = new List<IndexDelta>();
+        third.CopyTo(told);
+        Assert.Equal([IndexOperation.KnownSince, IndexOperation.Floor], told.Select(delta => delta.Operation));
+    }
+
+    // A silo that comes back with blocks on its disk has to know whether any of them was deleted, however long it was away.
+    [Fact]
+    public void A_full_copy_brings_since_when_deletions_are_known_and_of_whom_some_are_forgotten()
+    {
+        var time = new ManualTime();
+        var peer = new BlockDirectory(new PrefixIndex(), new IndexLog(), new Tombstones(time: time));
+        using var store = new BlockStore(Memory.Arena(1), observer: peer);
+        peer.Attach(store);
+        var began = peer.Tombstones.KnownSince;
+        peer.Bury(Keys.Key(0), 7UL << 20);
+        time.Advance(Tombstones.DefaultLifetime);
+        peer.Bury(Keys.Of(77, 0), 9UL << 20);
+        var newcomer = new BlockDirectory(new PrefixIndex(), new IndexLog(), new Tombstones(time: time));
+        using var other = new BlockStore(Memory.Arena(1), observer: newcomer);
+        newcomer.Attach(other);
+        Assert.True(newcomer.Tombstones.KnownSince > began);
+
+        Copy(peer, newcomer);
+
+        Assert.Equal(began, newcomer.Tombstones.KnownSince);
+        Assert.Equal(7UL << 20, newcomer.Tombstones.ForgottenOf(Keys.Namespace.Tenant));
+        Assert.Equal(0UL, newcomer.Tombstones.ForgottenOf(Keys.Of(77, 0).Namespace.Tenant));
+        Assert.True(newcomer.MayPublish(Keys.Key(0), 1), "In memory nothing is as old.");
+    }
+
+    private static void Copy(BlockDirectory peer, BlockDirectory newcomer)
+    {
         var replica = new IndexReplica(newcomer.Index, 3, newcomer);
         var copy = new DirectorySnapshot(peer);
         var ticket = replica.BeginSnapshot(Incarnation, copy.Sequence);
@@ -56,18 +106,6 @@ public sealed class IndexReplicaTests : IIndexSink
         }
 
         Assert.Equal(ReplicaOutcome.Applied, replica.EndSnapshot(ticket, pages));
-        Assert.False(newcomer.MayPublish(Keys.Key(0), 1), "Its deletion is forgotten, and a late copy would bring it back.");
-        Assert.True(newcomer.MayPublish(Keys.Key(99), 1UL << 20));
-        Assert.False(newcomer.MayPublish(Keys.Key(2), 2UL << 20));
-        Assert.True(newcomer.MayPublish(Keys.Of(77, 0), 1), "Another tenant has nothing to do with it.");
-
-        // It is passed on, also where nothing else is known of the tenant.
-        var third = new Tombstones();
-        third.RaiseFloor(Keys.Namespace.Tenant, 1UL << 20);
-        Assert.True(third.IsDead(Keys.Key(0), 1));
-        var told = new List<IndexDelta>();
-        third.CopyTo(told);
-        Assert.Equal(IndexOperation.Floor, Assert.Single(told).Operation);
     }
 
     [Fact]

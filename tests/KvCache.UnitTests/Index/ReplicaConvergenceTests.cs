@@ -47,6 +47,14 @@ public sealed class ReplicaConvergenceTests
         {
         }
 
+        public void Forgotten(TenantId tenant, ulong stamp)
+        {
+        }
+
+        public void KnowsSince(ulong stamp)
+        {
+        }
+
         public void Bury(BlockKey key, ulong stamp) => _graves[key] = Math.Max(stamp, _graves.GetValueOrDefault(key));
 
         public void Step(byte step)

@@ -68,6 +68,7 @@ public sealed class TombstonesTests
 
         var copy = new List<IndexDelta>();
         tombstones.CopyTo(copy);
+        copy.RemoveAll(d => d.Operation is IndexOperation.KnownSince or IndexOperation.Forgotten);
         Assert.Equal(
             new IndexDelta(IndexOperation.Floor, new BlockKey(new NamespaceId(Keys.Key(0).Namespace.Tenant, 0), default), 100), copy[0]);
         Assert.Equal([(Keys.Key(2), 100UL), (Keys.Key(0), 101UL), (Keys.Key(3), 100UL)], copy.Skip(1).Select(d => (d.Key, d.Stamp)));

@@ -192,5 +192,9 @@ public sealed class LongChainTests
         public void Removed(BlockKey key, ulong generation)
         {
         }
+
+        public void Settled(BlockKey key)
+        {
+        }
     }
 }

@@ -1,11 +1,10 @@
 using System.Diagnostics.CodeAnalysis;
 using KvCache.Engine.Storage;
-using KvCache.Silo.Tiers.Payloads;
 using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.Silo.Tiers.Promoting;
 
-/// <summary>A block that is to be read from Redis, and everybody who waits for it.</summary>
+/// <summary>A block that is to be read from a tier below, and everybody who waits for it.</summary>
 internal sealed class Promotion(BlockKey key, Deadline deadline)
 {
     public BlockKey Key => key;
@@ -15,17 +14,23 @@ internal sealed class Promotion(BlockKey key, Deadline deadline)
     /// <summary>Guarded by the table.</summary>
     public List<PromotionWaiter> Waiters { get; } = [];
 
+    /// <summary>Nobody waits for the block yet. Guarded by the table.</summary>
+    public bool IsAhead { get; set; }
+
     /// <summary>The block was deleted meanwhile: it must not be published. Guarded by the table.</summary>
     public bool Deleted { get; set; }
 }
 
 /// <summary>Somebody who waits for a promotion.</summary>
 /// <param name="expected">Shape that the block must have; null for any.</param>
-internal sealed class PromotionWaiter(KvLayout? expected)
+/// <param name="request">The request that wants it; see <see cref="BlockStore.TryLease"/>.</param>
+internal sealed class PromotionWaiter(KvLayout? expected, long request = 0)
 {
     private readonly TaskCompletionSource<PromoteResult> _result = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public KvLayout? Expected => expected;
+
+    public long Request => request;
 
     public Task<PromoteResult> Result => _result.Task;
 
@@ -45,7 +50,13 @@ internal sealed class PromotionTable(BlockStore store, RecentLives lives, int ma
 
     /// <summary>Joins the promotion of a block, or starts one.</summary>
     /// <returns>False when too many wait, or the table was stopped.</returns>
-    public bool TryJoin(BlockKey key, TimeSpan limit, PromotionWaiter waiter)
+    public bool TryJoin(BlockKey key, TimeSpan limit, PromotionWaiter waiter) => TryAdd(key, limit, waiter);
+
+    /// <summary>Starts the promotion of a block that nobody waits for, unless one waits or runs.</summary>
+    /// <returns>False when too many wait, or the table was stopped.</returns>
+    public bool TryStart(BlockKey key, TimeSpan limit) => TryAdd(key, limit, waiter: null);
+
+    private bool TryAdd(BlockKey key, TimeSpan limit, PromotionWaiter? waiter)
     {
         lock (_gate)
         {
@@ -61,7 +72,9 @@ internal sealed class PromotionTable(BlockStore store, RecentLives lives, int ma
                 Monitor.Pulse(_gate);
             }
 
-            promotion.Waiters.Add(waiter);
+            promotion.IsAhead = promotion.Waiters.Count == 0 && waiter is null;
+            if (waiter is not null)
+                promotion.Waiters.Add(waiter);
             return true;
         }
     }
@@ -123,15 +136,15 @@ internal sealed class PromotionTable(BlockStore store, RecentLives lives, int ma
     /// <summary>Publishes what was read, unless the block was deleted while it was, or its life is over.</summary>
     /// <param name="promotion">The promotion.</param>
     /// <param name="write">The block.</param>
-    /// <param name="header">What its payload says.</param>
+    /// <param name="durability">What its writer asked for.</param>
     /// <param name="left">What is left of its life; null when that has no end.</param>
-    public PromoteOutcome Publish(Promotion promotion, BlockWrite write, in PayloadHeader header, TimeSpan? left)
+    public PromoteOutcome Publish(Promotion promotion, BlockWrite write, BlockDurability durability, TimeSpan? left)
     {
         lock (_gate)
         {
             if (promotion.Deleted)
                 return PromoteOutcome.Deleted;
-            return lives.Publish(write, left, new BlockDurability(header.Copies, Persisted: true)) switch
+            return lives.Publish(write, left, durability) switch
             {
                 null => PromoteOutcome.Expired,
                 PublishOutcome.Published => PromoteOutcome.Promoted,
@@ -150,7 +163,7 @@ internal sealed class PromotionTable(BlockStore store, RecentLives lives, int ma
         // Nobody can join any more.
         foreach (var waiter in promotion.Waiters)
         {
-            var result = ResultOf(promotion, outcome, waiter.Expected);
+            var result = ResultOf(promotion, outcome, waiter);
             if (!waiter.TryEnd(result))
                 result.Lease?.Dispose();
         }
@@ -166,13 +179,13 @@ internal sealed class PromotionTable(BlockStore store, RecentLives lives, int ma
         }
     }
 
-    private PromoteResult ResultOf(Promotion promotion, PromoteOutcome outcome, KvLayout? expected)
+    private PromoteResult ResultOf(Promotion promotion, PromoteOutcome outcome, PromotionWaiter waiter)
     {
         if (outcome is not (PromoteOutcome.Promoted or PromoteOutcome.AlreadyStored))
             return new PromoteResult(outcome, null);
-        if (store.TryLease(promotion.Key) is not { } lease)
+        if (store.TryLease(promotion.Key, waiter.Request) is not { } lease)
             return new PromoteResult(PromoteOutcome.NoMemory, null); // evicted at once
-        if (expected is null || expected.Equals(lease.Layout))
+        if (waiter.Expected is null || waiter.Expected.Equals(lease.Layout))
             return new PromoteResult(outcome, lease);
         lease.Dispose();
         return new PromoteResult(PromoteOutcome.OtherLayout, null);

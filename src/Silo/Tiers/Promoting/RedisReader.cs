@@ -104,7 +104,7 @@ internal sealed partial class RedisReader(
             return PromoteOutcome.Forged;
         if (!write.Checksums.SequenceEqual(PayloadFormat.Checksums(_head)))
             return PromoteOutcome.Corrupt;
-        outcome = promotions.Publish(promotion, write, header, Left());
+        outcome = promotions.Publish(promotion, write, new BlockDurability(header.Copies, Persisted: true), Left());
         if (outcome == PromoteOutcome.Promoted)
             counters.Promoted(header.Layout.BlockBytes, Stopwatch.GetElapsedTime(began));
         return outcome;

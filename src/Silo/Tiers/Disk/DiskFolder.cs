@@ -1,0 +1,217 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using KvCache.Engine.Wire;
+using KvCache.Files;
+
+namespace KvCache.Silo.Tiers.Disk;
+
+/// <summary>What a folder says about itself.</summary>
+internal sealed record DiskManifest
+{
+    public required int Version { get; init; }
+
+    /// <summary>Names the disk; its segments name it too.</summary>
+    public required Guid Id { get; init; }
+
+    /// <summary>The silo that it belongs to.</summary>
+    public required string Owner { get; init; }
+
+    /// <summary>The run of the machine in which it was written last.</summary>
+    public required string Boot { get; init; }
+
+    /// <summary>Whether the silo has ended in order, with everything on the disk.</summary>
+    public required bool IsClean { get; init; }
+
+    /// <summary>Whether the silo was alone in its cluster.</summary>
+    public required bool IsAlone { get; init; }
+
+    /// <summary>Stamp up to which the silo has certainly heard of all deletions.</summary>
+    public required ulong Heard { get; init; }
+
+    /// <summary>Number by which the cluster told this run of the silo from others; later ones are larger.</summary>
+    public required int Run { get; init; }
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSerializable(typeof(DiskManifest))]
+internal sealed partial class DiskJsonContext : JsonSerializerContext;
+
+/// <summary>The folder of the disk tier: one silo's at a time, known by its manifest.</summary>
+internal sealed class DiskFolder : IDisposable
+{
+    private const int Version = 1;
+    private const string ManifestName = "kvcache-disk.json", LockName = "kvcache-disk.lock", SegmentEnding = ".segment";
+    private const string ProbeName = "kvcache-disk.probe";
+    private const int MaxManifestBytes = 1 << 16;
+
+    private readonly string _path;
+    private readonly FileStream _lock;
+
+    private DiskFolder(string path, FileStream guard, DiskManifest manifest, bool wasCutOff, bool direct)
+    {
+        _path = path;
+        _lock = guard;
+        Manifest = manifest;
+        WasCutOff = wasCutOff;
+        IsDirect = direct;
+    }
+
+    /// <summary>What was written last.</summary>
+    public DiskManifest Manifest { get; private set; }
+
+    /// <summary>Whether the machine ended without the silo having ended: what was told to the system may not have reached the
+    /// disk.</summary>
+    public bool WasCutOff { get; }
+
+    /// <summary>Whether files bypass the system's cache.</summary>
+    public bool IsDirect { get; }
+
+    /// <summary>Segment files, in no order.</summary>
+    public IEnumerable<string> Segments => Directory.EnumerateFiles(_path, "*" + SegmentEnding);
+
+    /// <summary>Takes a folder, which is made where it is missing.</summary>
+    /// <param name="path">The folder.</param>
+    /// <param name="owner">Name of the silo.</param>
+    /// <param name="direct">Whether the system's cache is to be bypassed.</param>
+    /// <exception cref="IOException">It is another silo's, is used, or cannot be written; the message is a sentence.</exception>
+    public static DiskFolder Open(string path, string owner, bool direct)
+    {
+        FileStream? guard = null;
+        try
+        {
+            Directory.CreateDirectory(path);
+            var manifestPath = Path.Combine(path, ManifestName);
+            if (!File.Exists(manifestPath) && Directory.EnumerateFileSystemEntries(path).Any(entry => !IsOwn(entry)))
+                throw new IOException(
+                    $"The folder '{path}' has files of somebody else; an empty one for this silo alone was expected "
+                    + $"({DiskOptions.Section}:Path).");
+            guard = Lock(path);
+            var known = File.Exists(manifestPath) ? Read(path, manifestPath) : null;
+            if (known is not null && known.Owner != owner)
+                throw new IOException(
+                    $"The disk '{path}' belongs to the silo '{known.Owner}', and this one is '{owner}'. Give it its own folder, or the "
+                    + $"same {DiskOptions.Section}:Owner; or empty the folder.");
+            var boot = BootId();
+            var manifest = (known ?? new DiskManifest
+            {
+                Version = Version,
+                Id = Guid.NewGuid(),
+                Owner = owner,
+                Boot = boot,
+                IsClean = true,
+                IsAlone = true,
+                Heard = 0,
+                Run = 0,
+            }) with { Boot = boot, IsClean = false };
+            var folder = new DiskFolder(
+                path, guard, manifest, known is { IsClean: false } && known.Boot != boot, direct && CanBypassCache(path));
+            folder.Save(manifest);
+            return folder;
+        }
+        catch (Exception e) when (e is UnauthorizedAccessException or IOException)
+        {
+            guard?.Dispose();
+            throw e is IOException && e.Message.StartsWith("The ", StringComparison.Ordinal)
+                ? e
+                : new IOException($"The disk tier cannot use '{path}': {e.Message}", e);
+        }
+    }
+
+    /// <summary>Path of a segment's file.</summary>
+    public string PathOf(long number) =>
+        Path.Combine(_path, number.ToString("d12", CultureInfo.InvariantCulture) + SegmentEnding);
+
+    /// <summary>Replaces the manifest.</summary>
+    /// <exception cref="IOException">The disk failed.</exception>
+    public void Save(DiskManifest manifest)
+    {
+        RegularFile.Replace(
+            Path.Combine(_path, ManifestName), JsonSerializer.SerializeToUtf8Bytes(manifest, DiskJsonContext.Default.DiskManifest));
+        Manifest = manifest;
+    }
+
+    /// <summary>Deletes a segment and what was written down about it.</summary>
+    public static void Delete(string segment)
+    {
+        try
+        {
+            File.Delete(segment);
+            File.Delete(SegmentChanges.PathOf(segment));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // A disk that is gone, or read-only; what is left is looked at by the next start.
+        }
+    }
+
+    public void Dispose() => _lock.Dispose();
+
+    private static FileStream Lock(string path)
+    {
+        try
+        {
+            return new FileStream(Path.Combine(path, LockName), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException e) when (e is not (DirectoryNotFoundException or FileNotFoundException))
+        {
+            throw new IOException(
+                $"The disk '{path}' is used by another process ({e.Message}). Every silo needs a folder of its own "
+                + $"({DiskOptions.Section}:Path).", e);
+        }
+    }
+
+    private static DiskManifest Read(string path, string manifestPath)
+    {
+        DiskManifest? manifest;
+        try
+        {
+            manifest = JsonSerializer.Deserialize(RegularFile.Read(manifestPath, MaxManifestBytes), DiskJsonContext.Default.DiskManifest);
+        }
+        catch (JsonException e)
+        {
+            throw new IOException(
+                $"The manifest of the disk '{path}' is damaged ({e.Message}); empty the folder, and the silo begins anew.", e);
+        }
+
+        return manifest is null
+            ? throw new IOException($"The manifest of the disk '{path}' is damaged; empty the folder, and the silo begins anew.")
+            : manifest.Version == Version
+                ? manifest
+                : throw new IOException(
+                    $"The disk '{path}' has the format {manifest.Version}; this silo reads {Version}. Start a silo of that version, or "
+                    + "empty the folder.");
+    }
+
+    private static bool IsOwn(string entry) => Path.GetFileName(entry) is LockName or ManifestName + ".new" or ProbeName or "lost+found";
+
+    private static string BootId()
+    {
+        const string Path = "/proc/sys/kernel/random/boot_id";
+        return File.Exists(Path) ? File.ReadAllText(Path).Trim() : "";
+    }
+
+    // Some file systems take the flag and refuse the call.
+    private static bool CanBypassCache(string path)
+    {
+        var probe = Path.Combine(path, ProbeName);
+        File.Delete(probe);
+        try
+        {
+            using var file = DirectFile.Create(probe, DiskSegment.PageBytes, direct: true);
+            using var buffer = new PageBuffer();
+            buffer.Take(DiskSegment.PageBytes).Clear();
+            file.Write([buffer.Piece(0, DiskSegment.PageBytes)], 0);
+            file.Read([buffer.Piece(0, DiskSegment.PageBytes)], 0);
+            return file.IsDirect;
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+        finally
+        {
+            File.Delete(probe);
+        }
+    }
+}
