@@ -139,7 +139,8 @@ foreach (var prompt in tokens)
     same &= logits.argmax().item<long>() == expected.argmax().item<long>();
 }
 
-Console.WriteLine($"{asked} tokens were asked for, {computed} were computed: {100.0 * (asked - computed) / asked:F0} % came from the cache");
+Console.WriteLine($"{asked} tokens were asked for, {computed} were computed: "
+    + $"{100.0 * (asked - computed) / asked:F0} % came from the cache");
 Console.WriteLine($"the first token of every answer is the same: {same}");
 Console.WriteLine($"time to the first token, all requests: without {Clock.About(cold)}, with {Clock.About(warm)}");
 Picture.Bars(

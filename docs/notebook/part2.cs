@@ -84,7 +84,8 @@ await using var tiered = new TieredKvCache(near, silo.Connect());
 var fromFar = await GenerateAsync(tiered, Harbor.Prompt(Harbor.Questions[0]));
 var fromNear = await GenerateAsync(tiered, Harbor.Prompt(Harbor.Questions[0]));
 var statistics = await near.GetStatisticsAsync();
-Console.WriteLine($"{fromFar.HitTokens} and {fromNear.HitTokens} tokens from the cache; the near one has loaded {statistics.Hits} blocks by itself");
+Console.WriteLine($"{fromFar.HitTokens} and {fromNear.HitTokens} tokens from the cache; "
+    + $"the near one has loaded {statistics.Hits} blocks by itself");
 
 // %% [markdown]
 // ## How fast is each layer?

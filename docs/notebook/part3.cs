@@ -36,8 +36,10 @@ using var session = model.CreateSession();
 using var logits = session.Forward(tokens);
 using var block = session.ExportBlock(0, layout.TokensPerBlock);
 Console.WriteLine($"[layers, keys and values, tokens, heads, numbers] = [{string.Join(", ", block.shape)}], {block.dtype}");
-Console.WriteLine($"bytes of a token: {layout.Layers} layers × 2 × {layout.KvHeads} heads × {layout.HeadDim} numbers × 4 = {layout.BlockBytes / layout.TokensPerBlock}");
-Console.WriteLine($"bytes of a block: {layout.BlockBytes}; of its first layer: {layout.LayerBytes(0)}, from {layout.LayerOffset(0)} on; the next begins at {layout.LayerOffset(1)}");
+Console.WriteLine($"bytes of a token: {layout.Layers} layers × 2 × {layout.KvHeads} heads × {layout.HeadDim} numbers × 4 = "
+    + $"{layout.BlockBytes / layout.TokensPerBlock}");
+Console.WriteLine($"bytes of a block: {layout.BlockBytes}; of its first layer: {layout.LayerBytes(0)}, "
+    + $"from {layout.LayerOffset(0)} on; the next begins at {layout.LayerOffset(1)}");
 
 // %% [markdown]
 // Layers come first, so that a run of layers is one piece of memory. An engine can begin with the
@@ -53,7 +55,10 @@ using (var norms = keys.norm(3, false, 2f).mean([2L]))
     Picture.Lines(
         "part3-keys", "Length of the key vectors", "token", "mean of the heads",
         [.. Enumerable.Range(0, Seen).Select(i => (double)i)],
-        [.. Enumerable.Range(0, layout.Layers).Select(layer => ($"layer {layer}", norms[layer].data<float>().Select(x => (double)x).ToArray()))]);
+        [
+            .. Enumerable.Range(0, layout.Layers)
+                .Select(layer => ($"layer {layer}", norms[layer].data<float>().Select(x => (double)x).ToArray())),
+        ]);
 }
 
 // %% [markdown]
@@ -66,7 +71,8 @@ int[] changed = [.. tokens];
 changed[100]++;
 var other = PrefixHasher.HashTokens(changed, layout.TokensPerBlock);
 for (var i = 4; i < 9; i++)
-    Console.WriteLine($"block {i}: {chain.Hashes[i].ToShortString()}   {other.Hashes[i].ToShortString()}   {(chain.Hashes[i] == other.Hashes[i] ? "same" : "other")}");
+    Console.WriteLine($"block {i}: {chain.Hashes[i].ToShortString()}   {other.Hashes[i].ToShortString()}   "
+        + $"{(chain.Hashes[i] == other.Hashes[i] ? "same" : "other")}");
 
 // %% [markdown]
 // Token 100 is in block 6 (blocks of 16 tokens, counted from 0). The name is the same wherever it
@@ -91,7 +97,8 @@ foreach (var (space, name) in spaces.Zip(what))
 // compare with the session that computed everything: the scores (*logits*) of the next token.
 // %%
 var prefix = new KvPrefix(ns, chain);
-var parts = Enumerable.Range(0, chain.BlockCount).Select(i => session.ExportBlock(i * layout.TokensPerBlock, layout.TokensPerBlock)).ToList();
+var parts = Enumerable.Range(0, chain.BlockCount)
+    .Select(i => session.ExportBlock(i * layout.TokensPerBlock, layout.TokensPerBlock)).ToList();
 var stored = await cache.StoreAsync(prefix, 0, parts);
 Console.WriteLine($"{stored.Stored} blocks stored");
 
@@ -102,12 +109,14 @@ using (var tensors = await cache.LoadTensorsAsync(prefix, 0, match.Blocks, match
     foreach (var tensor in tensors.Blocks)
         resumed.ImportBlock(tensor);
     Console.WriteLine($"{match.Blocks} blocks found, {tensors.Blocks.Count} loaded, {resumed.Length} tokens");
-    Console.WriteLine($"bytes as they were stored: {tensors.Blocks.Zip(parts).All(pair => pair.First.equal(pair.Second).all().item<bool>())}");
+    var same = tensors.Blocks.Zip(parts).All(pair => pair.First.equal(pair.Second).all().item<bool>());
+    Console.WriteLine($"bytes as they were stored: {same}");
 }
 
 using var resumedLogits = resumed.Forward(tokens.AsSpan(resumed.Length));
 using var difference = (logits - resumedLogits).abs().max();
-Console.WriteLine($"largest difference of {logits.numel()} scores: {Clock.About(difference.item<float>(), "0.0000000")}; below a thousandth: {difference.item<float>() < 1e-3}");
+Console.WriteLine($"largest difference of {logits.numel()} scores: {Clock.About(difference.item<float>(), "0.0000000")}; "
+    + $"below a thousandth: {difference.item<float>() < 1e-3}");
 Console.WriteLine($"the most likely next token is the same: {logits.argmax().item<long>() == resumedLogits.argmax().item<long>()}");
 
 // %% [markdown]
@@ -150,7 +159,8 @@ await using (var layers = cache.LoadLayerTensors(prefix, 0, chain.BlockCount))
         order.Add(layer);
         return await layers.CopyToAsync(layer, destination);
     });
-    Console.WriteLine($"layers asked for in the order {string.Join(", ", order)}; the same token: {result!.argmax().item<long>() == logits.argmax().item<long>()}");
+    Console.WriteLine($"layers asked for in the order {string.Join(", ", order)}; "
+        + $"the same token: {result!.argmax().item<long>() == logits.argmax().item<long>()}");
 }
 
 // %% [markdown]
@@ -174,9 +184,11 @@ foreach (var (name, encoding) in encodings)
     var length = BatchTensorSerializer.Encode(raw, layout, encoded.AsSpan(), encoding);
     var decoded = new byte[raw.Length];
     BatchTensorSerializer.Decode(encoded.AsSpan(0, length), layout, layout.AllLayers, decoded);
-    var error = MemoryMarshal.Cast<byte, float>(raw).ToArray().Zip(MemoryMarshal.Cast<byte, float>(decoded).ToArray(), (a, b) => Math.Abs(a - b)).Max();
+    var error = MemoryMarshal.Cast<byte, float>(raw).ToArray()
+        .Zip(MemoryMarshal.Cast<byte, float>(decoded).ToArray(), (a, b) => Math.Abs(a - b)).Max();
     sizes.Add((name, 100.0 * length / raw.Length));
-    Console.WriteLine($"{name,-18}{Clock.About(100.0 * length / raw.Length, "0")} % of the bytes, {(error == 0 ? "exact" : $"largest error {Clock.About(error, "0.0000")}")}");
+    Console.WriteLine($"{name,-18}{Clock.About(100.0 * length / raw.Length, "0")} % of the bytes, "
+        + $"{(error == 0 ? "exact" : $"largest error {Clock.About(error, "0.0000")}")}");
 }
 
 Picture.Bars("part3-sizes", "Bytes of a stored block", "% of float32", [.. sizes]);

@@ -105,7 +105,8 @@ Console.WriteLine($"four bytes overwritten:   {Describe(await redis.StringGetAsy
 
 byte[] WithChecksum(ReadOnlySpan<byte> block) => [.. Crc32.Hash(block), .. block];
 
-string Describe(byte[]? value) => value is { Length: > 4 } && Crc32.Hash(value.AsSpan(4)).AsSpan().SequenceEqual(value.AsSpan(0, 4)) ? "a hit" : "a miss";
+string Describe(byte[]? value) =>
+    value is { Length: > 4 } && Crc32.Hash(value.AsSpan(4)).AsSpan().SequenceEqual(value.AsSpan(0, 4)) ? "a hit" : "a miss";
 
 // %% [markdown]
 // ## Fifth: a life, and fewer bytes
@@ -157,7 +158,8 @@ var cold = await AnswerAsync(0);
 var again = await AnswerAsync(0);
 var another = await AnswerAsync(1);
 Console.WriteLine($"first:            {cold.HitTokens,3} of {cold.PromptTokens} tokens from Redis, {cold.StoredBlocks} blocks stored");
-Console.WriteLine($"again:            {again.HitTokens,3} of {again.PromptTokens}, {again.StoredBlocks} stored; the same answer: {again.Text == cold.Text}");
+Console.WriteLine($"again:            {again.HitTokens,3} of {again.PromptTokens}, {again.StoredBlocks} stored; "
+    + $"the same answer: {again.Text == cold.Text}");
 Console.WriteLine($"another question: {another.HitTokens,3} of {another.PromptTokens}, {another.StoredBlocks} stored");
 Console.WriteLine($"statistics: hit rate {(await cache.GetStatisticsAsync()).HitRate:P0}");
 
@@ -177,7 +179,7 @@ async Task<GenerationResult> AnswerAsync(int question) => await cache
 const int Prompts = 12, Blocks = 20;
 var bytesOfBlock = ns.Layout.BlockBytes;
 var prompts = Enumerable.Range(0, Prompts)
-    .Select(p => new KvPrefix(ns with { Salt = "full" }, PrefixHasher.HashTokens([.. Enumerable.Range(p * 1000, Blocks * 16)], 16))).ToArray();
+    .Select(p => KvPrefix.Of(ns with { Salt = "full" }, [.. Enumerable.Range(p * 1000, Blocks * 16)])).ToArray();
 var values = Enumerable.Range(0, Blocks).Select(_ => (ReadOnlyMemory<byte>)new byte[bytesOfBlock]).ToArray();
 
 using var full = NotebookRedis.TryStart("--maxmemory", $"{(120 * bytesOfBlock) + (1 << 20)}", "--maxmemory-policy", "allkeys-lru");

@@ -59,9 +59,11 @@ if (redis is not null)
 var report = await benchmark.RunAllAsync(Workload.Make(Workload.Mixed, requests: 500, seed: 1));
 Console.WriteLine($"{report.Requests} requests counted");
 foreach (var row in report.Rows)
-    Console.WriteLine($"{row.Strategy,-7} hit rate {Clock.About(row.HitRate, "0.00")}, first token after {Clock.About(row.FirstTokenP50)} (half of the requests), "
+    Console.WriteLine($"{row.Strategy,-7} hit rate {Clock.About(row.HitRate, "0.00")}, "
+        + $"first token after {Clock.About(row.FirstTokenP50)} (half of the requests), "
         + $"{Clock.About(row.FirstTokenP95)} (95 %), {Clock.About(row.CostPerMillionTokens, "0.000")} USD a million tokens");
-Picture.Bars("part5-hits", "Share of the blocks that were not computed", "hit rate", [.. report.Rows.Select(row => (row.Strategy, row.HitRate))]);
+Picture.Bars(
+    "part5-hits", "Share of the blocks that were not computed", "hit rate", [.. report.Rows.Select(row => (row.Strategy, row.HitRate))]);
 Picture.Bars(
     "part5-ttft", "Time to the first token, half of the requests", "milliseconds",
     [.. report.Rows.Select(row => (row.Strategy, row.FirstTokenP50.TotalMilliseconds))]);
@@ -89,7 +91,8 @@ int[] sizes = [8, 16, 32, 64, 128];
 var curve = new List<double>();
 foreach (var size in sizes)
 {
-    var one = new KvCacheBenchmark(new BenchmarkOptions { Nodes = 1, BlockBytes = 16 << 10, Memory = new ByteSize((long)size << 18), Before = 200 });
+    var memory = new ByteSize((long)size << 18);
+    var one = new KvCacheBenchmark(new BenchmarkOptions { Nodes = 1, BlockBytes = 16 << 10, Memory = memory, Before = 200 });
     curve.Add((await one.RunAllAsync(Workload.Make(Workload.Mixed, requests: 500, seed: 1))).Rows[1].HitRate);
     Console.WriteLine($"memory for {size * 16,4} blocks: hit rate {Clock.About(curve[^1], "0.00")}");
 }

@@ -16,7 +16,8 @@ await using var silo = await NotebookSilo.FindOrStartAsync();
 await using var cache = silo.Connect();
 var ns = new CacheNamespace
 {
-    Tenant = "default", Model = "notebook, part 6", Layout = KvLayout.Create(layers: 4, kvHeads: 2, headDim: 32, KvDataType.Float32, tokensPerBlock: 16),
+    Tenant = "default", Model = "notebook, part 6",
+    Layout = KvLayout.Create(layers: 4, kvHeads: 2, headDim: 32, KvDataType.Float32, tokensPerBlock: 16),
 };
 await cache.ClearAsync(ns);
 Console.WriteLine($"blocks of {ns.Layout.BlockBytes} bytes");
@@ -24,7 +25,8 @@ Console.WriteLine($"blocks of {ns.Layout.BlockBytes} bytes");
 KvPrefix PromptOf(int number, int blocks = 10) => KvPrefix.Of(ns, [.. Enumerable.Range(number * 1000, blocks * 16)]);
 
 IReadOnlyList<ReadOnlyMemory<byte>> ValuesOf(KvPrefix prompt) =>
-    [.. Enumerable.Range(0, prompt.BlockCount).Select(i => (ReadOnlyMemory<byte>)Enumerable.Repeat((byte)i, ns.Layout.BlockBytes).ToArray())];
+    [.. Enumerable.Range(0, prompt.BlockCount)
+        .Select(i => (ReadOnlyMemory<byte>)Enumerable.Repeat((byte)i, ns.Layout.BlockBytes).ToArray())];
 
 IReadOnlyList<Memory<byte>> RoomFor(KvPrefix prompt) =>
     [.. Enumerable.Range(0, prompt.BlockCount).Select(_ => new Memory<byte>(new byte[ns.Layout.BlockBytes]))];
@@ -85,7 +87,8 @@ cache.ResetStatistics();
 await cache.LoadAsync(kept, 0, RoomFor(kept));
 await cache.LoadAsync(shortLived, 0, RoomFor(shortLived));
 var statistics = await cache.GetStatisticsAsync();
-Console.WriteLine($"hits {statistics.Hits}, misses {string.Join(", ", statistics.Misses.Where(miss => miss.Value > 0).Select(miss => $"{miss.Key} {miss.Value}"))}, hit rate {statistics.HitRate:P0}");
+var misses = statistics.Misses.Where(miss => miss.Value > 0).Select(miss => $"{miss.Key} {miss.Value}");
+Console.WriteLine($"hits {statistics.Hits}, misses {string.Join(", ", misses)}, hit rate {statistics.HitRate:P0}");
 Console.WriteLine($"load, half of the calls within {Clock.About(statistics.Load.P50)}");
 Console.WriteLine($"is it there: {(await cache.GetHealthAsync()).IsAvailable}");
 Console.WriteLine($"a silo's figures: {await small.ReadMetricAsync("kvcache_arena_used_bytes") > 0}");
@@ -101,13 +104,18 @@ Console.WriteLine($"a silo's figures: {await small.ReadMetricAsync("kvcache_aren
 await using var cluster = await NotebookCluster.StartAsync(3);
 var important = PromptOf(5);
 await using (var writer = NotebookSilo.Connect(cluster.Endpoints[1]))
-    Console.WriteLine($"stored: {(await writer.StoreAsync(important, 0, ValuesOf(important), new StoreOptions(Replicas: 2))).Stored} blocks, two copies each");
+{
+    var result = await writer.StoreAsync(important, 0, ValuesOf(important), new StoreOptions(Replicas: 2));
+    Console.WriteLine($"stored: {result.Stored} blocks, two copies each");
+}
+
 await cluster.WaitForCopiesAsync(1);
 
 await using var survivor = NotebookSilo.Connect(cluster.Endpoints[1], cluster.Endpoints[2], cluster.Endpoints[0]);
 Console.WriteLine($"before: {(await survivor.MatchAsync(important)).Blocks} blocks");
 await cluster.KillAsync(1);
-await Wait.UntilAsync("the client has gone to another silo", async () => (await survivor.MatchAsync(important)).Blocks == important.BlockCount);
+await Wait.UntilAsync(
+    "the client has gone to another silo", async () => (await survivor.MatchAsync(important)).Blocks == important.BlockCount);
 var room = RoomFor(important);
 var back = await survivor.LoadAsync(important, 0, room);
 var right = room.Zip(ValuesOf(important)).All(pair => pair.First.Span.SequenceEqual(pair.Second.Span));

@@ -159,8 +159,8 @@ class Silo:
         self.folder = tempfile.TemporaryDirectory()
         ready = Path(self.folder.name) / "ready.json"
         self.process = subprocess.Popen(
-            ["dotnet", str(ROOT / "src/Silo/bin/Release/net10.0/KvCache.Silo.dll"), "--arena", "64MiB", "--tcp", "127.0.0.1:0", "--silo-port", "0",
-             "--http", "http://127.0.0.1:0", "--ready-file", str(ready)], stdout=subprocess.DEVNULL)
+            ["dotnet", str(ROOT / "src/Silo/bin/Release/net10.0/KvCache.Silo.dll"), "--arena", "64MiB",
+             "--tcp", "127.0.0.1:0", "--silo-port", "0", "--http", "http://127.0.0.1:0", "--ready-file", str(ready)], stdout=subprocess.DEVNULL)
         while not ready.exists():
             if self.process.poll() is not None:
                 raise SystemExit("The silo did not start; build src/Silo first (dotnet build -c Release).")

@@ -51,8 +51,8 @@ class Harbor:
         parts = []
         for layer in range(self.layers):
             weight = {name: self.weights[f"model.layers.{layer}.{name}.weight"] for name in (
-                "input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")}
+                "input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")}
             x = self._norm(hidden, weight["input_layernorm"])
             query = self._rotate((x @ weight["self_attn.q_proj"].T).reshape(count, self.heads, self.head_dim), first)
             key = self._rotate((x @ weight["self_attn.k_proj"].T).reshape(count, self.kv_heads, self.head_dim), first)

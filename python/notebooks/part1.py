@@ -52,7 +52,8 @@ shared = next(i for i, (one, other) in enumerate(zip(first, second)) if one != o
 _, kv_of_first = model.forward(first)
 _, kv_of_second = model.forward(second)
 print(f"the first {shared} of {len(first)} and {len(second)} tokens are the same")
-print(f"their KV is the same within a hundred thousandth: {np.allclose(kv_of_first[:, :, :shared], kv_of_second[:, :, :shared], 1e-4, 1e-5)}")
+close = np.allclose(kv_of_first[:, :, :shared], kv_of_second[:, :, :shared], 1e-4, 1e-5)
+print(f"their KV is the same within a hundred thousandth: {close}")
 
 # %% [markdown]
 # ## Blocks

@@ -10,7 +10,8 @@ namespace KvCache.Notebook;
 public static class Harbor
 {
     /// <summary>A list of ships that questions are about, behind an instruction: what many prompts begin with.</summary>
-    public static string Beginning { get; } = DemoPrompts.ForHarbor[0].Text[..DemoPrompts.ForHarbor[0].Text.IndexOf("User:", StringComparison.Ordinal)];
+    public static string Beginning { get; } =
+        DemoPrompts.ForHarbor[0].Text[..DemoPrompts.ForHarbor[0].Text.IndexOf("User:", StringComparison.Ordinal)];
 
     /// <summary>Questions about the list.</summary>
     public static IReadOnlyList<string> Questions { get; } =

@@ -36,7 +36,8 @@ public sealed class NotebookSilo : IAsyncDisposable
         try
         {
             var ready = await process.WaitUntilReadyAsync(ReadyFile.TryRead, StartLimit);
-            return new NotebookSilo(ready.Endpoints.First(address => address.StartsWith("unix", StringComparison.Ordinal)), process, ready.Http);
+            var endpoint = ready.Endpoints.First(address => address.StartsWith("unix", StringComparison.Ordinal));
+            return new NotebookSilo(endpoint, process, ready.Http);
         }
         catch
         {
@@ -45,7 +46,7 @@ public sealed class NotebookSilo : IAsyncDisposable
         }
     }
 
-    /// <summary>A client of the silo. Its limits are wide: these are small machines, and a lesson is no place for a missed deadline.</summary>
+    /// <summary>A client of the silo. Its limits are wide, as a lesson is no place for a missed deadline.</summary>
     public KvCacheClient Connect() => Connect(Endpoint);
 
     /// <summary>A client of several silos, the first one preferred.</summary>
@@ -71,7 +72,8 @@ public sealed class NotebookSilo : IAsyncDisposable
     public async Task<double> ReadMetricAsync(string name, string label = "")
     {
         if (_http is null)
-            throw new InvalidOperationException($"The silo that {EndpointVariable} names has figures too, but its HTTP address is not known here.");
+            throw new InvalidOperationException(
+                $"The silo that {EndpointVariable} names has figures too, but its HTTP address is not known here.");
         using var http = new HttpClient();
         var lines = (await http.GetStringAsync($"{_http}/metrics")).Split('\n');
         return lines

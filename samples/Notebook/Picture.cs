@@ -3,8 +3,8 @@ using ScottPlot;
 namespace KvCache.Notebook;
 
 /// <summary>
-/// Plots as SVG. Each is written into the folder that <see cref="FolderVariable"/> names, else into one below the temporary files, and a line
-/// of the output says where.
+/// Plots as SVG. Each is written into the folder that <see cref="FolderVariable"/> names, else into one below the temporary files. A line of the
+/// output names it, and one of the error output says where it is.
 /// </summary>
 public static class Picture
 {
@@ -46,7 +46,8 @@ public static class Picture
     /// <param name="up">What the vertical axis has.</param>
     /// <param name="x">Values of the horizontal axis.</param>
     /// <param name="curves">Name and values of each curve.</param>
-    public static void Lines(string name, string title, string across, string up, double[] x, params (string Label, double[] Values)[] curves)
+    public static void Lines(string name, string title, string across, string up, double[] x,
+        params (string Label, double[] Values)[] curves)
     {
         using var plot = New(title);
         foreach (var (label, values) in curves)

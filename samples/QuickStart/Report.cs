@@ -51,38 +51,25 @@ internal sealed class Report(IAnsiConsole console)
         var warm = outcome.Rows.Select(row => row.Warm).OfType<PromptResult>().ToList();
         var (hit, all) = (warm.Sum(result => result.HitTokens), warm.Sum(result => result.PromptTokens));
         var table = new Table().RoundedBorder().AddColumn("statistics").AddColumn("warm node").AddColumn("silo");
-        var silo = client.Silo ?? default;
         table.AddRow("hit rate, tokens", Text($"{hit} of {all} ({(double)hit / all:P0})"), "");
 
         // A load asks only for what a match found, so that this is below 100 % only if blocks go in between.
         table.AddRow(
             "blocks loaded", Text($"{client.Hits} of {client.Hits + client.Misses.Values.Sum()} ({client.HitRate:P0})"),
-            Text($"{Number(silo, "hits")}, {Number(silo, "missesAbsent")} absent"));
-        table.AddRow("blocks stored", Text($"{client.Stored}"), Text($"{Number(silo, "stored")}"));
-        table.AddRow(
-            "bytes moved", $"{Size(client.LoadedBytes)} loaded, {Size(client.StoredBytes)} stored",
-            $"{Size(Number(silo, "sentBytes"))} sent, {Size(Number(silo, "receivedBytes"))} received");
+            Text($"{OfSilo(client, "readBlocks")}, {OfSilo(client, "missedBlocks")} missed"));
+        table.AddRow("blocks stored", Text($"{client.Stored}"), Text($"{OfSilo(client, "writtenBlocks")}"));
+        table.AddRow("bytes moved", $"{Size(client.LoadedBytes)} loaded, {Size(client.StoredBytes)} stored", "");
         table.AddRow("match, p50 / p99", Times(client.Match), "");
         table.AddRow("load, p50 / p99", Times(client.Load), "");
         table.AddRow("store, p50 / p99", Times(client.Store), "");
-        table.AddRow(
-            "block memory",
-            Size(client.MemoryBytes),
-            $"{Size(Number(silo, "store", "arenaUsedBytes"))} used of {Size(Number(silo, "store", "arenaBytes"))}");
+        table.AddRow("block memory", Size(client.MemoryBytes), Size(OfSilo(client, "usedBytes")));
         table.AddRow("process memory", "", Size(siloMemory));
         return table;
     }
 
-    private static long Number(JsonElement element, params ReadOnlySpan<string> path)
-    {
-        foreach (var name in path)
-        {
-            if (element.ValueKind != JsonValueKind.Object || !element.TryGetProperty(name, out element))
-                return 0;
-        }
-
-        return element.GetInt64();
-    }
+    // What the silo tells a tenant of its own account; 0 where no silo answered.
+    private static long OfSilo(KvCacheStatistics statistics, string name) =>
+        statistics.Silo is { ValueKind: JsonValueKind.Object } silo ? silo.GetProperty(name).GetInt64() : 0;
 
     private static string Times(LatencySummary latency) =>
         Text($"{latency.P50.TotalMilliseconds:F2} / {latency.P99.TotalMilliseconds:F2} ms ({latency.Count} calls)");

@@ -10,7 +10,8 @@ public sealed record BenchmarkOptions
     /// figures.</summary>
     public int BlockBytes { get; init; } = 64 << 10;
 
-    /// <summary>Memory of caches in processes, all nodes together; in front of a silo, a quarter of it. Default 188 MiB, 3,000 blocks.</summary>
+    /// <summary>Memory of caches in processes, all nodes together; in front of a silo, a quarter of it. Default 188 MiB: 3,000
+    /// blocks.</summary>
     public ByteSize Memory { get; init; } = ByteSize.MiB(188);
 
     /// <summary>Requests before counting begins, so that caches are full. Default 0.</summary>

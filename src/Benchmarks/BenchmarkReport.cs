@@ -34,12 +34,17 @@ public sealed record BenchmarkReport(int Requests, IReadOnlyList<BenchmarkRow> R
     /// <summary>A table for people.</summary>
     public override string ToString()
     {
-        string[] titles = ["strategy", "hit rate", "TTFT p50 ms", "p95", "p99", "requests/s", "loaded MiB", "stored MiB", "errors", "USD/Mtoken"];
+        string[] titles =
+            ["strategy", "hit rate", "TTFT p50 ms", "p95", "p99", "requests/s", "loaded MiB", "stored MiB", "errors", "USD/Mtoken"];
         List<string[]> lines = [titles, .. Rows.Select(Line)];
         int[] widths = [.. titles.Select((_, column) => lines.Max(line => line[column].Length))];
         var text = new StringBuilder();
         foreach (var line in lines)
-            text.AppendJoin("  ", line.Select((cell, column) => column == 0 ? cell.PadRight(widths[0]) : cell.PadLeft(widths[column]))).AppendLine();
+        {
+            var cells = line.Select((cell, column) => column == 0 ? cell.PadRight(widths[0]) : cell.PadLeft(widths[column]));
+            text.AppendJoin("  ", cells).AppendLine();
+        }
+
         return text.ToString().TrimEnd();
     }
 

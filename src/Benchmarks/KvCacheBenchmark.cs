@@ -4,11 +4,11 @@ using KvCache.Client;
 namespace KvCache.Benchmarks;
 
 /// <summary>
-/// Several inference nodes serve the same requests with one way of keeping KV after the other. Looking up, loading and storing are measured;
-/// computing is modelled, so that no model and no GPU is needed.
+/// Several inference nodes serve the same requests with one way of keeping KV after the other. Looking up, loading and storing are
+/// measured; computing is modelled, so that no model and no GPU is needed.
 /// </summary>
-/// <remarks>Always there: <c>none</c>, and <c>local</c>, a cache in each process. With <see cref="BenchmarkOptions.Silos"/> also <c>silo</c>,
-/// and <c>tiered</c>, a cache in each process before it.</remarks>
+/// <remarks>Always there: <c>none</c>, and <c>local</c>, a cache in each process. With <see cref="BenchmarkOptions.Silos"/> also
+/// <c>silo</c>, and <c>tiered</c>, a cache in each process before it.</remarks>
 /// <param name="options">What is compared; null for the defaults.</param>
 public sealed class KvCacheBenchmark(BenchmarkOptions? options = null)
 {

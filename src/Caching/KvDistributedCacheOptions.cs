@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace KvCache.Caching;
 
 /// <summary>Settings of a <see cref="KvDistributedCache"/>.</summary>
@@ -30,8 +28,10 @@ public sealed class KvDistributedCacheOptions
     public IReadOnlyList<string> Validate()
     {
         var failures = new List<string>();
-        if (string.IsNullOrEmpty(Name) || Encoding.UTF8.GetByteCount(Name) > CacheNamespace.MaxTextBytes)
-            failures.Add($"Name is '{Name}'; 1 to {CacheNamespace.MaxTextBytes} bytes were expected.");
+        if (string.IsNullOrEmpty(Name))
+            failures.Add("Name is empty; the name of a cache was expected.");
+        else if (CacheNamespace.FindTextProblem(nameof(Name), Name) is { } text)
+            failures.Add(text);
         if (DefaultLife <= TimeSpan.Zero)
             failures.Add($"DefaultLife is {DefaultLife}; more than zero was expected, or null for as long as memory lasts.");
         if (!Enum.IsDefined(Durability))

@@ -1,5 +1,8 @@
+using System.Diagnostics.CodeAnalysis;
 using KvCache.Client;
+using KvCache.Client.Hosting;
 using Microsoft.Extensions.Caching.Distributed;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Logging;
@@ -19,33 +22,51 @@ public static class KvDistributedCacheServices
     public static IServiceCollection AddKvCacheDistributedCache(
         this IServiceCollection services, Action<KvDistributedCacheOptions>? configure = null)
     {
-        ArgumentNullException.ThrowIfNull(services);
-        var options = services.AddOptions<KvDistributedCacheOptions>().ValidateOnStart();
+        var options = Add(services);
         if (configure is not null)
             options.Configure(configure);
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<KvDistributedCacheOptions>, Validator>());
+        return services;
+    }
+
+    /// <summary>Adds a <see cref="KvDistributedCache"/> with the settings of a section, whose keys are the names of
+    /// <see cref="KvDistributedCacheOptions"/>. A key that is none of them is an <see cref="OptionsValidationException"/>.</summary>
+    /// <param name="services">The services.</param>
+    /// <param name="settings">The section.</param>
+    [RequiresUnreferencedCode(CacheRegistration.Trimming)]
+    [RequiresDynamicCode(CacheRegistration.Trimming)]
+    public static IServiceCollection AddKvCacheDistributedCache(this IServiceCollection services, IConfiguration settings)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        CacheRegistration.Bind(Add(services), settings);
+        return services;
+    }
+
+    private static OptionsBuilder<KvDistributedCacheOptions> Add(IServiceCollection services)
+    {
+        ArgumentNullException.ThrowIfNull(services);
         services.TryAddSingleton(Create);
         services.Replace(ServiceDescriptor.Singleton<IDistributedCache>(
             provider => provider.GetRequiredService<KvDistributedCache>()));
-        return services;
+        return CacheRegistration.AddOptions<KvDistributedCacheOptions, Validator>(services, key: null);
     }
 
     private static KvDistributedCache Create(IServiceProvider provider)
     {
-        var options = provider.GetRequiredService<IOptions<KvDistributedCacheOptions>>().Value;
-        var client = options.Client is { } key ? provider.GetKeyedService<KvCacheClient>(key) : provider.GetService<KvCacheClient>();
+        var options = CacheRegistration.GetOptions<KvDistributedCacheOptions>(provider, key: null);
         return new KvDistributedCache(
-            client ?? throw new InvalidOperationException(options.Client is null
-                ? "The distributed cache needs a KvCacheClient; AddKvCacheClient was expected beside AddKvCacheDistributedCache."
-                : $"The distributed cache needs the KvCacheClient '{options.Client}', which nobody has added."),
+            CacheRegistration.Get<KvCacheClient>(provider, options.Client),
             options,
             provider.GetService<TimeProvider>(),
             provider.GetService<ILoggerFactory>());
     }
 
-    private sealed class Validator : IValidateOptions<KvDistributedCacheOptions>
+    private sealed class Validator(IServiceProviderIsKeyedService? services = null) : IValidateOptions<KvDistributedCacheOptions>
     {
-        public ValidateOptionsResult Validate(string? name, KvDistributedCacheOptions options) =>
-            options.Validate() is { Count: > 0 } failures ? ValidateOptionsResult.Fail(failures) : ValidateOptionsResult.Success;
+        public ValidateOptionsResult Validate(string? name, KvDistributedCacheOptions options)
+        {
+            var missing = CacheRegistration.FindMissing(services, "The distributed cache", typeof(KvCacheClient), options.Client);
+            string[] problems = [.. options.Validate(), .. missing is null ? (string[])[] : [missing]];
+            return problems.Length == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(problems);
+        }
     }
 }

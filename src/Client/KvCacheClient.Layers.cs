@@ -73,6 +73,7 @@ public sealed partial class KvCacheClient
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, MatchedChain? matched, bool follow,
             [EnumeratorCancellation] CancellationToken cancellationToken)
     {
+        Check(cancellationToken);
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var budget = new CallBudget(_options.LoadTimeout, _options.SiloPatience, ending.Token);
         var board = new LayerBoard(destinations.Count, range);
@@ -86,7 +87,7 @@ public sealed partial class KvCacheClient
                 if (loaded.Blocks < destinations.Count)
                     cancellationToken.ThrowIfCancellationRequested();
                 isComplete = layer == range.End - 1 && loaded.Blocks == destinations.Count;
-                yield return loaded;
+                yield return loaded with { Error = _silos.Failure.Of(loaded.Reason, budget.Began) };
                 if (loaded.Blocks == 0)
                     yield break;
             }

@@ -67,7 +67,7 @@ public sealed partial class KvCacheClient : IKvCache
         ObjectDisposedException.ThrowIf(_disposed, this);
         foreach (var silo in _silos.Configured)
         {
-            using var call = new SiloCall(static _ => MissReason.None, _options.LoadTimeout, cancellationToken);
+            using var call = new SiloCall(static _ => MissReason.None, _options.LoadTimeout, cancellationToken) { Insists = true };
             var reason = await silo.Control.RunAsync(call).ConfigureAwait(false);
             cancellationToken.ThrowIfCancellationRequested();
             if (call.ConfigurationError is { } error)
@@ -81,19 +81,24 @@ public sealed partial class KvCacheClient : IKvCache
 
     /// <summary>Begins to connect, for matches and for bytes, so that the first call need not wait for it. Returns at once; what fails is
     /// tried again by the calls that need it.</summary>
-    public void WarmUp() => _ = Task.Run(async () =>
+    /// <exception cref="ObjectDisposedException">The client is disposed.</exception>
+    public void WarmUp()
     {
-        foreach (var silo in _silos.Configured)
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        _ = Task.Run(async () =>
         {
-            using var small = new SiloCall(static _ => MissReason.None, _options.LoadTimeout, CancellationToken.None);
-            using var bulk = new SiloCall(static _ => MissReason.None, _options.LoadTimeout, CancellationToken.None);
-            if (await silo.Control.RunAsync(small).ConfigureAwait(false) == MissReason.None)
+            foreach (var silo in _silos.Configured)
             {
-                await silo.Data.RunAsync(bulk).ConfigureAwait(false);
-                return;
+                using var small = new SiloCall(static _ => MissReason.None, _options.LoadTimeout, CancellationToken.None);
+                using var bulk = new SiloCall(static _ => MissReason.None, _options.LoadTimeout, CancellationToken.None);
+                if (await silo.Control.RunAsync(small).ConfigureAwait(false) == MissReason.None)
+                {
+                    await silo.Data.RunAsync(bulk).ConfigureAwait(false);
+                    return;
+                }
             }
-        }
-    });
+        });
+    }
 
     /// <inheritdoc/>
     public ValueTask<CacheMatch> MatchAsync(KvPrefix prefix, TimeSpan hold = default, CancellationToken cancellationToken = default)
@@ -132,7 +137,7 @@ public sealed partial class KvCacheClient : IKvCache
     /// <see cref="KvCacheClientOptions.MatchTimeout"/>.</returns>
     public ValueTask<BlockLocations?> LocateAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        BlockArguments.CheckPrefix(prefix);
         Check(cancellationToken);
         var budget = new CallBudget(_options.MatchTimeout, _options.SiloPatience, cancellationToken);
         return new ClusterLocate(_silos, prefix, budget).RunAsync();
@@ -264,7 +269,7 @@ public sealed partial class KvCacheClient : IKvCache
     /// <inheritdoc/>
     public async ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(ns);
+        BlockArguments.CheckNamespace(ns, nameof(ns));
         Check(cancellationToken);
         foreach (var silo in _silos.Configured)
             silo.Memory?.Drop(ns);
@@ -283,7 +288,7 @@ public sealed partial class KvCacheClient : IKvCache
     /// <inheritdoc/>
     public async ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        BlockArguments.CheckPrefix(prefix);
         Check(cancellationToken);
         foreach (var silo in _silos.Configured)
             silo.Memory?.Drop(prefix.Namespace, prefix.Chain.Hashes);

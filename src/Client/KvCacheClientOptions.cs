@@ -18,13 +18,21 @@ public sealed class KvCacheClientOptions
     public string Tenant { get; set; } = "default";
 
     /// <summary>The tenant's secret; it never travels. Default empty.</summary>
-    public string Secret { get; set; } = "";
+    public string Secret
+    {
+        get;
+        set => field = value ?? "";
+    } = "";
 
     /// <summary>
     /// File with the secret in its first line, instead of <see cref="Secret"/>. It is read for every new connection, so that a secret is
     /// exchanged without a restart. Default empty.
     /// </summary>
-    public string SecretFile { get; set; } = "";
+    public string SecretFile
+    {
+        get;
+        set => field = value ?? "";
+    } = "";
 
     /// <summary>Whom to trust and what to show at endpoints with TLS. Default: the authorities of the machine, and nothing.</summary>
     public KvCacheTlsOptions Tls { get; } = new();
@@ -108,6 +116,8 @@ public sealed class KvCacheClientOptions
             failures.Add(problem);
         if (string.IsNullOrEmpty(Tenant))
             failures.Add("Tenant is empty; the name of a tenant was expected, default where silos know none.");
+        else if (CacheNamespace.FindTextProblem(nameof(Tenant), Tenant) is { } text)
+            failures.Add(text);
         try
         {
             CreateSecret();

@@ -105,8 +105,15 @@ public static class KvCacheServices
         HealthStatus failureStatus = HealthStatus.Degraded, IEnumerable<string>? tags = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        CacheRegistration.AddOptions<HealthSettings, HealthSettings.Validator>(builder.Services, name).Configure(
+            settings => settings.Cache = cache);
         return builder.Add(new HealthCheckRegistration(
-            name, provider => new CacheHealthCheck(CacheRegistration.Get<IKvCache>(provider, cache)), failureStatus, tags));
+            name,
+            provider => new CacheHealthCheck(CacheRegistration.Get<IKvCache>(
+                provider, CacheRegistration.GetOptions<HealthSettings>(provider, name).Cache)),
+            failureStatus,
+            tags));
     }
 
     private static IServiceCollection AddClient(IServiceCollection services, string? key, Action<KvCacheClientOptions> configure)
@@ -137,6 +144,7 @@ public static class KvCacheServices
 
     private static IServiceCollection AddLocal(IServiceCollection services, string? key, ByteSize size)
     {
+        ArgumentNullException.ThrowIfNull(services);
         ArgumentOutOfRangeException.ThrowIfLessThan(size.Bytes, 1, nameof(size));
         CacheRegistration.TryAdd(services, key, _ => new LocalKvCache(size));
         return services;
@@ -144,10 +152,13 @@ public static class KvCacheServices
 
     private static IServiceCollection AddTiered(IServiceCollection services, string? key, string near, string far, TimeSpan? nearLife)
     {
+        ArgumentNullException.ThrowIfNull(services);
         ArgumentException.ThrowIfNullOrEmpty(near);
         ArgumentException.ThrowIfNullOrEmpty(far);
-        if (near == far || near == key || far == key)
-            throw new ArgumentException($"'{near}', '{far}' and '{key}' are to be three caches; three keys were expected.", nameof(far));
+        if (near == far)
+            throw new ArgumentException($"The near and the far cache are both '{far}'; two keys were expected.", nameof(far));
+        if (TieredSettings.IsMadeOf(services, near, key) || TieredSettings.IsMadeOf(services, far, key))
+            throw new ArgumentException($"'{key}' would be made of itself; other caches were expected.", nameof(far));
         if (nearLife <= TimeSpan.Zero)
             throw new ArgumentOutOfRangeException(nameof(nearLife), nearLife, "Copies have to live longer than zero.");
         var isNew = CacheRegistration.TryAdd(services, key, provider =>

@@ -9,20 +9,40 @@ namespace KvCache.Client;
 public sealed class KvCacheTlsOptions
 {
     /// <summary>PEM with the authorities that are trusted. Default empty: those of the machine.</summary>
-    public string CaFile { get; set; } = "";
+    public string CaFile
+    {
+        get;
+        set => field = value ?? "";
+    } = "";
 
     /// <summary>Name that the silos' certificates must have. Default empty: the host of the endpoint.</summary>
-    public string ServerName { get; set; } = "";
+    public string ServerName
+    {
+        get;
+        set => field = value ?? "";
+    } = "";
 
     /// <summary>The client's own certificate, PEM or PFX, where silos ask for one. Default empty. It may stand for the tenant; no secret is
     /// needed then.</summary>
-    public string CertificateFile { get; set; } = "";
+    public string CertificateFile
+    {
+        get;
+        set => field = value ?? "";
+    } = "";
 
     /// <summary>Its key, as PEM. Default empty: the certificate's file has it.</summary>
-    public string KeyFile { get; set; } = "";
+    public string KeyFile
+    {
+        get;
+        set => field = value ?? "";
+    } = "";
 
     /// <summary>Password of a PFX file or of an encrypted key. Default empty.</summary>
-    public string Password { get; set; } = "";
+    public string Password
+    {
+        get;
+        set => field = value ?? "";
+    } = "";
 
     /// <summary>What is wrong with the settings or their files, in a sentence; null when nothing is.</summary>
     internal string? FindProblem()

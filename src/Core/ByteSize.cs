@@ -23,6 +23,7 @@ public readonly record struct ByteSize(long Bytes)
     /// <exception cref="FormatException">The text is not such a size.</exception>
     public static ByteSize Parse(string text)
     {
+        ArgumentNullException.ThrowIfNull(text);
         var number = text.AsSpan().Trim();
         long factor = 1;
         foreach (var (suffix, value) in Units)

@@ -22,13 +22,16 @@ namespace KvCache.Redis;
 /// Everybody who reaches Redis reads every tenant's blocks: where tenants do not trust each other, that takes silos.
 /// </para>
 /// </remarks>
-public sealed class RedisKvCache : IKvCache
+public sealed partial class RedisKvCache : IKvCache
 {
     private const int KeysAtOnce = 512;
+
+    private static readonly TimeSpan LongestLife = TimeSpan.FromDays(1_000_000); // the library takes the longest one for none at all
 
     private readonly RedisKvCacheOptions _options;
     private readonly CacheMeter _meter = new("redis");
     private readonly Lazy<Task<IConnectionMultiplexer>> _connecting;
+    private readonly string _where;
     private readonly bool _ownsConnection;
     private volatile bool _disposed;
     private int _hasAsked;
@@ -37,7 +40,7 @@ public sealed class RedisKvCache : IKvCache
     /// <param name="options">Settings; not changed afterwards.</param>
     /// <exception cref="OptionsValidationException">A setting is out of its bounds.</exception>
     public RedisKvCache(RedisKvCacheOptions options)
-        : this(options, () => ConnectAsync(options.Configuration), ownsConnection: true)
+        : this(options, () => ConnectAsync(options.Configuration), null)
     {
     }
 
@@ -46,17 +49,20 @@ public sealed class RedisKvCache : IKvCache
     /// <param name="options">Settings; not changed afterwards; null for the defaults.</param>
     /// <exception cref="OptionsValidationException">A setting is out of its bounds.</exception>
     public RedisKvCache(IConnectionMultiplexer connection, RedisKvCacheOptions? options = null)
-        : this(options ?? new RedisKvCacheOptions(), () => Task.FromResult(connection), ownsConnection: false) =>
-        ArgumentNullException.ThrowIfNull(connection);
+        : this(options ?? new RedisKvCacheOptions(), () => Task.FromResult(connection), Given(connection))
+    {
+    }
 
-    private RedisKvCache(RedisKvCacheOptions options, Func<Task<IConnectionMultiplexer>> connect, bool ownsConnection)
+    private RedisKvCache(RedisKvCacheOptions options, Func<Task<IConnectionMultiplexer>> connect, IConnectionMultiplexer? given)
     {
         ArgumentNullException.ThrowIfNull(options);
         if (options.Validate() is { Count: > 0 } problems)
             throw new OptionsValidationException(Microsoft.Extensions.Options.Options.DefaultName, typeof(RedisKvCacheOptions), problems);
         _options = options;
-        _connecting = new Lazy<Task<IConnectionMultiplexer>>(connect);
-        _ownsConnection = ownsConnection;
+        _connecting = new Lazy<Task<IConnectionMultiplexer>>(() => Seen(connect()));
+        _ownsConnection = given is null;
+        _where = string.Join(", ", (given?.GetEndPoints() ?? [.. ConfigurationOptions.Parse(options.Configuration).EndPoints])
+            .Select(EndPointCollection.ToString));
     }
 
     /// <summary>The latest failure in words, whenever that was; null when there was none.</summary>
@@ -71,7 +77,8 @@ public sealed class RedisKvCache : IKvCache
     {
         var began = Stopwatch.GetTimestamp();
         var (_, reason, error) = await AskAsync(
-            _options.MatchTimeout, default(TimeSpan), (database, _) => database.PingAsync(), cancellationToken).ConfigureAwait(false);
+            _options.MatchTimeout, default(TimeSpan), (database, token) => database.PingAsync().WaitAsync(token), cancellationToken)
+            .ConfigureAwait(false);
         return new CacheHealth(reason == MissReason.None, Stopwatch.GetElapsedTime(began), error);
     }
 
@@ -133,13 +140,13 @@ public sealed class RedisKvCache : IKvCache
                     {
                         for (var i = 0; i < count; i++)
                         {
-                            using var value = await values[i].WaitAsync(token).ConfigureAwait(false);
+                            using var value = await OrNothingAsync(values[i], token).ConfigureAwait(false);
                             values[i] = Task.FromResult<Lease<byte>?>(null);
                             if (value is null)
                                 return MissReason.Absent;
                             if (!TryCopy(value.Span, prefix, firstBlock + loaded, range, destinations[loaded].Span))
                             {
-                                await database.KeyDeleteAsync(KeyOf(prefix, firstBlock + loaded)).WaitAsync(token).ConfigureAwait(false);
+                                await DropAsync(database, KeyOf(prefix, firstBlock + loaded), token).ConfigureAwait(false);
                                 return MissReason.Corrupt;
                             }
 
@@ -158,6 +165,8 @@ public sealed class RedisKvCache : IKvCache
                 return MissReason.None;
             },
             cancellationToken).ConfigureAwait(false);
+        if (reason == MissReason.None && missed == MissReason.Corrupt)
+            error = LastError = $"Redis at {_where}: what is stored as a block is none, or is damaged";
         var result = new LoadResult(loaded, reason == MissReason.None ? missed : reason) { Error = error };
         _meter.Loaded(result, destinations.Count, prefix.Namespace.Layout, range, began);
         return result;
@@ -187,12 +196,12 @@ public sealed class RedisKvCache : IKvCache
                     token.ThrowIfCancellationRequested();
                     var outcomes = new Task<bool>[count];
                     for (var i = 0; i < count; i++)
-                        outcomes[i] = StoreAsync(database, prefix, firstBlock + first + i, blocks[first + i], life);
+                        outcomes[i] = Seen(StoreAsync(database, prefix, firstBlock + first + i, blocks[first + i], life));
                     for (var i = 0; i < count; i++)
                     {
                         var stored = await outcomes[i].WaitAsync(token).ConfigureAwait(false);
                         if (!stored && options is { TimeToLive: { } asked, RefreshLife: true })
-                            await database.KeyExpireAsync(KeyOf(prefix, firstBlock + first + i), asked).WaitAsync(token)
+                            await database.KeyExpireAsync(KeyOf(prefix, firstBlock + first + i), Whole(asked)).WaitAsync(token)
                                 .ConfigureAwait(false);
                         result = result.With(stored ? PutOutcome.Stored : PutOutcome.AlreadyStored);
                     }
@@ -232,7 +241,7 @@ public sealed class RedisKvCache : IKvCache
         return await CountKeysAsync(
             prefix,
             (database, key) => timeToLive is { } life
-                ? database.KeyExpireAsync(key, life)
+                ? database.KeyExpireAsync(key, Whole(life))
                 : ForeverAsync(database, key),
             cancellationToken).ConfigureAwait(false) ?? 0;
 
@@ -244,7 +253,7 @@ public sealed class RedisKvCache : IKvCache
     /// <inheritdoc/>
     public async ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        BlockArguments.CheckPrefix(prefix);
         var deleted = await CountKeysAsync(prefix, (database, key) => database.KeyDeleteAsync(key), cancellationToken)
             .ConfigureAwait(false);
         return new DeleteResult(deleted ?? 0, deleted is not null);
@@ -255,7 +264,7 @@ public sealed class RedisKvCache : IKvCache
     /// deleted a part, and says so.</remarks>
     public async ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(ns);
+        BlockArguments.CheckNamespace(ns, nameof(ns));
         var deleted = 0;
         var (_, reason, _) = await AskAsync(
             _options.StoreTimeout,
@@ -263,7 +272,10 @@ public sealed class RedisKvCache : IKvCache
             async (database, token) =>
             {
                 // A master that is away throws: what it has is not deleted.
-                foreach (var server in database.Multiplexer.GetServers().Where(server => !server.IsReplica))
+                IServer[] masters = [.. database.Multiplexer.GetServers().Where(server => !server.IsReplica)];
+                if (masters.Length == 0)
+                    throw new RedisException("there is no master, and a replica deletes nothing");
+                foreach (var server in masters)
                 {
                     var keys = server.KeysAsync(database.Database, $"{Escape(PrefixOf(ns))}*", KeysAtOnce).WithCancellation(token);
                     await foreach (var key in keys.ConfigureAwait(false))
@@ -293,26 +305,25 @@ public sealed class RedisKvCache : IKvCache
     public async ValueTask DisposeAsync()
     {
         _disposed = true;
-        if (_ownsConnection && _connecting is { IsValueCreated: true, Value: var connecting })
+        if (!_ownsConnection || _connecting is not { IsValueCreated: true, Value: var connecting })
+            return;
+        var ending = EndAsync(connecting);
+        if (connecting.IsCompleted)
+            await ending.ConfigureAwait(false); // else it ends as soon as it is made
+
+        static async Task EndAsync(Task<IConnectionMultiplexer> connecting)
         {
             try
             {
-                await (await connecting.ConfigureAwait(false)).DisposeAsync().ConfigureAwait(false);
+                var connection = await connecting.ConfigureAwait(false);
+                await connection.CloseAsync(allowCommandsToComplete: false).ConfigureAwait(false);
+                await connection.DisposeAsync().ConfigureAwait(false);
             }
-            catch (RedisException)
+            catch (Exception e) when (e is RedisException or RedisCommandException or ObjectDisposedException)
             {
                 // It was never there.
             }
         }
-    }
-
-    private static async Task<IConnectionMultiplexer> ConnectAsync(string configuration)
-    {
-        var options = ConfigurationOptions.Parse(configuration);
-        options.AbortOnConnectFail = false; // it goes on trying
-        options.BacklogPolicy = BacklogPolicy.FailFast; // what cannot be asked now is a miss now
-        options.ClientName ??= "kvcache";
-        return await ConnectionMultiplexer.ConnectAsync(options).ConfigureAwait(false);
     }
 
     private static async Task<int> CountAsync(
@@ -325,7 +336,7 @@ public sealed class RedisKvCache : IKvCache
             var exist = new Task<bool>[count];
             for (var i = 0; i < count; i++)
                 exist[i] = database.KeyExistsAsync(prefix + hashes.Span[found + i]);
-            var all = await Task.WhenAll(exist).WaitAsync(cancellationToken).ConfigureAwait(false);
+            var all = await Seen(Task.WhenAll(exist)).WaitAsync(cancellationToken).ConfigureAwait(false);
             var missing = Array.IndexOf(all, false);
             if (missing >= 0)
                 return found + missing;
@@ -364,7 +375,8 @@ public sealed class RedisKvCache : IKvCache
             bytes.Span, prefix.Namespace, prefix.Chain.Hashes[block], _options.Encoding, out var length);
         try
         {
-            return await database.StringSetAsync(KeyOf(prefix, block), value.AsMemory(0, length), life, When.NotExists)
+            return await database.StringSetAsync(
+                KeyOf(prefix, block), value.AsMemory(0, length), life is { } limited ? Whole(limited) : null, When.NotExists)
                 .ConfigureAwait(false);
         }
         finally
@@ -384,8 +396,8 @@ public sealed class RedisKvCache : IKvCache
             {
                 foreach (var (first, blocks) in RequestPieces.Of(0, prefix.BlockCount, KeysAtOnce))
                 {
-                    var done = await Task.WhenAll(Enumerable.Range(first, blocks).Select(block => call(database, KeyOf(prefix, block))))
-                        .WaitAsync(token).ConfigureAwait(false);
+                    var calls = Enumerable.Range(first, blocks).Select(block => call(database, KeyOf(prefix, block)));
+                    var done = await Seen(Task.WhenAll(calls)).WaitAsync(token).ConfigureAwait(false);
                     count += done.Count(was => was);
                 }
 
@@ -395,51 +407,20 @@ public sealed class RedisKvCache : IKvCache
         return reason == MissReason.None ? count : null;
     }
 
-    // Whatever Redis or the network does is a reason, and no exception.
-    private async ValueTask<(T Result, MissReason Reason, string? Error)> AskAsync<T>(
-        TimeSpan timeout, T none, Func<IDatabase, CancellationToken, Task<T>> ask, CancellationToken cancellationToken)
-    {
-        Check(cancellationToken);
-        if (Interlocked.Exchange(ref _hasAsked, 1) == 0)
-            timeout += _options.FirstCallTimeout;
-        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        limit.CancelAfter(timeout);
-        try
-        {
-            var connection = await _connecting.Value.WaitAsync(limit.Token).ConfigureAwait(false);
-            if (_disposed && _ownsConnection)
-                await connection.DisposeAsync().ConfigureAwait(false); // it was made behind the end of this cache
-            return (await ask(connection.GetDatabase(), limit.Token).ConfigureAwait(false), MissReason.None, null);
-        }
-        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
-        {
-            LastError = $"Redis has not answered within {timeout.TotalMilliseconds:0} ms.";
-            return (none, MissReason.Deadline, LastError);
-        }
-        catch (Exception e) when (CauseOf(e) is RedisException or RedisTimeoutException or ObjectDisposedException)
-        {
-            var cause = CauseOf(e);
-            LastError = cause is RedisTimeoutException
-                ? "Redis has not answered within the time limit of its connection."
-                : cause.Message.Split(';')[0]; // what follows is the state of the library's connections
-            return (none, cause switch
-            {
-                RedisTimeoutException => MissReason.Deadline,
-                RedisServerException => MissReason.Refused,
-                _ => MissReason.Unavailable,
-            }, LastError);
-        }
-    }
-
     private void Check(CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         cancellationToken.ThrowIfCancellationRequested();
     }
 
-    // What goes through keys page by page wraps what happens.
-    private static Exception CauseOf(Exception exception) =>
-        exception is AggregateException { InnerException: { } inner } ? inner : exception;
+    private static TimeSpan Whole(TimeSpan life) =>
+        life < LongestLife ? TimeSpan.FromMilliseconds(Math.Ceiling(life.TotalMilliseconds)) : LongestLife;
+
+    private static IConnectionMultiplexer Given(IConnectionMultiplexer connection)
+    {
+        ArgumentNullException.ThrowIfNull(connection);
+        return connection;
+    }
 
     private int AtOnce(CacheNamespace ns) => (int)Math.Clamp(_options.MaxBytesOnTheWay.Bytes / ns.Layout.BlockBytes, 1, KeysAtOnce);
 

@@ -43,7 +43,7 @@ public sealed class RedisKvCacheOptions
     public IReadOnlyList<string> Validate()
     {
         var problems = new List<string>();
-        if (KeyPrefix.Length == 0)
+        if (string.IsNullOrEmpty(KeyPrefix))
             problems.Add($"{nameof(KeyPrefix)} is empty; a beginning of keys was expected, such as kvcache.blocks.");
         if (DefaultTimeToLive <= TimeSpan.Zero)
             problems.Add($"{nameof(DefaultTimeToLive)} is {DefaultTimeToLive}; more than zero was expected, or null for no end.");
@@ -71,7 +71,8 @@ public sealed class RedisKvCacheOptions
 
         try
         {
-            _ = ConfigurationOptions.Parse(Configuration);
+            if (ConfigurationOptions.Parse(Configuration).EndPoints.Count == 0)
+                problems.Add($"{nameof(Configuration)} is '{Configuration}' and names no address; host:port was expected.");
         }
         catch (ArgumentException e)
         {

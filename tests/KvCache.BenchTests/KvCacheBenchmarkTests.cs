@@ -42,7 +42,8 @@ public sealed class KvCacheBenchmarkTests
     {
         var benchmark = new KvCacheBenchmark(new BenchmarkOptions { Before = 60 });
 
-        var error = await Assert.ThrowsAsync<ArgumentException>(() => benchmark.RunAllAsync(Requests, TestContext.Current.CancellationToken));
+        var error = await Assert.ThrowsAsync<ArgumentException>(
+            () => benchmark.RunAllAsync(Requests, TestContext.Current.CancellationToken));
 
         Assert.Contains("60 requests", error.Message, StringComparison.Ordinal);
     }

@@ -104,6 +104,43 @@ public sealed class GenerationTests : IDisposable
         Assert.Throws<ArgumentException>(() => { _ = Generate(""); });
         Assert.Throws<ArgumentException>(() => { _ = Generate(new string('a', 10_000)); });
         Assert.Throws<ArgumentNullException>(() => { _ = Generate(null!); });
+        foreach (var options in new[]
+        {
+            Short with { TokensPerBlock = 0 }, Short with { MaxTokens = -1 }, Short with { TimeToLive = TimeSpan.Zero },
+            Short with { Replicas = 17 }, Short with { Durability = (Durability)7 }, Short with { Sampling = null! },
+            Short with { Sampling = new SamplingOptions { TopP = 2 } }, Short with { Salt = null! }, Short with { Tenant = "" },
+            Short with { LoraAdapter = new string('a', 300) },
+        })
+        {
+            Assert.ThrowsAny<ArgumentException>(() => { _ = Generate(HarborModel.Prompt, options: options); });
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_cache_that_ends_meanwhile_costs_only_time(bool isStored)
+    {
+        if (isStored)
+            await Generate(HarborModel.Prompt).ToResultAsync(Token);
+        using var ending = new EndingCache(_cache.Local);
+        var result = await ending.GenerateWithCacheAsync(_harbor.Model, _harbor.Tokenizer, HarborModel.Prompt, options: Short)
+            .ToResultAsync(Token);
+        Assert.Equal((HarborModel.Answer[..24], 0, 0), (result.Text, result.HitTokens, result.StoredBlocks));
+    }
+
+    [Fact]
+    public async Task Null_is_told_everywhere()
+    {
+        using var ring = new StagingRing(_harbor.Model.CreateLayout(TokensPerBlock), torch.CPU, blocks: 1);
+        using var tensor = torch.zeros(4);
+        var sampler = new TokenSampler(SamplingOptions.Greedy);
+        var prefix = KvPrefix.Of(CachedGeneration.NamespaceOf(_harbor.Model, Short), new int[TokensPerBlock]);
+        await using var layers = _cache.LoadLayerTensors(prefix, 0, 1, cancellationToken: Token);
+        var texts = new TextKvCache(_cache, "default", "model");
+        Assert.Empty(await NullArguments.FindAsync(
+            typeof(CachedGeneration).Assembly, _cache, _harbor.Model, _harbor.Tokenizer, ring, tensor, sampler, layers, texts,
+            torch.CPU));
     }
 
     [Fact]
@@ -131,6 +168,18 @@ public sealed class GenerationTests : IDisposable
 
     private IAsyncEnumerable<GenerationPiece> Generate(string prompt, string? prefix = null, GenerationOptions? options = null) =>
         _cache.GenerateWithCacheAsync(_harbor.Model, _harbor.Tokenizer, prompt, prefix, options ?? Short);
+
+    // Ends behind the first match.
+    private sealed class EndingCache(IKvCache cache) : OtherKvCache(cache)
+    {
+        public override ValueTask<LoadResult> LoadAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
+            CancellationToken cancellationToken = default) => throw new ObjectDisposedException("the cache");
+
+        public override ValueTask<StoreResult> StoreAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+            CancellationToken cancellationToken = default) => throw new ObjectDisposedException("the cache");
+    }
 
     private sealed class RecordingCache(LocalKvCache local) : OtherKvCache(local)
     {

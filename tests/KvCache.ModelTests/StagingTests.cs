@@ -130,6 +130,25 @@ public sealed class StagingTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task A_ring_that_is_disposed_under_a_load_is_freed_behind_it()
+    {
+        var ring = new StagingRing(Namespace.Layout, torch.CPU, blocks: 1);
+        using var known = await StoreAsync(0, 2);
+        var before = torch.Tensor.TotalCount;
+        await using (var layers = await _cache.LoadLayerTensorsAsync(Prefix(0, 2), 0, 2, ring, cancellationToken: Token))
+        {
+            var waiting = _cache.LoadLayerTensorsAsync(Prefix(0, 2), 0, 2, ring, cancellationToken: Token).AsTask();
+            ring.Dispose();
+            using var layer = torch.zeros([2, 16, 2, 4], torch.ScalarType.BFloat16);
+            Assert.True(await layers.CopyToAsync(2, layer));
+            await layers.DisposeAsync();
+            await Assert.ThrowsAsync<ObjectDisposedException>(() => waiting.WaitAsync(Eventually.Bound, Token));
+        }
+
+        Assert.Equal(before - 2, torch.Tensor.TotalCount); // the ring's buffers
+    }
+
+    [Fact]
     public async Task Tensors_of_another_kind_are_errors()
     {
         using var ring = new StagingRing(Namespace.Layout, torch.CPU, blocks: 1);

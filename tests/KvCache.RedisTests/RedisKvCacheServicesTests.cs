@@ -39,12 +39,23 @@ public sealed class RedisKvCacheServicesTests
     [Theory]
     [InlineData("KeyPrefix", "", "KeyPrefix is empty")]
     [InlineData("Encoding:Level", "99", "Encoding: ")]
-    [InlineData("Configurration", "redis:6379", "'Configurration'")]
+    [InlineData("Configurration", "redis:6379", "Configurration is not a setting; perhaps Configuration was meant.")]
+    [InlineData("DefaultTimeToLive", "3600", "DefaultTimeToLive is '3600'; a time was expected")] // ten years, to .NET
+    [InlineData("Encoding:Compression", "17", "Encoding:Compression is '17'; None or GZip or Zstd or FloatPlanes was expected.")]
     public void Wrong_settings_are_told_at_start(string key, string value, string problem)
     {
         using var provider = new ServiceCollection().AddRedisKvCache(Read((key, value))).BuildServiceProvider();
         var error = Assert.Throws<OptionsValidationException>(() => provider.GetRequiredService<IStartupValidator>().Validate());
         Assert.Contains(problem, Assert.Single(error.Failures), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Null_is_told_everywhere()
+    {
+        await using var cache = new RedisKvCache(new RedisKvCacheOptions { Configuration = "127.0.0.1:1" });
+        Assert.Empty(await NullArguments.FindAsync(
+            typeof(RedisKvCache).Assembly, cache, new ServiceCollection(), new ConfigurationBuilder().Build(),
+            (Action<RedisKvCacheOptions>)(_ => { })));
     }
 
     private static IConfigurationRoot Read(params (string Key, string? Value)[] values) => new ConfigurationBuilder()

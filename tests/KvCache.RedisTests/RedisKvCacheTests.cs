@@ -144,6 +144,7 @@ public sealed class RedisKvCacheTests : IAsyncLifetime
     [InlineData("bit")]
     [InlineData("foreign")]
     [InlineData("nonsense")]
+    [InlineData("list")]
     public async Task What_is_no_block_is_a_miss_and_deleted(string damage)
     {
         var prefix = PrefixOf(Ns, 3);
@@ -160,12 +161,20 @@ public sealed class RedisKvCacheTests : IAsyncLifetime
                 "foreign" => await database.StringGetAsync(KeyOf(prefix, 2)),
                 _ => "nonsense",
             };
-            await database.StringSetAsync(KeyOf(prefix, 1), now);
+            if (damage == "list")
+            {
+                await database.KeyDeleteAsync(KeyOf(prefix, 1));
+                await database.ListLeftPushAsync(KeyOf(prefix, 1), now);
+            }
+            else
+            {
+                await database.StringSetAsync(KeyOf(prefix, 1), now);
+            }
         }
 
-        Assert.Equal(
-            new LoadResult(1, MissReason.Corrupt),
-            await _cache.LoadAsync(prefix, 0, Memory(3, Ns.Layout.BlockBytes), cancellationToken: Token));
+        var loaded = await _cache.LoadAsync(prefix, 0, Memory(3, Ns.Layout.BlockBytes), cancellationToken: Token);
+        Assert.Equal(new LoadResult(1, MissReason.Corrupt), loaded);
+        Assert.Equal($"Redis at {_redis.Tcp}: what is stored as a block is none, or is damaged", loaded.Error);
         Assert.Equal((1, MissReason.Absent), await MatchAsync(_cache, prefix));
         Assert.Equal(1, (await StoreAsync(_cache, prefix)).Stored);
         await AssertLoadsAsync(_cache, prefix, 3);
@@ -193,14 +202,16 @@ public sealed class RedisKvCacheTests : IAsyncLifetime
         Assert.Equal((0, MissReason.Deadline), await MatchAsync(_cache, prefix));
         var health = await _cache.GetHealthAsync(Token);
         Assert.False(health.IsAvailable);
-        Assert.StartsWith("Redis has not answered", health.Problem, StringComparison.Ordinal);
+        Assert.Equal($"Redis at {_redis.Tcp} has not answered within 250 ms", health.Problem); // the connection would wait for seconds
         _redis.Thaw();
         await Eventually.TrueAsync("the blocks are found again", async () => (await MatchAsync(_cache, prefix)).Blocks == 2);
 
         _redis.Kill();
         await Eventually.TrueAsync(
             "the loss is known", async () => (await MatchAsync(_cache, prefix)).Reason == MissReason.Unavailable);
-        Assert.Equal(MissReason.Unavailable, (await StoreAsync(_cache, prefix)).Reason);
+        var stored = await StoreAsync(_cache, prefix);
+        Assert.Equal(MissReason.Unavailable, stored.Reason);
+        Assert.Equal($"Redis at {_redis.Tcp}: No connection", stored.Error); // and not what the library says of its threads
         Assert.Equal(
             new LoadResult(0, MissReason.Unavailable),
             await _cache.LoadAsync(prefix, 0, Memory(2, Ns.Layout.BlockBytes), cancellationToken: Token));
@@ -219,6 +230,97 @@ public sealed class RedisKvCacheTests : IAsyncLifetime
         Assert.Equal((0, MissReason.Refused), (result.Stored, result.Reason));
         Assert.Contains("OOM", _cache.LastError, StringComparison.Ordinal);
         await AssertLoadsAsync(_cache, prefix, 1);
+    }
+
+    [Theory]
+    [InlineData("$SET=,$UNLINK=,$DEL=,$SCAN=")]
+    [InlineData("defaultDatabase=99")]
+    [InlineData("serviceName=nobody")]
+    public async Task What_the_library_refuses_is_a_miss(string settings)
+    {
+        await using var cache = New(options => options.Configuration = $"{_redis.Tcp},{settings}");
+        var prefix = PrefixOf(Ns, 2);
+        var stored = await StoreAsync(cache, prefix);
+        Assert.Equal((0, true), (stored.Stored, stored.Reason is MissReason.Refused or MissReason.Unavailable));
+        Assert.StartsWith($"Redis at {_redis.Tcp}: ", stored.Error, StringComparison.Ordinal);
+        Assert.Equal(0, (await MatchAsync(cache, prefix)).Blocks);
+        Assert.False((await cache.DeleteAsync(prefix, Token)).IsConfirmed);
+        Assert.False((await cache.ClearAsync(Ns, Token)).IsConfirmed);
+    }
+
+    [Fact]
+    public async Task A_replica_is_read_and_confirms_no_deletion()
+    {
+        var prefix = PrefixOf(Ns, 2);
+        await StoreAsync(_cache, prefix);
+        using var replica = RedisProcess.Start("--replicaof", "127.0.0.1", $"{_redis.Port}");
+        await using var cache = New(options => options.Configuration = replica.Tcp);
+        await Eventually.TrueAsync("the replica has the blocks", async () => (await MatchAsync(cache, prefix)).Blocks == 2);
+        await AssertLoadsAsync(cache, prefix, 2);
+        var stored = await StoreAsync(cache, PrefixOf(Ns, 1));
+        Assert.Equal((0, MissReason.Unavailable), (stored.Stored, stored.Reason));
+        Assert.Equal(0, await cache.ExpireAsync(prefix, TimeSpan.FromHours(1), Token));
+        Assert.Equal(new DeleteResult(0, IsConfirmed: false), await cache.DeleteAsync(prefix, Token));
+        Assert.Equal(new DeleteResult(0, IsConfirmed: false), await cache.ClearAsync(Ns, Token));
+    }
+
+    [Fact]
+    public async Task What_is_damaged_is_a_miss_also_for_those_who_may_only_read()
+    {
+        var prefix = PrefixOf(Ns, 1);
+        await StoreAsync(_cache, prefix);
+        Assert.Equal("+OK", _redis.Command("SET", KeyOf(prefix), "nonsense"));
+        Assert.Equal("+OK", _redis.Command("ACL", "SETUSER", "reader", "on", "nopass", "~*", "+@all", "-@write"));
+        await using var cache = New(options => options.Configuration = $"{_redis.Tcp},user=reader,password=any");
+        Assert.Equal(
+            new LoadResult(0, MissReason.Corrupt),
+            await cache.LoadAsync(prefix, 0, Memory(1, Ns.Layout.BlockBytes), cancellationToken: Token));
+    }
+
+    [Fact]
+    public async Task Nothing_is_left_unobserved_when_a_call_fails_at_its_first_block()
+    {
+        var unobserved = new List<Exception>();
+        TaskScheduler.UnobservedTaskException += Note;
+        try
+        {
+            await StoreAsync(_cache, PrefixOf(Ns, 1));
+            _redis.Command("CONFIG", "SET", "maxmemory", "1mb");
+            for (var i = 0; i < 20; i++)
+                Assert.Equal(MissReason.Refused, (await StoreAsync(_cache, PrefixOf(Ns, 8))).Reason);
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+        }
+        finally
+        {
+            TaskScheduler.UnobservedTaskException -= Note;
+        }
+
+        lock (unobserved)
+            Assert.Empty(unobserved);
+
+        void Note(object? sender, UnobservedTaskExceptionEventArgs args)
+        {
+            lock (unobserved)
+                unobserved.AddRange(args.Exception.InnerExceptions.Where(e => e.Message.StartsWith("OOM", StringComparison.Ordinal)));
+        }
+    }
+
+    [Theory]
+    [InlineData(null, "Configuration is not understood")]
+    [InlineData("", "Configuration is not understood")]
+    [InlineData(",", "Configuration is ',' and names no address")]
+    [InlineData("redis:port", "Configuration is 'redis:port' and names no address")]
+    [InlineData("redis:6379,bogus=1", "Keyword 'bogus' is not supported")]
+    public void An_address_that_cannot_be_is_told_at_once(string? configuration, string words)
+    {
+        var error = Assert.Throws<OptionsValidationException>(() => New(options =>
+        {
+            options.Configuration = configuration!;
+            options.KeyPrefix = null!;
+        }));
+        Assert.Contains(words, error.Message, StringComparison.Ordinal);
+        Assert.Contains("KeyPrefix is empty", error.Message, StringComparison.Ordinal);
     }
 
     [Fact]

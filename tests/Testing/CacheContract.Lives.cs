@@ -43,6 +43,25 @@ public abstract partial class CacheContract
     }
 
     [Fact]
+    public async Task The_shortest_life_and_the_longest_are_lives()
+    {
+        KvPrefix shortest = New(2), shortened = New(2), longest = New(2), lengthened = New(2);
+        foreach (var (stored, set, life) in new[]
+        {
+            (shortest, shortened, TimeSpan.FromTicks(1)), (longest, lengthened, TimeSpan.MaxValue),
+        })
+        {
+            await StoreAsync(stored, life);
+            await StoreAsync(set, Long);
+            Assert.Equal(2, await _cache.ExpireAsync(set, life, Token));
+        }
+
+        await GoneAsync(shortest);
+        await GoneAsync(shortened);
+        await AssertFoundAsync([2, 2], longest, lengthened);
+    }
+
+    [Fact]
     public async Task What_is_deleted_is_gone_and_can_be_stored_again()
     {
         KvPrefix prefix = New(3), stays = New(2);

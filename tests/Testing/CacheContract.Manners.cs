@@ -122,6 +122,17 @@ public abstract partial class CacheContract
     }
 
     [Fact]
+    public async Task A_load_by_layers_begins_with_its_first_layer()
+    {
+        var cache = Create();
+        var prefix = New(1);
+        await cache.StoreAsync(prefix, 0, Blocks(prefix), null, Token);
+        var layers = cache.LoadLayersAsync(prefix, 0, Memory(1, Layout.BlockBytes), cancellationToken: Token);
+        await cache.DisposeAsync();
+        await Assert.ThrowsAsync<ObjectDisposedException>(async () => await layers.CountAsync(Token));
+    }
+
+    [Fact]
     public async Task It_is_well()
     {
         var health = await _cache.GetHealthAsync(Token);
@@ -134,11 +145,13 @@ public abstract partial class CacheContract
         var group = new RankGroup(_ns);
         var another = KvPrefix.Of(_ns with { Layout = KvLayout.Opaque(8, tokensPerBlock: 8) }, new int[16]).Chain;
         var less = TimeSpan.FromTicks(-1);
+        var tooLong = new string('m', CacheNamespace.MaxTextBytes + 1);
         return
         [
-            ("a prefix that is null, in any call",
-                [.. Calls(_cache, null!, null!).Where(call => !call.Name.StartsWith("Get", StringComparison.Ordinal))
-                    .Select(call => (Func<Task>)(() => call.Run(Token)))]),
+            ("a prefix that is null, in any call", CallsWith(null!)),
+            ("a namespace with a field that cannot be, in any call", CallsWith(new KvPrefix(_ns with { Model = tooLong }, prefix.Chain))),
+            ("a prefix whose chain has blocks of another size than its namespace",
+                CallsWith(new KvPrefix(_ns with { Layout = KvLayout.Opaque(8, tokensPerBlock: 8) }, prefix.Chain))),
             ("a group that is null", [Call(() => _cache.MatchAsync(null!, prefix.Chain, default, Token))]),
             ("a chain that is null", [Call(() => _cache.MatchAsync(group, null!, default, Token))]),
             ("a chain with blocks of another size than the group's", [Call(() => _cache.MatchAsync(group, another, default, Token))]),
@@ -156,6 +169,11 @@ public abstract partial class CacheContract
                     .. Stores(0, Blocks(prefix), new StoreOptions(Replicas: 0)),
                     .. Stores(0, Blocks(prefix), new StoreOptions(Replicas: 17)),
                 ]),
+            ("a durability that is none, or fewer tokens than zero",
+                [
+                    .. Stores(0, Blocks(prefix), new StoreOptions(Durability: (Durability)7)),
+                    .. Stores(0, Blocks(prefix), new StoreOptions(SuffixTokens: -1)),
+                ]),
             ("a life of zero or less, in a store",
                 [.. Stores(0, Blocks(prefix), new StoreOptions(TimeSpan.Zero)), .. Stores(0, Blocks(prefix), new StoreOptions(less))]),
             ("layers to store of which nothing says when they are ready",
@@ -165,6 +183,13 @@ public abstract partial class CacheContract
             ("a pin shorter than zero", [Call(() => _cache.PinAsync(prefix, less, Token))]),
             ("a hint that is null", [Call(async () => await _cache.HintAsync(prefix, null!, Token))]),
             ("a namespace that is null", [Call(() => _cache.ClearAsync(null!, Token))]),
+            ("a namespace with a field that cannot be", [Call(() => _cache.ClearAsync(_ns with { Model = tooLong }, Token))]),
+        ];
+
+        Func<Task>[] CallsWith(KvPrefix given) =>
+        [
+            .. Calls(_cache, given, given).Where(call => !call.Name.StartsWith("Get", StringComparison.Ordinal))
+                .Select(call => (Func<Task>)(() => call.Run(Token))),
         ];
 
         Func<Task>[] Loads(int first, Memory<byte>[] destinations, LayerRange? layers = null) =>

@@ -179,7 +179,7 @@ public sealed partial class LocalKvCache : IKvCache
     /// <inheritdoc/>
     public ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(ns);
+        BlockArguments.CheckNamespace(ns, nameof(ns));
         cancellationToken.ThrowIfCancellationRequested();
         Enter();
         try
@@ -197,7 +197,7 @@ public sealed partial class LocalKvCache : IKvCache
     /// <inheritdoc/>
     public ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        BlockArguments.CheckPrefix(prefix);
         return new(Confirmed(CountBlocks(prefix, key => _store.Remove(key), cancellationToken)));
     }
 

@@ -23,6 +23,7 @@ public sealed partial class TieredKvCache
         KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange range, CacheMatch? match,
         [EnumeratorCancellation] CancellationToken cancellationToken)
     {
+        CheckOpen();
         var nearLayers = OrMissAsync(
             () => _near.LoadLayersAsync(prefix, firstBlock, destinations, range, null, cancellationToken), range.First, cancellationToken)
             .GetAsyncEnumerator(cancellationToken);
@@ -36,17 +37,17 @@ public sealed partial class TieredKvCache
             () => _far.LoadLayersAsync(prefix, firstBlock + kept, rest, range, match?.Origin as CacheMatch, cancellationToken),
             range.First, cancellationToken).GetAsyncEnumerator(cancellationToken);
         await using var farEnd = farLayers.ConfigureAwait(false);
-        var (nearBlocks, farBlocks, reason) = (kept, rest.Length, MissReason.None);
+        var (nearBlocks, farBlocks, far) = (kept, rest.Length, default(LoadedLayer));
         for (var layer = range.First; layer < range.End; layer++)
         {
             if (layer > range.First && nearBlocks > 0 && await nearLayers.MoveNextAsync().ConfigureAwait(false))
                 nearBlocks = nearLayers.Current.Blocks;
             if (farBlocks > 0 && await farLayers.MoveNextAsync().ConfigureAwait(false))
-                (farBlocks, reason) = (farLayers.Current.Blocks, farLayers.Current.Reason);
+                (farBlocks, far) = (farLayers.Current.Blocks, farLayers.Current);
             var blocks = nearBlocks < kept ? nearBlocks : kept + farBlocks;
             if (layer == range.End - 1 && farBlocks > 0 && range == prefix.Namespace.Layout.AllLayers)
                 await RefillAsync(prefix, firstBlock + kept, rest.AsMemory(0, farBlocks), epoch, cancellationToken).ConfigureAwait(false);
-            yield return new LoadedLayer(layer, blocks, nearBlocks < kept ? nearLayers.Current.Reason : reason);
+            yield return (nearBlocks < kept ? nearLayers.Current : far) with { Layer = layer, Blocks = blocks };
             if (blocks == 0)
                 yield break;
         }

@@ -137,7 +137,7 @@ public sealed partial class TieredKvCache : IKvCache
     /// <inheritdoc/>
     public ValueTask<DeleteResult> DeleteAsync(KvPrefix prefix, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        BlockArguments.CheckPrefix(prefix);
         CheckOpen();
         return ForgetAsync((cache, token) => cache.DeleteAsync(prefix, token), cancellationToken);
     }
@@ -173,7 +173,7 @@ public sealed partial class TieredKvCache : IKvCache
     /// <inheritdoc/>
     public ValueTask<DeleteResult> ClearAsync(CacheNamespace ns, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(ns);
+        BlockArguments.CheckNamespace(ns, nameof(ns));
         CheckOpen();
         return ForgetAsync((cache, token) => cache.ClearAsync(ns, token), cancellationToken);
     }

@@ -81,7 +81,7 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
     /// <summary>Runs a call on one of the connections. Never throws for what the silo or the network does.</summary>
     public async ValueTask<MissReason> RunAsync(SiloCall call)
     {
-        if (Volatile.Read(ref _disposed) != 0 || !_breaker.TryEnter())
+        if (Volatile.Read(ref _disposed) != 0 || (!_breaker.TryEnter() && !call.Insists))
             return MissReason.Unavailable;
         StartLaneIfBusy();
         try
@@ -254,7 +254,17 @@ internal sealed partial class ConnectionLanes : IAsyncDisposable
             call.ConfigurationError = e.IsConfiguration ? e : null;
             LogRefused(_endpoint.Text, e.Message);
             _failure.Tell(call, InWords(e));
-            Fail(lane, call);
+            if (e.Status is not (WireStatus.NamespaceForbidden or WireStatus.NamespaceUnknown or WireStatus.InvalidRequest))
+            {
+                Fail(lane, call);
+                return reason;
+            }
+
+            // It has answered, and refuses this call alone: no other one is to miss for it.
+            Interlocked.Increment(ref _failures);
+            _breaker.Succeeded();
+            if (e.Status != WireStatus.NamespaceForbidden)
+                Drop(lane); // the rest of the request may not have been read
         }
         catch (KvFormatException e)
         {

@@ -35,6 +35,9 @@ internal sealed class SiloCall : IDisposable
 
     public Func<BlockConnection, MissReason> Body { get; }
 
+    /// <summary>Whether the call goes to a silo that is left alone after failures too, to find out why.</summary>
+    public bool Insists { get; init; }
+
     /// <summary>Ends at the deadline or when the caller cancels.</summary>
     public CancellationToken Token => _deadline.Token;
 

@@ -57,6 +57,20 @@ internal static class CacheRegistration
         where TOptions : class =>
         provider.GetRequiredService<IOptionsMonitor<TOptions>>().Get(key);
 
+    /// <summary>Why a cache that somebody is to use cannot be had, in a sentence; null when it can.</summary>
+    /// <param name="services">What is registered; null where that cannot be asked.</param>
+    /// <param name="user">Who is to use it.</param>
+    /// <param name="cache">Its type.</param>
+    /// <param name="key">Its key; null for none.</param>
+    public static string? FindMissing(IServiceProviderIsKeyedService? services, string user, Type cache, string? key)
+    {
+        if (services is null || (key is null ? services.IsService(cache) : services.IsKeyedService(cache, key)))
+            return null;
+        return $"{user} is to use the {cache.Name} {(key is null ? "without a key" : $"with the key '{key}'")}, which is not registered; "
+            + (key is null ? "AddKvCacheClient" : "AddKeyedKvCacheClient")
+            + (cache == typeof(IKvCache) ? ", or the registration of another cache, was expected." : " was expected.");
+    }
+
     /// <summary>Takes settings from a section. A key or a value that is not understood fails the validation, like one that cannot
     /// be.</summary>
     [RequiresUnreferencedCode(Trimming)]
@@ -66,15 +80,10 @@ internal static class CacheRegistration
         where TOptions : class =>
         options.Configure(values =>
         {
-            try
-            {
-                settings.Bind(values, binding => binding.ErrorOnUnknownConfiguration = true);
-            }
-            catch (InvalidOperationException e)
-            {
-                var section = settings is IConfigurationSection { Path: var path } ? $"The section '{path}'" : "The configuration";
-                throw new OptionsValidationException(
-                    options.Name, typeof(TOptions), [$"{section} cannot be read as {typeof(TOptions).Name}: {e.Message}"]);
-            }
+            var problems = new List<string>();
+            var understood = SettingsSection.Read(settings, typeof(TOptions), problems);
+            if (problems.Count > 0)
+                throw new OptionsValidationException(options.Name, typeof(TOptions), problems);
+            understood.Bind(values);
         });
 }

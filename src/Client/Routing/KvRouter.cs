@@ -19,6 +19,7 @@ public static class KvRouter
     /// <returns>The routes; empty when no silo holds anything, and then every node is as good as the other.</returns>
     public static IReadOnlyList<KvRoute> Rank(BlockLocations locations, int tokens, int tokensPerBlock, RouteWeights? weights = null)
     {
+        ArgumentNullException.ThrowIfNull(locations);
         var holders = new List<ulong>(locations.Found);
         foreach (var run in locations.Runs)
             holders.AddRange(Enumerable.Repeat(run.Holders, run.Blocks));

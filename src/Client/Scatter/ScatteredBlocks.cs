@@ -8,8 +8,8 @@ public static class ScatteredBlocks
 {
     /// <summary>Loads blocks into pieces of memory.</summary>
     /// <remarks>
-    /// The cache is asked for as many blocks at once as the buffer has room for. A layer is copied to its pieces while the next one is on its
-    /// way, and all layers of a block are of one write: asking for each layer by itself would promise neither.
+    /// The cache is asked for as many blocks at once as the buffer has room for. A layer is copied to its pieces while the next one is on
+    /// its way, and all layers of a block are of one write: asking for each layer by itself would promise neither.
     /// </remarks>
     /// <param name="cache">The cache.</param>
     /// <param name="prefix">The prefix, in the layout of the buffer.</param>
@@ -47,7 +47,7 @@ public static class ScatteredBlocks
                 }
 
                 if (last.Blocks < count)
-                    return new LoadResult(first + last.Blocks, last.Reason);
+                    return new LoadResult(first + last.Blocks, last.Reason) { Error = last.Error };
             }
 
             return new LoadResult(destinations.Count, MissReason.None);
@@ -92,12 +92,7 @@ public static class ScatteredBlocks
                 }
 
                 var stored = await cache.StoreAsync(prefix, firstBlock + first, memory, options, cancellationToken).ConfigureAwait(false);
-                all = new StoreResult(
-                    all.Stored + stored.Stored, all.AlreadyStored + stored.AlreadyStored, all.Refused + stored.Refused, stored.Reason,
-                    all.FirstRefusal ?? stored.FirstRefusal)
-                {
-                    Error = stored.Error,
-                };
+                all = all.Add(stored);
                 if (stored.Reason != MissReason.None)
                     break;
             }
@@ -115,19 +110,19 @@ public static class ScatteredBlocks
         string name, Func<T, int> lengthOf)
     {
         ArgumentNullException.ThrowIfNull(cache);
-        ArgumentNullException.ThrowIfNull(prefix);
+        BlockArguments.CheckPrefix(prefix);
         ArgumentNullException.ThrowIfNull(blocks, name);
         ArgumentNullException.ThrowIfNull(buffer);
         BlockArguments.CheckRun(prefix, firstBlock, blocks.Count);
         if (!buffer.Layout.Equals(prefix.Namespace.Layout))
             throw new ArgumentException(
                 $"The buffer is for blocks of {buffer.Layout}, and the prefix has blocks of {prefix.Namespace.Layout}.", nameof(buffer));
-        var range = layers ?? buffer.Layout.AllLayers;
-        if (!buffer.Layout.Contains(range))
-            throw new ArgumentException($"The layers {range} do not lie in a block of {buffer.Layout.Layers} layers.", nameof(layers));
+        var range = BlockArguments.CheckLayers(buffer.Layout, layers);
         var bytes = buffer.Layout.RangeBytes(range);
         for (var i = 0; i < blocks.Count; i++)
         {
+            if (blocks[i] is null)
+                throw new ArgumentException($"Block {firstBlock + i} has no pieces; a list of them was expected.", name);
             if (blocks[i].Sum(piece => (long)lengthOf(piece)) is var length && length != bytes)
                 throw new ArgumentException(
                     $"The pieces of block {firstBlock + i} have {length} bytes; layers {range} have {bytes}.", name);

@@ -5,14 +5,11 @@ internal static class BlockArguments
 {
     public static LayerRange CheckLoad(KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        CheckPrefix(prefix);
         ArgumentNullException.ThrowIfNull(destinations);
         CheckRun(prefix, firstBlock, destinations.Count);
-        var layout = prefix.Namespace.Layout;
-        var range = layers ?? layout.AllLayers;
-        if (!layout.Contains(range))
-            throw new ArgumentException($"The layers {range} do not lie in a block of {layout.Layers} layers.", nameof(layers));
-        var bytes = layout.RangeBytes(range);
+        var range = CheckLayers(prefix.Namespace.Layout, layers);
+        var bytes = prefix.Namespace.Layout.RangeBytes(range);
         for (var i = 0; i < destinations.Count; i++)
         {
             if (destinations[i].Length != bytes)
@@ -26,13 +23,11 @@ internal static class BlockArguments
 
     public static void CheckStore(KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        CheckPrefix(prefix);
         ArgumentNullException.ThrowIfNull(blocks);
         CheckRun(prefix, firstBlock, blocks.Count);
-        if (options is { Replicas: < 1 or > StoreOptions.MaxReplicas })
-            throw new ArgumentOutOfRangeException(
-                nameof(options), options.Replicas, $"So many replicas were asked for; 1 to {StoreOptions.MaxReplicas} are possible.");
-        CheckLife(options?.TimeToLive, nameof(options));
+        if (options is not null)
+            CheckOptions(options);
         var bytes = prefix.Namespace.Layout.BlockBytes;
         for (var i = 0; i < blocks.Count; i++)
         {
@@ -40,6 +35,27 @@ internal static class BlockArguments
                 throw new ArgumentException(
                     $"Block {firstBlock + i} has {blocks[i].Length} bytes; a block of this namespace has {bytes}.", nameof(blocks));
         }
+    }
+
+    public static void CheckOptions(StoreOptions options)
+    {
+        if (options.Replicas is < 1 or > StoreOptions.MaxReplicas)
+            throw new ArgumentOutOfRangeException(
+                nameof(options), options.Replicas, $"So many replicas were asked for; 1 to {StoreOptions.MaxReplicas} are possible.");
+        if (options.SuffixTokens < 0)
+            throw new ArgumentOutOfRangeException(nameof(options), options.SuffixTokens, "A number of tokens cannot be less than zero.");
+        if (!Enum.IsDefined(options.Durability))
+            throw new ArgumentOutOfRangeException(
+                nameof(options), options.Durability, $"{string.Join(" or ", Enum.GetNames<Durability>())} was expected.");
+        CheckLife(options.TimeToLive, nameof(options));
+    }
+
+    public static LayerRange CheckLayers(KvLayout layout, LayerRange? layers)
+    {
+        var range = layers ?? layout.AllLayers;
+        return layout.Contains(range)
+            ? range
+            : throw new ArgumentException($"The layers {range} do not lie in a block of {layout.Layers} layers.", nameof(layers));
     }
 
     public static void CheckMatch(RankGroup group, PrefixChain chain, TimeSpan hold)
@@ -55,7 +71,7 @@ internal static class BlockArguments
 
     public static void CheckMatch(KvPrefix prefix, TimeSpan hold)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        CheckPrefix(prefix);
         CheckHold(hold);
     }
 
@@ -68,26 +84,50 @@ internal static class BlockArguments
 
     public static void CheckExpire(KvPrefix prefix, TimeSpan? timeToLive)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        CheckPrefix(prefix);
         CheckLife(timeToLive, nameof(timeToLive));
     }
 
     public static void CheckPin(KvPrefix prefix, TimeSpan duration)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        CheckPrefix(prefix);
         if (duration < TimeSpan.Zero)
             throw new ArgumentOutOfRangeException(nameof(duration), duration, "A pin cannot be shorter than zero, which ends it.");
     }
 
     public static void CheckHint(KvPrefix prefix, CacheHint hint)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        CheckPrefix(prefix);
         ArgumentNullException.ThrowIfNull(hint);
+    }
+
+    /// <summary>Checks that the namespace can be, and that the chain is cut as its blocks are.</summary>
+    public static void CheckPrefix(KvPrefix prefix)
+    {
+        ArgumentNullException.ThrowIfNull(prefix);
+        CheckNamespace(prefix.Namespace, nameof(prefix));
+        if (prefix.Chain.TokensPerBlock != prefix.Namespace.Layout.TokensPerBlock)
+            throw new ArgumentException(
+                $"The chain has blocks of {prefix.Chain.TokensPerBlock} tokens, and the namespace blocks of "
+                + $"{prefix.Namespace.Layout.TokensPerBlock}.", nameof(prefix));
+    }
+
+    public static void CheckNamespace(CacheNamespace ns, string name)
+    {
+        ArgumentNullException.ThrowIfNull(ns, name);
+        try
+        {
+            _ = ns.Id; // computed once, of all fields
+        }
+        catch (ArgumentException e)
+        {
+            throw new ArgumentException(e.Message, name, e);
+        }
     }
 
     public static void CheckRun(KvPrefix prefix, int firstBlock, int count)
     {
-        ArgumentNullException.ThrowIfNull(prefix);
+        CheckPrefix(prefix);
         if (count < 0)
             throw new ArgumentOutOfRangeException(nameof(count), count, "A number of blocks cannot be less than zero.");
         if (firstBlock < 0 || firstBlock > prefix.BlockCount - count)

@@ -39,7 +39,14 @@ public enum TokenKind : byte
 public sealed record CacheHint
 {
     /// <summary>How the answer of the request ended.</summary>
-    public AnswerEnd End { get; init; }
+    /// <exception cref="ArgumentOutOfRangeException">It is none of them.</exception>
+    public AnswerEnd End
+    {
+        get;
+        init => field = Enum.IsDefined(value)
+            ? value
+            : throw new ArgumentOutOfRangeException(nameof(value), value, "This is no end of an answer.");
+    }
 
     /// <summary>0 to 100: ten points above 50 make a block worth four times as much, ten below a fourth. Null for nothing said.</summary>
     /// <exception cref="ArgumentOutOfRangeException">It is less than 0 or more than 100.</exception>
@@ -65,7 +72,14 @@ public sealed record CacheHint
     }
 
     /// <summary>What the tokens are.</summary>
-    public TokenKind Kind { get; init; }
+    /// <exception cref="ArgumentOutOfRangeException">It is none of them.</exception>
+    public TokenKind Kind
+    {
+        get;
+        init => field = Enum.IsDefined(value)
+            ? value
+            : throw new ArgumentOutOfRangeException(nameof(value), value, "This is no kind of tokens.");
+    }
 
     /// <summary>Whether it says nothing.</summary>
     internal bool IsEmpty => End == AnswerEnd.Unknown && Kind == TokenKind.Unknown && Priority is null && Retention is null;

@@ -64,7 +64,8 @@ public interface IKvCache : IAsyncDisposable, IDisposable
     /// the memory any more. Until then
     /// the caller reads in it and does not change it: a near cache takes its copy when the last layer is there.
     /// </para>
-    /// <para>Caches that do not load by layers hand all of them out when the whole blocks are there.</para>
+    /// <para>The load begins when the first layer is asked for. Caches that do not load by layers hand all of them out when the whole
+    /// blocks are there.</para>
     /// </remarks>
     /// <param name="prefix">The prefix.</param>
     /// <param name="firstBlock">Index of the first block to load.</param>
@@ -90,7 +91,7 @@ public interface IKvCache : IAsyncDisposable, IDisposable
             var range = layers ?? prefix.Namespace.Layout.AllLayers;
             for (var layer = range.First; layer < range.End; layer++)
             {
-                yield return new LoadedLayer(layer, result.Blocks, result.Reason);
+                yield return new LoadedLayer(layer, result.Blocks, result.Reason) { Error = result.Error };
                 if (result.Blocks == 0)
                     yield break;
             }

@@ -11,6 +11,9 @@ public static class KvCacheExtensions
     /// <param name="cancellationToken">Cancels the call.</param>
     public static ValueTask<CacheMatch> MatchAsync(
         this IKvCache cache, CacheNamespace ns, ReadOnlySpan<int> tokens, TimeSpan hold = default,
-        CancellationToken cancellationToken = default) =>
-        cache.MatchAsync(KvPrefix.Of(ns, tokens), hold, cancellationToken);
+        CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(cache);
+        return cache.MatchAsync(KvPrefix.Of(ns, tokens), hold, cancellationToken);
+    }
 }

@@ -65,7 +65,9 @@ public sealed record KvCacheStatistics
     public TimeSpan TimeSaved(double prefillTokensPerSecond)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(prefillTokensPerSecond);
-        return TimeSpan.FromSeconds(LoadedTokens / prefillTokensPerSecond) - Match.Total - Load.Total;
+        var seconds = LoadedTokens / prefillTokensPerSecond;
+        var computing = seconds < TimeSpan.MaxValue.TotalSeconds ? TimeSpan.FromSeconds(seconds) : TimeSpan.MaxValue;
+        return computing - Match.Total - Load.Total;
     }
 
     /// <summary>A line a person reads: hit rate, misses by reason, bytes, times, the last error.</summary>

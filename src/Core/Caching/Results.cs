@@ -63,7 +63,17 @@ public readonly record struct LoadResult(int Blocks, MissReason Reason)
 /// the load is over.
 /// </param>
 /// <param name="Reason">Why not in all blocks; <see cref="MissReason.None"/> when it is in all.</param>
-public readonly record struct LoadedLayer(int Layer, int Blocks, MissReason Reason);
+public readonly record struct LoadedLayer(int Layer, int Blocks, MissReason Reason)
+{
+    /// <summary>What went wrong, in a sentence; null when nothing did, or blocks were only absent. Not part of equality.</summary>
+    public string? Error { get; init; }
+
+    /// <inheritdoc/>
+    public bool Equals(LoadedLayer other) => (Layer, Blocks, Reason) == (other.Layer, other.Blocks, other.Reason);
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => HashCode.Combine(Layer, Blocks, Reason);
+}
 
 /// <summary>Outcome of a store, in blocks.</summary>
 /// <param name="Stored">Stored by this call.</param>
@@ -82,6 +92,14 @@ public readonly record struct StoreResult(int Stored, int AlreadyStored, int Ref
 
     /// <inheritdoc/>
     public override int GetHashCode() => HashCode.Combine(Stored, AlreadyStored, Refused, Reason, FirstRefusal);
+
+    /// <summary>What became of this one and of a later one together; of reasons, refusals and errors the first.</summary>
+    public StoreResult Add(StoreResult other) => new(
+        Stored + other.Stored, AlreadyStored + other.AlreadyStored, Refused + other.Refused,
+        Reason == MissReason.None ? other.Reason : Reason, FirstRefusal ?? other.FirstRefusal)
+    {
+        Error = Error ?? other.Error,
+    };
 
     /// <summary>Adds what became of one block.</summary>
     public StoreResult With(PutOutcome outcome) => outcome switch

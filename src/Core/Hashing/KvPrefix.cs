@@ -5,6 +5,20 @@ namespace KvCache;
 /// <param name="Chain">Hashes of the full blocks.</param>
 public sealed record KvPrefix(CacheNamespace Namespace, PrefixChain Chain)
 {
+    /// <summary>What else decides which KV it is.</summary>
+    public CacheNamespace Namespace
+    {
+        get;
+        init => field = value ?? throw new ArgumentNullException(nameof(value));
+    } = Namespace ?? throw new ArgumentNullException(nameof(Namespace));
+
+    /// <summary>The full blocks of the prompt.</summary>
+    public PrefixChain Chain
+    {
+        get;
+        init => field = value ?? throw new ArgumentNullException(nameof(value));
+    } = Chain ?? throw new ArgumentNullException(nameof(Chain));
+
     /// <summary>What is known of when it is used again, which every call with this prefix passes on; null for nothing.</summary>
     public CacheHint? Hint { get; init; }
 

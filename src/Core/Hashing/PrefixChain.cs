@@ -39,11 +39,13 @@ public sealed class PrefixChain
 
     /// <summary>Wraps hashes that an engine computed itself (see <see cref="PrefixHasher.HashEngineKey"/>).</summary>
     /// <param name="hashes">One hash a block, first block first.</param>
-    /// <param name="tokensPerBlock">Tokens of one block, at least 1.</param>
+    /// <param name="tokensPerBlock">Tokens of one block, at least 1; those of all blocks are counted in 31 bits.</param>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="tokensPerBlock"/> is less than 1, or too many.</exception>
     public static PrefixChain FromHashes(ReadOnlySpan<BlockHash> hashes, int tokensPerBlock)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(tokensPerBlock, 1);
-        return new PrefixChain(hashes.ToArray(), tokensPerBlock, checked(hashes.Length * tokensPerBlock), tail: null);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(tokensPerBlock, int.MaxValue / Math.Max(1, hashes.Length));
+        return new PrefixChain(hashes.ToArray(), tokensPerBlock, hashes.Length * tokensPerBlock, tail: null);
     }
 
     /// <summary>The chain of this sequence and what follows it: the next turn of a conversation hashes only what is new.</summary>

@@ -16,7 +16,10 @@ public sealed class RankGroup
     /// <exception cref="ArgumentException">There are none, too many, equal ones, or their blocks do not cover the same tokens.</exception>
     public RankGroup(params IEnumerable<CacheNamespace> namespaces)
     {
+        ArgumentNullException.ThrowIfNull(namespaces);
         _namespaces = [.. namespaces];
+        if (_namespaces.Contains(null))
+            throw new ArgumentException("A namespace of the group is null; one a rank was expected.", nameof(namespaces));
         if (_namespaces.Length is 0 or > MaxRanks)
             throw new ArgumentException($"The group has {_namespaces.Length} ranks; 1 to {MaxRanks} were expected.", nameof(namespaces));
         if (_namespaces.DistinctBy(ns => ns.Id).Count() != _namespaces.Length)
@@ -39,12 +42,27 @@ public sealed class RankGroup
 
     /// <summary>All tensor-parallel ranks of a namespace, from 0 to <see cref="CacheNamespace.TensorParallelSize"/>.</summary>
     /// <param name="ns">The namespace of any rank.</param>
-    public static RankGroup AllOf(CacheNamespace ns) =>
-        new(Enumerable.Range(0, ns.TensorParallelSize)
+    /// <exception cref="ArgumentException">A field of the namespace is out of its bounds, or there are more than <see cref="MaxRanks"/>
+    /// ranks.</exception>
+    public static RankGroup AllOf(CacheNamespace ns)
+    {
+        ArgumentNullException.ThrowIfNull(ns);
+        if (ns.TensorParallelSize is < 1 or > MaxRanks)
+            throw new ArgumentException(
+                $"The model has {ns.TensorParallelSize} tensor-parallel ranks; 1 to {MaxRanks} were expected.", nameof(ns));
+        return new(Enumerable.Range(0, ns.TensorParallelSize)
             .Select(rank => rank == ns.TensorParallelRank ? ns : ns with { TensorParallelRank = rank }));
+    }
 
     /// <summary>A prompt on one rank: what that rank loads and stores.</summary>
     /// <param name="index">Index of the rank in this group.</param>
     /// <param name="chain">The prompt.</param>
-    public KvPrefix PrefixOf(int index, PrefixChain chain) => new(_namespaces[index], chain);
+    /// <exception cref="ArgumentOutOfRangeException">The group has no such rank.</exception>
+    public KvPrefix PrefixOf(int index, PrefixChain chain)
+    {
+        ArgumentNullException.ThrowIfNull(chain);
+        ArgumentOutOfRangeException.ThrowIfNegative(index);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(index, Count);
+        return new(_namespaces[index], chain);
+    }
 }

@@ -14,6 +14,7 @@ public readonly record struct TenantId(ulong Value)
     /// <exception cref="ArgumentException">The name is not well-formed UTF-16.</exception>
     public static TenantId Of(string tenant)
     {
+        ArgumentNullException.ThrowIfNull(tenant);
         byte[] name = [.. "kvcache.tenant.v1"u8, .. CacheNamespace.Utf8Of(tenant, nameof(tenant))];
         return new TenantId(BitConverter.ToUInt64(SHA256.HashData(name)));
     }

@@ -52,16 +52,32 @@ public sealed record CacheNamespace
     }
 
     /// <summary>Owner of the blocks; a connection sees only namespaces of the tenant that it authenticated as.</summary>
-    public required string Tenant { get; init; }
+    public required string Tenant
+    {
+        get;
+        init => field = value ?? throw new ArgumentNullException(nameof(value));
+    }
 
     /// <summary>Name of the model.</summary>
-    public required string Model { get; init; }
+    public required string Model
+    {
+        get;
+        init => field = value ?? throw new ArgumentNullException(nameof(value));
+    }
 
     /// <summary>Revision of the model's weights: KV of other weights must never be mixed in.</summary>
-    public string Revision { get; init; } = "";
+    public string Revision
+    {
+        get;
+        init => field = value ?? throw new ArgumentNullException(nameof(value));
+    } = "";
 
     /// <summary>LoRA adapter and its version; empty for the base model.</summary>
-    public string LoraAdapter { get; init; } = "";
+    public string LoraAdapter
+    {
+        get;
+        init => field = value ?? throw new ArgumentNullException(nameof(value));
+    } = "";
 
     /// <summary>Tensor-parallel rank whose heads the blocks hold, from 0.</summary>
     public int TensorParallelRank { get; init; }
@@ -70,17 +86,29 @@ public sealed record CacheNamespace
     public int TensorParallelSize { get; init; } = 1;
 
     /// <summary>Separates callers inside one tenant who must not share prefixes; empty for none.</summary>
-    public string Salt { get; init; } = "";
+    public string Salt
+    {
+        get;
+        init => field = value ?? throw new ArgumentNullException(nameof(value));
+    } = "";
 
     /// <summary>Shape of a block.</summary>
-    public required KvLayout Layout { get; init; }
+    public required KvLayout Layout
+    {
+        get;
+        init => field = value ?? throw new ArgumentNullException(nameof(value));
+    }
 
     /// <summary>
     /// The engine's own name of how numbers are encoded ("fp8_e4m3", "nvfp4"), where the layout's element type does not say it: engines
     /// keep several formats in tensors of bytes, and equal shapes with unequal formats must not meet. Empty when the layout says
     /// everything.
     /// </summary>
-    public string NumberFormat { get; init; } = "";
+    public string NumberFormat
+    {
+        get;
+        init => field = value ?? throw new ArgumentNullException(nameof(value));
+    } = "";
 
     /// <summary>
     /// Whatever else changes the meaning of the bytes, by name: quantization scales, overrides of the model's configuration, how heads are
@@ -90,7 +118,8 @@ public sealed record CacheNamespace
     public IReadOnlyDictionary<string, string> Fields
     {
         get;
-        init => field = value.ToFrozenDictionary(StringComparer.Ordinal); // a copy: what is computed from it stays true
+        init => field = (value ?? throw new ArgumentNullException(nameof(value)))
+            .ToFrozenDictionary(StringComparer.Ordinal); // a copy: what is computed from it stays true
     } = FrozenDictionary<string, string>.Empty;
 
     /// <summary>Id of this namespace.</summary>
@@ -176,7 +205,8 @@ public sealed record CacheNamespace
             throw new ArgumentException("A namespace needs a tenant; the single-tenant default is \"default\".");
         if (TensorParallelSize is < 1 or > 65536 || TensorParallelRank < 0 || TensorParallelRank >= TensorParallelSize)
             throw new ArgumentException(
-                $"A tensor-parallel rank lies in 0..size-1 and the size in 1..65536; got rank {TensorParallelRank} of {TensorParallelSize}.");
+                "A tensor-parallel rank lies in 0..size-1 and the size in 1..65536; "
+                + $"got rank {TensorParallelRank} of {TensorParallelSize}.");
         var writer = new WireWriter();
         WriteText(writer, TenantTag, Tenant, nameof(Tenant));
         WriteText(writer, ModelTag, Model, nameof(Model));
@@ -205,6 +235,20 @@ public sealed record CacheNamespace
         return bytes.Length <= MaxTextBytes
             ? bytes
             : throw new ArgumentException($"{name} has {bytes.Length} bytes of UTF-8; at most {MaxTextBytes} are accepted.");
+    }
+
+    /// <summary>Why a text can be no field of a namespace, in a sentence; null when it can.</summary>
+    internal static string? FindTextProblem(string name, string value)
+    {
+        try
+        {
+            _ = TextBytes(value, name);
+            return null;
+        }
+        catch (ArgumentException e)
+        {
+            return e.Message;
+        }
     }
 
     private static void WriteFields(WireWriter writer, IReadOnlyDictionary<string, string> fields)

@@ -1,11 +1,12 @@
 namespace KvCache.Similarity;
 
 /// <summary>
-/// A radix tree (Morrison, 1968, "PATRICIA") over sequences, whose nodes know the shortest sequence below them.
+/// A radix tree (Morrison, 1968, "PATRICIA") over sequences, whose nodes know the shortest sequence below them. Adding and removing take
+/// time in proportion to the sequence and to the logarithm of the number of sequences.
 /// </summary>
 internal sealed class PromptTree
 {
-    private readonly Dictionary<int, int[]> _prompts = [];
+    private readonly Dictionary<int, (int[] Tokens, int Length)> _prompts = [];
     private readonly Node _root = new([], 0, 0);
     private int _next;
 
@@ -17,45 +18,49 @@ internal sealed class PromptTree
     public int Add(int[] tokens, int length)
     {
         var prompt = new Prompt(_next++, length);
-        _prompts.Add(prompt.Index, tokens);
-        var node = _root;
-        node.Took(prompt);
-        for (var depth = 0; depth < tokens.Length;)
+        _prompts.Add(prompt.Index, (tokens, length));
+        var path = new List<Node> { _root };
+        for (var depth = 0; depth < tokens.Length; depth += path[^1].Label.Length)
         {
-            if (!node.Children.TryGetValue(tokens[depth], out var child))
+            if (!path[^1].Children.TryGetValue(tokens[depth], out var child))
             {
                 child = new Node(tokens, depth, tokens.Length);
-                node.Children.Add(tokens[depth], child);
+                path[^1].Children.Add(tokens[depth], child);
             }
 
             var common = child.Label.CommonPrefixLength(tokens.AsSpan(depth));
             if (common < child.Label.Length)
-                child = node.Children[tokens[depth]] = child.Split(common);
-            depth += common;
-            node = child;
-            node.Took(prompt);
+                child = path[^1].Children[tokens[depth]] = child.Split(common);
+            path.Add(child);
         }
 
-        node.Ends.Add(prompt);
+        var before = path[^1].Best;
+        path[^1].AddEnd(prompt);
+        for (var i = path.Count - 1; i > 0 && before != path[i].Best; i--)
+            before = path[i - 1].Replace(before, path[i].Best);
         return prompt.Index;
     }
 
     public bool Remove(int index)
     {
-        if (!_prompts.Remove(index, out var tokens))
+        if (!_prompts.Remove(index, out var removed))
             return false;
+        var (tokens, length) = removed;
         var path = new List<Node> { _root };
         for (var depth = 0; depth < tokens.Length; depth += path[^1].Label.Length)
             path.Add(path[^1].Children[tokens[depth]]);
-        path[^1].Ends.RemoveAll(prompt => prompt.Index == index);
-        for (var i = path.Count - 1; i >= 0; i--)
+        var before = path[^1].Best;
+        path[^1].RemoveEnd(new Prompt(index, length));
+        for (var i = path.Count - 1; i > 0; i--)
         {
-            if (i > 0 && path[i] is { Ends.Count: 0, Children.Count: 0 } empty)
-                path[i - 1].Children.Remove(empty.Label[0]);
-            else if (i > 0 && path[i] is { Ends.Count: 0, Children.Count: 1 })
-                path[i - 1].Children[path[i].Label[0]] = path[i].Join();
+            var (node, parent) = (path[i], path[i - 1]);
+            if (node.Best is not { } best)
+                parent.Children.Remove(node.Label[0]);
+            else if (node is { Ends: 0, Children.Count: 1 })
+                parent.Children[node.Label[0]] = node.Join();
             else
-                path[i].FindBest();
+                node.LetGo(tokens, _prompts[best.Index].Tokens);
+            before = parent.Replace(before, node.Best);
         }
 
         return true;
@@ -78,37 +83,61 @@ internal sealed class PromptTree
         return common > 0 ? node.Best : null;
     }
 
-    /// <summary>A sequence of the tree.</summary>
-    public readonly record struct Prompt(int Index, int Length)
+    /// <summary>A sequence of the tree; less is better.</summary>
+    public readonly record struct Prompt(int Index, int Length) : IComparable<Prompt>
     {
-        public bool IsBetterThan(Prompt other) => (Length, Index).CompareTo((other.Length, other.Index)) < 0;
+        public int CompareTo(Prompt other) => (Length, Index).CompareTo((other.Length, other.Index));
     }
 
-    // A run of tokens, which is a part of some sequence that has or had it.
+    // A run of tokens, which is a part of some sequence that the tree has.
     private sealed class Node(int[] source, int start, int end)
     {
-        private Prompt? _best;
+        private readonly int _start = start, _end = end;
+        private int[] _source = source;
+        private SortedSet<Prompt> _ranked = []; // those that end here, and the best of every child
 
         public Dictionary<int, Node> Children { get; private init; } = [];
 
-        public List<Prompt> Ends { get; private init; } = [];
+        /// <summary>Sequences that end here.</summary>
+        public int Ends { get; private set; }
 
-        public Prompt? Best => _best;
+        public Prompt? Best => _ranked.Count > 0 ? _ranked.Min : null;
 
-        public ReadOnlySpan<int> Label => source.AsSpan(start, end - start);
+        public ReadOnlySpan<int> Label => _source.AsSpan(_start, _end - _start);
 
-        public void Took(Prompt prompt)
+        public void AddEnd(Prompt prompt)
         {
-            if (_best is not { } best || prompt.IsBetterThan(best))
-                _best = prompt;
+            _ranked.Add(prompt);
+            Ends++;
+        }
+
+        public void RemoveEnd(Prompt prompt)
+        {
+            _ranked.Remove(prompt);
+            Ends--;
+        }
+
+        /// <summary>A child has another best one now.</summary>
+        /// <returns>The best of this node before.</returns>
+        public Prompt? Replace(Prompt? old, Prompt? now)
+        {
+            var before = Best;
+            if (old == now)
+                return before;
+            if (old is { } gone)
+                _ranked.Remove(gone);
+            if (now is { } better)
+                _ranked.Add(better);
+            return before;
         }
 
         /// <summary>A node for the first tokens of the run, with one for the rest below it.</summary>
         public Node Split(int length)
         {
-            var upper = new Node(source, start, start + length) { _best = _best };
-            var lower = new Node(source, start + length, end) { _best = _best, Children = Children, Ends = Ends };
+            var upper = new Node(_source, _start, _start + length);
+            var lower = new Node(_source, _start + length, _end) { _ranked = _ranked, Ends = Ends, Children = Children };
             upper.Children.Add(lower.Label[0], lower);
+            upper.Replace(null, lower.Best);
             return upper;
         }
 
@@ -116,27 +145,19 @@ internal sealed class PromptTree
         public Node Join()
         {
             var (_, lower) = Children.Single();
-            return new Node(lower.Source, lower.Start - (end - start), lower.End)
+            return new Node(lower._source, lower._start - (_end - _start), lower._end)
             {
-                _best = lower._best,
-                Children = lower.Children,
+                _ranked = lower._ranked,
                 Ends = lower.Ends,
+                Children = lower.Children,
             };
         }
 
-        public void FindBest()
+        /// <summary>Takes the tokens from another sequence, so that those of one that is gone are not kept.</summary>
+        public void LetGo(int[] gone, int[] another)
         {
-            _best = null;
-            foreach (var prompt in Ends)
-                Took(prompt);
-            foreach (var child in Children.Values)
-                Took(child._best!.Value);
+            if (ReferenceEquals(_source, gone))
+                _source = another;
         }
-
-        private int[] Source => source;
-
-        private int Start => start;
-
-        private int End => end;
     }
 }

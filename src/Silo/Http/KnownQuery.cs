@@ -1,5 +1,5 @@
 using System.Reflection;
-using KvCache.Silo.Settings;
+using KvCache.Settings;
 using Microsoft.AspNetCore.Mvc;
 
 namespace KvCache.Silo.Http;

@@ -1,5 +1,4 @@
-using System.ComponentModel;
-using System.Globalization;
+using KvCache.Settings;
 using KvCache.Silo.Options;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Configuration.EnvironmentVariables;
@@ -45,41 +44,13 @@ internal static class SettingsReader
 
     private static void Check(string key, string value, Type type, Dictionary<string, string?> replaced)
     {
-        type = Nullable.GetUnderlyingType(type) is { } underlying && value.Length > 0 ? underlying : type;
-        if (type == typeof(string) || Nullable.GetUnderlyingType(type) is not null)
-            return;
-        if (type == typeof(TimeSpan))
-            replaced[key] = Duration.TryParse(value, out var time)
-                ? time.ToString("c", CultureInfo.InvariantCulture)
-                : throw new FormatException($"{key} is '{value}'; {Duration.Expected}.");
-        else if (key.Equals($"{ArenaOptions.Section}:{nameof(ArenaOptions.Size)}", StringComparison.OrdinalIgnoreCase)
+        if (key.Equals($"{ArenaOptions.Section}:{nameof(ArenaOptions.Size)}", StringComparison.OrdinalIgnoreCase)
             && value.TrimEnd().EndsWith('%'))
             return; // resolved by MachineLimits, which knows of what
-        else if (!CanConvert(type, value))
-            throw new FormatException($"{key} is '{value}'; {ExpectedOf(type)} was expected.");
+        var read = SettingValue.Read(key, value, type);
+        if (read != value)
+            replaced[key] = read;
     }
-
-    private static bool CanConvert(Type type, string value)
-    {
-        try
-        {
-            TypeDescriptor.GetConverter(type).ConvertFromInvariantString(value);
-            return true;
-        }
-        catch (Exception e) when (e is FormatException or ArgumentException or NotSupportedException or OverflowException)
-        {
-            return false;
-        }
-    }
-
-    private static string ExpectedOf(Type type) => type switch
-    {
-        _ when type == typeof(bool) => "true or false",
-        _ when type == typeof(ByteSize) => "a size such as 512MiB or 4GiB",
-        _ when type == typeof(double) => "a number such as 0.25",
-        { IsEnum: true } => string.Join(" or ", Enum.GetNames(type)),
-        _ => "a whole number",
-    };
 
     private static void CheckNames(IConfigurationRoot configuration, string? file)
     {

@@ -2,6 +2,7 @@ using System.Collections;
 using System.Reflection;
 using KvCache.Engine.Storage;
 using KvCache.Grains.Prefixes;
+using KvCache.Settings;
 using KvCache.Silo.Events;
 using KvCache.Silo.Http;
 using KvCache.Silo.Options;

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
+using KvCache.Caching;
 using KvCache.TorchSharp.Generation;
 using TorchSharp;
 
@@ -9,15 +10,20 @@ namespace KvCache.TorchSharp;
 public static class CachedGeneration
 {
     /// <summary>Namespace of a model's KV.</summary>
-    public static CacheNamespace NamespaceOf(ICausalModel model, GenerationOptions options) => new()
+    public static CacheNamespace NamespaceOf(ICausalModel model, GenerationOptions options)
     {
-        Tenant = options.Tenant,
-        Model = model.Name,
-        Revision = model.Revision,
-        LoraAdapter = options.LoraAdapter,
-        Salt = options.Salt,
-        Layout = model.CreateLayout(options.TokensPerBlock),
-    };
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(options);
+        return new CacheNamespace
+        {
+            Tenant = options.Tenant,
+            Model = model.Name,
+            Revision = model.Revision,
+            LoraAdapter = options.LoraAdapter,
+            Salt = options.Salt,
+            Layout = model.CreateLayout(options.TokensPerBlock),
+        };
+    }
 
     /// <summary>Generates text, piece by piece. Whatever the cache does, the text is that of the model: a cache that fails only costs
     /// time.</summary>
@@ -32,7 +38,8 @@ public static class CachedGeneration
     /// <returns>The pieces of the text, as soon as their characters are whole, and at the end one with the result
     /// (<see cref="ToResultAsync"/> waits for it). What was computed for the prompt is stored behind the last token, or when the
     /// enumerator is disposed before.</returns>
-    /// <exception cref="ArgumentException">There is no token, or there are as many as the context has room for.</exception>
+    /// <exception cref="ArgumentException">There is no token, or there are as many as the context has room for, or an option cannot
+    /// be.</exception>
     public static IAsyncEnumerable<GenerationPiece> GenerateWithCacheAsync(
         this IKvCache cache, ICausalModel model, ITokenizer tokenizer, string prompt, string? prefix = null,
         GenerationOptions? options = null, CancellationToken cancellationToken = default)
@@ -43,6 +50,7 @@ public static class CachedGeneration
         ArgumentNullException.ThrowIfNull(tokenizer);
         ArgumentNullException.ThrowIfNull(prompt);
         options ??= new GenerationOptions();
+        options.Validate();
         var began = Stopwatch.GetTimestamp();
         int[] tokens = tokenizer.Encode(prefix + prompt);
         if (tokens.Length == 0)
@@ -55,6 +63,7 @@ public static class CachedGeneration
         // Tokens may reach over the end of the prefix: those belong to the prompt.
         var shared = prefix is null ? tokens.Length : tokenizer.Encode(prefix).AsSpan().CommonPrefixLength(tokens);
         var known = new KnownPrompt(KvPrefix.Of(NamespaceOf(model, options), tokens), tokens, shared / options.TokensPerBlock);
+        BlockArguments.CheckPrefix(known.Prefix);
         return GenerateAsync(cache, model, tokenizer, known, options, Stopwatch.GetElapsedTime(began), cancellationToken);
     }
 
@@ -62,8 +71,11 @@ public static class CachedGeneration
     /// <param name="pieces">Its pieces.</param>
     /// <param name="cancellationToken">Cancels between tokens.</param>
     public static async Task<GenerationResult> ToResultAsync(
-        this IAsyncEnumerable<GenerationPiece> pieces, CancellationToken cancellationToken = default) =>
-        (await pieces.LastAsync(cancellationToken)).Result!;
+        this IAsyncEnumerable<GenerationPiece> pieces, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(pieces);
+        return (await pieces.LastAsync(cancellationToken)).Result!;
+    }
 
     private static async IAsyncEnumerable<GenerationPiece> GenerateAsync(
         IKvCache cache, ICausalModel model, ITokenizer tokenizer, KnownPrompt prompt, GenerationOptions options, TimeSpan encoding,
@@ -139,7 +151,20 @@ public static class CachedGeneration
 
         // The last token is always computed: the first logits come from it.
         var usable = Math.Min(match.Blocks, (tokens.Length - 1) / options.TokensPerBlock);
-        if (usable > 0)
+        try
+        {
+            if (usable > 0 && await LoadAsync() is { } loaded)
+                return loaded;
+        }
+        catch (ObjectDisposedException) when (session.Length == 0)
+        {
+            // The cache has ended meanwhile: the model goes on without it.
+        }
+
+        var loadTime = Stopwatch.GetElapsedTime(began);
+        return new Prefill(session.Forward(tokens), 0, loadTime, TimeSpan.Zero);
+
+        async ValueTask<Prefill?> LoadAsync()
         {
             var matched = Stopwatch.GetElapsedTime(began);
             await using var layers = cache.LoadLayerTensors(prefix, 0, usable, match: match, cancellationToken: cancellationToken);
@@ -153,13 +178,10 @@ public static class CachedGeneration
                 await WaitAsync(layers, layer);
                 return await layers.CopyToAsync(layer, destination);
             });
-            if (logits is not null)
-                return new Prefill(
-                    logits, hitTokens, matched + waited, layers.LoadTime > waited ? layers.LoadTime - waited : TimeSpan.Zero);
+            return logits is null
+                ? null
+                : new Prefill(logits, hitTokens, matched + waited, layers.LoadTime > waited ? layers.LoadTime - waited : TimeSpan.Zero);
         }
-
-        var loadTime = Stopwatch.GetElapsedTime(began);
-        return new Prefill(session.Forward(tokens), 0, loadTime, TimeSpan.Zero);
 
         async ValueTask<LoadedLayer> WaitAsync(LayerTensors layers, int layer)
         {
@@ -190,10 +212,12 @@ public static class CachedGeneration
         {
             for (var i = firstBlock; i < prompt.SharedBlocks; i++)
                 blocks.Add(session.ExportBlock(i * size, size));
-            var how = new StoreOptions(
-                options.TimeToLive, SuffixTokens: prompt.Tokens.Length - (firstBlock * size), Durability: options.Durability,
-                Replicas: options.Replicas);
+            var how = options.Storing with { SuffixTokens = prompt.Tokens.Length - (firstBlock * size) };
             return (await cache.StoreAsync(prompt.Prefix, firstBlock, blocks, how, cancellationToken)).Stored;
+        }
+        catch (ObjectDisposedException)
+        {
+            return 0; // the cache has ended meanwhile
         }
         finally
         {

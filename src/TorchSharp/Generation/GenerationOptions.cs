@@ -1,3 +1,4 @@
+using KvCache.Caching;
 using TorchSharp;
 
 namespace KvCache.TorchSharp;
@@ -38,4 +39,17 @@ public sealed record GenerationOptions
     /// is computed after a changed block must not be taken for the prompt's KV.
     /// </summary>
     public Action<torch.Tensor>? OnLoaded { get; init; }
+
+    /// <summary>How what was computed is stored.</summary>
+    internal StoreOptions Storing => new(TimeToLive, Durability: Durability, Replicas: Replicas);
+
+    /// <summary>Checks what no namespace does: that would be told only behind the text.</summary>
+    internal void Validate()
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(TokensPerBlock, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(MaxTokens);
+        ArgumentNullException.ThrowIfNull(Sampling);
+        Sampling.Validate();
+        BlockArguments.CheckOptions(Storing);
+    }
 }

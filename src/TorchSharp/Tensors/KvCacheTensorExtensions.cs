@@ -1,3 +1,4 @@
+using KvCache.Caching;
 using KvCache.TorchSharp.Tensors;
 using TorchSharp;
 
@@ -21,8 +22,10 @@ public static class KvCacheTensorExtensions
         this IKvCache cache, KvPrefix prefix, int firstBlock, int count, LayerRange? layers = null, CacheMatch? match = null,
             CancellationToken cancellationToken = default)
     {
+        ArgumentNullException.ThrowIfNull(cache);
+        BlockArguments.CheckRun(prefix, firstBlock, count);
         var layout = prefix.Namespace.Layout;
-        var shape = ShapeOf(layout, layers ?? layout.AllLayers);
+        var shape = ShapeOf(layout, BlockArguments.CheckLayers(layout, layers));
         var tensors = new List<torch.Tensor>(count);
         var kept = 0;
         try
@@ -56,10 +59,12 @@ public static class KvCacheTensorExtensions
         this IKvCache cache, KvPrefix prefix, int firstBlock, int count, LayerRange? layers = null, CacheMatch? match = null,
         CancellationToken cancellationToken = default)
     {
-        if (count < 1)
-            throw new ArgumentException($"{count} blocks were asked for; at least one was expected.", nameof(count));
+        ArgumentNullException.ThrowIfNull(cache);
+        BlockArguments.CheckRun(prefix, firstBlock, count);
+        if (count == 0)
+            throw new ArgumentException("No block was asked for; at least one was expected.", nameof(count));
         var layout = prefix.Namespace.Layout;
-        var range = layers ?? layout.AllLayers;
+        var range = BlockArguments.CheckLayers(layout, layers);
         var tensors = new torch.Tensor[count];
         try
         {
@@ -86,10 +91,13 @@ public static class KvCacheTensorExtensions
     /// <param name="cancellationToken">Cancels the call.</param>
     public static ValueTask<LoadResult> LoadAsync(
         this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> destinations, LayerRange? layers = null,
-            CacheMatch? match = null,
-        CancellationToken cancellationToken = default) =>
-        cache.LoadAsync(
+        CacheMatch? match = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(cache);
+        ArgumentNullException.ThrowIfNull(destinations);
+        return cache.LoadAsync(
             prefix, firstBlock, destinations.Select(tensor => new TensorMemory(tensor).Memory).ToArray(), layers, match, cancellationToken);
+    }
 
     /// <summary>Stores blocks from tensors.</summary>
     /// <param name="cache">The cache.</param>
@@ -100,16 +108,24 @@ public static class KvCacheTensorExtensions
     /// <param name="cancellationToken">Cancels the call.</param>
     public static ValueTask<StoreResult> StoreAsync(
         this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> blocks, StoreOptions? options = null,
-        CancellationToken cancellationToken = default) =>
-        cache.StoreAsync(
+        CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(cache);
+        ArgumentNullException.ThrowIfNull(blocks);
+        return cache.StoreAsync(
             prefix, firstBlock, blocks.Select(tensor => (ReadOnlyMemory<byte>)new TensorMemory(tensor).Memory).ToArray(), options,
             cancellationToken);
+    }
 
     /// <summary>Shape of a tensor with a run of a block's layers.</summary>
     /// <exception cref="ArgumentException">The layout is opaque: its bytes have no tensor shape.</exception>
-    public static long[] ShapeOf(KvLayout layout, LayerRange range) => layout.IsOpaque
-        ? throw new ArgumentException("An opaque layout has no tensor shape; load it into memory instead.", nameof(layout))
-        : [range.Count, layout.Parts, layout.TokensPerBlock, layout.KvHeads, layout.HeadDim];
+    public static long[] ShapeOf(KvLayout layout, LayerRange range)
+    {
+        ArgumentNullException.ThrowIfNull(layout);
+        return layout.IsOpaque
+            ? throw new ArgumentException("An opaque layout has no tensor shape; load it into memory instead.", nameof(layout))
+            : [range.Count, layout.Parts, layout.TokensPerBlock, layout.KvHeads, layout.HeadDim];
+    }
 
     /// <summary>TorchSharp's name of an element type. The 8-bit floats are held as bytes.</summary>
     public static torch.ScalarType ScalarTypeOf(KvDataType type) => type switch

@@ -65,6 +65,7 @@ public sealed class LayerTensors : IAsyncDisposable
     /// <inheritdoc cref="WaitAsync"/>
     public async ValueTask<bool> CopyToAsync(int layer, torch.Tensor destination)
     {
+        ArgumentNullException.ThrowIfNull(destination);
         var loaded = await WaitAsync(layer).ConfigureAwait(false);
         return CopyTo(loaded, destination);
     }
@@ -121,7 +122,10 @@ public sealed class LayerTensors : IAsyncDisposable
         catch (Exception e)
         {
             foreach (var waiting in _layers)
-                waiting.TrySetException(e);
+            {
+                if (waiting.TrySetException(e))
+                    _ = waiting.Task.Exception; // nobody has to wait for it
+            }
         }
     }
 }

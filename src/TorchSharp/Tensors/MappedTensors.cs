@@ -19,6 +19,7 @@ public static class MappedTensors
     /// <exception cref="ArgumentOutOfRangeException">The layers are outside the block.</exception>
     public static torch.Tensor AsTensor(this LeasedBlock block, LayerRange? layers = null)
     {
+        ArgumentNullException.ThrowIfNull(block);
         var range = layers ?? block.Layout.AllLayers;
         var shape = KvCacheTensorExtensions.ShapeOf(block.Layout, range);
         var type = KvCacheTensorExtensions.ScalarTypeOf(block.Layout.DataType);

@@ -26,8 +26,9 @@ public static class StagedTensors
         this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> destinations, StagingRing staging,
             LayerRange? layers = null, CacheMatch? match = null, CancellationToken cancellationToken = default)
     {
-        var range = layers ?? staging.Layout.AllLayers;
-        staging.Check(prefix, destinations, range, nameof(destinations));
+        ArgumentNullException.ThrowIfNull(cache);
+        ArgumentNullException.ThrowIfNull(staging);
+        var range = staging.Check(prefix, destinations, layers, nameof(destinations));
         BlockArguments.CheckRun(prefix, firstBlock, destinations.Count);
         await staging.EnterAsync(cancellationToken).ConfigureAwait(false);
         var receiving = Task.FromResult(default(LoadResult));
@@ -48,7 +49,7 @@ public static class StagedTensors
                 for (var block = 0; block < result.Blocks; block++)
                     staging.CopyTo(destinations[done++], i % staging.Buffers, block, range);
                 if (!isComplete)
-                    return new LoadResult(done, result.Reason);
+                    return result with { Blocks = done };
             }
 
             return new LoadResult(done, MissReason.None);
@@ -91,8 +92,9 @@ public static class StagedTensors
             CacheMatch? match = null,
             CancellationToken cancellationToken = default)
     {
-        var range = layers ?? staging.Layout.AllLayers;
-        staging.Check(prefix, [], range, nameof(prefix));
+        ArgumentNullException.ThrowIfNull(cache);
+        ArgumentNullException.ThrowIfNull(staging);
+        var range = staging.Check(prefix, [], layers, nameof(prefix));
         if (count < 1 || count > (long)staging.Blocks * staging.Buffers)
             throw new ArgumentException(
                 $"{count} blocks were asked for; the buffers of the ring have 1 to {(long)staging.Blocks * staging.Buffers}.",
@@ -131,8 +133,9 @@ public static class StagedTensors
         this IKvCache cache, KvPrefix prefix, int firstBlock, IReadOnlyList<torch.Tensor> blocks, StagingRing staging,
             StoreOptions? options = null, CancellationToken cancellationToken = default)
     {
-        var range = staging.Layout.AllLayers;
-        staging.Check(prefix, blocks, range, nameof(blocks));
+        ArgumentNullException.ThrowIfNull(cache);
+        ArgumentNullException.ThrowIfNull(staging);
+        var range = staging.Check(prefix, blocks, layers: null, nameof(blocks));
         BlockArguments.CheckRun(prefix, firstBlock, blocks.Count);
         await staging.EnterAsync(cancellationToken).ConfigureAwait(false);
         var sending = Task.FromResult(default(StoreResult));
@@ -146,7 +149,7 @@ public static class StagedTensors
                 for (var block = 0; block < count; block++)
                     staging.CopyFrom(blocks[first + block], buffer, block, range);
                 staging.AwaitCopies(); // the cache reads the buffer
-                result = Add(result, await sending.ConfigureAwait(false));
+                result = result.Add(await sending.ConfigureAwait(false));
                 if (result.Stored + result.AlreadyStored < sent)
                     return result;
                 sending = cache.StoreAsync(
@@ -156,7 +159,7 @@ public static class StagedTensors
                 sent += count;
             }
 
-            return Add(result, await sending.ConfigureAwait(false));
+            return result.Add(await sending.ConfigureAwait(false));
         }
         finally
         {
@@ -171,11 +174,4 @@ public static class StagedTensors
         staging.AwaitCopies();
         staging.Leave();
     }
-
-    private static StoreResult Add(StoreResult one, StoreResult other) => new(
-        one.Stored + other.Stored,
-        one.AlreadyStored + other.AlreadyStored,
-        one.Refused + other.Refused,
-        one.Reason == MissReason.None ? other.Reason : one.Reason,
-        one.FirstRefusal ?? other.FirstRefusal);
 }

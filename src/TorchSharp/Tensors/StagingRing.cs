@@ -1,3 +1,5 @@
+using KvCache.Caching;
+using KvCache.Client.Scatter;
 using KvCache.TorchSharp.Tensors;
 using TorchSharp;
 
@@ -21,7 +23,7 @@ public sealed class StagingRing : IDisposable
 {
     private readonly torch.Tensor[] _buffers;
     private readonly Memory<byte>[] _memory;
-    private readonly SemaphoreSlim _turn = new(1, 1);
+    private readonly CallTurn _turn;
     private readonly bool _isCuda;
 
     /// <summary>Allocates the buffers.</summary>
@@ -49,6 +51,7 @@ public sealed class StagingRing : IDisposable
         _isCuda = device.type == DeviceType.CUDA;
         _buffers = [.. Enumerable.Range(0, buffers).Select(_ => Allocate())];
         _memory = Array.ConvertAll(_buffers, buffer => new TensorMemory(buffer).Memory);
+        _turn = new CallTurn(this, Free);
     }
 
     /// <summary>Layout of the blocks.</summary>
@@ -66,17 +69,13 @@ public sealed class StagingRing : IDisposable
     /// <summary>Whether the device can copy the buffers by itself.</summary>
     public bool IsPinned => _isCuda;
 
-    /// <summary>Frees the buffers. No call may be using them.</summary>
-    public void Dispose()
-    {
-        foreach (var buffer in _buffers)
-            buffer.Dispose();
-        _turn.Dispose();
-    }
+    /// <summary>Frees the buffers, or lets a call that is using them do so at its end. Those that wait for their turn, and later ones,
+    /// throw <see cref="ObjectDisposedException"/>.</summary>
+    public void Dispose() => _turn.Dispose();
 
-    internal Task EnterAsync(CancellationToken cancellationToken) => _turn.WaitAsync(cancellationToken);
+    internal Task EnterAsync(CancellationToken cancellationToken) => _turn.EnterAsync(cancellationToken);
 
-    internal void Leave() => _turn.Release();
+    internal void Leave() => _turn.Leave();
 
     /// <summary>Memory of a block in a buffer.</summary>
     internal Memory<byte> Memory(int buffer, int block, LayerRange range) =>
@@ -106,16 +105,17 @@ public sealed class StagingRing : IDisposable
     }
 
     /// <summary>Checks that tensors are what a call with these layers copies.</summary>
-    internal void Check(KvPrefix prefix, IReadOnlyList<torch.Tensor> tensors, LayerRange range, string parameter)
+    internal LayerRange Check(KvPrefix prefix, IReadOnlyList<torch.Tensor> tensors, LayerRange? layers, string parameter)
     {
+        BlockArguments.CheckPrefix(prefix);
+        ArgumentNullException.ThrowIfNull(tensors, parameter);
         if (!prefix.Namespace.Layout.Equals(Layout))
             throw new ArgumentException("The staging ring was made for another layout than the prefix has.", nameof(prefix));
-        if (!Layout.Contains(range))
-            throw new ArgumentException($"The layers {range} do not lie in a block of {Layout.Layers} layers.", nameof(range));
+        var range = BlockArguments.CheckLayers(Layout, layers);
         var (shape, type) = (KvCacheTensorExtensions.ShapeOf(Layout, range), KvCacheTensorExtensions.ScalarTypeOf(Layout.DataType));
         for (var i = 0; i < tensors.Count; i++)
         {
-            var tensor = tensors[i];
+            var tensor = tensors[i] ?? throw new ArgumentException($"Tensor {i} is null.", parameter);
             if (tensor.dtype != type || !tensor.shape.AsSpan().SequenceEqual(shape))
                 throw new ArgumentException(
                     $"Tensor {i} is {tensor.dtype} [{string.Join(", ", tensor.shape)}]; expected {type} [{string.Join(", ", shape)}].",
@@ -124,6 +124,8 @@ public sealed class StagingRing : IDisposable
                 throw new ArgumentException(
                     $"Tensor {i} is on {tensor.device_type}; the staging ring was made for {Device.type}.", parameter);
         }
+
+        return range;
     }
 
     /// <summary>A block of a buffer as a tensor, which the caller disposes.</summary>
@@ -132,6 +134,12 @@ public sealed class StagingRing : IDisposable
         var elements = (long)Layout.RangeBytes(range) / Layout.DataType.Size();
         using var run = _buffers[buffer].narrow(0, block * elements, elements);
         return run.view(KvCacheTensorExtensions.ShapeOf(Layout, range));
+    }
+
+    private void Free()
+    {
+        foreach (var buffer in _buffers)
+            buffer.Dispose();
     }
 
     private torch.Tensor Allocate()

@@ -13,6 +13,7 @@ internal sealed unsafe class TensorMemory : MemoryManager<byte>
 
     public TensorMemory(torch.Tensor tensor)
     {
+        ArgumentNullException.ThrowIfNull(tensor);
         if (tensor.device_type != DeviceType.CPU)
             throw new ArgumentException($"The tensor is on {tensor.device_type}; a CPU tensor was expected.", nameof(tensor));
         if (!tensor.is_contiguous())

@@ -18,13 +18,17 @@ namespace KvCache.TorchSharp;
 /// <param name="tenant">Tenant of the namespace.</param>
 /// <param name="model">Model and revision whose tensors these are.</param>
 /// <param name="encoding">How tensors are stored; default raw. Float16 and zstd save memory and cost time.</param>
+/// <exception cref="ArgumentException">Tenant or model cannot be those of a <see cref="CacheNamespace"/>.</exception>
 public sealed class TextKvCache(IKvCache cache, string tenant, string model, TensorEncoding encoding = default)
 {
+    private readonly IKvCache _cache = cache ?? throw new ArgumentNullException(nameof(cache));
     private const int SizeBlockBytes = 4; // u32 bytes of the payload
     private const int LengthsBytes = 8; // u32 length of encoded K, u32 length of encoded V
     private const int MinPaddedBytes = 1024;
 
-    private readonly CacheNamespace _sizes = NamespaceOf(tenant, model, "text sizes", SizeBlockBytes);
+    private readonly CacheNamespace _sizes = NamespaceOf(
+        tenant ?? throw new ArgumentNullException(nameof(tenant)), model ?? throw new ArgumentNullException(nameof(model)), "text sizes",
+        SizeBlockBytes);
 
     /// <summary>Stores K and V of one layer.</summary>
     /// <param name="prefix">The text whose KV this is.</param>
@@ -39,6 +43,10 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
         string prefix, int layer, torch.Tensor k, torch.Tensor v, TimeSpan? timeToLive = null,
         CancellationToken cancellationToken = default)
     {
+        ArgumentNullException.ThrowIfNull(prefix);
+        ArgumentOutOfRangeException.ThrowIfNegative(layer);
+        ArgumentNullException.ThrowIfNull(k);
+        ArgumentNullException.ThrowIfNull(v);
         byte[] encodedK = Encode(k), encodedV = Encode(v);
         var payload = new byte[PaddedSize(checked(LengthsBytes + encodedK.Length + encodedV.Length))];
         BinaryPrimitives.WriteInt32LittleEndian(payload, encodedK.Length);
@@ -58,14 +66,14 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
         // A size that was there may be an older write's, whose payload was evicted since.
         if (stored.AlreadyStored == 1 && await LoadSizeAsync(prefix, layer, cancellationToken).ConfigureAwait(false) != payload.Length)
         {
-            await cache.DeleteAsync(Block(_sizes, prefix, layer), cancellationToken).ConfigureAwait(false);
+            await _cache.DeleteAsync(Block(_sizes, prefix, layer), cancellationToken).ConfigureAwait(false);
             stored = await StoreAsync(_sizes, size).ConfigureAwait(false);
         }
 
         return stored.Stored + stored.AlreadyStored == 1;
 
         ValueTask<StoreResult> StoreAsync(CacheNamespace ns, byte[] bytes) =>
-            cache.StoreAsync(Block(ns, prefix, layer), 0, [(ReadOnlyMemory<byte>)bytes], options, cancellationToken);
+            _cache.StoreAsync(Block(ns, prefix, layer), 0, [(ReadOnlyMemory<byte>)bytes], options, cancellationToken);
     }
 
     /// <summary>Reads K and V of one layer.</summary>
@@ -77,10 +85,12 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
     public async ValueTask<CachedKv?> GetCachedKvAsync(
         string prefix, int layer, CancellationToken cancellationToken = default)
     {
+        ArgumentNullException.ThrowIfNull(prefix);
+        ArgumentOutOfRangeException.ThrowIfNegative(layer);
         if (await LoadSizeAsync(prefix, layer, cancellationToken).ConfigureAwait(false) is not { } size)
             return null;
         var payload = new byte[size];
-        var result = await cache.LoadAsync(
+        var result = await _cache.LoadAsync(
             Block(Payloads(size), prefix, layer), 0, [(Memory<byte>)payload], cancellationToken: cancellationToken).ConfigureAwait(false);
         return result.Blocks == 1 ? DecodeBoth(payload) : null;
     }
@@ -142,7 +152,7 @@ public sealed class TextKvCache(IKvCache cache, string tenant, string model, Ten
     private async ValueTask<int?> LoadSizeAsync(string prefix, int layer, CancellationToken cancellationToken)
     {
         var bytes = new byte[SizeBlockBytes];
-        var result = await cache.LoadAsync(Block(_sizes, prefix, layer), 0, [(Memory<byte>)bytes], cancellationToken: cancellationToken)
+        var result = await _cache.LoadAsync(Block(_sizes, prefix, layer), 0, [(Memory<byte>)bytes], cancellationToken: cancellationToken)
             .ConfigureAwait(false);
         var size = BinaryPrimitives.ReadUInt32LittleEndian(bytes);
         return result.Blocks == 1 && size is >= MinPaddedBytes and <= (uint)KvLayout.MaxBlockBytes ? (int)size : null;

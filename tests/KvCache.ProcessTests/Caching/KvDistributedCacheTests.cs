@@ -3,6 +3,7 @@ using KvCache.Client;
 using KvCache.ProcessTests.Caching;
 using KvCache.ProcessTests.Infrastructure;
 using Microsoft.Extensions.Caching.Distributed;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Options;
@@ -100,7 +101,31 @@ public sealed class KvDistributedCacheTests(CachingSilo silo) : DistributedCache
 
         using var alone = new ServiceCollection().AddKvCacheDistributedCache().BuildServiceProvider();
         Assert.Contains(
-            "AddKvCacheClient", Assert.Throws<InvalidOperationException>(alone.GetRequiredService<IDistributedCache>).Message,
+            "AddKvCacheClient", Assert.Throws<OptionsValidationException>(alone.GetRequiredService<IStartupValidator>().Validate).Message,
             StringComparison.Ordinal);
+        using var another = services.AddKvCacheDistributedCache(options => options.Client = "anotther").BuildServiceProvider();
+        Assert.Contains(
+            "'anotther'", Assert.Throws<OptionsValidationException>(another.GetRequiredService<IDistributedCache>).Message,
+            StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Settings_come_from_a_section()
+    {
+        var settings = new ConfigurationBuilder().AddInMemoryCollection(
+            [new("Name", "sessions"), new("DefaultLife", "20m"), new("Replicas", "2"), new("Client", "silo")]).Build();
+        await using var program = new ServiceCollection().AddKeyedSingleton("silo", (_, _) => silo.Process.Connect())
+            .AddKvCacheDistributedCache(settings).BuildServiceProvider();
+        var options = program.GetRequiredService<IOptions<KvDistributedCacheOptions>>().Value;
+        Assert.Equal(
+            ("sessions", TimeSpan.FromMinutes(20), 2, "silo"),
+            (options.Name, options.DefaultLife, options.Replicas, options.Client));
+        Assert.NotNull(program.GetRequiredService<IDistributedCache>());
+
+        settings["DefaultLive"] = "20m";
+        await using var wrong = new ServiceCollection().AddKeyedSingleton("silo", (_, _) => silo.Process.Connect())
+            .AddKvCacheDistributedCache(settings).BuildServiceProvider();
+        var error = Assert.Throws<OptionsValidationException>(wrong.GetRequiredService<IStartupValidator>().Validate);
+        Assert.Equal("DefaultLive is not a setting; perhaps DefaultLife was meant.", error.Message);
     }
 }

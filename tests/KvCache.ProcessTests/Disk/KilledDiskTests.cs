@@ -162,7 +162,7 @@ public sealed class KilledDiskTests : IDisposable
     }
 
     // Puts go on without the disk where they are faster: then there is less to look at.
-    private static Task KeepUpAsync(SiloProcess silo) => Eventually.TrueAsync("there is room again", async () =>
+    private static Task<TimeSpan> KeepUpAsync(SiloProcess silo) => Eventually.TrueAsync("there is room again", async () =>
     {
         var store = (await silo.SiloAsync()).GetProperty("store");
         return store.GetProperty("arenaCommittedBytes").GetInt64() - store.GetProperty("arenaUsedBytes").GetInt64() >= 512 << 10;

@@ -21,7 +21,10 @@ internal sealed class CompiledProgram : IDisposable
         .WithLanguageVersion(LanguageVersion.Latest).WithFeatures([new("FileBasedProgram", "true")]);
 
     private static readonly Lazy<MetadataReference[]> References = new(() =>
-        [.. ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator).Select(path => MetadataReference.CreateFromFile(path))]);
+    [
+        .. ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator)
+            .Select(path => MetadataReference.CreateFromFile(path)),
+    ]);
 
     private readonly string _path;
 
@@ -34,7 +37,10 @@ internal sealed class CompiledProgram : IDisposable
     {
         var compilation = CSharpCompilation.Create(
             name,
-            [CSharpSyntaxTree.ParseText(SourceText.From(text, Encoding.UTF8), Language, $"{name}.cs"), CSharpSyntaxTree.ParseText(ImplicitUsings, Language)],
+            [
+                CSharpSyntaxTree.ParseText(SourceText.From(text, Encoding.UTF8), Language, $"{name}.cs"),
+                CSharpSyntaxTree.ParseText(ImplicitUsings, Language),
+            ],
             References.Value,
             new CSharpCompilationOptions(OutputKind.ConsoleApplication, nullableContextOptions: NullableContextOptions.Enable));
 

@@ -11,14 +11,15 @@ public sealed class NotebookTests(NotebookTests.SharedSilo shared) : IClassFixtu
 {
     private static readonly string Folder = Path.Combine(Repository.Root, "docs", "notebook");
 
-    public static TheoryData<string> Parts => [.. Directory.GetFiles(Folder, "part?.cs").Select(path => Path.GetFileNameWithoutExtension(path)).Order()];
+    public static TheoryData<string> Parts =>
+        [.. Directory.GetFiles(Folder, "part?.cs").Select(path => Path.GetFileNameWithoutExtension(path)).Order()];
 
     [Theory]
     [MemberData(nameof(Parts))]
     public async Task A_part_prints_what_its_notebook_shows(string part)
     {
         var pictures = Directory.CreateDirectory(Path.Combine(shared.Silo.Folder, part)).FullName;
-        using var program = CompiledProgram.Of(part, await File.ReadAllTextAsync(Path.Combine(Folder, $"{part}.cs"), TestContext.Current.CancellationToken));
+        using var program = CompiledProgram.Of(part, File.ReadAllText(Path.Combine(Folder, $"{part}.cs")));
 
         var result = await ProgramResult.RunAsync(
             program.Command(("KVCACHE_ENDPOINT", shared.Silo.Unix), ("KVCACHE_PICTURES", pictures)), Eventually.Bound * 2);

@@ -39,6 +39,7 @@ public sealed class ClientSettingsTests(GuardedSilo silo) : IClassFixture<Guarde
         Assert.Equal(words, (await client.GetStatisticsAsync()).LastError);
         var health = await client.GetHealthAsync();
         Assert.Equal((false, words), (health.IsAvailable, health.Problem));
+        await Assert.ThrowsAsync<SiloException>(async () => await client.ConnectAsync()); // although the silo is left alone by now
     }
 
     [Fact]
@@ -48,6 +49,27 @@ public sealed class ClientSettingsTests(GuardedSilo silo) : IClassFixture<Guarde
         var prefix = Prefixes.New(Prefixes.Namespace("m", KvLayout.Opaque(64, 1), GuardedSilo.OtherTenant), 1);
 
         Assert.Equal(new LoadResult(0, MissReason.Refused), await client.LoadAsync(prefix, 0, prefix.Memory(1)));
+    }
+
+    [Fact]
+    public async Task What_is_refused_for_its_namespace_costs_the_calls_beside_it_nothing()
+    {
+        await using var client = silo.Connect();
+        var foreign = Prefixes.New(Prefixes.Namespace("m", KvLayout.Opaque(64, 1), GuardedSilo.OtherTenant), 1);
+        var own = Prefixes.New(Prefixes.Namespace("m", KvLayout.Opaque(64, 1), GuardedSilo.Tenant), 1);
+        Assert.Equal(1, (await client.StoreAsync(own, 0, own.Blocks())).Stored);
+        await using var held = await client.MatchAsync(own, TimeSpan.FromMinutes(1));
+
+        for (var i = 0; i < 2 * new KvCacheClientOptions().BreakerFailures; i++)
+        {
+            Assert.Equal(MissReason.Refused, (await client.MatchAsync(foreign)).Reason);
+            Assert.Equal(MissReason.Refused, (await client.StoreAsync(foreign, 0, foreign.Blocks())).Reason);
+            Assert.Equal(new LoadResult(0, MissReason.Refused), await client.LoadAsync(foreign, 0, foreign.Memory(1)));
+        }
+
+        Assert.Equal(1, (await client.MatchAsync(own)).Blocks);
+        Assert.Equal(new LoadResult(1, MissReason.None), await client.LoadAsync(own, 0, own.Memory(1), match: held));
+        Assert.False((await client.GetStatisticsAsync()).Silos[0].IsLeftAlone);
     }
 
     [Fact]

@@ -48,7 +48,7 @@ public sealed class PackageTests(PackageFeed feed) : IClassFixture<PackageFeed>
     public async Task The_code_of_the_README_compiles_against_the_packages_and_runs()
     {
         var text = await File.ReadAllTextAsync(Path.Combine(Repository.Root, "README.md"));
-        var start = text.IndexOf("```csharp\n", StringComparison.Ordinal) + "```csharp\n".Length;
+        var start = text.IndexOf("```csharp run\n", StringComparison.Ordinal) + "```csharp run\n".Length;
         var program = text[start..text.IndexOf("```", start, StringComparison.Ordinal)];
         await using var silo = await SiloProcess.StartAsync(new SiloSettings(Arena: "128MiB"));
         var output = await feed.BuildAsync(

@@ -111,8 +111,13 @@ public sealed partial class QuickStartTests : IDisposable
     {
         Assert.Contains("identical: yes", _output);
         Assert.Contains("control: zeroed KV changes the text: yes", _output);
+        Assert.Contains(_output, line => SiloStored().IsMatch(line));
         Assert.Empty(Directory.EnumerateDirectories(_folder));
     }
+
+    // The second figure is the silo's.
+    [GeneratedRegex(@"│ blocks stored +│ \d+ +│ [1-9]\d* +│")]
+    private static partial Regex SiloStored();
 
     [GeneratedRegex(@"^Silo: process (\d+) serves")]
     private static partial Regex SiloLine();

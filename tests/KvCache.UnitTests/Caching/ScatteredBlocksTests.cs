@@ -1,5 +1,6 @@
 using CsCheck;
 using KvCache.Client;
+using KvCache.Testing;
 using KvCache.UnitTests.Support;
 using Xunit;
 
@@ -70,6 +71,57 @@ public sealed class ScatteredBlocksTests : IDisposable
     }
 
     [Fact]
+    public async Task What_goes_wrong_is_told_of_loads_and_stores_in_several_requests()
+    {
+        var prefix = Names.Prefix(5);
+        var cache = new FailingCache(_cache) { FailsFrom = 2 };
+        var blocks = Blocks.Of(prefix, 1);
+        var stored = await cache.StoreAsync(
+            prefix, 0, blocks.Select(block => new ReadOnlyMemory<byte>[] { block }).ToArray(), _buffer, null, Token);
+        Assert.Equal((new StoreResult(2, 0, 0, MissReason.Unavailable, null), "The silo fell."), (stored, stored.Error));
+        await _cache.StoreAsync(prefix, 0, Blocks.ToStore(blocks), null, Token);
+        var loaded = await cache.LoadAsync(
+            prefix, 0, Blocks.Empty(prefix).Select(block => new Memory<byte>[] { block }).ToArray(), _buffer, cancellationToken: Token);
+        Assert.Equal((new LoadResult(2, MissReason.Unavailable), "The silo fell."), (loaded, loaded.Error));
+    }
+
+    [Fact]
+    public void Of_results_that_are_added_the_first_reason_counts()
+    {
+        var first = new StoreResult(1, 2, 3, MissReason.None, null);
+        var second = new StoreResult(1, 0, 1, MissReason.Refused, PutOutcome.NoMemory) { Error = "There is no room." };
+        var third = new StoreResult(0, 0, 1, MissReason.Deadline, PutOutcome.TooLarge) { Error = "It was late." };
+        var all = first.Add(second).Add(third);
+        Assert.Equal(new StoreResult(2, 2, 5, MissReason.Refused, PutOutcome.NoMemory), all);
+        Assert.Equal("There is no room.", all.Error);
+    }
+
+    [Fact]
+    public async Task A_buffer_that_is_disposed_under_a_call_is_freed_behind_it_and_nobody_waits_for_ever()
+    {
+        var prefix = Names.Prefix(2);
+        var blocks = Blocks.Of(prefix, 1);
+        await _cache.StoreAsync(prefix, 0, Blocks.ToStore(blocks), null, Token);
+        var cache = new FailingCache(_cache) { MayLoad = new TaskCompletionSource() };
+        var buffer = new ScatterBuffer(prefix.Namespace.Layout, 1);
+        byte[][] memory = Blocks.Empty(prefix), other = Blocks.Empty(prefix);
+        Task<LoadResult> running = LoadAsync(memory), waiting = LoadAsync(other);
+
+        buffer.Dispose();
+        buffer.Dispose();
+        cache.MayLoad.SetResult();
+
+        Assert.Equal(new LoadResult(2, MissReason.None), await running.WaitAsync(Eventually.Bound, Token));
+        Assert.Equal(blocks, memory);
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => waiting.WaitAsync(Eventually.Bound, Token));
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => LoadAsync(other));
+        Assert.Throws<ObjectDisposedException>(() => buffer.MemoryOf(0, prefix.Namespace.Layout.AllLayers).Span.Length);
+
+        Task<LoadResult> LoadAsync(byte[][] destinations) => cache.LoadAsync(
+            prefix, 0, destinations.Select(block => new Memory<byte>[] { block }).ToArray(), buffer, cancellationToken: Token).AsTask();
+    }
+
+    [Fact]
     public async Task Pieces_that_do_not_make_up_a_block_are_refused()
     {
         var prefix = Names.Prefix(1);
@@ -77,6 +129,7 @@ public sealed class ScatteredBlocksTests : IDisposable
         await RefusedAsync("destinations", [[bytes.AsMemory(1)]]);
         await RefusedAsync("destinations", [[bytes, bytes]]);
         await RefusedAsync("firstBlock", [[bytes], [bytes]]);
+        await RefusedAsync("destinations", [null!]);
         using var other = new ScatterBuffer(KvLayout.Opaque(8, 2), 1);
         await Assert.ThrowsAsync<ArgumentException>("buffer", async () => await _cache.LoadAsync(prefix, 0, [[bytes]], other));
         Assert.Throws<ArgumentException>("blocks", () => new ScatterBuffer(KvLayout.Opaque(1 << 30, 1), 2));
@@ -87,6 +140,30 @@ public sealed class ScatteredBlocksTests : IDisposable
             var error = await Assert.ThrowsAnyAsync<ArgumentException>(async () => await _cache.LoadAsync(prefix, 0, pieces, _buffer));
             Assert.Equal(parameter, error.ParamName);
         }
+    }
+
+    private sealed class FailingCache(IKvCache cache) : OtherKvCache(cache)
+    {
+        public int FailsFrom { get; init; } = int.MaxValue;
+
+        public TaskCompletionSource? MayLoad { get; init; }
+
+        public override async ValueTask<LoadResult> LoadAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<Memory<byte>> destinations, LayerRange? layers = null, CacheMatch? match = null,
+            CancellationToken cancellationToken = default)
+        {
+            if (firstBlock >= FailsFrom)
+                return new LoadResult(0, MissReason.Unavailable) { Error = "The silo fell." };
+            if (MayLoad is not null)
+                await MayLoad.Task;
+            return await base.LoadAsync(prefix, firstBlock, destinations, layers, match, cancellationToken);
+        }
+
+        public override ValueTask<StoreResult> StoreAsync(
+            KvPrefix prefix, int firstBlock, IReadOnlyList<ReadOnlyMemory<byte>> blocks, StoreOptions? options = null,
+            CancellationToken cancellationToken = default) => firstBlock >= FailsFrom
+            ? new(new StoreResult { Reason = MissReason.Unavailable, Error = "The silo fell." })
+            : base.StoreAsync(prefix, firstBlock, blocks, options, cancellationToken);
     }
 
     // Empty pieces too; the last one is what is left.

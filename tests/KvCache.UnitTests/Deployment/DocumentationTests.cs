@@ -39,6 +39,30 @@ public sealed partial class DocumentationTests
         Assert.Contains($"]({page["docs/".Length..]}", first, StringComparison.Ordinal);
     }
 
+    // That those which are to be run do run is tested with silos: RunnableBlocksTests.
+    [Fact]
+    public void Every_block_is_run_or_says_why_not()
+    {
+        var blocks = DocumentBlock.Pages.SelectMany(DocumentBlock.Of).ToList();
+
+        Assert.True(blocks.Count > 40, $"{blocks.Count} blocks were found.");
+        Assert.Empty(blocks.Where(block => !block.IsMarked).Select(block => $"{block} is neither run nor says why not (docs/testing.md)"));
+        Assert.Empty(blocks.Where(block => block.Language.Length == 0).Select(block => $"{block} has no language"));
+    }
+
+    [Fact]
+    public void Reasons_why_a_block_is_not_run_are_among_those_that_are_told()
+    {
+        var told = Reason().Matches(File.ReadAllText(Path.Combine(Repository.Root, "docs/testing.md")))
+            .Select(match => match.Groups[1].Value).ToList();
+        var others = DocumentBlock.Pages.SelectMany(DocumentBlock.Of)
+            .Where(block => block.WhyNot.Length > 0 && !told.Exists(reason => block.WhyNot.StartsWith(reason, StringComparison.Ordinal)))
+            .Select(block => $"{block}: {block.WhyNot}");
+
+        Assert.NotEmpty(told);
+        Assert.Empty(others);
+    }
+
     [Fact]
     public void The_words_of_a_glossary_are_in_order_and_there_once()
     {
@@ -66,6 +90,9 @@ public sealed partial class DocumentationTests
 
     [GeneratedRegex(@"\]\(([^)\s]+)\)")]
     private static partial Regex Link();
+
+    [GeneratedRegex(@"^\| `not run: ([^`]+)` \|", RegexOptions.Multiline)]
+    private static partial Regex Reason();
 
     [GeneratedRegex(@"^#+ (.+)$", RegexOptions.Multiline)]
     private static partial Regex Heading();

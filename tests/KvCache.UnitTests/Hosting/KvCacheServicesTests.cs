@@ -79,6 +79,27 @@ public sealed class KvCacheServicesTests
         Assert.Throws<OptionsValidationException>(() => provider.GetRequiredService<IKvCache>());
     }
 
+    [Theory]
+    [InlineData("silo", "with the key 'silo'")]
+    [InlineData(null, "without a key")]
+    public async Task A_health_check_of_a_cache_that_nobody_has_registered_is_told_at_start(string? key, string words)
+    {
+        await using var provider = new ServiceCollection().AddLogging()
+            .AddKeyedLocalKvCache("near", ByteSize.MiB(1)).AddHealthChecks().AddKvCache(cache: key).Services.BuildServiceProvider();
+        var error = Assert.Throws<OptionsValidationException>(() => provider.GetRequiredService<IStartupValidator>().Validate());
+        Assert.Contains(words, Assert.Single(error.Failures), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_cache_is_not_made_of_itself()
+    {
+        var services = new ServiceCollection().AddKeyedLocalKvCache("memory", ByteSize.MiB(1))
+            .AddKeyedTieredKvCache("one", "memory", "two").AddKeyedTieredKvCache("two", "memory", "three");
+        Assert.Throws<ArgumentException>(() => services.AddKeyedTieredKvCache("three", "memory", "one"));
+        Assert.Throws<ArgumentException>(() => services.AddKeyedTieredKvCache("three", "two", "memory"));
+        Assert.NotNull(services.AddKeyedTieredKvCache("three", "memory", "four"));
+    }
+
     [Fact]
     public void Registrations_that_cannot_be_are_refused_at_once()
     {
@@ -97,21 +118,46 @@ public sealed class KvCacheServicesTests
     public void Settings_come_from_a_section()
     {
         using var provider = new ServiceCollection().AddKeyedKvCacheClient("silo", Read(
-            ("Endpoints:0", "tcp:silo:7400"), ("Tenant", "acme"), ("MatchTimeout", "00:00:02"), ("SocketBuffer", "2MiB"),
-            ("Tls:ServerName", "inside"))).BuildServiceProvider();
+            ("Endpoints:0", "tcp:silo:7400"), ("tenant", "acme"), ("MatchTimeout", "00:00:02"), ("LoadTimeout", "1.5s"),
+            ("SocketBuffer", "2MiB"), ("Secret", null), ("Tls:ServerName", "inside"), ("Tls:CaFile", null))).BuildServiceProvider();
         var options = provider.GetRequiredService<IOptionsMonitor<KvCacheClientOptions>>().Get("silo");
         Assert.Equal(
             ("tcp:silo:7400", "acme", TimeSpan.FromSeconds(2), ByteSize.MiB(2), "inside"),
             (options.Endpoints.Single(), options.Tenant, options.MatchTimeout, options.SocketBuffer, options.Tls.ServerName));
+        Assert.Equal(TimeSpan.FromMilliseconds(1500), options.LoadTimeout);
+    }
+
+    [Fact]
+    public void A_text_that_is_null_is_empty_and_a_tenant_can_be_one()
+    {
+        var options = new KvCacheClientOptions
+        {
+            Endpoints = { "tcp:silo:7400" },
+            Tenant = null!,
+            Secret = null!,
+            SecretFile = null!,
+            Tls = { CaFile = null!, ServerName = null!, CertificateFile = null!, KeyFile = null!, Password = null! },
+        };
+        Assert.StartsWith("Tenant is empty", Assert.Single(options.Validate()), StringComparison.Ordinal);
+        options.Tenant = new string('t', CacheNamespace.MaxTextBytes + 1);
+        Assert.StartsWith("Tenant has 257 bytes", Assert.Single(options.Validate()), StringComparison.Ordinal);
+        options.Tenant = "\ud800";
+        Assert.StartsWith("Tenant is not well-formed UTF-16", Assert.Single(options.Validate()), StringComparison.Ordinal);
     }
 
     [Theory]
     [InlineData("MaxSilos", "-1", "MaxSilos is -1; 0 to 1024 was expected.")]
     [InlineData("Endpoints:1", "silo:7400", "'silo:7400' is not an address")]
-    [InlineData("Tennant", "acme", "The section 'Cache' cannot be read as KvCacheClientOptions")]
-    [InlineData("Tennant", "acme", "'Tennant'")]
-    [InlineData("Tls:CaFlie", "ca.pem", "'CaFlie'")]
-    [InlineData("MatchTimeout", "soon", "'soon' at 'Cache:MatchTimeout'")]
+    [InlineData("Tennant", "acme", "Cache:Tennant is not a setting; perhaps Tenant was meant.")]
+    [InlineData("Tls:CaFlie", "ca.pem", "Cache:Tls:CaFlie is not a setting; perhaps CaFile was meant.")]
+    [InlineData("MatchTimeout", "soon", "Cache:MatchTimeout is 'soon'; a time was expected, such as 00:00:02, 2s or 500ms")]
+    [InlineData("LeaseLife", "1", "Cache:LeaseLife is '1'; a time was expected")] // a day, to .NET
+    [InlineData("DataConnections", "many", "Cache:DataConnections is 'many'; a whole number was expected.")]
+    [InlineData("SocketBuffer", "-1", "Cache:SocketBuffer is '-1'; a size such as 512MiB or 4GiB was expected.")]
+    [InlineData("SharedMemory", "ja", "Cache:SharedMemory is 'ja'; true or false was expected.")]
+    [InlineData("Endpoints", "tcp:silo:1", "Cache:Endpoints is 'tcp:silo:1'; a list was expected, such as Cache:Endpoints:0.")]
+    [InlineData("Tls", "on", "Cache:Tls is 'on'; settings below it were expected, such as Cache:Tls:CaFile.")]
+    [InlineData("Tenant:Name", "acme", "Cache:Tenant has settings below it; one value was expected.")]
     public void Wrong_settings_of_a_section_are_told_at_start(string key, string value, string problem)
     {
         using var provider = new ServiceCollection()

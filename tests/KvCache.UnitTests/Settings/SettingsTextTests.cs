@@ -1,3 +1,4 @@
+using KvCache.Settings;
 using KvCache.Silo.Options;
 using KvCache.Silo.Settings;
 using Xunit;

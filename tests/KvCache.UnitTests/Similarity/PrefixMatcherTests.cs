@@ -1,4 +1,5 @@
 using CsCheck;
+using KvCache.Similarity;
 using KvCache.UnitTests.Support;
 using Xunit;
 
@@ -32,6 +33,34 @@ public sealed class PrefixMatcherTests
             Assert.InRange(comparison.Similarity, 0, 1);
             Assert.Equal(first.SequenceEqual(second), comparison.Similarity == 1);
         });
+
+    [Fact]
+    public void The_tokens_of_a_prompt_that_is_removed_are_not_kept()
+    {
+        var tree = new PromptTree();
+        var removed = new List<WeakReference>();
+        for (var i = 0; i < 4; i++)
+            AddAndRemove(i);
+        GC.Collect();
+        Assert.All(removed, tokens => Assert.False(tokens.IsAlive));
+        Assert.Equal(8, tree.Count);
+        for (var i = 0; i < 4; i++)
+        {
+            Assert.Equal(new PromptTree.Prompt((3 * i) + 1, 1), tree.Find([i, 9], out var common));
+            Assert.Equal((new PromptTree.Prompt((3 * i) + 2, 3), 3), (tree.Find([i, 7, 8], out common), common));
+        }
+
+        [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
+        void AddAndRemove(int first)
+        {
+            int[] tokens = [first, 7, 7, .. new int[1000]]; // its runs are shared with what comes behind it
+            removed.Add(new WeakReference(tokens));
+            var index = tree.Add(tokens, tokens.Length);
+            tree.Add([first], 1);
+            tree.Add([first, 7, 8], 3);
+            Assert.True(tree.Remove(index));
+        }
+    }
 
     [Theory]
     [InlineData(new[] { 1, 2, 3 }, new[] { 1, 2, 3 }, PrefixRelation.Equal, 3, null, 1.0)]

@@ -14,13 +14,21 @@ public abstract class EngineExtraKey
     }
 
     /// <summary>A text: the name of a LoRA adapter, or a cache salt. vLLM does not tag them, so that one can pass for the other.</summary>
-    public static EngineExtraKey Text(string value) => new TextKey(value);
+    public static EngineExtraKey Text(string value)
+    {
+        ArgumentNullException.ThrowIfNull(value);
+        return new TextKey(value);
+    }
 
     /// <summary>A multimodal item and where it begins in the tokens.</summary>
     /// <param name="id">Hash or name of the item.</param>
     /// <param name="offset">First token of the item, counted as the engine's version counts: from the prompt or from the block, where it
     /// can be negative.</param>
-    public static EngineExtraKey Item(string id, int offset) => new ItemKey(id, offset);
+    public static EngineExtraKey Item(string id, int offset)
+    {
+        ArgumentNullException.ThrowIfNull(id);
+        return new ItemKey(id, offset);
+    }
 
     /// <summary>The hash of prompt embeddings.</summary>
     public static EngineExtraKey Digest(ReadOnlyMemory<byte> value) => new DigestKey(value);

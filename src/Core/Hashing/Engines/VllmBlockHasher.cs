@@ -26,6 +26,7 @@ public static class VllmBlockHasher
     /// <param name="pythonHashSeed">The engine's environment variable PYTHONHASHSEED, as it was written.</param>
     public static BlockHash Root(string pythonHashSeed)
     {
+        ArgumentNullException.ThrowIfNull(pythonHashSeed);
         var writer = new ArrayBufferWriter<byte>(64);
         CanonicalCbor.Text(writer, pythonHashSeed);
         return Hash(writer);

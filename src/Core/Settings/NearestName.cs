@@ -1,4 +1,4 @@
-namespace KvCache.Silo.Settings;
+namespace KvCache.Settings;
 
 /// <summary>The known name that somebody probably meant.</summary>
 internal static class NearestName

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace KvCache.Silo.Settings;
+namespace KvCache.Settings;
 
 /// <summary>Times as they are written in settings: <c>00:00:02</c> with days and fractions, or a number with a unit.</summary>
 /// <remarks>.NET takes a bare number for days, which nobody means.</remarks>
