@@ -60,9 +60,10 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
     public bool IsElsewhere(BlockKey key) => (Index.HoldersOf(key) & ~(1UL << Self)) != 0 || Colder?.Has(key) == true;
 
     /// <inheritdoc/>
-    public void Published(BlockKey key, ulong generation)
+    public void Published(BlockKey key, ulong generation, bool replaces)
     {
-        Colder?.Published(key, generation);
+        if (replaces)
+            Colder?.Replaced(key, generation);
         Index.Add(key, Self);
         Log.Append(new IndexDelta(IndexOperation.Added, key, generation));
     }

@@ -155,7 +155,7 @@ internal sealed partial class BlockStore
         BlocksOf(node.Account).Add(node, running.Use);
         if (entry.Leases.IsTold)
             _nodes.Lock(node);
-        _observer?.Published(node.Key, entry.Generation);
+        _observer?.Published(node.Key, entry.Generation, replace);
         return PublishOutcome.Published;
     }
 

@@ -13,7 +13,10 @@ internal interface IBlockObserver
     bool IsElsewhere(BlockKey key);
 
     /// <summary>A block is visible.</summary>
-    void Published(BlockKey key, ulong generation);
+    /// <param name="key">The block.</param>
+    /// <param name="generation">Its generation.</param>
+    /// <param name="replaces">Whether older ones are not to be read any more.</param>
+    void Published(BlockKey key, ulong generation, bool replaces);
 
     /// <summary>A block is no longer visible.</summary>
     void Removed(BlockKey key, ulong generation);

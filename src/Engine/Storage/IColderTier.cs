@@ -14,8 +14,8 @@ internal interface IColderTier
     /// <returns>Whether the tier has it from now on.</returns>
     bool TryTake(BlockLease lease, bool wasReused);
 
-    /// <summary>A generation of a block is visible: whatever else the tier has of it is old. Called under the store's lock.</summary>
-    void Published(BlockKey key, ulong generation);
+    /// <summary>A block was replaced by a generation: whatever else the tier has of it is old. Called under the store's lock.</summary>
+    void Replaced(BlockKey key, ulong generation);
 
     /// <summary>Drops every generation of a block below a stamp. Waits for nothing.</summary>
     /// <returns>Whether there was one that could be read.</returns>

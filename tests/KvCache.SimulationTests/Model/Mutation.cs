@@ -53,7 +53,7 @@ internal static class Mutations
 
         public bool IsElsewhere(BlockKey key) => directory.IsElsewhere(key);
 
-        public void Published(BlockKey key, ulong generation) => directory.Published(key, generation);
+        public void Published(BlockKey key, ulong generation, bool replaces) => directory.Published(key, generation, replaces);
 
         public void Removed(BlockKey key, ulong generation)
         {

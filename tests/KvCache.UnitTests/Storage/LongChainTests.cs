@@ -185,7 +185,7 @@ public sealed class LongChainTests
 
         public bool IsElsewhere(BlockKey key) => key == there;
 
-        public void Published(BlockKey key, ulong generation)
+        public void Published(BlockKey key, ulong generation, bool replaces)
         {
         }
 

@@ -40,7 +40,6 @@ internal sealed class DiskCounters : IDisposable
     private readonly TimeProvider _time;
     private readonly long _began;
     private long _writtenBytes, _readBytes, _movedBytes, _failed, _ahead;
-    private volatile bool _breakerOpen;
 
     /// <summary>Registers the instruments.</summary>
     public DiskCounters(TimeProvider time)
@@ -70,15 +69,6 @@ internal sealed class DiskCounters : IDisposable
         _meter.CreateObservableCounter("kvcache.disk.read.bytes", () => ReadBytes, "By", "Bytes of blocks read from the disk.");
         _meter.CreateObservableCounter(
             "kvcache.disk.errors", () => Failures, "{error}", "Calls of the disk that failed, or took too long.");
-        _meter.CreateObservableGauge(
-            "kvcache.disk.breaker", () => BreakerOpen ? 1 : 0, "{breaker}", "1 while the disk is left alone because it failed.");
-    }
-
-    /// <summary>Whether the disk is left alone.</summary>
-    public bool BreakerOpen
-    {
-        get => _breakerOpen;
-        internal set => _breakerOpen = value;
     }
 
     /// <summary>Bytes written, those that were moved included.</summary>
@@ -103,8 +93,16 @@ internal sealed class DiskCounters : IDisposable
     public double WritesPerDay(long size) => WrittenBytes / (double)size / Math.Max(1.0 / 24, _time.GetElapsedTime(_began).TotalDays);
 
     /// <summary>Registers what the tier itself knows.</summary>
-    public void Watch(DiskIndex index, BlockStore store, long size)
+    public void Watch(DiskIndex index, BlockStore store, DiskHealth reading, DiskHealth writing, long size)
     {
+        _meter.CreateObservableGauge(
+            "kvcache.disk.breaker",
+            () => new Measurement<int>[]
+            {
+                new(reading.IsOpen ? 1 : 0, new KeyValuePair<string, object?>("way", "reading")),
+                new(writing.IsOpen ? 1 : 0, new KeyValuePair<string, object?>("way", "writing")),
+            },
+            "{breaker}", "1 while the disk is not read, or not written, because that failed.");
         _meter.CreateObservableCounter(
             "kvcache.disk.ahead.blocks",
             () => UsedOf(store.UsedAhead),

@@ -3,8 +3,10 @@ using Microsoft.Extensions.Logging;
 
 namespace KvCache.Silo.Tiers.Disk;
 
-/// <summary>Whether the disk works. One that failed several times in a row is left alone, and tried again after a while.</summary>
-internal sealed partial class DiskHealth(DiskOptions options, DiskCounters counters, TimeProvider time, ILogger logger)
+/// <summary>Whether the disk can be read, or written. One that failed several times in a row is left alone, and tried again after a
+/// while.</summary>
+/// <remarks>Each way has its own: a full disk is read, and what is read says nothing of whether there is room.</remarks>
+internal sealed partial class DiskHealth(DiskWay way, DiskOptions options, DiskCounters counters, TimeProvider time, ILogger logger)
 {
     // A disk that fails and works in turns is not worth more lines.
     private static readonly TimeSpan LogPause = TimeSpan.FromMinutes(1);
@@ -27,13 +29,12 @@ internal sealed partial class DiskHealth(DiskOptions options, DiskCounters count
     /// <summary>A call of the disk has done what it should.</summary>
     public void Succeeded()
     {
-        if (counters.BreakerOpen)
+        if (_breaker.IsOpen)
         {
-            counters.BreakerOpen = false;
             lock (_logging)
             {
                 if (_told)
-                    LogWorks(options.Path);
+                    LogWorks(options.Path, way);
                 _told = false;
             }
         }
@@ -48,21 +49,28 @@ internal sealed partial class DiskHealth(DiskOptions options, DiskCounters count
         counters.Failed();
         if (!_breaker.Failed())
             return;
-        counters.BreakerOpen = true;
         lock (_logging)
         {
             if (_loggedAt != 0 && time.GetElapsedTime(_loggedAt) < LogPause)
                 return;
             _loggedAt = time.GetTimestamp();
             _told = true;
-            LogLeftAlone(options.Path, reason);
+            LogLeftAlone(options.Path, way, reason);
         }
     }
 
     [LoggerMessage(
-        Level = LogLevel.Warning, Message = "The disk {Path} failed several times in a row and is left alone for a while: {Reason}")]
-    private partial void LogLeftAlone(string path, string reason);
+        Level = LogLevel.Warning,
+        Message = "The disk {Path} failed several times in a row ({Way}) and is left alone for a while: {Reason}")]
+    private partial void LogLeftAlone(string path, DiskWay way, string reason);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "The disk {Path} works again")]
-    private partial void LogWorks(string path);
+    [LoggerMessage(Level = LogLevel.Information, Message = "The disk {Path} works again ({Way})")]
+    private partial void LogWorks(string path, DiskWay way);
+}
+
+/// <summary>What is done with a disk.</summary>
+internal enum DiskWay
+{
+    Reading,
+    Writing,
 }

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
+using System.Runtime.InteropServices;
 using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.Silo.Tiers.Disk;
@@ -11,11 +12,15 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
 {
     private const int MostAtOnce = 4096;
 
+    // Of a tenant's part: at its border nobody's blocks are moved for ever.
+    private const double ProtectedShare = 0.9;
+
     private readonly object _gate = new();
     private readonly ConcurrentDictionary<BlockKey, DiskBlock> _blocks = [];
     private readonly SortedDictionary<long, DiskSegment> _segments = [];
     private readonly PriorityQueue<DiskBlock, long> _ends = new();
     private Dictionary<BlockKey, DiskBlock>? _found = [];
+    private readonly Dictionary<TenantId, long> _pagesOf = [];
     private long _bytes, _livePages;
 
     /// <summary>Blocks that can be read.</summary>
@@ -89,7 +94,7 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
                 }
 
                 _found[block.Key] = block;
-                CountPages(segment, block.TotalPages(segment.IsSealedByKey));
+                CountPages(block, segment, 1);
             }
         }
     }
@@ -155,7 +160,7 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
             block.Segment = segment;
             segment.Blocks.Add(block);
             if (!block.IsGone)
-                CountPages(segment, block.TotalPages(segment.IsSealedByKey));
+                CountPages(block, segment, 1);
             Monitor.PulseAll(_gate);
         }
     }
@@ -167,7 +172,7 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
         {
             if (block.IsGone)
                 return;
-            CountPages(block.Segment!, -block.TotalPages(segment.IsSealedByKey));
+            CountPages(block, block.Segment!, -1);
             block.WasRead = false;
             Written(block, segment, page);
         }
@@ -227,11 +232,38 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
         }
     }
 
-    /// <summary>Blocks of a segment that were read since they were written.</summary>
-    public List<DiskBlock> Hot(DiskSegment segment)
+    /// <summary>Blocks of a segment that are worth keeping: those that were read since they were written, and those of tenants that have
+    /// less than their part of the disk.</summary>
+    /// <param name="segment">The segment.</param>
+    /// <param name="partOf">A tenant's part, 0 to 1.</param>
+    public List<DiskBlock> Hot(DiskSegment segment, Func<TenantId, double> partOf)
     {
         lock (_gate)
-            return segment.Blocks.FindAll(block => !block.IsGone && block.WasRead && block.Segment == segment);
+        {
+            return segment.Blocks.FindAll(block => !block.IsGone && block.Segment == segment
+                && (block.WasRead || IsProtected(block.Key.Namespace.Tenant, partOf)));
+        }
+    }
+
+    /// <summary>Reads the first page of a segment, if there is one.</summary>
+    /// <exception cref="IOException">The disk failed.</exception>
+    public void TryToRead()
+    {
+        DiskSegment? segment;
+        lock (_gate)
+            segment = _segments.Values.FirstOrDefault(some => some.IsComplete);
+        if (segment is null)
+            return;
+        using var page = new PageBuffer();
+        page.Take(DiskSegment.PageBytes);
+        try
+        {
+            segment.File.Read([page.Piece(0, DiskSegment.PageBytes)], 0);
+        }
+        catch (ObjectDisposedException)
+        {
+            // It went meanwhile.
+        }
     }
 
     /// <summary>Forgets a segment and all that lies in it.</summary>
@@ -280,7 +312,7 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
         }
     }
 
-    /// <summary>Drops what is on the disk of a block of which another generation is visible.</summary>
+    /// <summary>Drops what is on the disk of a block but for one generation.</summary>
     public void DropOther(BlockKey key, ulong generation)
     {
         if (!_blocks.ContainsKey(key) && IsTrusted)
@@ -356,7 +388,7 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
         Monitor.PulseAll(_gate);
         if (block.Segment is not { } segment)
             return true;
-        CountPages(segment, -block.TotalPages(segment.IsSealedByKey));
+        CountPages(block, segment, -1);
         if (isWritten)
             WriteDown(block, SegmentChanges.Gone);
         return true;
@@ -369,11 +401,20 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
             journal.Add(segment, block.Index, block.Page, change);
     }
 
-    private void CountPages(DiskSegment segment, long pages)
+    private void CountPages(DiskBlock block, DiskSegment segment, int sign)
     {
+        var pages = (long)sign * block.TotalPages(segment.IsSealedByKey);
         segment.LivePages += pages;
         _livePages += pages;
+        ref var own = ref CollectionsMarshal.GetValueRefOrAddDefault(_pagesOf, block.Key.Namespace.Tenant, out _);
+        own += pages;
+        if (own == 0)
+            _pagesOf.Remove(block.Key.Namespace.Tenant);
     }
+
+    // Whether somebody has more than his part, and this one less: then the former's blocks go first.
+    private bool IsProtected(TenantId tenant, Func<TenantId, double> partOf) =>
+        _pagesOf.Count > 1 && _pagesOf.GetValueOrDefault(tenant) < ProtectedShare * partOf(tenant) * _livePages;
 
     private void Watch(DiskBlock block)
     {

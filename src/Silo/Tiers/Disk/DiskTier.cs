@@ -43,7 +43,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     private readonly IDiskTrust _trust;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
-    private readonly DiskHealth _health;
+    private readonly DiskHealth _reading, _writable;
     private readonly WearBudget _wear;
     private readonly LiveFile<PayloadKeys>? _keys;
     private readonly DiskFolder _folder;
@@ -88,13 +88,14 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         var owner = _options.Owner.Length > 0 ? _options.Owner : $"{cluster.Value.Name}/{Environment.MachineName}";
         _folder = DiskFolder.Open(_options.Path, owner, _options.Direct);
         CheckRoom();
-        _health = new DiskHealth(_options, counters, time, logger);
+        _reading = new DiskHealth(DiskWay.Reading, _options, counters, time, logger);
+        _writable = new DiskHealth(DiskWay.Writing, _options, counters, time, logger);
         _wear = new WearBudget(_options.WritesPerDay * _options.Size.Bytes, time);
         _journal = new DiskJournal(GiveUp);
         _index = new DiskIndex(_journal, time);
         _writer = new SegmentWriter(_folder, _index, store, _options, _keys, counters, Forget);
         _promotions = new PromotionTable(store, lives, _options.MaxQueuedReads);
-        counters.Watch(_index, store, _options.Size.Bytes);
+        counters.Watch(_index, store, _reading, _writable, _options.Size.Bytes);
         directory.Colder = this;
         directory.UnderWay.Add(_index.IsDoubtful);
         store.RunsShort = () =>
@@ -107,7 +108,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         {
             AddThread(
                 "reader",
-                new DiskReader(_promotions, store, _index, _health, _keys, counters, time, WaitForRoom, Damaged, logger).Run);
+                new DiskReader(_promotions, store, _index, _reading, _keys, counters, time, WaitForRoom, Damaged, logger).Run);
         }
 
     }
@@ -125,9 +126,9 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         WritesPerDay = _counters.WritesPerDay(_options.Size.Bytes),
         ReadBlocks = _counters.PromotesWith(PromoteOutcome.Promoted),
         ReadBytes = _counters.ReadBytes,
-        IsLeftAlone = _health.IsOpen,
+        IsLeftAlone = _reading.IsOpen || _writable.IsOpen,
         IsTrusted = _index.IsTrusted,
-        LastError = _health.LastError,
+        LastError = _writable.LastError ?? _reading.LastError,
     };
 
     /// <inheritdoc/>
@@ -149,8 +150,8 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         };
         _index.Add(block);
 
-        // Looked at again behind that: who deletes or replaces it either finds it now, or is seen here.
-        if (!_directory.MayPublish(lease.Key, lease.Generation) || _store.Describe(lease.Key)?.Generation != lease.Generation)
+        // Looked at behind that: who deletes it either finds it now, or is seen here.
+        if (!_directory.MayPublish(lease.Key, lease.Generation))
         {
             _index.Drop(block);
             _counters.Demote(DemoteOutcome.Deleted);
@@ -163,7 +164,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     }
 
     /// <inheritdoc/>
-    public void Published(BlockKey key, ulong generation) => _index.DropOther(key, generation);
+    public void Replaced(BlockKey key, ulong generation) => _index.DropOther(key, generation);
 
     /// <inheritdoc/>
     public bool Bury(BlockKey key, ulong stamp) => _index.Bury(key, stamp);
@@ -173,7 +174,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     {
         if (_journal.Wait(JournalPatience))
             return true;
-        _health.Failed($"what was deleted could not be written down within {JournalPatience.TotalSeconds:0} s");
+        _writable.Failed($"what was deleted could not be written down within {JournalPatience.TotalSeconds:0} s");
         return false;
     }
 
@@ -197,7 +198,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     public BlockLease? Fetch(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, int ahead, long request)
     {
         var key = new BlockKey(ns, hashes[0]);
-        if (!Has(key) || _health.IsOpen)
+        if (!Has(key) || _reading.IsOpen)
             return null;
         var waiter = new PromotionWaiter(expected: null, request);
         if (!_promotions.TryJoin(key, _options.ReadTimeout, waiter))
@@ -207,7 +208,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         if (!waiter.Result.Wait(_options.ReadTimeout))
         {
             waiter.Cancel(CancellationToken.None); // what comes late is released by who brings it
-            _health.Failed($"a read took more than {_options.ReadTimeout.TotalSeconds:0.##} s");
+            _reading.Failed($"a read took more than {_options.ReadTimeout.TotalSeconds:0.##} s");
             if (!waiter.Result.IsCompletedSuccessfully)
                 return null;
         }
@@ -219,7 +220,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     /// <returns>Whether it is on the disk, and not in memory.</returns>
     public bool Prefetch(BlockKey key)
     {
-        if (!Has(key) || _store.Contains(key) || _health.IsOpen)
+        if (!Has(key) || _store.Contains(key) || _reading.IsOpen)
             return false;
         _promotions.TryStart(key, _options.ReadTimeout);
         return true;
@@ -246,8 +247,8 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     public void Dispose()
     {
         Stop();
-        _journal.Dispose();
         _index.Dispose();
+        _journal.Dispose();
         _writer.Dispose();
         _folder.Dispose();
         _wake.Dispose();
@@ -286,18 +287,18 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
             {
                 lock (_writing)
                 {
-                    while (!_stopping && !_health.IsOpen && _store.Demote(BatchBytes, this) > 0)
+                    while (!_stopping && !_writable.IsOpen && _store.Demote(BatchBytes, this) > 0)
                         WriteTaken();
                     Tend();
                 }
             }
             catch (IOException e)
             {
-                _health.Failed(e.Message);
+                _writable.Failed(e.Message);
             }
             catch (Exception e)
             {
-                _health.Failed(e.Message);
+                _writable.Failed(e.Message);
                 LogFailed(e);
             }
         }
@@ -313,7 +314,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
                 return;
             _writer.Write(_taken, _takenLeases, ref done);
             _lastTaken = _time.GetTimestamp();
-            _health.Succeeded();
+            _writable.Succeeded();
         }
         finally
         {
@@ -341,7 +342,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         lock (_room)
         {
             _wake.Set();
-            while (_store.Arena.FreeBytes < bytes && !_stopping && !_health.IsOpen && !deadline.Passed)
+            while (_store.Arena.FreeBytes < bytes && !_stopping && !_writable.IsOpen && !deadline.Passed)
                 Monitor.Wait(_room, deadline.Left);
         }
     }
@@ -354,16 +355,32 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
 
         if (_writer.HasUnfinished && _time.GetElapsedTime(_lastTaken) > _options.SealAfter)
             _writer.Complete();
-        if (_health.MayTry())
+        if (_writable.MayTry())
         {
             _folder.Save(_folder.Manifest);
-            _health.Succeeded();
+            _writable.Succeeded();
         }
 
-        if (_time.GetElapsedTime(_savedAt) > SavePause && !_health.IsOpen && _index.IsTrusted)
+        if (_reading.MayTry())
+            TryToRead();
+
+        if (_time.GetElapsedTime(_savedAt) > SavePause && !_writable.IsOpen && _index.IsTrusted)
         {
             _savedAt = _time.GetTimestamp();
             Save(isClean: false);
+        }
+    }
+
+    private void TryToRead()
+    {
+        try
+        {
+            _index.TryToRead();
+            _reading.Succeeded();
+        }
+        catch (IOException e)
+        {
+            _reading.Failed(e.Message);
         }
     }
 
@@ -415,7 +432,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or AggregateException)
         {
-            _health.Failed(e.GetBaseException().Message);
+            _writable.Failed(e.GetBaseException().Message);
         }
 
         if (blocks == 0)
@@ -454,12 +471,14 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
             {
                 foreach (var (key, _) in _store.ByLastUse())
                 {
-                    if (deadline.Passed || _health.IsOpen)
+                    if (deadline.Passed || _writable.IsOpen)
                         break;
                     if (Has(key) || _store.TryHold(key) is not { } lease)
                         continue;
                     if (!TryTake(lease, wasReused: true))
                         lease.Dispose();
+                    else if (_store.Describe(key)?.Generation != lease.Generation)
+                        _index.Drop(_taken[^1]); // replaced or evicted meanwhile; who replaces it later finds it
                     if (_taken.Count < MostDrained && _takenLeases.Sum(taken => taken.ArenaBytes) < BatchBytes)
                         continue;
                     written += _taken.Count;
@@ -472,7 +491,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
             }
             catch (IOException e)
             {
-                _health.Failed(e.Message);
+                _writable.Failed(e.Message);
             }
         }
 
@@ -501,7 +520,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
             try
             {
                 _writer.Complete();
-                if (_journal.Wait(end.Left + Tick) && !_health.IsOpen)
+                if (_journal.Wait(end.Left + Tick) && !_writable.IsOpen)
                     Save(isClean: true);
             }
             finally
@@ -511,14 +530,14 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         }
         catch (IOException e)
         {
-            _health.Failed(e.Message);
+            _writable.Failed(e.Message);
         }
     }
 
     // Its changes cannot be written: another start would not know of them.
     private void GiveUp(DiskSegment segment, IOException reason)
     {
-        _health.Failed(reason.Message);
+        _writable.Failed(reason.Message);
         Forget(segment);
     }
 

@@ -179,6 +179,8 @@ internal sealed class SegmentWriter(
             head, header, lease.Checksums, _layouts.Encode(block.Layout), new PayloadSealing(key, Encrypts: key is not null));
     }
 
+    private double PartOf(TenantId tenant) => store.Accounts.Of(tenant).Limits.Part;
+
     // The rest of the last page is what the arena has there.
     private UnmanagedPiece BodyOf(BlockLease lease) =>
         UnmanagedPiece.Of(store.Arena.Span(lease.Offset, (int)DiskSegment.RoundUp(lease.Layout.BlockBytes)));
@@ -209,7 +211,7 @@ internal sealed class SegmentWriter(
         if (into is not null && segment.IsSealedByKey == into.IsSealedByKey)
         {
             var most = into.Bytes / 2;
-            foreach (var block in index.Hot(segment))
+            foreach (var block in index.Hot(segment, PartOf))
             {
                 if (!HasRoom(into, block) || (long)into.Pages * DiskSegment.PageBytes > most)
                     break;

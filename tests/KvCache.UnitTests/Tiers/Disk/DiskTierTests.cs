@@ -108,6 +108,46 @@ public sealed class DiskTierTests : IDisposable
     }
 
     [Fact]
+    public async Task A_block_that_is_put_once_more_stays_on_the_disk_and_is_not_written_again()
+    {
+        using var disk = await DiskFixture.StartAsync(_folder);
+        await disk.PutAllAsync(Enumerable.Range(0, Many));
+        await disk.Tier.DrainAsync();
+        Assert.False(disk.Store.Contains(DiskFixture.Key(0)));
+        disk.Put(0);
+        Assert.True(disk.Tier.Has(DiskFixture.Key(0)));
+        var written = disk.Tier.GetStatus().WrittenBytes;
+        for (var key = 1; key <= 2 * DiskFixture.ArenaBlocks; key++)
+            Assert.NotNull(disk.Get(key)); // all from the disk, until it has left the memory
+        Assert.False(disk.Store.Contains(DiskFixture.Key(0)));
+        Assert.Equal(written, disk.Tier.GetStatus().WrittenBytes);
+        Assert.Equal(0, disk.Get(0));
+    }
+
+    [Theory]
+    [InlineData(9, 1)]
+    [InlineData(5, 0)]
+    public void Blocks_of_a_tenant_that_has_less_than_its_part_of_the_disk_move_on(int ofOther, int expected)
+    {
+        using var journal = new DiskJournal((_, reason) => Assert.Fail(reason.Message));
+        using var index = new DiskIndex(journal, TimeProvider.System);
+        var path = Path.Combine(_folder, "000000000001.segment");
+        var segment = new DiskSegment(1, path, DirectFile.Create(path, 1 << 20, direct: false), isSealed: false);
+        index.Add(segment);
+        for (var i = 0; i < 10; i++)
+        {
+            var tenant = new TenantId(i < ofOther ? 1UL : 2UL);
+            var key = new BlockKey(new NamespaceId(tenant, 0), DiskFixture.Key(i).Hash);
+            var block = new DiskBlock(key, 1, KvLayout.Opaque(4096, 1), default, default);
+            index.Add(block);
+            index.Written(block, segment, 1 + (2 * i));
+        }
+
+        Assert.Equal(expected, index.Hot(segment, _ => 0.5).Count);
+        Assert.All(index.Hot(segment, _ => 0.5), block => Assert.Equal(new TenantId(2), block.Key.Namespace.Tenant));
+    }
+
+    [Fact]
     public async Task Lives_go_on_on_the_disk_and_can_be_changed_there()
     {
         var time = new ManualTime();
