@@ -94,7 +94,7 @@ public sealed class FailingDiskTests
         return prefixes;
     }
 
-    private static Task UntilLeftAloneAsync(KvCacheClient client, SiloProcess silo, string why) =>
+    private static Task<TimeSpan> UntilLeftAloneAsync(KvCacheClient client, SiloProcess silo, string why) =>
         Eventually.TrueAsync($"the disk is left alone ({why})", async () =>
         {
             await GoesOnAsync(client, silo);

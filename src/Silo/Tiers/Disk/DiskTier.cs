@@ -312,6 +312,10 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         {
             if (_taken.Count == 0)
                 return;
+
+            // Of a chain the end goes first, and the begin is read first: so a reader goes forward.
+            _taken.Reverse();
+            _takenLeases.Reverse();
             _writer.Write(_taken, _takenLeases, ref done);
             _lastTaken = _time.GetTimestamp();
             _writable.Succeeded();
