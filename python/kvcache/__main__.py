@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from .buffers import view_of
 from .cache import Cache
 from .hashing import DataType
-from .options import CacheOptions
+from .options import CacheOptions, endpoint_list
 from .tensors import Tensor
 from .texts import TextCache
 from .tls import Tls
@@ -115,7 +115,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(given: argparse.Namespace) -> CacheOptions:
-    endpoints = given.endpoint or [os.environ.get("KVCACHE_ENDPOINT", "tcp:127.0.0.1:7400")]
+    if not given.timeout > 0:
+        raise ValueError(f"--timeout: seconds, more than 0, were expected, and is {given.timeout}")
+    endpoints = given.endpoint or endpoint_list(os.environ.get("KVCACHE_ENDPOINT", "tcp:127.0.0.1:7400"))
     secret = "" if given.secret_file else os.environ.get("KVCACHE_SECRET", "")
     # Somebody waits for the answer, so each part may take as long as the whole.
     return CacheOptions(tuple(endpoints), given.tenant, secret.encode(), given.secret_file, Tls(ca=given.tls_ca) if given.tls_ca else None,

@@ -55,8 +55,10 @@ class AsyncCache:
 
     def __init__(self, cache: BlockCache, small_threads: int = 2, byte_threads: int = 4):
         """``cache`` is closed with this one. As many threads as it has connections are of use."""
+        if isinstance(cache, AsyncCache) or not callable(getattr(cache, "match_deadline", None)):
+            raise ValueError(f"cache: a Cache or a RedisCache was expected, and is {cache!r}")
         for name, count in (("small_threads", small_threads), ("byte_threads", byte_threads)):
-            if not isinstance(count, int) or count < 1:
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
                 raise ValueError(f"{name}: a whole number from 1 on was expected, and is {count!r}")
         #: What it calls, for those who want to call it from threads of their own.
         self.cache = cache

@@ -109,11 +109,12 @@ class ConnectionEnd(KvCacheError):
 
 def parse_endpoint(endpoint: str) -> Union[str, Tuple[str, int]]:
     """The path of ``unix:path``, or host and port of ``tcp:host:port`` and ``tls:host:port``; ``ValueError`` for anything else."""
-    kind, _, address = endpoint.partition(":")
+    kind, _, address = endpoint.partition(":") if isinstance(endpoint, str) else ("", "", "")
     if kind == "unix" and address:
         return address
     host, _, port = address.rpartition(":")
-    if kind not in ("tcp", "tls") or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if (kind not in ("tcp", "tls") or not host or any(c in host for c in ", /") or not (port.isascii() and port.isdigit())
+            or not 0 < int(port) <= 65535):
         raise ValueError(f"{endpoint!r} is neither tcp:host:port nor tls:host:port nor unix:path")
     return host.strip("[]"), int(port)
 

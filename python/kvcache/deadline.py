@@ -5,6 +5,10 @@ import time
 from typing import Optional, Union
 
 
+#: What locks and sockets can wait for on every system: twelve days. Longer is as good as for ever.
+LONGEST = float(1 << 20)
+
+
 class Deadline:
     """A point in time. Every step of a call gets what is left of the whole, so that steps never add up."""
 
@@ -12,7 +16,7 @@ class Deadline:
 
     def __init__(self, seconds: float, whole: Optional[Deadline] = None):
         """``whole`` is the deadline that this one is a part of: it ends with it at the latest."""
-        self._end, self._whole, self._cancelled = time.monotonic() + seconds, whole, False
+        self._end, self._whole, self._cancelled = time.monotonic() + min(seconds, LONGEST), whole, False
 
     @staticmethod
     def of(timeout: Union[None, float, Deadline], default: float) -> Deadline:

@@ -10,7 +10,7 @@ from ._engines import complaints, engine_module
 from .hashing import DataType, Namespace, StructuredLayout, prefix_chain
 from .identity import digest, model_config_fields, type_name
 from .interface import BlockCache
-from .wire import Outcome
+from .wire import Outcome, milliseconds
 
 _TYPES = {"float32": DataType.FLOAT32, "float16": DataType.FLOAT16, "bfloat16": DataType.BFLOAT16}
 _HOLD_MS = 5000
@@ -59,6 +59,7 @@ def generate_with_cache(model: Any, tokenizer: Any, prompt: str, prefix: Optiona
         raise ValueError(f"prompt, prefix: texts were expected, and are {prompt!r} and {prefix!r}")
     if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
         raise ValueError(f"max_new_tokens: a whole number from 1 on was expected, and is {max_new_tokens!r}")
+    milliseconds(ttl_seconds)
     began = time.perf_counter()
     torch = engine_module("torch", "generate_with_cache", "torch")
     tokens: List[int] = [int(token) for token in tokenizer.encode((prefix or "") + prompt)]

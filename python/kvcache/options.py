@@ -57,6 +57,9 @@ class CacheOptions:
         check_types(self, skip=("endpoints", "secret", "tls"))
         if isinstance(self.endpoints, str):
             raise ValueError(f"endpoints: a list of texts was expected, and is one text; write [{self.endpoints!r}]")
+        if not isinstance(self.endpoints, (list, tuple)):
+            raise ValueError(f"endpoints: a list of texts was expected, and is {self.endpoints!r}")
+        check_text(self, "tenant", 1)
         if not self.endpoints:
             raise ValueError("endpoints: name at least one, for example tcp:127.0.0.1:7400")
         for endpoint in self.endpoints:
@@ -131,9 +134,7 @@ class EngineOptions:
     def __post_init__(self) -> None:
         check_types(self, skip=("cache", "fields"))
         for name in ("model", "revision", "salt"):
-            length = len(getattr(self, name).encode())
-            if length > MAX_TEXT_BYTES:
-                raise ValueError(f"{name}: at most {MAX_TEXT_BYTES} bytes, and has {length}")
+            check_text(self, name)
         if not isinstance(self.fields, Mapping) or not all(isinstance(text, str) for pair in self.fields.items() for text in pair):
             raise ValueError(f"fields: texts by name were expected, and is {self.fields!r}")
         check_range(self, "copies", 1, 16)
@@ -188,7 +189,14 @@ def check_range(options: Any, name: str, least: int = 0, most: Union[int, float]
 def check_choice(options: Any, name: str, *choices: str) -> None:
     """``ValueError`` for a text that is none of some."""
     if getattr(options, name) not in choices:
-        raise ValueError(f"{name}: one of {', '.join(choices)} was expected, and is {getattr(options, name)!r}")
+        raise ValueError(f"{name}: {' or '.join(map(repr, choices))} was expected, and is {getattr(options, name)!r}")
+
+
+def check_text(options: Any, name: str, least: int = 0) -> None:
+    """``ValueError`` for a text that can be no name: too long, or with halves of characters."""
+    text = getattr(options, name)
+    if not least <= len(text.encode(errors="surrogatepass")) <= MAX_TEXT_BYTES or any("\ud800" <= c <= "\udfff" for c in text):
+        raise ValueError(f"{name}: a text of {least} to {MAX_TEXT_BYTES} bytes was expected, and is {text!r}")
 
 
 def endpoint_list(endpoints: Union[str, Any]) -> Tuple[str, ...]:

@@ -52,8 +52,13 @@ class RedisCache:
             settings["socket_connect_timeout"] = self.options.first_call_timeout
         try:
             self._client = self._redis.Redis.from_url(self.options.url, **settings)
-        except ValueError as error:
+            pool = self._client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # nothing is connected
+        except (TypeError, ValueError, self._redis.RedisError) as error:
             raise ValueError(f"url: an address of a Redis was expected: {error}") from error
+        for name in ("decode_responses", "encoding", "encoding_errors"):
+            if name in pool.connection_kwargs and name in self.options.url:
+                raise ValueError(f"url: {name} is the cache's own, and is in {self.options.url!r}")
         self.after_fork()
         renews_after_fork(self)
 
@@ -99,7 +104,7 @@ class RedisCache:
         at_once = self._at_once(namespace)
         for first in range(0, len(hashes), at_once):
             keys = [self._key(namespace, name) for name in hashes[first:first + at_once]]
-            values = self._ask(lambda keys=keys: self._client.mget(keys), deadline)
+            values = self._ask(lambda keys=keys: self._values(keys), deadline)
             for index, value in enumerate(values or [None] * len(keys), first):
                 block = self._decoded(namespace, hashes[index], value, deadline) if value is not None else None
                 if block is not None:
@@ -256,6 +261,19 @@ class RedisCache:
             self.statistics.fail(reason)
             complaints.warn((type(self), reason[:40]), "a call counts as a miss: %s", reason)
         return None
+
+    def _values(self, keys: Sequence[str]) -> List[Optional[bytes]]:
+        """The values of keys; one that is of another kind than a block is no block, and so an empty one."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.get(key)
+            answers = pipe.execute(raise_on_error=False)
+        for index, answer in enumerate(answers):
+            if isinstance(answer, self._redis.ResponseError) and str(answer).startswith("WRONGTYPE"):
+                answers[index] = b""
+            elif isinstance(answer, Exception):
+                raise answer
+        return answers
 
     def _count(self, namespace: Namespace, hashes: Sequence[bytes], deadline: Deadline) -> int:
         """How many blocks of a chain there are."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Mapping, Optional
 
 from .hashing import DataType
-from .options import check_choice, check_known, check_positive, check_range, check_types
+from .options import check_choice, check_known, check_positive, check_range, check_text, check_types
 
 _NARROWED = {"": None, "float16": DataType.FLOAT16, "bfloat16": DataType.BFLOAT16}
 
@@ -43,8 +43,7 @@ class RedisOptions:
         if not self.url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError(f"url: redis://, rediss:// or unix:// was expected, and is {self.url!r}")
         for name in ("tenant", "key_prefix"):
-            if not getattr(self, name):
-                raise ValueError(f"{name}: a text was expected, and is empty")
+            check_text(self, name, 1)
         check_choice(self, "narrowed", *_NARROWED)
         check_choice(self, "compression", "", "gzip")
         check_range(self, "default_ttl_seconds", most=1 << 52)

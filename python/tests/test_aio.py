@@ -109,6 +109,12 @@ def test_calls_share_the_threads_and_the_loop_goes_on():
         asyncio.run(run(silo))
 
 
+def test_what_is_no_cache_is_told():
+    for wrong in (None, AsyncCache(Cache())):
+        with pytest.raises(ValueError, match="cache: a Cache or a RedisCache was expected"):
+            AsyncCache(wrong)
+
+
 def test_wrong_settings_are_told():
     for settings in ({"small_threads": 0}, {"byte_threads": "many"}):
         with pytest.raises(ValueError, match=f"{next(iter(settings))}: a whole number from 1 on was expected"):

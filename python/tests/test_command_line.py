@@ -57,7 +57,7 @@ def test_status_tells_of_each_silo(endpoint, capsys):
 
 def test_what_cannot_be_is_told(tmp_path, capsys):
     for arguments, message in ((["status", "--endpoint", "nowhere"], "'nowhere' is neither tcp:host:port"),
-                               (["status", "--timeout", "-1"], "must be more than 0"),
+                               (["status", "--timeout", "-1"], "--timeout: seconds, more than 0"),
                                (["status", "--secret-file", str(tmp_path / "none")], "secret_file: "),
                                (["get", "a", "--layer", "-1"], "layer: a whole number from 0 on"),
                                (["put", "a", str(tmp_path / "none")], "No such file")):

@@ -47,9 +47,9 @@ class World:
     def cache(self, address: str = ""):
         # Deadlines that only a hang reaches, unless nobody is there.
         if self.redis is not None:
-            long = {} if address else {"match_timeout": 60.0, "load_timeout": 60.0, "store_timeout": 60.0}
+            long = {"match_timeout": 5.0} if address else {"match_timeout": 60.0, "load_timeout": 60.0, "store_timeout": 60.0}
             return RedisCache(address.replace("tcp:", "redis://") or self.redis.url, TENANT, RedisOptions(**long))
-        long = {} if address else {"match_timeout": 60.0, "load_timeout": 60.0, "store_timeout": 60.0, "connect_timeout": 60.0}
+        long = {"match_timeout": 5.0} if address else {"match_timeout": 60.0, "load_timeout": 60.0, "store_timeout": 60.0, "connect_timeout": 60.0}
         return self.wrapped(Cache(address or ENDPOINT, TENANT, SECRET.encode(), CacheOptions(**long)))
 
     def wrapped(self, cache):
@@ -275,9 +275,10 @@ def test_a_damaged_block_is_a_miss_and_can_be_stored_again(world, cache, space):
             key = f"kvcache.blocks:{space.id.hex()}:{HASHES[1].hex()}"
             value = bytearray(plain.get(key))
             value[-1] ^= 1
-            plain.set(key, bytes(value))
-        assert cache.get(space, HASHES[:3], buffers(3), past_misses=True) == [True, False, True]
-        assert cache.put(space, HASHES[:3], BLOCKS[:3], only_missing=False)[1] == Outcome.STORED
+            for damage in (lambda: plain.set(key, bytes(value)), lambda: plain.delete(key) and plain.lpush(key, b"of another kind")):
+                damage()
+                assert cache.get(space, HASHES[:3], buffers(3), past_misses=True) == [True, False, True]
+                assert cache.put(space, HASHES[:3], BLOCKS[:3], only_missing=False)[1] == Outcome.STORED
         return
     with FakeSilo() as silo, world.wrapped(Cache(silo.endpoint)) as other:  # a real one does not damage at will
         plain_space = Namespace("contract", LAYOUT)
@@ -286,6 +287,41 @@ def test_a_damaged_block_is_a_miss_and_can_be_stored_again(world, cache, space):
         assert other.get(plain_space, HASHES[:3], buffers(3)) == [True, False, True]
         silo.damages = None
         assert other.get(plain_space, HASHES[:3], buffers(3)) == [True] * 3
+
+
+def test_a_time_without_an_end_is_a_long_one(world, cache, space):
+    forever = float("inf")
+    assert cache.put(space, HASHES, BLOCKS, timeout=forever) == [Outcome.STORED] * 8
+    assert cache.match(space, HASHES, timeout=1e300).count == 8 and cache.get(space, HASHES, buffers(), timeout=forever) == [True] * 8
+    assert cache.delete(space, HASHES, timeout=forever) == (8, True)
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"url": "redis://127.0.0.1/0?decode_responses=true"}, "url: decode_responses is the cache's own"),
+    ({"url": "redis://127.0.0.1/0?bogus=1"}, "url: an address of a Redis was expected"),
+    ({"url": "redis://127.0.0.1:99999"}, "url: an address of a Redis was expected"),
+    ({"key_prefix": "\ud800"}, "key_prefix: a text of 1 to 256 bytes"),
+    ({"tenant": "t" * 257}, "tenant: a text of 1 to 256 bytes"),
+    ({"compression": "zstd"}, "compression: '' or 'gzip' was expected"),
+])
+def test_settings_of_a_redis_that_cannot_be_are_told_at_once(settings, message):
+    pytest.importorskip("redis")
+    with pytest.raises(ValueError, match=message):
+        RedisCache(options=RedisOptions(**settings))
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"endpoints": [5]}, "5 is neither tcp:host:port"),
+    ({"endpoints": 5}, "endpoints: a list of texts was expected"),
+    ({"endpoints": ["tcp:host:0"]}, "is neither tcp:host:port"),
+    ({"endpoints": ["tcp:one:1,tcp:two:2"]}, "is neither tcp:host:port"),
+    ({"tenant": ""}, "tenant: a text of 1 to 256 bytes"),
+    ({"tenant": "\ud800"}, "tenant: a text of 1 to 256 bytes"),
+    ({"match_timeout": float("nan")}, "match_timeout: a number was expected"),
+])
+def test_settings_of_silos_that_cannot_be_are_told_at_once(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Cache(options=CacheOptions(**settings))
 
 
 def test_texts_go_over_every_cache(world, cache):

@@ -143,7 +143,7 @@ def test_wrong_arguments_are_told_with_their_name(cache):
     for settings, message in (({"prompt": 7}, "prompt, prefix: texts were expected"),
                               ({"prompt": "", "prefix": None}, "prompt: at least one"),
                               ({"max_new_tokens": 0}, "max_new_tokens: a whole number from 1"),
-                              ({"tokens_per_block": 0}, "tokens_per_block: a")):
+                              ({"tokens_per_block": 0}, "tokens_per_block: a"), ({"ttl_seconds": -1}, "a duration is 0 seconds or more")):
         with pytest.raises(ValueError, match=message):
             generate(Model(), cache, **settings)
     for model, message in ((Model(num_hidden_layers=None), "num_hidden_layers: a whole number"),
