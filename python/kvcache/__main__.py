@@ -28,7 +28,13 @@ def main(arguments: Optional[List[str]] = None) -> int:
     given = parser.parse_args(arguments)
     try:
         with Cache(options=_options(given)) as cache:
-            return given.run(cache, given)
+            code = given.run(cache, given)
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:
+        # Whoever reads has had enough. What is left is not to be told at the end of the interpreter either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except (ValueError, OSError) as error:
         print(f"kvcache: {error}", file=sys.stderr)
         return WRONG

@@ -68,6 +68,19 @@ def test_what_cannot_be_is_told(tmp_path, capsys):
         assert f"tenant default: {silo.endpoint} refused it" in capsys.readouterr().err
 
 
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    data = tmp_path / "data"
+    data.write_bytes(bytes(1 << 20))  # more than a pipe holds
+    with FakeSilo() as silo:
+        assert main(["put", "a", str(data), "--endpoint", silo.endpoint]) == OK
+        with subprocess.Popen([sys.executable, "-m", "kvcache", "get", "a", "--endpoint", silo.endpoint], cwd=SOURCE,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+            assert program.stdout is not None and program.stderr is not None
+            assert program.stdout.read(1) == b"\0"
+            program.stdout.close()
+            assert program.wait(60) == 0 and program.stderr.read() == b""
+
+
 def test_it_is_a_program_of_the_package():
     result = subprocess.run([sys.executable, "-m", "kvcache", "--version"], cwd=SOURCE, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0 and result.stdout.startswith("kvcache ")

@@ -30,6 +30,15 @@ internal static class DemoPrompts
         new("something else", "User: Which ship is at pier 4?\nPilot: Marigold is at pier 4.\nUser: What does Marigold carry?\nPilot: "),
     ];
 
+    /// <summary>Long ones, where a prefill takes seconds: for a model of random numbers, which does not mind what it reads.</summary>
+    public static IReadOnlyList<DemoPrompt> Long { get; } =
+    [
+        new("long list, question", Cargo(140, "What does Lantern carry?")),
+        new("same list, another question", Cargo(140, "Where does Heron come from?")),
+        new("half of the list", Cargo(70, "Where does Kestrel come from?")),
+        new("something else (control)", "User: Which ship is at pier 4?\nPilot: "),
+    ];
+
     /// <summary>For any model that can read English and has room for 400 tokens.</summary>
     public static IReadOnlyList<DemoPrompt> ForAnyModel { get; } =
     [
@@ -46,6 +55,11 @@ internal static class DemoPrompts
     private static string Harbor(int berths, string question) =>
         "System: You are Pilot, the harbor assistant. Answer from the berth list.\nBerths:\n"
         + string.Concat(Berths.Take(berths).Select(berth => $"- {berth}\n"))
+        + $"User: {question}\nPilot: ";
+
+    private static string Cargo(int lines, string question) =>
+        "System: Answer from the list.\n"
+        + string.Concat(Enumerable.Range(1, lines).Select(i => $"- lot {i}: {Berths[i % Berths.Length]}\n"))
         + $"User: {question}\nPilot: ";
 
     private static string Story(int parts, string end)

@@ -42,7 +42,7 @@ internal static class QuickStartCommand
     {
         var root = new RootCommand(
             "Starts a silo and inference nodes, and shows what the cache saves and that it changes no token. The exit code is 1 if a "
-            + "token differs, nothing is found in the cache, or zeroed KV does not change the text.")
+            + "token differs, nothing is found in the cache, zeroed KV does not change the text, or a feature of the check-up fails.")
         {
             Model, Prompts, BlockTokens, Silos, Transport, Keep,
         };
@@ -110,8 +110,25 @@ internal static class QuickStartCommand
             Replicas = Math.Min(silos.Count, 2),
         };
         var reading = filling with { Endpoints = [silos.EndpointOf(read)] };
-        var outcome = await new Demonstration(filling, reading, folder, Say).RunAsync(prompts, LoseAsync, cancellationToken);
-        new Report(AnsiConsole.Console).Show(outcome, silos.MemoryBytes);
+        var report = new Report(AnsiConsole.Console);
+        var passed = true;
+        if (model is null && silos.Count == 1 && prompts == DemoPrompts.ForHarbor)
+        {
+            Say("First a model of random numbers with prompts of 6,000 tokens: what is gained");
+            InferenceProcess OfLarger(InferenceProcess node) => node with { Model = "random:tiny", TokensPerBlock = 64, MaxTokens = 4 };
+            var gain = await new Demonstration(OfLarger(filling), OfLarger(reading), folder, Say)
+                .RunAsync(DemoPrompts.Long, LoseAsync, hasControl: false, cancellationToken);
+            report.ShowGain(gain);
+            passed = gain.Passed;
+            Say("Then a model that was trained, which writes text: what stays the same");
+        }
+
+        var outcome = await new Demonstration(filling, reading, folder, Say)
+            .RunAsync(prompts, LoseAsync, hasControl: true, cancellationToken);
+        report.Show(outcome, silos.MemoryBytes);
+        var features = await new CheckUp(silos.EndpointOf(read), Tenant, secret).RunAsync(cancellationToken);
+        report.Show(features);
+        passed &= outcome.Passed && features.All(feature => feature.Passed);
         if (arguments.GetValue(Keep))
         {
             // Not through the console's markup, which would break lines that are there to be copied.
@@ -125,7 +142,7 @@ internal static class QuickStartCommand
         if (!await silos.StopAsync())
             Say("A silo did not stop when asked and was killed");
         Say($"Done after {Stopwatch.GetElapsedTime(began).TotalSeconds:F1} s");
-        return outcome.Passed ? 0 : 1;
+        return passed ? 0 : 1;
 
         async Task LoseAsync(CancellationToken cancellationToken)
         {

@@ -9,6 +9,25 @@ namespace KvCache.QuickStart;
 /// <param name="console">Where to.</param>
 internal sealed class Report(IAnsiConsole console)
 {
+    /// <summary>Shows what was gained, without what the caches counted.</summary>
+    public void ShowGain(DemoOutcome outcome)
+    {
+        console.Write(Prompts(outcome.Rows));
+        console.WriteLine();
+    }
+
+    /// <summary>Shows what each feature did.</summary>
+    public void Show(IReadOnlyList<CheckedFeature> features)
+    {
+        console.WriteLine();
+        var table = new Table().RoundedBorder().AddColumn("check-up").AddColumn("").AddColumn("seen");
+        foreach (var feature in features)
+            table.AddRow(feature.Feature, feature.Passed ? "[green]pass[/]" : "[red]fail[/]", Markup.Escape(feature.Seen));
+        console.Write(table);
+        console.WriteLine();
+    }
+
+    /// <summary>Shows all of it.</summary>
     public void Show(DemoOutcome outcome, long siloMemory)
     {
         console.Write(Prompts(outcome.Rows));
@@ -18,7 +37,7 @@ internal sealed class Report(IAnsiConsole console)
         console.Write(Statistics(outcome, siloMemory));
         console.WriteLine();
         console.WriteLine($"identical: {YesNo(outcome.Identical)}");
-        console.WriteLine($"control: zeroed KV changes the text: {YesNo(outcome.ControlChanged)}");
+        console.WriteLine($"control: zeroed KV changes the text: {YesNo(outcome.ControlChanged == true)}");
         if (!outcome.Hit)
             console.MarkupLine("[red]Nothing was found in the cache; the first prompt should have been.[/]");
     }

@@ -112,6 +112,7 @@ public sealed partial class QuickStartTests : IDisposable
         Assert.Contains("identical: yes", _output);
         Assert.Contains("control: zeroed KV changes the text: yes", _output);
         Assert.Contains(_output, line => SiloStored().IsMatch(line));
+        Assert.Equal(7, _output.Count(line => line.Contains("│ pass │", StringComparison.Ordinal)));
         Assert.Empty(Directory.EnumerateDirectories(_folder));
     }
 
