@@ -93,7 +93,7 @@ internal sealed class DiskFolder : IDisposable
                     $"The disk '{path}' belongs to the silo '{known.Owner}', and this one is '{owner}'. Give it its own folder, or the "
                     + $"same {DiskOptions.Section}:Owner; or empty the folder.");
             var boot = BootId();
-            var manifest = (known ?? new DiskManifest
+            var first = new DiskManifest
             {
                 Version = Version,
                 Id = Guid.NewGuid(),
@@ -103,7 +103,8 @@ internal sealed class DiskFolder : IDisposable
                 IsAlone = true,
                 Heard = 0,
                 Run = 0,
-            }) with { Boot = boot, IsClean = false };
+            };
+            var manifest = (known ?? first) with { Boot = boot, IsClean = false };
             var folder = new DiskFolder(
                 path, guard, manifest, known is { IsClean: false } && known.Boot != boot, direct && CanBypassCache(path));
             folder.Save(manifest);
