@@ -189,6 +189,14 @@ internal sealed class BlockDirectory : IBlockObserver, IIndexSink
         Tombstones.RaiseFloor(tenant, stamp);
     }
 
+    /// <summary>Tells everybody that blocks of a tenant were deleted which nobody could name: those on the disks of silos that are away, or
+    /// do not read them yet.</summary>
+    public void AnnounceForgotten(TenantId tenant, ulong stamp)
+    {
+        Tombstones.Forget(tenant, stamp);
+        Log.Append(new IndexDelta(IndexOperation.Forgotten, new BlockKey(new NamespaceId(tenant, 0), default), stamp));
+    }
+
     /// <inheritdoc/>
     public void Forgotten(TenantId tenant, ulong stamp) => Tombstones.Forget(tenant, stamp);
 

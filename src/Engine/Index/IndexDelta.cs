@@ -23,7 +23,7 @@ internal enum IndexOperation : byte
     Floor = 6,
 
     /// <summary>Deletions of a tenant with stamps up to this one are no longer remembered by the silo: who comes with blocks of before has
-    /// to leave those behind. The key names the tenant and is empty otherwise. In full copies only.</summary>
+    /// to leave those behind. The key names the tenant and is empty otherwise.</summary>
     Forgotten = 7,
 
     /// <summary>The silo knows, or has known, every deletion since the stamp. The key is empty. In full copies only.</summary>

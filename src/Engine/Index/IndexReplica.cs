@@ -240,6 +240,8 @@ internal sealed class IndexReplica
     {
         if (delta.Operation == IndexOperation.Deleted)
             _sink.Bury(delta.Key, delta.Stamp);
+        else if (delta.Operation == IndexOperation.Forgotten)
+            _sink.Forgotten(delta.Key.Namespace.Tenant, delta.Stamp);
         else if (_phase == Phase.Snapshot && delta.Operation is IndexOperation.Removed or IndexOperation.Unpersisted)
             _removed.Add((delta.Key, delta.Operation == IndexOperation.Unpersisted));
     }

@@ -155,6 +155,8 @@ internal sealed class Tombstones
         {
             Expire(_time.GetTimestamp());
             deltas.Add(new IndexDelta(IndexOperation.KnownSince, default, _knownSince));
+            if (_forgottenOfOthers > 0)
+                deltas.Add(new IndexDelta(IndexOperation.Forgotten, default, _forgottenOfOthers));
             foreach (var (tenant, stamp) in _forgotten)
                 deltas.Add(new IndexDelta(IndexOperation.Forgotten, new BlockKey(new NamespaceId(tenant, 0), default), stamp));
             foreach (var (tenant, graveyard) in _byTenant)
@@ -226,9 +228,11 @@ internal sealed class Tombstones
         Volatile.Write(ref _count, _byKey.Count);
     }
 
+    // The tenant without an id stands for all that have no stamp of their own.
     private void Remember(TenantId tenant, ulong stamp)
     {
-        if (_forgotten.TryGetValue(tenant, out var known) || _forgotten.Count < MaxForgetful)
+        ulong known = 0;
+        if (tenant != default && (_forgotten.TryGetValue(tenant, out known) || _forgotten.Count < MaxForgetful))
             _forgotten[tenant] = Math.Max(known, stamp);
         else
             _forgottenOfOthers = Math.Max(_forgottenOfOthers, stamp);

@@ -2,7 +2,8 @@ namespace KvCache.Engine.Storage;
 
 /// <summary>
 /// Where blocks go that leave a silo's memory, on the same machine. What it has counts as held by the silo: the index names the silo for
-/// it. </summary>
+/// it.
+/// </summary>
 internal interface IColderTier
 {
     /// <summary>Whether it has a block that can be read. Short; any thread.</summary>

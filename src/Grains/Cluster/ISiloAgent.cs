@@ -95,10 +95,10 @@ internal sealed record SiloHint(
 /// <param name="Removed">For each block, whether it was visible.</param>
 /// <param name="Known">For each block, whether it was there in any form, or the silo's index named a holder.</param>
 /// <param name="Stamp">The stamp of the deletions there: at least the given one, and larger than everything that was there.</param>
-/// <param name="IsWritten">Whether they hold also when the silo is killed now; false where its disk stands still.</param>
+/// <param name="IsUnwritten">Whether a kill of the silo now may bring blocks back: its disk stands still.</param>
 [GenerateSerializer, Immutable, Alias("KvCache.DeletionReport")]
 public sealed record DeletionReport(
-    [property: Id(0)] bool[] Removed, [property: Id(1)] bool[] Known, [property: Id(2)] ulong Stamp, [property: Id(3)] bool IsWritten);
+    [property: Id(0)] bool[] Removed, [property: Id(1)] bool[] Known, [property: Id(2)] ulong Stamp, [property: Id(3)] bool IsUnwritten);
 
 /// <summary>What has become of a write.</summary>
 [GenerateSerializer]

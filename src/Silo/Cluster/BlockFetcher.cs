@@ -14,7 +14,8 @@ namespace KvCache.Silo.Cluster;
 
 /// <summary>
 /// Brings blocks into this silo's store: from its disk, from another silo, as a copy, or from Redis. However many ask for a block at the
-/// same time, it is fetched once. </summary>
+/// same time, it is fetched once.
+/// </summary>
 internal sealed partial class BlockFetcher(
     BlockStore store,
     BlockDirectory directory,
@@ -67,7 +68,7 @@ internal sealed partial class BlockFetcher(
     public void PrefetchHere(BlockKey key) => disk?.Prefetch(key);
 
     /// <summary>Whether this silo has a block, in memory or on its disk.</summary>
-    public bool IsHere(BlockKey key) => store.Contains(key) || disk?.Has(key) == true;
+    public bool IsHere(BlockKey key) => store.Contains(key) || disk?.CanRead(key) == true;
 
     /// <summary>Takes blocks from a silo, to be kept like blocks that were stored here. Does not block the caller's thread.</summary>
     /// <returns>Number of blocks that this silo has now.</returns>
@@ -87,19 +88,18 @@ internal sealed partial class BlockFetcher(
     /// <param name="timeToLive">Their life.</param>
     /// <param name="stamp">Stamp of the change.</param>
     /// <returns>For each whether the silo has it; null when Redis, where it is on its way to, has not confirmed.</returns>
-    public Task<bool?[]> SetTimeToLiveAsync(BlockKey[] keys, TimeSpan timeToLive, ulong stamp)
+    public async Task<bool?[]> SetTimeToLiveAsync(BlockKey[] keys, TimeSpan timeToLive, ulong stamp)
     {
-        return Task.WhenAll(keys.Select(SetAsync));
+        var inMemory = Array.ConvertAll(keys, key => lives.Set(key, timeToLive, stamp));
+        var onDisk = Array.ConvertAll(keys, key => disk?.SetLife(key, timeToLive) == true);
+        var isWritten = !onDisk.Contains(true) || await Task.Run(disk!.Wait).ConfigureAwait(false);
+        return await Task.WhenAll(keys.Select(AnswerAsync)).ConfigureAwait(false);
 
-        async Task<bool?> SetAsync(BlockKey key)
-        {
-            var inMemory = lives.Set(key, timeToLive, stamp);
-            var onDisk = disk is null ? false : disk.SetLife(key, timeToLive);
-            if (onDisk is null)
-                return null;
-            var isHere = inMemory || onDisk.Value;
-            return redis.IsUnderWay(key) && await redis.SetTimeToLiveAsync(key, timeToLive).ConfigureAwait(false) is null ? null : isHere;
-        }
+        async Task<bool?> AnswerAsync(BlockKey key, int i) =>
+            (onDisk[i] && !isWritten)
+            || (redis.IsUnderWay(key) && await redis.SetTimeToLiveAsync(key, timeToLive).ConfigureAwait(false) is null)
+                ? null
+                : inMemory[i] || onDisk[i];
     }
 
     /// <summary>Takes a block that is read often from afar.</summary>

@@ -127,7 +127,7 @@ internal sealed partial class ClusterBlocks(
         }
 
         var confirmed = await BuryEverywhereAsync([.. all.Where((_, i) => known[i])], latest, answers).ConfigureAwait(false)
-            & await redisGone.ConfigureAwait(false) & here.IsWritten;
+            & await redisGone.ConfigureAwait(false) & !here.IsUnwritten;
         if (confirmed)
             await members.LeftAreSilent.WaitAsync(cancellationToken).ConfigureAwait(false);
         return confirmed && !store.Term.IsOver
@@ -152,7 +152,7 @@ internal sealed partial class ClusterBlocks(
         BlockKey[] keys, ulong stamp, IReadOnlyList<(PeerSilo Peer, DeletionReport? Report)> answers)
     {
         var all = await Task.WhenAll(answers.Select(async answer =>
-            (answer.Report is { IsWritten: true } && (keys.Length == 0 || answer.Report.Stamp >= stamp
+            (answer.Report is { IsUnwritten: false } && (keys.Length == 0 || answer.Report.Stamp >= stamp
                 || await AskAsync(answer.Peer.Address, agent => agent.BuryAsync(keys, stamp)).ConfigureAwait(false)))
 
             // Declared dead meanwhile: it has nothing any more.
@@ -253,8 +253,9 @@ internal sealed partial class ClusterBlocks(
 
     private void Supersede(BlockKey key, ulong generation, BlockDurability durability)
     {
-        // Also where nobody is known to have it: another silo may have stored one a moment ago, or an older one is on its way to Redis.
-        if ((directory.Index.HoldersOf(key) & ~SelfBit) != 0 || members.Peers.Length > 0 || durability.Persisted)
+        // Also where nobody is known to have it: another silo may have stored one a moment ago, or comes back with an older one on its
+        // disk; or an older one is on its way to Redis.
+        if ((directory.Index.HoldersOf(key) & ~SelfBit) != 0 || options.Value.Mode != ClusterMode.None || durability.Persisted)
             directory.Supersede(key, generation);
     }
 

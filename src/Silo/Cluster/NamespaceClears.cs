@@ -1,4 +1,5 @@
 using KvCache.Engine.Index;
+using KvCache.Engine.Storage;
 using KvCache.Engine.Wire;
 using KvCache.Grains.Cluster;
 using KvCache.Silo.Supervision;
@@ -16,7 +17,7 @@ namespace KvCache.Silo.Cluster;
 /// next one, until nothing is left. It is forgotten when this silo ends.
 /// </remarks>
 internal sealed partial class NamespaceClears(
-    BlockDirectory directory, RedisBlocks redis, IClusterBlocks cluster, ILogger<NamespaceClears> logger)
+    BlockStore store, BlockDirectory directory, RedisBlocks redis, IClusterBlocks cluster, ILogger<NamespaceClears> logger)
     : ILoop, IDisposable
 {
     // Of a tenant, those that are being cleared included.
@@ -121,8 +122,12 @@ internal sealed partial class NamespaceClears(
 
     private async Task RoundAsync(Dictionary<NamespaceId, Clear> clears, CancellationToken cancellationToken)
     {
-        foreach (var clear in clears.Values)
+        foreach (var (ns, clear) in clears)
+        {
             clear.HasUnconfirmed = false;
+            directory.AnnounceForgotten(ns.Tenant, store.NewGeneration());
+        }
+
         await DeleteKnownAsync(clears, cancellationToken).ConfigureAwait(false);
         var isWhole = await redis.VisitAsync(
             key => clears.ContainsKey(key.Namespace),

@@ -51,12 +51,12 @@ internal sealed class SiloAgent(
     /// <summary>Deletes blocks on this silo.</summary>
     /// <returns>What is told of it.</returns>
     public static DeletionReport ReportOf(BlockDirectory directory, BlockKey[] keys, ulong stamp) =>
-        ReportOf(Array.ConvertAll(keys, key => directory.Delete(key, stamp)), stamp, directory.IsWritten());
+        ReportOf(Array.ConvertAll(keys, key => directory.Delete(key, stamp)), stamp, !directory.IsWritten());
 
     /// <summary>What is told of deletions.</summary>
-    public static DeletionReport ReportOf(Deletion[] deletions, ulong stamp, bool isWritten = true) => new(
+    public static DeletionReport ReportOf(Deletion[] deletions, ulong stamp, bool isUnwritten = false) => new(
         Array.ConvertAll(deletions, deletion => deletion.Removed),
-        Array.ConvertAll(deletions, deletion => deletion.Known), stamp, isWritten);
+        Array.ConvertAll(deletions, deletion => deletion.Known), stamp, isUnwritten);
 
     public ValueTask<bool> PinAsync(BlockKey key, TimeSpan duration) => new(store.Pin(key, duration));
 

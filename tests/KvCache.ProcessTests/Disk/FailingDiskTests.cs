@@ -1,4 +1,3 @@
-using System.Text.Json;
 using KvCache.Client;
 using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
@@ -41,8 +40,7 @@ public sealed class FailingDiskTests
         await MountedDisk.RunAsync("fsfreeze", "-f", disk.Mount);
         try
         {
-            for (var i = 0; i < 5; i++)
-                await GoesOnAsync(client, silo);
+            await GoesOnAsync(client, silo);
             var confirmed = 0;
             foreach (var prefix in onDisk)
             {
@@ -87,10 +85,13 @@ public sealed class FailingDiskTests
 
     private static async Task<List<KvPrefix>> StoredAsync(KvCacheClient client, SiloProcess silo)
     {
-        var prefixes = Enumerable.Range(0, 16).Select(_ => Prefixes.New(Ns, 4)).ToList();
+        var prefixes = Enumerable.Range(0, 32).Select(_ => Prefixes.New(Ns, 4)).ToList(); // twice the memory
         foreach (var prefix in prefixes)
+        {
             await client.MustStoreAsync(prefix);
-        await GoesOnAsync(client, silo);
+            await silo.KeepUpAsync();
+        }
+
         return prefixes;
     }
 
@@ -98,7 +99,7 @@ public sealed class FailingDiskTests
         Eventually.TrueAsync($"the disk is left alone ({why})", async () =>
         {
             await GoesOnAsync(client, silo);
-            var disk = await DiskAsync(silo);
+            var disk = await silo.DiskAsync();
             return disk.GetProperty("isLeftAlone").GetBoolean()
                 && disk.GetProperty("lastError").GetString()!.Contains(why, StringComparison.Ordinal);
         });
@@ -113,7 +114,5 @@ public sealed class FailingDiskTests
         });
     }
 
-    private static async Task<long> BytesWrittenAsync(SiloProcess silo) => (await DiskAsync(silo)).GetProperty("writtenBytes").GetInt64();
-
-    private static async Task<JsonElement> DiskAsync(SiloProcess silo) => (await silo.SiloAsync()).GetProperty("disk");
+    private static async Task<long> BytesWrittenAsync(SiloProcess silo) => (await silo.DiskAsync()).GetProperty("writtenBytes").GetInt64();
 }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using KvCache.Client;
 using KvCache.Processes;
 using KvCache.ProcessTests.Infrastructure;
@@ -33,7 +32,7 @@ public sealed class KilledDiskTests : IDisposable
             foreach (var prefix in prefixes)
             {
                 await client.MustStoreAsync(prefix);
-                await KeepUpAsync(silo);
+                await silo.KeepUpAsync();
             }
 
             Assert.Equal(0, await silo.StopAsync());
@@ -41,14 +40,14 @@ public sealed class KilledDiskTests : IDisposable
 
         await using var again = await SiloProcess.StartAsync(Settings());
         await using var reader = again.Connect();
-        await Eventually.TrueAsync("the disk can be read", async () => (await DiskAsync(again)).GetProperty("isTrusted").GetBoolean());
+        await Eventually.TrueAsync("the disk can be read", async () => (await again.DiskAsync()).GetProperty("isTrusted").GetBoolean());
         foreach (var prefix in prefixes)
         {
             Assert.Equal(4, (await reader.MatchAsync(prefix)).Blocks);
             await reader.MustLoadAsync(prefix);
         }
 
-        var disk = await DiskAsync(again);
+        var disk = await again.DiskAsync();
         Assert.InRange(disk.GetProperty("readBlocks").GetInt64(), 160, 320);
         var metrics = await MetricsAsync(again);
         Assert.True(Metrics.Value(metrics, "kvcache_disk_blocks", "") >= 160);
@@ -88,7 +87,7 @@ public sealed class KilledDiskTests : IDisposable
         {
             await using var silo = await SiloProcess.StartAsync(Settings());
             await using var client = silo.Connect();
-            await Eventually.TrueAsync("the disk can be read", async () => (await DiskAsync(silo)).GetProperty("isTrusted").GetBoolean());
+            await Eventually.TrueAsync("the disk can be read", async () => (await silo.DiskAsync()).GetProperty("isTrusted").GetBoolean());
             foreach (var prefix in deleted)
                 Assert.Equal(0, (await client.MatchAsync(prefix)).Blocks);
             foreach (var prefix in stored)
@@ -102,7 +101,7 @@ public sealed class KilledDiskTests : IDisposable
                 var prefix = Prefixes.New(Ns, 4);
                 await client.MustStoreAsync(prefix);
                 stored.Add(prefix);
-                await KeepUpAsync(silo);
+                await silo.KeepUpAsync();
                 if (random.Next(4) != 0)
                     continue;
                 var victim = stored[random.Next(stored.Count)];
@@ -160,15 +159,6 @@ public sealed class KilledDiskTests : IDisposable
             File.Move(other, one);
         File.Move(one + ".x", other);
     }
-
-    // Puts go on without the disk where they are faster: then there is less to look at.
-    private static Task<TimeSpan> KeepUpAsync(SiloProcess silo) => Eventually.TrueAsync("there is room again", async () =>
-    {
-        var store = (await silo.SiloAsync()).GetProperty("store");
-        return store.GetProperty("arenaCommittedBytes").GetInt64() - store.GetProperty("arenaUsedBytes").GetInt64() >= 512 << 10;
-    });
-
-    private static async Task<JsonElement> DiskAsync(SiloProcess silo) => (await silo.SiloAsync()).GetProperty("disk");
 
     private static async Task<string> MetricsAsync(SiloProcess silo)
     {

@@ -1,5 +1,6 @@
 using KvCache.Client;
 using KvCache.Orleans;
+using KvCache.Testing;
 using KvCache.TorchSharp;
 
 namespace KvCache.ProcessTests.Infrastructure;
@@ -80,6 +81,16 @@ internal static class Prefixes
         using var figures = System.Text.Json.JsonDocument.Parse(await http.GetStringAsync($"{silo.Ready.Http}/admin/stats"));
         return figures.RootElement.Clone();
     }
+
+    /// <summary>What a silo that shows its figures over loopback says of its disk.</summary>
+    public static async Task<System.Text.Json.JsonElement> DiskAsync(this SiloProcess silo) => (await silo.SiloAsync()).GetProperty("disk");
+
+    /// <summary>Waits until a silo has room again: puts that are faster than its disk go on without it.</summary>
+    public static Task<TimeSpan> KeepUpAsync(this SiloProcess silo) => Eventually.TrueAsync("there is room again", async () =>
+    {
+        var store = (await silo.SiloAsync()).GetProperty("store");
+        return store.GetProperty("arenaCommittedBytes").GetInt64() - store.GetProperty("arenaUsedBytes").GetInt64() >= 512 << 10;
+    });
 
     /// <summary>A counter of the store of a silo that shows its figures over loopback.</summary>
     public static async Task<long> StoreCounterAsync(this SiloProcess silo, string name) =>

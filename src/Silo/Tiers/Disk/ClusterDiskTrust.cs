@@ -8,7 +8,8 @@ namespace KvCache.Silo.Tiers.Disk;
 
 /// <summary>
 /// Trust in a cluster: blocks may live when somebody was there all the while who has told what was deleted. A silo takes over what others
-/// know with its first full copy of their blocks; who is asked later knows it too. </summary>
+/// know with its first full copy of their blocks; who is asked later knows it too.
+/// </summary>
 /// <remarks>
 /// A silo remembers each deletion for <see cref="Tombstones.DefaultLifetime"/>, and after that, for each tenant, only that there were
 /// some. So a short absence costs nothing, and a long one the blocks of the tenants that have deleted something meanwhile. Where nobody was
@@ -27,7 +28,7 @@ internal sealed class ClusterDiskTrust(
     private long? _activeSince;
 
     /// <inheritdoc/>
-    public bool IsAlone => IsActive && membership.CurrentSnapshot.Members.Values.All(
+    public bool? IsAlone => !IsActive ? null : membership.CurrentSnapshot.Members.Values.All(
         member => member.SiloAddress.Equals(members.Local) || member.Status != SiloStatus.Active);
 
     /// <inheritdoc/>
@@ -35,7 +36,7 @@ internal sealed class ClusterDiskTrust(
     {
         get
         {
-            if (store.Term.IsOver || !IsActive)
+            if (store.Term.IsOver || !IsActive || members.Reachable < members.Peers.Length)
                 return _heard;
             var now = time.GetTimestamp();
             _clocks.Enqueue((now, store.Clock));
@@ -56,15 +57,22 @@ internal sealed class ClusterDiskTrust(
         if (!IsActive)
             return null;
         _activeSince ??= time.GetTimestamp();
-        if (IsAlone && manifest.IsAlone && !WasThereAnother(manifest))
+        if (IsAlone == true && manifest.IsAlone && !WasThereAnother(manifest))
             return (_, _) => true;
         var known = directory.Tombstones.KnownSince;
         if (known > manifest.Heard && time.GetElapsedTime(_activeSince.Value) < options.Value.TrustTimeout)
             return null;
-        return (key, generation) => generation >= known
-            || (known <= manifest.Heard && directory.Tombstones.ForgottenOf(key.Namespace.Tenant) is var forgotten
-                && (generation >= forgotten || manifest.Heard >= forgotten));
+        return (key, generation) => MayLive(
+            generation, manifest.Heard, known, directory.Tombstones.ForgottenOf(key.Namespace.Tenant));
     }
+
+    /// <summary>Whether nobody can have deleted a block without its being known here.</summary>
+    /// <param name="generation">Its generation: nothing that was deleted before it counts.</param>
+    /// <param name="heard">Up to where its silo had heard of all deletions.</param>
+    /// <param name="known">Since when every deletion is known, or among the forgotten ones.</param>
+    /// <param name="forgotten">Up to where deletions of its tenant are forgotten; 0 for none.</param>
+    internal static bool MayLive(ulong generation, ulong heard, ulong known, ulong forgotten) =>
+        Math.Max(generation, heard) is var since && since >= known && since >= forgotten;
 
     // Another silo that began behind this one's last run may have been there when nobody else was.
     private bool WasThereAnother(DiskManifest manifest) => membership.CurrentSnapshot.Members.Keys.Any(

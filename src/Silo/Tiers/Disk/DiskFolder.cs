@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
@@ -45,24 +46,26 @@ internal sealed class DiskFolder : IDisposable
     private const string ProbeName = "kvcache-disk.probe";
     private const int MaxManifestBytes = 1 << 16;
 
+    /// <summary>Who may open files of a disk: the silo's user alone.</summary>
+    public const UnixFileMode Mode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+
     private readonly string _path;
     private readonly FileStream _lock;
+    private readonly ConcurrentDictionary<string, bool> _undeleted = [];
 
-    private DiskFolder(string path, FileStream guard, DiskManifest manifest, bool wasCutOff, bool direct)
+    private DiskFolder(string path, FileStream guard, DiskManifest manifest, bool direct)
     {
         _path = path;
         _lock = guard;
         Manifest = manifest;
-        WasCutOff = wasCutOff;
         IsDirect = direct;
     }
 
     /// <summary>What was written last.</summary>
     public DiskManifest Manifest { get; private set; }
 
-    /// <summary>Whether the machine ended without the silo having ended: what was told to the system may not have reached the
-    /// disk.</summary>
-    public bool WasCutOff { get; }
+    /// <summary>Whether there are files that should have been deleted.</summary>
+    public bool HasUndeleted => !_undeleted.IsEmpty;
 
     /// <summary>Whether files bypass the system's cache.</summary>
     public bool IsDirect { get; }
@@ -105,9 +108,14 @@ internal sealed class DiskFolder : IDisposable
                 Run = 0,
             };
             var manifest = (known ?? first) with { Boot = boot, IsClean = false };
-            var folder = new DiskFolder(
-                path, guard, manifest, known is { IsClean: false } && known.Boot != boot, direct && CanBypassCache(path));
+
+            // The machine ended without the silo: what was deleted last may not have reached the disk. With a new id nothing of before is
+            // this disk's.
+            if (known is { IsClean: false } && known.Boot != boot)
+                manifest = manifest with { Id = Guid.NewGuid() };
+            var folder = new DiskFolder(path, guard, manifest, direct && CanBypassCache(path));
             folder.Save(manifest);
+            folder.DeleteLeftChanges();
             return folder;
         }
         catch (Exception e) when (e is UnauthorizedAccessException or IOException)
@@ -130,7 +138,8 @@ internal sealed class DiskFolder : IDisposable
         try
         {
             RegularFile.Replace(
-                Path.Combine(_path, ManifestName), JsonSerializer.SerializeToUtf8Bytes(manifest, DiskJsonContext.Default.DiskManifest));
+                Path.Combine(_path, ManifestName), JsonSerializer.SerializeToUtf8Bytes(manifest, DiskJsonContext.Default.DiskManifest),
+                Mode);
             Manifest = manifest;
         }
         catch (UnauthorizedAccessException e)
@@ -139,19 +148,30 @@ internal sealed class DiskFolder : IDisposable
         }
     }
 
-    /// <summary>Deletes a segment and what was written down about it.</summary>
-    public static void Delete(string segment)
+    /// <summary>Number of the last segment of which there is a file, complete or not; 0 for none.</summary>
+    public long LastNumber => Segments.Select(NumberOf).DefaultIfEmpty().Max();
+
+    /// <summary>Deletes a segment and what was written down about it. What cannot be deleted now is tried again.</summary>
+    /// <remarks>Until it is gone, another start would find in it what was deleted meanwhile.</remarks>
+    public void Delete(string segment)
     {
-        try
+        if (!TryDelete(segment))
+            _undeleted.TryAdd(segment, true);
+    }
+
+    /// <summary>Tries again to delete what could not be deleted.</summary>
+    public void DeleteLeft()
+    {
+        foreach (var segment in _undeleted.Keys)
         {
-            File.Delete(segment);
-            File.Delete(SegmentChanges.PathOf(segment));
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            // A disk that is gone, or read-only; what is left is looked at by the next start.
+            if (TryDelete(segment))
+                _undeleted.TryRemove(segment, out _);
         }
     }
+
+    /// <summary>Gives the disk a new id: nothing of before is its own any more.</summary>
+    /// <exception cref="IOException">The disk failed.</exception>
+    public void Renew() => Save(Manifest with { Id = Guid.NewGuid() });
 
     public void Dispose() => _lock.Dispose();
 
@@ -159,7 +179,10 @@ internal sealed class DiskFolder : IDisposable
     {
         try
         {
-            return new FileStream(Path.Combine(path, LockName), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            var options = new FileStreamOptions { Mode = FileMode.OpenOrCreate, Access = FileAccess.ReadWrite, Share = FileShare.None };
+            if (!OperatingSystem.IsWindows())
+                options.UnixCreateMode = Mode;
+            return new FileStream(Path.Combine(path, LockName), options);
         }
         catch (IOException e) when (e is not (DirectoryNotFoundException or FileNotFoundException))
         {
@@ -189,6 +212,34 @@ internal sealed class DiskFolder : IDisposable
                 : throw new IOException(
                     $"The disk '{path}' has the format {manifest.Version}; this silo reads {Version}. Start a silo of that version, or "
                     + "empty the folder.");
+    }
+
+    // A folder that is gone may come back, with its files.
+    private static bool TryDelete(string segment)
+    {
+        try
+        {
+            File.Delete(segment); // first: without its changes it would have what was deleted
+            File.Delete(SegmentChanges.PathOf(segment));
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
+    private static long NumberOf(string segment) =>
+        long.TryParse(Path.GetFileNameWithoutExtension(segment), NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : 0;
+
+    // Those of a segment that is gone would be taken for another's of the same number.
+    private void DeleteLeftChanges()
+    {
+        foreach (var changes in Directory.EnumerateFiles(_path, "*" + SegmentChanges.Ending))
+        {
+            if (!File.Exists(Path.ChangeExtension(changes, SegmentEnding)))
+                File.Delete(changes);
+        }
     }
 
     private static bool IsOwn(string entry) => Path.GetFileName(entry) is LockName or ManifestName + ".new" or ProbeName or "lost+found";

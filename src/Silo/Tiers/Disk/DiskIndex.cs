@@ -12,6 +12,12 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
 {
     private const int MostAtOnce = 4096;
 
+    // Before what was found can be read; with more it is dropped.
+    private const int MostReplaced = 1 << 20;
+
+    // The queue of ends is made anew when so many of it are gone.
+    private const int MostEnded = 1024;
+
     // Of a tenant's part: at its border nobody's blocks are moved for ever.
     private const double ProtectedShare = 0.9;
 
@@ -19,7 +25,9 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
     private readonly ConcurrentDictionary<BlockKey, DiskBlock> _blocks = [];
     private readonly SortedDictionary<long, DiskSegment> _segments = [];
     private readonly PriorityQueue<DiskBlock, long> _ends = new();
+    private readonly Dictionary<BlockKey, ulong> _replaced = []; // before what was found can be read: the generation that counts
     private Dictionary<BlockKey, DiskBlock>? _found = [];
+    private bool _isLoaded;
     private readonly Dictionary<TenantId, long> _pagesOf = [];
     private long _bytes, _livePages;
 
@@ -49,13 +57,23 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
     public DiskBlock? Find(BlockKey key) =>
         _blocks.TryGetValue(key, out var block) && !Volatile.Read(ref block.IsGone) && !block.IsOver(time.GetUtcNow()) ? block : null;
 
-    /// <summary>Whether a block was found by the start, and nobody knows yet whether it was deleted meanwhile.</summary>
+    /// <summary>Whether all that a start finds is in here. Before, what is deleted may lie on the disk.</summary>
+    public bool IsLoaded => Volatile.Read(ref _isLoaded);
+
+    /// <summary>Whether a block was found by the start, or may be yet, and nobody knows whether it was deleted meanwhile.</summary>
     public bool IsDoubtful(BlockKey key)
     {
         if (IsTrusted)
             return false;
         lock (_gate)
-            return _found?.ContainsKey(key) == true;
+            return !_isLoaded || _found?.ContainsKey(key) == true;
+    }
+
+    /// <summary>All that the start finds was added.</summary>
+    public void Loaded()
+    {
+        lock (_gate)
+            _isLoaded = true;
     }
 
     /// <summary>Adds a block that is about to be written. Another generation of it is dropped.</summary>
@@ -84,7 +102,7 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
                 // Of two that were moved from one segment to another just before the end, one is enough.
                 if (_found.TryGetValue(block.Key, out var other))
                 {
-                    if (other.Generation >= block.Generation)
+                    if (other.Generation > block.Generation)
                     {
                         block.IsGone = true;
                         continue;
@@ -117,7 +135,9 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
                 {
                     if (block.IsGone)
                         continue;
-                    if (!mayLive(block) || !_blocks.TryAdd(block.Key, block))
+                    if (!mayLive(block) || _replaced.Count > MostReplaced
+                        || (_replaced.TryGetValue(block.Key, out var counts) && counts != block.Generation)
+                        || !_blocks.TryAdd(block.Key, block))
                     {
                         Forget(block, isWritten: false);
                         dead.Add(block);
@@ -134,6 +154,7 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
         lock (_gate)
         {
             _found = null;
+            _replaced.Clear();
             foreach (var block in dead.Where(block => block.Segment!.LivePages > 0))
                 WriteDown(block, SegmentChanges.Gone);
             return (readable, [.. _segments.Values.Where(segment => segment is { IsComplete: true, LivePages: 0 })]);
@@ -199,6 +220,7 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
         lock (_gate)
         {
             segment.IsComplete = true;
+            segment.Slots = segment.Blocks.Count;
             return segment.Blocks.FindAll(block => !block.IsGone && block.Segment == segment);
         }
     }
@@ -208,6 +230,8 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
     {
         lock (_gate)
         {
+            if (!_segments.ContainsKey(segment.Number))
+                return;
             _bytes += bytes - segment.Bytes;
             segment.Bytes = bytes;
         }
@@ -319,6 +343,8 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
             return;
         lock (_gate)
         {
+            if (_found is not null && _replaced.Count <= MostReplaced)
+                _replaced[key] = generation;
             if (_found is not null && _found.TryGetValue(key, out var found) && found.Generation != generation)
                 Forget(found, isWritten: true);
             if (_blocks.TryGetValue(key, out var block) && block.Generation != generation)
@@ -418,7 +444,18 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
 
     private void Watch(DiskBlock block)
     {
-        if (block.ExpiresAt != 0)
-            _ends.Enqueue(block, block.ExpiresAt);
+        if (block.ExpiresAt == 0)
+            return;
+        if (_ends.Count > MostEnded + (2 * (_blocks.Count + (_found?.Count ?? 0))))
+        {
+            _ends.Clear(); // most of it is gone, or has another end
+            foreach (var living in _blocks.Values)
+            {
+                if (living.ExpiresAt != 0)
+                    _ends.Enqueue(living, living.ExpiresAt);
+            }
+        }
+
+        _ends.Enqueue(block, block.ExpiresAt);
     }
 }

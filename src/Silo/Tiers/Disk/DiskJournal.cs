@@ -1,12 +1,14 @@
+using System.Diagnostics;
 using KvCache.Silo.Tiers.Redis;
 
 namespace KvCache.Silo.Tiers.Disk;
 
 /// <summary>
 /// Writes down what has changed about blocks of complete segments, on a thread of its own, so that a disk which stands still stops nobody
-/// who holds a lock. Whoever has to be sure waits, for a while. </summary>
-/// <remarks>A deletion is appended to the changes of its segment, and then the head of the block is written over: two places that would
-/// both have to be lost for it to come back.</remarks>
+/// who holds a lock. Whoever has to be sure waits, for a while.
+/// </summary>
+/// <remarks>A deletion is written into the changes of its segment, which counts, and in a quiet moment the head of the block is written over:
+/// then two places would have to be lost for it to come back.</remarks>
 internal sealed class DiskJournal : IDisposable
 {
     private const int StackBytes = 256 * 1024;
@@ -14,6 +16,7 @@ internal sealed class DiskJournal : IDisposable
 
     private readonly object _gate = new();
     private readonly Queue<Change> _queue = [];
+    private readonly Queue<(DiskSegment Segment, int Page)> _toErase = []; // the thread's
     private readonly HashSet<DiskSegment> _unflushed = [];
     private readonly Thread _thread;
     private readonly PageBuffer _zeros = new();
@@ -32,11 +35,11 @@ internal sealed class DiskJournal : IDisposable
     }
 
     /// <summary>Has a change written. Waits for nothing.</summary>
-    /// <param name="segment">A complete segment.</param>
+    /// <param name="segment">A complete segment; null for what concerns none.</param>
     /// <param name="index">Number of the block.</param>
     /// <param name="page">Where its head is.</param>
     /// <param name="value">What has changed; see <see cref="SegmentChanges"/>.</param>
-    public void Add(DiskSegment segment, int index, int page, long value)
+    public void Add(DiskSegment? segment, int index, int page, long value)
     {
         lock (_gate)
         {
@@ -63,6 +66,24 @@ internal sealed class DiskJournal : IDisposable
         }
     }
 
+    /// <summary>Whether all that was added is with the system.</summary>
+    public bool IsIdle
+    {
+        get
+        {
+            lock (_gate)
+                return _written == _added;
+        }
+    }
+
+    /// <summary>Waits until the disk has all that was added.</summary>
+    /// <returns>False when time is over.</returns>
+    public bool Flush(TimeSpan limit)
+    {
+        Add(null, 0, 0, Change.Flush);
+        return Wait(limit);
+    }
+
     /// <summary>Ends the use of a segment's files, behind what was added.</summary>
     public void Close(DiskSegment segment) => Add(segment, 0, 0, Change.Close);
 
@@ -81,6 +102,7 @@ internal sealed class DiskJournal : IDisposable
 
     private void Run()
     {
+        var flushed = Stopwatch.GetTimestamp();
         while (true)
         {
             Change change;
@@ -90,40 +112,62 @@ internal sealed class DiskJournal : IDisposable
                 {
                     if (_stopping)
                         return;
-                    if (!Monitor.Wait(_gate, _unflushed.Count > 0 ? FlushPause : Timeout.InfiniteTimeSpan) && _queue.Count == 0)
+                    if (_toErase.Count > 0 || !Monitor.Wait(_gate, _unflushed.Count > 0 ? FlushPause : Timeout.InfiniteTimeSpan))
                         break;
                 }
             }
 
-            if (change.Segment is not { } segment)
+            if (change.Segment is { } segment)
+                Do(segment, change);
+            else if (change.Value == Change.Flush)
                 Flush();
-            else if (change.Value == Change.Close)
-                End(segment);
-            else
-                Write(segment, change);
+            else if (_toErase.TryDequeue(out var head))
+                Erase(head.Segment, head.Page);
+            if (change.IsCounted)
+                Count();
+            if (Stopwatch.GetElapsedTime(flushed) > FlushPause)
+            {
+                Flush();
+                flushed = Stopwatch.GetTimestamp();
+            }
         }
     }
 
-    private void Write(DiskSegment segment, Change change)
+    private void Do(DiskSegment segment, Change change)
     {
+        if (change.Value == Change.Close)
+        {
+            _unflushed.Remove(segment);
+            segment.Dispose();
+            return;
+        }
+
         try
         {
-            if (!segment.IsRemoved)
-            {
-                segment.Changes ??= SegmentChanges.Open(segment);
-                segment.Changes.Add(change.Index, change.Value);
-                _unflushed.Add(segment);
-                if (change.Value == SegmentChanges.Gone)
-                    segment.File.Write([_zeros.Piece(0, DiskSegment.PageBytes)], (long)change.Page * DiskSegment.PageBytes);
-            }
+            if (segment.IsRemoved)
+                return;
+            segment.Changes ??= SegmentChanges.Open(segment);
+            segment.Changes.Set(change.Index, change.Value);
+            _unflushed.Add(segment);
+            if (change.Value == SegmentChanges.Gone)
+                _toErase.Enqueue((segment, change.Page));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ObjectDisposedException)
         {
             _failed(segment, e as IOException ?? new IOException(e.Message, e));
         }
-        finally
+    }
+
+    private void Erase(DiskSegment segment, int page)
+    {
+        try
         {
-            Count();
+            if (!segment.IsRemoved)
+                segment.File.Write([_zeros.Piece(0, DiskSegment.PageBytes)], (long)page * DiskSegment.PageBytes);
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+            // Its change is written.
         }
     }
 
@@ -145,13 +189,6 @@ internal sealed class DiskJournal : IDisposable
         _unflushed.Clear();
     }
 
-    private void End(DiskSegment segment)
-    {
-        _unflushed.Remove(segment);
-        segment.Dispose();
-        Count();
-    }
-
     private void Count()
     {
         lock (_gate)
@@ -163,6 +200,8 @@ internal sealed class DiskJournal : IDisposable
 
     private readonly record struct Change(DiskSegment? Segment, int Index, int Page, long Value)
     {
-        public const long Close = long.MinValue;
+        public const long Close = long.MinValue, Flush = Close + 1;
+
+        public bool IsCounted => Segment is not null || Value == Flush;
     }
 }

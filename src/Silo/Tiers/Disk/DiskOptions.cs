@@ -11,6 +11,8 @@ internal sealed class DiskOptions : IValidatableObject
     /// <summary>Fewest segments that a disk is divided into: one is written, one is given up, the others are read.</summary>
     public const int MinSegments = 4;
 
+    private const long MostSegments = 4096;
+
     private const long MinSegmentBytes = 1 << 20, MaxSegmentBytes = 4L << 30;
 
     /// <summary>Folder of the segment files, for this silo alone. Default empty: no disk tier. It is made where it is missing.</summary>
@@ -78,7 +80,7 @@ internal sealed class DiskOptions : IValidatableObject
     public TimeSpan BreakerDelay { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>Bytes of a segment file.</summary>
-    internal long SegmentBytes => (SegmentSize.Bytes > 0 ? SegmentSize.Bytes : Math.Clamp(Size.Bytes / 64, 16L << 20, 256L << 20))
+    internal long SegmentBytes => (SegmentSize.Bytes > 0 ? SegmentSize.Bytes : Math.Clamp(Size.Bytes / 64, 16L << 20, Math.Max(256L << 20, Size.Bytes / MostSegments)))
         / DiskSegment.PageBytes * DiskSegment.PageBytes;
 
     /// <inheritdoc/>
@@ -99,6 +101,10 @@ internal sealed class DiskOptions : IValidatableObject
             yield return new ValidationResult(
                 $"{Section}:SegmentSize is {SegmentSize}; {new ByteSize(MinSegmentBytes)} to {new ByteSize(MaxSegmentBytes)} were "
                 + "expected.", [nameof(SegmentSize)]);
+        else if (Size.Bytes / SegmentBytes > MostSegments)
+            yield return new ValidationResult(
+                $"{Section}:Size is {Size}, {Size.Bytes / SegmentBytes:N0} segments of {new ByteSize(SegmentBytes)}; at most "
+                + $"{MostSegments:N0} were expected, for each is an open file. Raise {Section}:SegmentSize.", [nameof(SegmentSize)]);
         else if (Size.Bytes < MinSegments * SegmentBytes)
             yield return new ValidationResult(
                 $"{Section}:Size is {Size}; at least {MinSegments} segments of {new ByteSize(SegmentBytes)} were expected (--disk-size).",

@@ -12,9 +12,16 @@ namespace KvCache.Silo.Tiers.Disk;
 /// <summary>A thread that reads blocks from the disk straight into the arena, and publishes what proves right.</summary>
 internal sealed partial class DiskReader(
     PromotionTable promotions, BlockStore store, DiskIndex index, DiskHealth health, LiveFile<PayloadKeys>? keys, DiskCounters counters,
-    TimeProvider time, Action<long> waitForRoom, Action<DiskBlock> damaged, ILogger logger)
+    TimeSpan limit, TimeProvider time, Action<long> waitForRoom, Action<DiskBlock> damaged, ILogger logger)
 {
+    private static readonly TimeSpan LogPause = TimeSpan.FromMinutes(1);
+
     private readonly LayoutMemo _layouts = new();
+    private long _readingSince, _logged;
+
+    /// <summary>Whether it has been in one read for longer than a time.</summary>
+    public bool IsStuck(TimeSpan longer) =>
+        Volatile.Read(ref _readingSince) is var since and not 0 && Stopwatch.GetElapsedTime(since) > longer;
 
     /// <summary>Runs until the table was stopped and is empty.</summary>
     public void Run()
@@ -27,10 +34,6 @@ internal sealed partial class DiskReader(
             try
             {
                 outcome = Promote(promotion, head, body);
-            }
-            catch (IOException e)
-            {
-                health.Failed(e.Message);
             }
             catch (ObjectDisposedException)
             {
@@ -64,13 +67,38 @@ internal sealed partial class DiskReader(
         if (write is null)
             return store.Contains(block.Key) ? PromoteOutcome.AlreadyStored : PromoteOutcome.NoMemory;
         write.Entry.WasReadAhead = promotion.IsAhead;
-        var outcome = Read(block, segment, page, write, head, body);
-        if (Stopwatch.GetElapsedTime(began) is var took && promotion.Deadline.Passed)
+        PromoteOutcome outcome;
+        Volatile.Write(ref _readingSince, began);
+        try
+        {
+            outcome = Read(block, segment, page, write, head, body);
+        }
+        catch (IOException e)
+        {
+            // What cannot be read is not tried for ever.
+            health.Failed(e.Message);
+            damaged(block);
+            return PromoteOutcome.Unavailable;
+        }
+        finally
+        {
+            Volatile.Write(ref _readingSince, 0);
+        }
+
+        var took = Stopwatch.GetElapsedTime(began);
+        if (took > limit)
             health.Failed($"a read of {block.Layout.BlockBytes:N0} bytes took {took.TotalSeconds:0.0} s");
         else
             health.Succeeded();
+
+        // A disk may have stood still for longer than anybody remembers a deletion.
         if (outcome == PromoteOutcome.Promoted)
-            outcome = promotions.Publish(promotion, write, block.Durability, LeftOf(block));
+        {
+            outcome = Volatile.Read(ref block.IsGone)
+                ? PromoteOutcome.Deleted
+                : promotions.Publish(promotion, write, block.Durability, LeftOf(block));
+        }
+
         if (outcome == PromoteOutcome.Promoted)
         {
             counters.Read(block.Layout.BlockBytes, took, AgeOf(block));
@@ -79,7 +107,12 @@ internal sealed partial class DiskReader(
         }
         else if (IsDamage(outcome))
         {
-            LogDamaged(block.Key.Namespace, block.Key.Hash.ToShortString(), outcome);
+            if (_logged == 0 || Stopwatch.GetElapsedTime(_logged) > LogPause)
+            {
+                _logged = Stopwatch.GetTimestamp();
+                LogDamaged(block.Key.Namespace, block.Key.Hash.ToShortString(), outcome);
+            }
+
             damaged(block);
         }
 
@@ -140,7 +173,7 @@ internal sealed partial class DiskReader(
         outcome is PromoteOutcome.Malformed or PromoteOutcome.Corrupt or PromoteOutcome.Forged or PromoteOutcome.Foreign
             or PromoteOutcome.OtherVersion or PromoteOutcome.OtherKey;
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Block {Namespace}/{Hash} on the disk is damaged ({Reason}) and is dropped")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Block {Namespace}/{Hash} on the disk is damaged ({Reason}) and is dropped; others in the next minute too")]
     private partial void LogDamaged(NamespaceId @namespace, string hash, PromoteOutcome reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Reading block {Namespace}/{Hash} from the disk failed")]

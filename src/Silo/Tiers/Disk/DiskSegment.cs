@@ -23,6 +23,9 @@ internal sealed class DiskSegment(long number, string path, DirectFile file, boo
     /// <summary>Blocks by their number in the segment, those that are gone included.</summary>
     public List<DiskBlock> Blocks { get; } = [];
 
+    /// <summary>Numbers that were given to blocks when it was completed: as many changes have a place.</summary>
+    public int Slots { get; set; }
+
     /// <summary>Pages used so far; the first is the segment's own.</summary>
     public int Pages { get; set; } = 1;
 

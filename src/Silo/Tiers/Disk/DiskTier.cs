@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using KvCache.Engine.Index;
 using KvCache.Engine.Security;
@@ -51,6 +52,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     private readonly DiskIndex _index;
     private readonly SegmentWriter _writer;
     private readonly PromotionTable _promotions;
+    private readonly List<DiskReader> _readers = [];
     private readonly List<Thread> _threads = [];
     private readonly AutoResetEvent _wake = new(false);
     private readonly List<DiskBlock> _taken = [];
@@ -106,9 +108,10 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         AddThread("writer", Run);
         for (var i = 0; i < _options.Readers; i++)
         {
-            AddThread(
-                "reader",
-                new DiskReader(_promotions, store, _index, _reading, _keys, counters, time, WaitForRoom, Damaged, logger).Run);
+            var reader = new DiskReader(
+                _promotions, store, _index, _reading, _keys, counters, _options.ReadTimeout, time, WaitForRoom, Damaged, logger);
+            _readers.Add(reader);
+            AddThread("reader", reader.Run);
         }
 
     }
@@ -172,21 +175,24 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     /// <inheritdoc/>
     public bool Wait()
     {
+        if (!_index.IsLoaded || _folder.HasUndeleted)
+            return false; // another start would find it
         if (_journal.Wait(JournalPatience))
             return true;
         _writable.Failed($"what was deleted could not be written down within {JournalPatience.TotalSeconds:0} s");
         return false;
     }
 
-    /// <summary>Sets the life of a block from now on.</summary>
-    /// <returns>Whether it is on the disk; null when it is, and the change could not be written down in time.</returns>
-    public bool? SetLife(BlockKey key, TimeSpan timeToLive)
+    /// <summary>Sets the life of a block from now on; <see cref="Wait"/> tells when it is written down.</summary>
+    /// <returns>Whether it is on the disk.</returns>
+    public bool SetLife(BlockKey key, TimeSpan timeToLive)
     {
         var now = _time.GetUtcNow();
-        var isHere = _index.SetLife(
-            key, timeToLive < DateTimeOffset.MaxValue - now ? (now + timeToLive).ToUnixTimeMilliseconds() : 0);
-        return !isHere ? false : Wait() ? true : null;
+        return _index.SetLife(key, timeToLive < DateTimeOffset.MaxValue - now ? (now + timeToLive).ToUnixTimeMilliseconds() : 0);
     }
+
+    /// <summary>Whether a block can be read now.</summary>
+    public bool CanRead(BlockKey key) => !_reading.IsOpen && Has(key);
 
     /// <summary>A lease on a block, which is read into memory, and starts to read those behind it in its chain. Blocks the
     /// thread.</summary>
@@ -198,7 +204,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     public BlockLease? Fetch(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, int ahead, long request)
     {
         var key = new BlockKey(ns, hashes[0]);
-        if (!Has(key) || _reading.IsOpen)
+        if (!CanRead(key))
             return null;
         var waiter = new PromotionWaiter(expected: null, request);
         if (!_promotions.TryJoin(key, _options.ReadTimeout, waiter))
@@ -208,7 +214,8 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         if (!waiter.Result.Wait(_options.ReadTimeout))
         {
             waiter.Cancel(CancellationToken.None); // what comes late is released by who brings it
-            _reading.Failed($"a read took more than {_options.ReadTimeout.TotalSeconds:0.##} s");
+            if (_readers.Exists(reader => reader.IsStuck(_options.ReadTimeout)))
+                _reading.Failed($"a read takes more than {_options.ReadTimeout.TotalSeconds:0.##} s");
             if (!waiter.Result.IsCompletedSuccessfully)
                 return null;
         }
@@ -220,7 +227,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     /// <returns>Whether it is on the disk, and not in memory.</returns>
     public bool Prefetch(BlockKey key)
     {
-        if (!Has(key) || _store.Contains(key) || _reading.IsOpen)
+        if (!CanRead(key) || _store.Contains(key))
             return false;
         _promotions.TryStart(key, _options.ReadTimeout);
         return true;
@@ -236,9 +243,14 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
 
     /// <summary>Writes what is in memory and not on the disk, the latest used first, for at most <see cref="DiskOptions.DrainTimeout"/>.
     /// The silo serves meanwhile.</summary>
-    public Task DrainAsync() => _options.DrainTimeout > TimeSpan.Zero
-        ? Task.Factory.StartNew(Drain, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)
-        : Task.CompletedTask;
+    public async Task DrainAsync()
+    {
+        if (_options.DrainTimeout > TimeSpan.Zero)
+        {
+            await Task.Factory.StartNew(Drain, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)
+                .WaitAsync(_options.DrainTimeout + EndPatience).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // a disk may stand still
+        }
+    }
 
     /// <summary>Ends the threads, and completes the open segment.</summary>
     public Task StopAsync(CancellationToken cancellationToken) => Task.Run(Stop, CancellationToken.None);
@@ -247,11 +259,11 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     public void Dispose()
     {
         Stop();
+        if (_threads.TrueForAll(thread => !thread.IsAlive))
+            _writer.Dispose(); // else a call that stands still has its memory
         _index.Dispose();
         _journal.Dispose();
-        _writer.Dispose();
         _folder.Dispose();
-        _wake.Dispose();
     }
 
     // What is there already counts; the rest has to be free now.
@@ -278,7 +290,16 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
 
     private void Run()
     {
-        LoadFound();
+        try
+        {
+            LoadFound();
+        }
+        catch (Exception e)
+        {
+            _writable.Failed(e.Message);
+            LogFailed(e);
+        }
+
         while (!_stopping)
         {
             _wake.WaitOne(Tick);
@@ -287,7 +308,8 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
             {
                 lock (_writing)
                 {
-                    while (!_stopping && !_writable.IsOpen && _store.Demote(BatchBytes, this) > 0)
+                    var began = Stopwatch.GetTimestamp();
+                    while (!_stopping && !_writable.IsOpen && Stopwatch.GetElapsedTime(began) < Tick && _store.Demote(BatchBytes, this) > 0)
                         WriteTaken();
                     Tend();
                 }
@@ -354,7 +376,8 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     private void Tend()
     {
         Settle(_index.Expire(MostAtOnce));
-        if (!_index.IsTrusted && _trust.Decide(_folder.Manifest) is { } mayLive)
+        _folder.DeleteLeft();
+        if (_index is { IsLoaded: true, IsTrusted: false } && _trust.Decide(_folder.Manifest) is { } mayLive)
             Trust(mayLive);
 
         if (_writer.HasUnfinished && _time.GetElapsedTime(_lastTaken) > _options.SealAfter)
@@ -390,29 +413,35 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
 
     private void Trust(Func<BlockKey, ulong, bool> mayLive)
     {
-        var (readable, empty) = _index.Trust(
-            block => mayLive(block.Key, block.Generation) && _directory.MayPublish(block.Key, block.Generation));
+        var heard = _folder.Manifest.Heard;
+        var (readable, empty) = _index.Trust(block => mayLive(block.Key, block.Generation)
+            && Math.Max(block.Generation, heard) >= _directory.Tombstones.ForgottenOf(block.Key.Namespace.Tenant)
+            && _directory.MayPublish(block.Key, block.Generation));
         Settle(readable);
         foreach (var segment in empty)
             Forget(segment);
         LogTrusted(readable.Count, _options.Path);
     }
 
-    private void Save(bool isClean) => _folder.Save(_folder.Manifest with
-    {
-        IsClean = isClean,
-        IsAlone = _trust.IsAlone,
-        Heard = Math.Max(_folder.Manifest.Heard, _trust.Heard),
-        Run = _trust.Run,
-    });
+    // Before what was found can be read, what is known of the last run counts.
+    private void Save(bool isClean) => _folder.Save(!_index.IsTrusted
+        ? _folder.Manifest with { IsClean = isClean }
+        : _folder.Manifest with
+        {
+            IsClean = isClean,
+            IsAlone = _trust.IsAlone ?? _folder.Manifest.IsAlone,
+            Heard = _journal.IsIdle ? Math.Max(_folder.Manifest.Heard, _trust.Heard) : _folder.Manifest.Heard,
+            Run = _trust.Run,
+        });
 
     private void LoadFound()
     {
         var began = _time.GetTimestamp();
         var (blocks, dropped) = (0, 0);
+        _writer.LastNumber = _folder.LastNumber;
+        var found = new List<DiskSegment>();
         try
         {
-            var found = new List<DiskSegment>();
             Parallel.ForEach(
                 _folder.Segments, new ParallelOptions { MaxDegreeOfParallelism = Math.Max(2, Environment.ProcessorCount / 2) }, path =>
                 {
@@ -425,20 +454,24 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
                             dropped++;
                     }
                 });
-            foreach (var segment in found.OrderBy(segment => segment.Number))
-            {
-                _writer.LastNumber = Math.Max(_writer.LastNumber, segment.Number);
-                _index.AddFound(segment);
-                blocks += segment.Blocks.Count;
-            }
-
-            LogFound(blocks, found.Count, dropped, _options.Path, _time.GetElapsedTime(began).TotalSeconds);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or AggregateException)
         {
+            // What was not looked at is this disk's no longer: deletions would miss it.
             _writable.Failed(e.GetBaseException().Message);
+            _folder.Renew();
         }
 
+        foreach (var segment in found.OrderBy(segment => segment.Number))
+        {
+            // Deletions to come are stamped later than all of this, whatever the clock says.
+            _store.Witness(segment.Blocks.Select(block => block.Generation).DefaultIfEmpty().Max());
+            _index.AddFound(segment);
+            blocks += segment.Blocks.Count;
+        }
+
+        _index.Loaded();
+        LogFound(blocks, found.Count, dropped, _options.Path, _time.GetElapsedTime(began).TotalSeconds);
         if (blocks == 0)
             Trust((_, _) => true);
         _wake.Set();
@@ -450,18 +483,18 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         DiskSegment? segment = null;
         try
         {
-            segment = _folder.WasCutOff ? null : SegmentFormat.Read(path, _folder.Manifest.Id, _folder.IsDirect);
+            segment = SegmentFormat.Read(path, _folder.Manifest.Id, _folder.IsDirect);
             if (segment is not null && _folder.PathOf(segment.Number) == path && segment.IsSealedByKey == (_keys is not null)
                 && SegmentChanges.TryApply(segment))
                 return segment;
         }
-        catch (IOException e)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
             LogUnread(path, e.Message);
         }
 
         segment?.Dispose();
-        DiskFolder.Delete(path);
+        _folder.Delete(path);
         return null;
     }
 
@@ -469,10 +502,12 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     {
         var deadline = Deadline.After(_options.DrainTimeout);
         var written = 0;
-        lock (_writing)
+        if (_writing.TryEnter(deadline.Left))
         {
             try
             {
+                if (_index.IsTrusted)
+                    Save(isClean: false); // as long as the cluster can say whether anybody else is there
                 foreach (var (key, _) in _store.ByLastUse())
                 {
                     if (deadline.Passed || _writable.IsOpen)
@@ -483,6 +518,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
                         lease.Dispose();
                     else if (_store.Describe(key)?.Generation != lease.Generation)
                         _index.Drop(_taken[^1]); // replaced or evicted meanwhile; who replaces it later finds it
+                    _store.Settle(key);
                     if (_taken.Count < MostDrained && _takenLeases.Sum(taken => taken.ArenaBytes) < BatchBytes)
                         continue;
                     written += _taken.Count;
@@ -493,9 +529,13 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
                 WriteTaken();
                 _writer.Complete();
             }
-            catch (IOException e)
+            catch (Exception e)
             {
                 _writable.Failed(e.Message);
+            }
+            finally
+            {
+                _writing.Exit();
             }
         }
 
@@ -524,7 +564,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
             try
             {
                 _writer.Complete();
-                if (_journal.Wait(end.Left + Tick) && !_writable.IsOpen)
+                if (_journal.Flush(end.Left + Tick) && !_writable.IsOpen && !_folder.HasUndeleted)
                     Save(isClean: true);
             }
             finally
@@ -532,7 +572,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
                 _writing.Exit();
             }
         }
-        catch (IOException e)
+        catch (Exception e)
         {
             _writable.Failed(e.Message);
         }
@@ -549,7 +589,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     {
         segment.IsRemoved = true;
         Settle(_index.Remove(segment));
-        DiskFolder.Delete(segment.Path);
+        _folder.Delete(segment.Path);
     }
 
     private void Damaged(DiskBlock block)

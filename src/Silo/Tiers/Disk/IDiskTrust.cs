@@ -3,8 +3,8 @@ namespace KvCache.Silo.Tiers.Disk;
 /// <summary>Whether what a silo finds on its disk may be read: others may have deleted it while the silo was away.</summary>
 internal interface IDiskTrust
 {
-    /// <summary>Whether there is no other silo in the cluster: nobody else can delete then.</summary>
-    bool IsAlone { get; }
+    /// <summary>Whether there is no other silo in the cluster: nobody else can delete then. Null while nobody can say.</summary>
+    bool? IsAlone { get; }
 
     /// <summary>Stamp up to which this silo has certainly heard of all deletions; 0 while nobody can say.</summary>
     ulong Heard { get; }
@@ -21,7 +21,7 @@ internal interface IDiskTrust
 /// <summary>Trust of a silo without a cluster: what it has not deleted, nobody has.</summary>
 internal sealed class LoneDiskTrust : IDiskTrust
 {
-    public bool IsAlone => true;
+    public bool? IsAlone => true;
 
     public ulong Heard => 0;
 

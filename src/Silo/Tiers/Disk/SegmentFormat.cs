@@ -8,7 +8,8 @@ namespace KvCache.Silo.Tiers.Disk;
 
 /// <summary>
 /// Layout of a segment: a page that names it, blocks, a table of the blocks, and a page that says where the table is. A block is the head
-/// of a payload (<see cref="PayloadFormat"/>) and its bytes, each in whole pages. Numbers are little-endian. </summary>
+/// of a payload (<see cref="PayloadFormat"/>) and its bytes, each in whole pages. Numbers are little-endian.
+/// </summary>
 /// <remarks>
 /// <para>The table is what the index is built from at start. The head beside the bytes is what counts when they are read: it has the key,
 /// the generation and the checksums, and its MAC where blocks are sealed.</para>
@@ -26,7 +27,8 @@ internal static class SegmentFormat
     private const int FlagsOffset = 6, NumberOffset = 8, HeadBytes = DiskIdOffset + DiskIdBytes + sizeof(uint);
     private const int TableOffset = DiskIdOffset + DiskIdBytes, TableBytesOffset = TableOffset + sizeof(long);
     private const int CountOffset = TableBytesOffset + sizeof(long), LayoutsOffset = CountOffset + sizeof(uint);
-    private const int TableCheckOffset = LayoutsOffset + sizeof(uint), TailBytes = TableCheckOffset + (2 * sizeof(uint));
+    private const int SlotsOffset = LayoutsOffset + sizeof(uint);
+    private const int TableCheckOffset = SlotsOffset + sizeof(uint), TailBytes = TableCheckOffset + (2 * sizeof(uint));
 
     private const int HashOffset = NamespaceId.Size, GenerationOffset = HashOffset + BlockHash.Size;
     private const int ParentOffset = GenerationOffset + sizeof(ulong), RequestOffset = ParentOffset + BlockHash.Size;
@@ -88,6 +90,7 @@ internal static class SegmentFormat
         BinaryPrimitives.WriteInt64LittleEndian(tail[TableBytesOffset..], tableBytes);
         BinaryPrimitives.WriteInt32LittleEndian(tail[CountOffset..], blocks.Count);
         BinaryPrimitives.WriteInt32LittleEndian(tail[LayoutsOffset..], encoded.Count);
+        BinaryPrimitives.WriteInt32LittleEndian(tail[SlotsOffset..], segment.Slots);
         BinaryPrimitives.WriteUInt32LittleEndian(tail[TableCheckOffset..], BlockChecksum.Compute(bytes[..(int)tableBytes]));
         BinaryPrimitives.WriteUInt32LittleEndian(
             tail[(TailBytes - sizeof(uint))..], BlockChecksum.Compute(tail[..(TailBytes - sizeof(uint))]));
@@ -116,6 +119,7 @@ internal static class SegmentFormat
             var count = BinaryPrimitives.ReadInt32LittleEndian(tail[CountOffset..]);
             var layouts = BinaryPrimitives.ReadInt32LittleEndian(tail[LayoutsOffset..]);
             var number = BinaryPrimitives.ReadInt64LittleEndian(tail[NumberOffset..]);
+            var slots = BinaryPrimitives.ReadInt32LittleEndian(tail[SlotsOffset..]);
             var check = BinaryPrimitives.ReadUInt32LittleEndian(tail[TableCheckOffset..]);
             if (!HasMarks(tail, TailMagic, disk)
                 || BinaryPrimitives.ReadUInt32LittleEndian(tail[(TailBytes - sizeof(uint))..])
@@ -129,6 +133,7 @@ internal static class SegmentFormat
                 Bytes = length,
                 Pages = (int)(tableAt / DiskSegment.PageBytes),
                 IsComplete = true,
+                Slots = slots,
             };
             if (tableBytes > 0)
             {
@@ -191,7 +196,7 @@ internal static class SegmentFormat
                 ExpiresAt = BinaryPrimitives.ReadInt64LittleEndian(table[ExpiresOffset..]),
                 Segment = segment,
             };
-            if (block.Page < 1 || block.Lineage.Depth < 0 || block.Lineage.SuffixTokens < 0 || block.ExpiresAt < 0
+            if (block.Page < 1 || (uint)block.Index >= (uint)segment.Slots || block.Lineage.Depth < 0 || block.Lineage.SuffixTokens < 0 || block.ExpiresAt < 0
                 || block.Page + (long)block.TotalPages(segment.IsSealedByKey) > segment.Pages)
                 return false;
             segment.Blocks.Add(block);

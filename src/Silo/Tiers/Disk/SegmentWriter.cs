@@ -51,6 +51,8 @@ internal sealed class SegmentWriter(
             {
                 var segment = SegmentFor(blocks[done]);
                 var count = Prepare(segment, blocks, leases, done);
+                if (count == 0)
+                    throw new IOException($"A block of {blocks[done].Layout.BlockBytes:N0} bytes has no room in a segment.");
                 segment.File.Write(CollectionsMarshal.AsSpan(_pieces), (long)segment.Pages * DiskSegment.PageBytes);
                 for (var i = done; i < done + count; i++)
                 {
@@ -62,7 +64,7 @@ internal sealed class SegmentWriter(
                 done += count;
             }
         }
-        catch (IOException)
+        catch
         {
             GiveUp();
             throw;
@@ -86,7 +88,7 @@ internal sealed class SegmentWriter(
             counters.Wrote(bytes);
             _open = null;
         }
-        catch (IOException)
+        catch
         {
             GiveUp();
             throw;
@@ -102,17 +104,19 @@ internal sealed class SegmentWriter(
 
     private DiskSegment SegmentFor(DiskBlock block)
     {
+        if (_open is { IsRemoved: true })
+            _open = null; // what was deleted from it could not be written down
         if (_open is { } open && !HasRoom(open, block))
             Complete();
         if (_open is not null)
             return _open;
         while (index.Bytes + options.SegmentBytes > options.Size.Bytes && index.Least() is { } least)
-            Reclaim(least, into: null);
+            Reclaim(least, into: null, room: 0);
         Begin();
 
         // Now there is somewhere to move to what is read, and by the time that this one is full there is room for the next.
         if (index.Bytes + options.SegmentBytes > options.Size.Bytes && index.Least() is { } oldest)
-            Reclaim(oldest, into: _open);
+            Reclaim(oldest, into: _open, block.TotalPages(IsSealedByKey) + TablePages(1, block.Layout));
         return _open!;
     }
 
@@ -203,17 +207,17 @@ internal sealed class SegmentWriter(
         return _body.Piece(0, DiskSegment.RoundUp(length));
     }
 
-    private void Reclaim(DiskSegment segment, DiskSegment? into)
+    private void Reclaim(DiskSegment segment, DiskSegment? into, long room)
     {
         // Nothing of it is found by another start from now on: what is deleted behind its move is written down nowhere. It can be read
         // until it is closed.
-        DiskFolder.Delete(segment.Path);
+        folder.Delete(segment.Path);
         if (into is not null && segment.IsSealedByKey == into.IsSealedByKey)
         {
-            var most = into.Bytes / 2;
+            var most = Math.Min(into.Bytes / 2 / DiskSegment.PageBytes, (into.Bytes / DiskSegment.PageBytes) - room);
             foreach (var block in index.Hot(segment, PartOf))
             {
-                if (!HasRoom(into, block) || (long)into.Pages * DiskSegment.PageBytes > most)
+                if (!HasRoom(into, block) || into.Pages + block.TotalPages(IsSealedByKey) > most)
                     break;
                 if (!store.Contains(block.Key)) // it comes again when it leaves the memory
                     Move(block, segment, into);

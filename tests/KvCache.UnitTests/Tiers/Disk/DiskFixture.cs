@@ -125,7 +125,7 @@ internal sealed class DiskFixture : IDisposable
         Assert.False(IsHeld(key));
     }
 
-    public bool SetLife(int key, TimeSpan life) => _lives.Set(Key(key), life, Store.NewGeneration()) | Tier.SetLife(Key(key), life) == true;
+    public bool SetLife(int key, TimeSpan life) => (_lives.Set(Key(key), life, Store.NewGeneration()) | Tier.SetLife(Key(key), life)) && Tier.Wait();
 
     /// <summary>What is on the disk at this moment, as a kill would leave it.</summary>
     public string Copy()

@@ -238,9 +238,91 @@ public sealed class DiskTierTests : IDisposable
             using var damaged = await DiskFixture.StartAsync(copy);
             var left = damaged.Readable(Enumerable.Range(0, 10 * Many));
             Assert.DoesNotContain(left, key => key % 5 == 0);
+            Assert.True(left.Length > 50, $"{damage}: {left.Length} blocks are left.");
             Report.Line($"{damage}: {left.Length} blocks are left.");
         }
     }
+
+    [Fact]
+    public async Task A_machine_that_lost_its_power_begins_with_an_empty_disk()
+    {
+        using var disk = await DiskFixture.StartAsync(_folder);
+        await disk.PutAllAsync(Enumerable.Range(0, 3 * Many));
+        var copy = disk.Copy();
+        var manifest = Path.Combine(copy, "kvcache-disk.json");
+        var text = await File.ReadAllTextAsync(manifest);
+        var boot = System.Text.Json.JsonDocument.Parse(text).RootElement.GetProperty("boot").GetString()!;
+        await File.WriteAllTextAsync(manifest, text.Replace(boot, "before", StringComparison.Ordinal));
+        using var after = await OpenAsync(copy, time: null);
+        Assert.Empty(after.Readable(Enumerable.Range(0, 3 * Many)));
+        Assert.Empty(Directory.GetFiles(copy, "*.segment"));
+    }
+
+    [Fact]
+    public async Task Changes_that_were_left_of_an_earlier_segment_change_nothing_in_a_new_one()
+    {
+        var before = await DiskFixture.StartAsync(_folder);
+        await before.PutAllAsync(Enumerable.Range(0, 3 * Many));
+        for (var key = 0; key < Many; key++)
+            before.Delete(key);
+        await before.EndAsync();
+        foreach (var segment in Directory.GetFiles(_folder, "*.segment"))
+            File.Delete(segment);
+        Assert.NotEmpty(Directory.GetFiles(_folder, "*.changes"));
+
+        var again = await DiskFixture.StartAsync(_folder);
+        await again.PutAllAsync(Enumerable.Range(1000, 3 * Many));
+        await again.EndAsync();
+        using var after = await DiskFixture.StartAsync(_folder);
+        Assert.Equal(3 * Many, after.Readable(Enumerable.Range(1000, 3 * Many)).Length);
+    }
+
+    [Fact]
+    public async Task What_cannot_be_read_yet_is_replaced_deleted_and_forgotten_all_the_same()
+    {
+        var before = await DiskFixture.StartAsync(_folder);
+        await before.PutAllAsync(Enumerable.Range(0, 10));
+        await before.EndAsync();
+        var trust = new LateTrust();
+        using var disk = await DiskFixture.StartAsync(_folder, trust: trust);
+        await Eventually.TrueAsync("it was found", () => disk.Directory.UnderWay.Any(isUnderWay => isUnderWay(DiskFixture.Key(0)))
+            && disk.Tier.Wait());
+        Assert.Empty(disk.Readable(Enumerable.Range(0, 10)));
+        disk.Delete(1);
+        disk.Put(2, version: 1);
+        trust.IsDecided = true;
+        await Eventually.TrueAsync("the rest can be read", () => disk.Get(0) is not null);
+        Assert.Equal((null, 1, 0), (disk.Get(1), disk.Get(2), disk.Get(3)));
+        await disk.PutAllAsync(Enumerable.Range(1000, Many));
+        Assert.Equal(1, disk.Get(2)); // from the disk, by now
+    }
+
+    [Fact]
+    public async Task A_silo_that_ends_before_it_knows_leaves_what_its_disk_says_of_the_run_before()
+    {
+        var before = await DiskFixture.StartAsync(_folder);
+        await before.PutAllAsync(Enumerable.Range(0, 10));
+        await before.EndAsync();
+        var manifest = Path.Combine(_folder, "kvcache-disk.json");
+        var text = (await File.ReadAllTextAsync(manifest)).Replace("\"isAlone\": true", "\"isAlone\": false", StringComparison.Ordinal);
+        await File.WriteAllTextAsync(manifest, text);
+        var undecided = await DiskFixture.StartAsync(_folder, trust: new LateTrust());
+        await Eventually.TrueAsync("it was found", undecided.Tier.Wait);
+        await undecided.EndAsync();
+        Assert.Equal(text, await File.ReadAllTextAsync(manifest));
+    }
+
+    // Generation, what the silo had heard, since when deletions are known, up to when they are forgotten.
+    [Theory]
+    [InlineData(10, 20, 15, 0, true)] // somebody was there all the while
+    [InlineData(10, 20, 25, 0, false)] // nobody was
+    [InlineData(30, 20, 25, 0, true)] // it was stored behind
+    [InlineData(10, 20, 15, 18, true)] // the forgotten ones were heard of
+    [InlineData(10, 20, 15, 25, false)] // one of them may be its own
+    [InlineData(22, 20, 15, 25, false)] // also where it was stored while somebody was there
+    [InlineData(26, 20, 15, 25, true)]
+    public void A_block_may_live_where_nobody_can_have_deleted_it_unheard(ulong generation, ulong heard, ulong known, ulong forgotten, bool lives) =>
+        Assert.Equal(lives, ClusterDiskTrust.MayLive(generation, heard, known, forgotten));
 
     [Fact]
     public async Task A_disk_that_is_gone_costs_its_blocks_and_nothing_else()
@@ -302,6 +384,19 @@ public sealed class DiskTierTests : IDisposable
         time.Advance(TimeSpan.FromMinutes(45));
         Assert.True(budget.TryTake(100, wasReused: false));
         Assert.True(new WearBudget(0, time).TryTake(long.MaxValue, wasReused: false));
+    }
+
+    private sealed class LateTrust : IDiskTrust
+    {
+        public bool? IsAlone => true;
+
+        public ulong Heard => 0;
+
+        public int Run => 7;
+
+        public bool IsDecided { get; set; }
+
+        public Func<BlockKey, ulong, bool>? Decide(DiskManifest manifest) => IsDecided ? (_, _) => true : null;
     }
 
     private async Task<DiskFixture> CopyAsync(DiskFixture disk) => await OpenAsync(disk.Copy(), time: null);
