@@ -26,6 +26,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
 {
     private const int StackBytes = 256 * 1024;
     private const int BatchBytes = 8 << 20;
+    private const int AheadBytes = 4 << 20;
     private const int MostAtOnce = 1024;
     private const int MostDrained = 128;
 
@@ -204,11 +205,12 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     public BlockLease? Fetch(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, int ahead, long request)
     {
         var key = new BlockKey(ns, hashes[0]);
-        if (!CanRead(key))
+        if (!CanRead(key) || _index.Find(key) is not { } block)
             return null;
         var waiter = new PromotionWaiter(expected: null, request);
         if (!_promotions.TryJoin(key, _options.ReadTimeout, waiter))
             return null;
+        ahead = Math.Max(ahead, AheadBytes / block.Layout.BlockBytes); // small blocks come many at a time
         for (var i = 1; i < hashes.Length && i <= ahead; i++)
             Prefetch(new BlockKey(ns, hashes[i]));
         if (!waiter.Result.Wait(_options.ReadTimeout))
