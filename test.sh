@@ -21,9 +21,10 @@ done
 # Tests that need a Redis, Python or one of its modules skip, and say so, where these cannot be installed. The distribution's modules
 # are those of its own Python, whatever else is on the path.
 install_what_is_missing() {
-  local missing=() package
-  command -v redis-server >/dev/null || missing+=(redis-server)
-  command -v python3 >/dev/null || missing+=(python3)
+  local missing=() program package
+  for program in redis-server redis-sentinel faketime python3; do
+    command -v "$program" >/dev/null || missing+=("$program")
+  done
   for module in pytest numpy torch setuptools wheel zmq msgpack redis; do
     /usr/bin/python3 -c "import $module" >/dev/null 2>&1 || missing+=("python3-$module")
   done
