@@ -52,27 +52,16 @@ internal sealed class ClusterDiskTrust(
     private bool IsActive => membership.CurrentSnapshot.GetSiloStatus(members.Local) == SiloStatus.Active;
 
     /// <inheritdoc/>
-    public Func<BlockKey, ulong, bool>? Decide(DiskManifest manifest)
+    public ulong? KnownSince(DiskManifest manifest)
     {
         if (!IsActive)
             return null;
         _activeSince ??= time.GetTimestamp();
         if (IsAlone == true && manifest.IsAlone && !WasThereAnother(manifest))
-            return (_, _) => true;
+            return 0;
         var known = directory.Tombstones.KnownSince;
-        if (known > manifest.Heard && time.GetElapsedTime(_activeSince.Value) < options.Value.TrustTimeout)
-            return null;
-        return (key, generation) => MayLive(
-            generation, manifest.Heard, known, directory.Tombstones.ForgottenOf(key.Namespace.Tenant));
+        return known <= manifest.Heard || time.GetElapsedTime(_activeSince.Value) >= options.Value.TrustTimeout ? known : null;
     }
-
-    /// <summary>Whether nobody can have deleted a block without its being known here.</summary>
-    /// <param name="generation">Its generation: nothing that was deleted before it counts.</param>
-    /// <param name="heard">Up to where its silo had heard of all deletions.</param>
-    /// <param name="known">Since when every deletion is known, or among the forgotten ones.</param>
-    /// <param name="forgotten">Up to where deletions of its tenant are forgotten; 0 for none.</param>
-    internal static bool MayLive(ulong generation, ulong heard, ulong known, ulong forgotten) =>
-        Math.Max(generation, heard) is var since && since >= known && since >= forgotten;
 
     // Another silo that began behind this one's last run may have been there when nobody else was.
     private bool WasThereAnother(DiskManifest manifest) => membership.CurrentSnapshot.Members.Keys.Any(

@@ -10,9 +10,6 @@ internal enum DemoteOutcome
     /// <summary>It is on the disk.</summary>
     Written,
 
-    /// <summary>It was there already.</summary>
-    OnDisk,
-
     /// <summary>It is too small, too large, or about to end.</summary>
     Unsuited,
 
@@ -57,7 +54,7 @@ internal sealed class DiskCounters : IDisposable
             advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = [1, 10, 60, 600, 3600, 21_600, 86_400, 604_800] });
         _meter.CreateObservableCounter(
             "kvcache.disk.demote.blocks", () => Demotes.Select(outcome => Of(DemotesWith(outcome), outcome)), "{block}",
-            "Blocks that left the memory, by what the disk did with them.");
+            "Blocks that left the memory and were not on the disk, by what it did with them.");
         _meter.CreateObservableCounter(
             "kvcache.disk.promote.blocks", () => Promotes.Select(outcome => Of(PromotesWith(outcome), outcome)), "{block}",
             "Blocks to be read from the disk, by what became of them.");

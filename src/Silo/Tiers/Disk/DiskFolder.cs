@@ -2,7 +2,6 @@ using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using KvCache.Engine.Wire;
 using KvCache.Files;
 
 namespace KvCache.Silo.Tiers.Disk;

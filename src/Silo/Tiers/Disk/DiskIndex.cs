@@ -26,9 +26,9 @@ internal sealed class DiskIndex(DiskJournal journal, TimeProvider time) : IDispo
     private readonly SortedDictionary<long, DiskSegment> _segments = [];
     private readonly PriorityQueue<DiskBlock, long> _ends = new();
     private readonly Dictionary<BlockKey, ulong> _replaced = []; // before what was found can be read: the generation that counts
+    private readonly Dictionary<TenantId, long> _pagesOf = [];
     private Dictionary<BlockKey, DiskBlock>? _found = [];
     private bool _isLoaded;
-    private readonly Dictionary<TenantId, long> _pagesOf = [];
     private long _bytes, _livePages;
 
     /// <summary>Blocks that can be read.</summary>

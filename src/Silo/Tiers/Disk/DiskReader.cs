@@ -173,7 +173,9 @@ internal sealed partial class DiskReader(
         outcome is PromoteOutcome.Malformed or PromoteOutcome.Corrupt or PromoteOutcome.Forged or PromoteOutcome.Foreign
             or PromoteOutcome.OtherVersion or PromoteOutcome.OtherKey;
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Block {Namespace}/{Hash} on the disk is damaged ({Reason}) and is dropped; others in the next minute too")]
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "Block {Namespace}/{Hash} on the disk is damaged ({Reason}) and is dropped; others in the next minute too")]
     private partial void LogDamaged(NamespaceId @namespace, string hash, PromoteOutcome reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Reading block {Namespace}/{Hash} from the disk failed")]

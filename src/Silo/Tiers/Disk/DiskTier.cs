@@ -114,7 +114,6 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
             _readers.Add(reader);
             AddThread("reader", reader.Run);
         }
-
     }
 
     /// <summary>How the tier is.</summary>
@@ -205,7 +204,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     public BlockLease? Fetch(NamespaceId ns, ReadOnlySpan<BlockHash> hashes, int ahead, long request)
     {
         var key = new BlockKey(ns, hashes[0]);
-        if (!CanRead(key) || _index.Find(key) is not { } block)
+        if (_reading.IsOpen || _index.Find(key) is not { } block)
             return null;
         var waiter = new PromotionWaiter(expected: null, request);
         if (!_promotions.TryJoin(key, _options.ReadTimeout, waiter))
@@ -234,6 +233,14 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         _promotions.TryStart(key, _options.ReadTimeout);
         return true;
     }
+
+    /// <summary>Whether nobody can have deleted a block without its being known here.</summary>
+    /// <param name="generation">Its generation: nothing that was deleted before it counts.</param>
+    /// <param name="heard">Up to where its silo had heard of all deletions.</param>
+    /// <param name="known">Since when every deletion is known, or among the forgotten ones.</param>
+    /// <param name="forgotten">Up to where deletions of its tenant are forgotten; 0 for none.</param>
+    internal static bool MayLive(ulong generation, ulong heard, ulong known, ulong forgotten) =>
+        Math.Max(generation, heard) is var since && since >= known && since >= forgotten;
 
     /// <inheritdoc/>
     public Task StartAsync(CancellationToken cancellationToken)
@@ -379,8 +386,8 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
     {
         Settle(_index.Expire(MostAtOnce));
         _folder.DeleteLeft();
-        if (_index is { IsLoaded: true, IsTrusted: false } && _trust.Decide(_folder.Manifest) is { } mayLive)
-            Trust(mayLive);
+        if (_index is { IsLoaded: true, IsTrusted: false } && _trust.KnownSince(_folder.Manifest) is { } known)
+            Trust(known);
 
         if (_writer.HasUnfinished && _time.GetElapsedTime(_lastTaken) > _options.SealAfter)
             _writer.Complete();
@@ -413,11 +420,11 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         }
     }
 
-    private void Trust(Func<BlockKey, ulong, bool> mayLive)
+    private void Trust(ulong known)
     {
         var heard = _folder.Manifest.Heard;
-        var (readable, empty) = _index.Trust(block => mayLive(block.Key, block.Generation)
-            && Math.Max(block.Generation, heard) >= _directory.Tombstones.ForgottenOf(block.Key.Namespace.Tenant)
+        var (readable, empty) = _index.Trust(block =>
+            MayLive(block.Generation, heard, known, _directory.Tombstones.ForgottenOf(block.Key.Namespace.Tenant))
             && _directory.MayPublish(block.Key, block.Generation));
         Settle(readable);
         foreach (var segment in empty)
@@ -475,7 +482,7 @@ internal sealed partial class DiskTier : IColderTier, IHostedService, IDisposabl
         _index.Loaded();
         LogFound(blocks, found.Count, dropped, _options.Path, _time.GetElapsedTime(began).TotalSeconds);
         if (blocks == 0)
-            Trust((_, _) => true);
+            Trust(known: 0);
         _wake.Set();
     }
 

@@ -12,10 +12,11 @@ internal interface IDiskTrust
     /// <summary>Number of this run of the silo in its cluster; later ones are larger.</summary>
     int Run { get; }
 
-    /// <summary>Says which blocks may live, as soon as somebody knows.</summary>
+    /// <summary>Says since when every deletion is known to this silo, or is among the forgotten ones: blocks of before, of which the last
+    /// silo had not heard more, are not to be read.</summary>
     /// <param name="manifest">What the disk says of its last silo.</param>
-    /// <returns>Whether a generation of a block may live; null while nobody knows.</returns>
-    Func<BlockKey, ulong, bool>? Decide(DiskManifest manifest);
+    /// <returns>A stamp; null while nobody can say.</returns>
+    ulong? KnownSince(DiskManifest manifest);
 }
 
 /// <summary>Trust of a silo without a cluster: what it has not deleted, nobody has.</summary>
@@ -27,5 +28,5 @@ internal sealed class LoneDiskTrust : IDiskTrust
 
     public int Run => 0;
 
-    public Func<BlockKey, ulong, bool>? Decide(DiskManifest manifest) => manifest.IsAlone ? (_, _) => true : (_, _) => false;
+    public ulong? KnownSince(DiskManifest manifest) => manifest.IsAlone ? 0 : ulong.MaxValue;
 }

@@ -134,8 +134,9 @@ internal sealed class SegmentWriter(
         segment.File.Write([_table.Piece(0, DiskSegment.PageBytes)], 0);
     }
 
-    private bool HasRoom(DiskSegment segment, DiskBlock block) =>
-        segment.Pages + (long)block.TotalPages(IsSealedByKey) + TablePages(segment.Blocks.Count + 1, block.Layout)
+    // Behind what is in it, and what else is about to be.
+    private bool HasRoom(DiskSegment segment, DiskBlock block, int others = 0, long otherPages = 0) =>
+        segment.Pages + otherPages + block.TotalPages(IsSealedByKey) + TablePages(segment.Blocks.Count + others + 1, block.Layout)
             <= segment.Bytes / DiskSegment.PageBytes;
 
     // Layouts are few; a table that has one for each block has room too.
@@ -148,16 +149,17 @@ internal sealed class SegmentWriter(
         _pieces.Clear();
         var count = 0;
         var pages = 0L;
+        var headPages = 0L;
         for (; first + count < blocks.Count && count < (IsSealedByKey ? 1 : MostBlocksAtOnce); count++)
         {
             var block = blocks[first + count];
-            var tables = TablePages(segment.Blocks.Count + count + 1, block.Layout);
-            if (segment.Pages + pages + block.TotalPages(IsSealedByKey) + tables > segment.Bytes / DiskSegment.PageBytes)
+            if (!HasRoom(segment, block, count, pages))
                 break;
             pages += block.TotalPages(IsSealedByKey);
+            headPages += block.HeadPages;
         }
 
-        var buffer = _heads.Take(Enumerable.Range(first, count).Sum(i => (long)blocks[i].HeadPages) * DiskSegment.PageBytes);
+        var buffer = _heads.Take(headPages * DiskSegment.PageBytes);
         buffer.Clear();
         var at = 0;
         for (var i = first; i < first + count; i++)

@@ -322,7 +322,7 @@ public sealed class DiskTierTests : IDisposable
     [InlineData(22, 20, 15, 25, false)] // also where it was stored while somebody was there
     [InlineData(26, 20, 15, 25, true)]
     public void A_block_may_live_where_nobody_can_have_deleted_it_unheard(ulong generation, ulong heard, ulong known, ulong forgotten, bool lives) =>
-        Assert.Equal(lives, ClusterDiskTrust.MayLive(generation, heard, known, forgotten));
+        Assert.Equal(lives, DiskTier.MayLive(generation, heard, known, forgotten));
 
     [Fact]
     public async Task A_disk_that_is_gone_costs_its_blocks_and_nothing_else()
@@ -396,7 +396,7 @@ public sealed class DiskTierTests : IDisposable
 
         public bool IsDecided { get; set; }
 
-        public Func<BlockKey, ulong, bool>? Decide(DiskManifest manifest) => IsDecided ? (_, _) => true : null;
+        public ulong? KnownSince(DiskManifest manifest) => IsDecided ? 0 : null;
     }
 
     private async Task<DiskFixture> CopyAsync(DiskFixture disk) => await OpenAsync(disk.Copy(), time: null);
